@@ -28,7 +28,7 @@ class Band:
     """One camera band and its nominal spectral response function (SRF).
 
     Without a measured curve the response is a generalised Gaussian (flat-topped for shape > 2),
-    `exp(-ln 2 |2 (nm - centre) / fwhm| ** shape)`, which is 1/2 at half the width whatever the shape.
+    `exp(-ln 2 |2 (nm - centre) / fwhm| ** shape)`, which is 1/2 at half the width for any shape.
     """
 
     role: str
@@ -40,11 +40,13 @@ class Band:
     shape: float = 4.0
     """Exponent of the generalised Gaussian: 2 is a Gaussian, large values a box."""
     curve: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """A measured curve as (wavelengths in nm, relative response), which then wins over the shape."""
+    """A measured curve as (wavelengths in nm, relative response), which wins over the shape."""
 
     def __post_init__(self) -> None:
-        if not self.role or self.role != self.role.strip().lower():
-            raise InputRefused(f"band role must be lower case without blanks, got {self.role!r}")
+        if self.role.lower().split() != [self.role] or "," in self.role:
+            raise InputRefused(
+                f"band role must be lower case without blanks or commas, got {self.role!r}"
+            )
         if not 350 <= self.centre <= 1050:
             raise InputRefused(
                 f"band {self.role} is centred at {self.centre} nm, outside 350-1050 nm",
@@ -83,7 +85,7 @@ class Band:
         axis, values = np.asarray(nm, float), np.clip(np.asarray(response, float), 0, None)
         if axis.size < 3 or axis.size != values.size or not np.all(np.diff(axis) > 0):
             raise InputRefused(f"band {role}: a curve needs three or more increasing wavelengths")
-        if not np.isfinite(values).all() or values.max() <= 0:
+        if not np.isfinite([axis, values]).all() or values.max() <= 0:
             raise InputRefused(f"band {role}: the curve holds no positive finite response")
         fine = np.interp(FINE_NM, axis, values, left=0.0, right=0.0)
         if fine.sum() <= 0:
@@ -141,7 +143,7 @@ class WavelengthGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensor:
-    """A multispectral camera: its bands in the order in which reflectance is handed to the model."""
+    """A multispectral camera: its bands in the order in which the model is given reflectance."""
 
     name: str
     """Name for `--sensor` and for the outputs."""
@@ -186,10 +188,10 @@ class Sensor:
         for band, covered in zip(self.bands, share, strict=True):
             if covered < 0.95:
                 raise InputRefused(
-                    f"band {band.role} of {self.name} ({band.centre:g} nm) has {1 - covered:.0%} of "
-                    f"its response outside the output grid {grid.name} "
+                    f"band {band.role} of {self.name} ({band.centre:g} nm) has "
+                    f"{1 - covered:.0%} of its response outside the output grid {grid.name} "
                     f"({grid.centres[0]:g}-{grid.centres[-1]:g} nm)",
-                    remedy="leave the band out of the sensor file, or use a model with a wider grid",
+                    remedy="leave it out of the sensor file, or use a model with a wider grid",
                 )
         srf = response @ grid.interpolation()
         return np.asarray(srf / srf.sum(1, keepdims=True))
@@ -224,6 +226,16 @@ def _half_maximum_width(row: FloatArray, nm: FloatArray) -> float:
     if last < nm.size - 1:
         right = np.interp(half, row[last : last + 2][::-1], nm[last : last + 2][::-1])
     return float(right - left)
+
+
+def nominal_spread(fwhm: FloatArray) -> FloatArray:
+    """Prior standard deviations (..., 3) for bands of width `fwhm` nm (...,).
+
+    A filter's centre is made to a tolerance that scales with its width, within 2-10 nm; widths
+    vary by 18 % and gains by 8 % (calibration panels and sun sensors).
+    """
+    shift = np.clip(0.19 * fwhm, 2.0, 10.0)
+    return np.stack([shift, np.full_like(shift, 0.18), np.full_like(shift, 0.08)], axis=-1)
 
 
 def _sensor(
@@ -335,6 +347,8 @@ HEADWALL_NANO: Final[WavelengthGrid] = WavelengthGrid(
 )
 """The default output grid: Headwall Nano-Hyperspec, 270 bands 2.244 nm apart, about 6 nm wide."""
 
+SENSOR_HELP: Final = "see the section on sensor files in docs/formats.md"
+
 
 def load_sensor(name_or_path: str | Path) -> Sensor:
     """A built-in sensor by name, or a user's own from a .yaml, .yml or .csv file.
@@ -362,12 +376,12 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
         raise UsageError("no such sensor file", path=path)
     try:
         return readers[path.suffix.lower()](path)
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        raise InputRefused(
-            f"not a sensor file ({type(err).__name__}: {err})",
-            path=path,
-            remedy="see the section on sensors in docs/formats.md",
-        ) from err
+    except InputRefused as err:
+        raise InputRefused(err.fact, path=path, remedy=err.remedy) from err
+    except KeyError as err:
+        raise InputRefused(f"not a sensor file (no {err})", path=path, remedy=SENSOR_HELP) from err
+    except (OSError, csv.Error, TypeError, ValueError, AttributeError, RecursionError) as err:
+        raise InputRefused(f"not a sensor file ({err})", path=path, remedy=SENSOR_HELP) from err
 
 
 def _read_yaml(path: Path) -> Sensor:
@@ -377,8 +391,9 @@ def _read_yaml(path: Path) -> Sensor:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except yaml.YAMLError as err:
         raise ValueError(" ".join(str(err).split())) from err
-    unknown = set(content) - {"name", "title", "note", "bands"}
-    if unknown:
+    if not isinstance(content, dict):
+        raise ValueError("a mapping with the key 'bands' is needed")
+    if unknown := set(content) - {"name", "title", "note", "bands"}:
         raise ValueError(f"unknown keys {sorted(unknown)}")
     return Sensor(
         name=str(content.get("name", path.stem)),
@@ -390,14 +405,15 @@ def _read_yaml(path: Path) -> Sensor:
 
 def _band_from_mapping(row: dict[str, object]) -> Band:
     role = str(row["role"]).strip().lower()
-    if "response" in row:
+    curve = "response" in row
+    known = {"role", "wavelength_nm", "response"} if curve else {"role", "centre", "fwhm", "shape"}
+    if unknown := set(row) - known:
+        raise ValueError(f"band {role}: unknown keys {sorted(unknown)}")
+    if curve:
         nm, response = row["wavelength_nm"], row["response"]
         if not isinstance(nm, list) or not isinstance(response, list):
             raise ValueError(f"band {role}: wavelength_nm and response must be lists")
         return Band.from_curve(role, [float(v) for v in nm], [float(v) for v in response])
-    unknown = set(row) - {"role", "centre", "fwhm", "shape"}
-    if unknown:
-        raise ValueError(f"band {role}: unknown keys {sorted(unknown)}")
     numbers = {k: float(str(row[k])) for k in ("centre", "fwhm", "shape") if row.get(k) is not None}
     if not all(math.isfinite(v) for v in numbers.values()):
         raise ValueError(f"band {role}: {numbers} must be finite")
@@ -412,7 +428,12 @@ def _band_from_mapping(row: dict[str, object]) -> Band:
 def _read_csv(path: Path) -> Sensor:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    if len(rows) < 2:
+        raise ValueError("a header and a row below it are needed")
     header = [cell.strip().lower() for cell in rows[0]]
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
     body = [[cell.strip() for cell in row] for row in rows[1:]]
     if header[0] == "wavelength_nm":
         table = np.array(body, dtype=float)

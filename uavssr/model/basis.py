@@ -1,0 +1,86 @@
+"""The spectral subspace in which the network works: X = mean + E A.
+
+With E = I and mean = 0 the same code is the paper's full-band network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uavssr.bands import FloatArray, WavelengthGrid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpectralBasis:
+    """An affine subspace of spectra, scaled so that the training spectra's coefficients have unit variance."""
+
+    grid: WavelengthGrid
+    """The cube's wavelengths."""
+    mean: Tensor
+    """(C,) reflectance at coefficients zero."""
+    components: Tensor
+    """(C, r) E: change of reflectance per unit of each coefficient."""
+    residual: Tensor
+    """(C,) standard deviation of the training spectra about the subspace, in reflectance."""
+
+    @property
+    def rank(self) -> int:
+        """Number of coefficients r."""
+        return self.components.shape[1]
+
+    @property
+    def extended(self) -> Tensor:
+        """(C, r+1) D = [E, mean], which maps coefficients with a row of ones appended to spectra."""
+        return torch.cat([self.components, self.mean[:, None]], dim=1)
+
+    def expand(self, coefficients: Tensor) -> Tensor:
+        """Spectra (..., C, H, W) of coefficients (..., r, H, W)."""
+        flat = torch.einsum("cr,...rn->...cn", self.components, coefficients.flatten(-2))
+        flat += self.mean[:, None]
+        return flat.unflatten(-1, coefficients.shape[-2:])
+
+    def project(self, spectra: Tensor) -> Tensor:
+        """Least-squares coefficients (..., r, N) of spectra (..., C, N)."""
+        return torch.linalg.pinv(self.components) @ (spectra - self.mean[:, None])
+
+    def span_share(self, rows: Tensor) -> Tensor:
+        """Share (..., c) of the energy of response rows (..., c, C) that lies in span(E, mean).
+
+        Only this part of R acts on any image; the rest is set by the prior alone.
+        """
+        orthonormal, _ = torch.linalg.qr(self.extended.double())
+        inside = rows.double() @ orthonormal
+        return (inside.square().sum(-1) / rows.double().square().sum(-1)).to(rows.dtype)
+
+    @classmethod
+    def identity(cls, grid: WavelengthGrid) -> SpectralBasis:
+        """E = I: the coefficients are the spectrum itself."""
+        count = len(grid)
+        return cls(
+            grid=grid,
+            mean=torch.zeros(count),
+            components=torch.eye(count),
+            residual=torch.zeros(count),
+        )
+
+    @classmethod
+    def fit(cls, spectra: FloatArray, grid: WavelengthGrid, *, rank: int) -> SpectralBasis:
+        """Principal components of spectra (n, C), the `rank` largest, scaled to unit variance."""
+        mean = spectra.mean(0)
+        centred = spectra - mean
+        values, vectors = np.linalg.eigh(centred.T @ centred / len(spectra))
+        kept = vectors[:, ::-1][:, :rank]
+        signs = np.sign(kept.sum(0))
+        kept = kept * np.where(signs == 0, 1, signs)
+        components = kept * np.sqrt(np.maximum(values[::-1][:rank], 1e-12))
+        residual = centred - centred @ kept @ kept.T
+        return cls(
+            grid=grid,
+            mean=torch.as_tensor(mean, dtype=torch.float32),
+            components=torch.as_tensor(components, dtype=torch.float32),
+            residual=torch.as_tensor(residual.std(0), dtype=torch.float32),
+        )

@@ -1,0 +1,129 @@
+"""A Gaussian mixture prior of spectra and the Wiener estimate it gives: where the network starts.
+
+Given the camera, each component's posterior mean is a Wiener filter with a closed form; what is
+not known of the camera enters as noise, component by component.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpectralMixture:
+    """sum_k weight_k N(mean_k, covariance_k) over the r coefficients of a SpectralBasis."""
+
+    weight: Tensor
+    """(K,) summing to one."""
+    mean: Tensor
+    """(K, r)."""
+    covariance: Tensor
+    """(K, r, r)."""
+
+    def second_moments(self) -> Tensor:
+        """(K, r+1, r+1) E[a a^T] of a = [A; 1] under each component."""
+        one = torch.ones_like(self.mean[:, :1])
+        extended = torch.cat([self.mean, one], dim=1)
+        moments = extended[:, :, None] * extended[:, None, :]
+        moments[:, :-1, :-1] += self.covariance
+        return moments
+
+    def posterior(
+        self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Posterior mean and variance of the coefficients given an image, both (B, r, N).
+
+        The variance is the mean of the components' own; the spread between them is left out.
+
+        Args:
+            msi: Y (B, c, N).
+            mixing: B = R E (S, c, r), S = B or 1.
+            offset: R mean (S, c).
+            noise: (S, K, c) variance of a band's misfit under each component.
+        """
+        observed = torch.einsum("scr,kr->skc", mixing, self.mean) + offset[:, None]
+        carried = mixing[:, None] @ self.covariance  # (S, K, c, r)
+        system = carried @ mixing[:, None].mT + torch.diag_embed(noise)
+        factor = torch.linalg.cholesky(system)
+        gain = torch.cholesky_solve(carried, factor).mT  # (S, K, r, c)
+        constant = self.mean - (gain @ observed[..., None]).squeeze(-1)
+        variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
+        share = self._responsibility(msi, observed, factor)
+        mean = constant.mT @ share
+        for band in range(msi.shape[1]):
+            mean = mean + gain[..., band].mT @ (share * msi[:, band, None])
+        return mean, variance.clamp_min(0).mT @ share
+
+    def _responsibility(self, msi: Tensor, observed: Tensor, factor: Tensor) -> Tensor:
+        """(B, K, N) posterior probability of each component at each pixel."""
+        identity = torch.eye(msi.shape[1], dtype=msi.dtype, device=msi.device)
+        whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+        shift = (whiten @ observed[..., None]).squeeze(-1)
+        level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
+        score = level[..., None]
+        for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
+            score = score - 0.5 * (whiten[:, :, row] @ msi - shift[:, :, row, None]).square()
+        return torch.softmax(score, dim=1)
+
+    def single(self) -> SpectralMixture:
+        """The one Gaussian with the mixture's mean and covariance."""
+        mean = self.weight @ self.mean
+        moment = torch.einsum("k,kij->ij", self.weight, self.second_moments())[:-1, :-1]
+        return SpectralMixture(
+            weight=torch.ones_like(self.weight[:1]),
+            mean=mean[None],
+            covariance=(moment - mean[:, None] * mean)[None],
+        )
+
+
+def fit_mixture(
+    coefficients: Tensor, *, components: int, iterations: int = 60, floor: float = 1e-3, seed: int = 0
+) -> SpectralMixture:
+    """Expectation maximisation on coefficients (n, r), started from a k-means++ like draw.
+
+    Args:
+        coefficients: samples of the prior.
+        components: number of Gaussians.
+        iterations: EM steps.
+        floor: added to the covariances' diagonal, in units of the coefficients' unit variance.
+        seed: of the starting draw.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    data = coefficients.double()
+    mean = _spread_draw(data, components, generator)
+    covariance = torch.eye(data.shape[1], dtype=data.dtype).repeat(components, 1, 1)
+    weight = torch.full((components,), 1 / components, dtype=data.dtype)
+    for _ in range(iterations):
+        share = _log_joint(data, weight, mean, covariance).softmax(1)
+        mass = share.sum(0).clamp_min(1e-6)
+        weight = mass / mass.sum()
+        mean = share.T @ data / mass[:, None]
+        for k in range(components):
+            centred = data - mean[k]
+            covariance[k] = (share[:, k, None] * centred).T @ centred / mass[k]
+            covariance[k].diagonal().add_(floor)
+    return SpectralMixture(
+        weight=weight.float(), mean=mean.float(), covariance=covariance.float()
+    )
+
+
+def _spread_draw(data: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    chosen = [data[torch.randint(len(data), (1,), generator=generator)]]
+    distance = torch.full((len(data),), math.inf, dtype=data.dtype)
+    for _ in range(count - 1):
+        distance = torch.minimum(distance, (data - chosen[-1]).square().sum(1))
+        chosen.append(data[torch.multinomial(distance, 1, generator=generator)])
+    return torch.cat(chosen)
+
+
+def _log_joint(data: Tensor, weight: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    factor = torch.linalg.cholesky(covariance)
+    columns = []
+    for k in range(len(weight)):
+        whitened = torch.linalg.solve_triangular(factor[k], (data - mean[k]).T, upper=False)
+        columns.append(-0.5 * whitened.square().sum(0) - factor[k].diagonal().log().sum())
+    return torch.stack(columns, 1) + weight.log()

@@ -1,0 +1,121 @@
+"""The family of responses that a real camera may have, given its nominal one.
+
+Each band's nominal curve is shifted by `shift` nm, stretched about its centre by exp(stretch) and
+scaled by exp(gain). A free R is not identifiable from images (docs/design.md); three numbers a
+band nearly are, and they are the ones a user asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uavssr.bands import FINE_NM, Sensor, WavelengthGrid, nominal_spread
+
+SHIFT, STRETCH, GAIN = range(3)
+PARAMETERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseFamily:
+    """Nominal curves of S cameras with c bands each, and how far real ones stray from them."""
+
+    curves: Tensor
+    """(S, c, F) nominal responses on `bands.FINE_NM`, each summing to one."""
+    centre: Tensor
+    """(S, c) nominal centres in nm."""
+    fwhm: Tensor
+    """(S, c) nominal full widths at half maximum in nm."""
+    spread: Tensor
+    """(S, c, 3) prior standard deviations of shift (nm), stretch and gain (logarithms)."""
+    interpolation: Tensor
+    """(F, C) from the fine axis to the cube's bands, see `WavelengthGrid.interpolation`."""
+
+    @classmethod
+    def of(cls, sensor: Sensor, grid: WavelengthGrid, *, knowledge: float = 1.0) -> ResponseFamily:
+        """The family of one camera (S = 1).
+
+        Args:
+            sensor: its nominal bands; a band outside the grid is refused.
+            grid: wavelengths of the cube.
+            knowledge: factor on the prior spread; 0 takes the data sheet as the truth.
+        """
+        sensor.srf(grid)  # raises where a band lies outside the grid
+        return cls.stack(
+            curves=sensor.response()[None],
+            centre=np.array([[band.centre for band in sensor.bands]]),
+            fwhm=np.array([[band.fwhm for band in sensor.bands]]),
+            grid=grid,
+            knowledge=np.array([knowledge]),
+        )
+
+    @classmethod
+    def stack(
+        cls,
+        *,
+        curves: np.ndarray,
+        centre: np.ndarray,
+        fwhm: np.ndarray,
+        grid: WavelengthGrid,
+        knowledge: np.ndarray,
+    ) -> ResponseFamily:
+        """A family from arrays with a leading axis of S cameras; `knowledge` is (S,)."""
+        spread = nominal_spread(fwhm) * knowledge[:, None, None]
+        as_tensor = lambda array: torch.as_tensor(array, dtype=torch.float32)  # noqa: E731
+        return cls(
+            curves=as_tensor(curves),
+            centre=as_tensor(centre),
+            fwhm=as_tensor(fwhm),
+            spread=as_tensor(spread),
+            interpolation=as_tensor(grid.interpolation()),
+        )
+
+    def to(self, device: torch.device) -> ResponseFamily:
+        """The same family on a device."""
+        return ResponseFamily(
+            curves=self.curves.to(device),
+            centre=self.centre.to(device),
+            fwhm=self.fwhm.to(device),
+            spread=self.spread.to(device),
+            interpolation=self.interpolation.to(device),
+        )
+
+    def with_spread(self, spread: Tensor) -> ResponseFamily:
+        """The same nominal curves with another prior spread (S, c, 3)."""
+        return replace(self, spread=spread)
+
+    @property
+    def nominal(self) -> Tensor:
+        """(S, c, 3) parameters of the nominal camera: zeros."""
+        return torch.zeros_like(self.spread)
+
+    def rows(self, theta: Tensor) -> Tensor:
+        """R (S, c, C) for parameters theta (S, c, 3); differentiable in theta."""
+        curves, centre = self.curves, self.centre[..., None]
+        axis = torch.as_tensor(FINE_NM, dtype=curves.dtype, device=curves.device)
+        shift, stretch, gain = theta.unbind(-1)
+        source = centre + (axis - centre - shift[..., None]) * torch.exp(-stretch)[..., None]
+        position = (source - axis[0]).clamp(0, axis.numel() - 1.001)
+        below = position.floor()
+        weight = position - below
+        index = below.long()
+        expanded = curves.expand_as(position)
+        warped = torch.lerp(expanded.gather(-1, index), expanded.gather(-1, index + 1), weight)
+        warped = warped / warped.sum(-1, keepdim=True).clamp_min(1e-12)
+        return (warped * torch.exp(gain)[..., None]) @ self.interpolation
+
+    @torch.no_grad()
+    def tangent(self, theta: Tensor) -> Tensor:
+        """J (S, c, 3, C) = dR / d theta, by central differences, taken as constant in training."""
+        steps = (0.5, 0.02)
+        columns = []
+        for parameter, step in zip((SHIFT, STRETCH), steps, strict=True):
+            change = torch.zeros_like(theta)
+            change[..., parameter] = step
+            columns.append((self.rows(theta + change) - self.rows(theta - change)) / (2 * step))
+        columns.append(self.rows(theta))  # dR / d ln gain is R itself
+        return torch.stack(columns, dim=2)

@@ -1,0 +1,160 @@
+"""The closed forms of the unrolled stages and the statistics they need.
+
+X-step:  argmin_A (Y - R X)^T S^-1 (Y - R X) + |A - Z|^2 / alpha   with X = mean + E A
+R-step:  argmin_R |Y - R X|^2 / N + beta |R - P|^2
+
+Everything is batched: images are (B, c, N), cameras (S, ...) with S = B or S = 1 (one camera shared
+by all windows, whose statistics are then pooled). float32 or float64 follows the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def x_step(msi: Tensor, prior: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor) -> Tensor:
+    """Coefficients that explain the image and stay near `prior`, by the Woodbury identity.
+
+    A = Z + B^T (B B^T + S)^-1 (Y - B Z - b): a c x c system whatever the number of bands
+    (HQS data step; Woodbury 1950).
+
+    Args:
+        msi: Y (B, c, N).
+        prior: Z (B, r, N), the proximal copy, in coefficients of unit prior variance.
+        mixing: B = R E (S, c, r).
+        offset: b = R mean (S, c).
+        noise: (S, c) diagonal of S: the variance of a band's misfit, relative to that of A - Z.
+
+    Returns:
+        A (B, r, N).
+    """
+    gain = wiener_gain(mixing, noise)
+    shrink = torch.eye(mixing.shape[-1], dtype=msi.dtype, device=msi.device) - gain @ mixing
+    return shrink @ prior + gain @ (msi - offset[..., None])
+
+
+def wiener_gain(mixing: Tensor, noise: Tensor) -> Tensor:
+    """B^T (B B^T + S)^-1, shape (S, r, c), for mixing B (S, c, r) and diagonal S (S, c)."""
+    system = mixing @ mixing.mT + torch.diag_embed(noise)
+    return torch.linalg.solve(system, mixing).mT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneStatistics:
+    """What the R-step needs to know of an image: sums that add up over tiles.
+
+    Per camera (S) and divided by the number of valid pixels, so nothing depends on the tile size.
+    """
+
+    pixels: Tensor
+    """(S,) number of valid pixels."""
+    second: Tensor
+    """(S, r+1, r+1) M = mean of a a^T with a = [A; 1]."""
+    cross: Tensor
+    """(S, c, r+1) T = mean of (Y - R X) a^T."""
+    misfit: Tensor
+    """(S, c) mean of (Y - R X)^2."""
+
+    @classmethod
+    def of(
+        cls,
+        msi: Tensor,
+        coefficients: Tensor,
+        mixing: Tensor,
+        offset: Tensor,
+        *,
+        valid: Tensor | None = None,
+    ) -> SceneStatistics:
+        """Statistics of images (B, c, N) with coefficients (B, r, N); `valid` is (B, N) or None."""
+        residual = msi - mixing @ coefficients - offset[..., None]
+        extended = torch.cat([coefficients, torch.ones_like(coefficients[:, :1])], dim=1)
+        weight = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
+        weighted = extended * weight[:, None]
+        pixels = weight.sum(-1)
+        second = weighted @ extended.mT
+        cross = residual @ weighted.mT
+        misfit = (residual.square() * weight[:, None]).sum(-1)
+        if mixing.shape[0] == 1:
+            pixels, second, cross, misfit = (
+                total.sum(0, keepdim=True) for total in (pixels, second, cross, misfit)
+            )
+        count = pixels.clamp_min(1.0)
+        return cls(
+            pixels=pixels,
+            second=second / count[:, None, None],
+            cross=cross / count[:, None, None],
+            misfit=misfit / count[:, None],
+        )
+
+    def participation(self) -> Tensor:
+        """(S,) participation ratio of M: 1 for a constant scene, towards r+1 for a diverse one."""
+        trace = self.second.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return trace.square() / self.second.square().sum((-2, -1)).clamp_min(1e-12)
+
+    def condition(self) -> Tensor:
+        """(S,) condition number of M; huge where the scene does not determine R."""
+        values = torch.linalg.eigvalsh(self.second.double())
+        floor = values[..., -1:] * 1e-12
+        return values[..., -1] / values.clamp_min(floor)[..., 0]
+
+
+def r_step(prior: Tensor, extended: Tensor, statistics: SceneStatistics, beta: Tensor) -> Tensor:
+    """The free-form R-step in the subspace: R = P + T (D^T D M + beta I)^-1 D^T.
+
+    Args:
+        prior: P (S, c, C), at which the statistics' residual was taken.
+        extended: D = [E, mean] (C, r+1).
+        statistics: of the image.
+        beta: weight of the prior, a positive scalar.
+
+    Returns:
+        R (S, c, C), argmin of |Y - R D a|^2 / N + beta |R - P|^2.
+    """
+    system = extended.mT @ extended @ statistics.second
+    system = system + beta * torch.eye(system.shape[-1], dtype=system.dtype, device=system.device)
+    return prior + torch.linalg.solve(system.mT, statistics.cross.mT).mT @ extended.mT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterStep:
+    """Result of the R-step restricted to a response family."""
+
+    theta: Tensor
+    """(S, c, 3) parameters."""
+    share: Tensor
+    """(S, c, 3) share of the information that comes from the image, 0..1."""
+
+
+def r_step_parametric(
+    theta: Tensor,
+    prior: Tensor,
+    spread: Tensor,
+    tangent: Tensor,
+    statistics: SceneStatistics,
+    precision: Tensor,
+) -> ParameterStep:
+    """The R-step on the tangent of a response family, one Gauss-Newton step with a Gaussian prior.
+
+    argmin_t  precision_b |Y_b - (R_b + J_b (t - theta)) X|^2 / N  +  |(t - prior) / spread|^2
+
+    Args:
+        theta: (S, c, 3) where R, the tangent and the statistics were taken.
+        prior: (S, c, 3) mean of the prior, `spread` its standard deviations.
+        spread: (S, c, 3); a zero fixes the parameter.
+        tangent: Q = J D (S, c, 3, r+1).
+        statistics: of the image.
+        precision: (S, c) effective number of samples over the variance of one of them.
+    """
+    curvature = tangent @ statistics.second[:, None] @ tangent.mT * precision[..., None, None]
+    gradient = (tangent @ statistics.cross[..., None]).squeeze(-1) * precision[..., None]
+    # in units of the prior's spread, so that a zero spread needs no division
+    scaled = spread[..., :, None] * curvature * spread[..., None, :]
+    identity = torch.eye(theta.shape[-1], dtype=theta.dtype, device=theta.device)
+    pull = (curvature @ (theta - prior)[..., None]).squeeze(-1)
+    right = (spread * (gradient + pull))[..., None]
+    change = torch.linalg.solve(identity + scaled, right).squeeze(-1)
+    diagonal = scaled.diagonal(dim1=-2, dim2=-1)
+    return ParameterStep(theta=prior + spread * change, share=diagonal / (1 + diagonal))

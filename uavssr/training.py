@@ -1,0 +1,331 @@
+"""Train PGU-Net on simulated scenes seen by random cameras.
+
+Every step draws its scenes and cameras from (seed, step) alone, so a run that is stopped and resumed
+from its checkpoint goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uavssr.bands import WavelengthGrid
+from uavssr.data.cameras import BAND_COUNTS, draw_cameras, observe, random_sensors
+from uavssr.data.library import SpectralLibrary
+from uavssr.data.scenes import simulate_batch
+from uavssr.errors import IncompleteRun, UsageError
+from uavssr.model.basis import SpectralBasis
+from uavssr.model.mixture import fit_mixture
+from uavssr.model.pgunet import PGUNet, PGUNetConfig, Reconstruction, Stf
+from uavssr.model.response import ResponseFamily
+
+MARGIN = 2  # pixels that wrap around when `observe` shifts bands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """Settings of a run; they are written into config.json of the model."""
+
+    steps: int = 4000
+    """Optimiser steps in all."""
+    batch: int = 8
+    """Scenes per step, each with a camera of its own."""
+    size: int = 40
+    """Side of a scene in pixels."""
+    learning_rate: float = 2e-3
+    """Peak rate of AdamW; linear warm-up, then cosine to a hundredth."""
+    warmup: int = 100
+    """Steps of warm-up."""
+    average: float = 0.998
+    """Decay of the moving average of the weights, which is what is saved."""
+    seed: int = 0
+    """Of everything random."""
+    prior_scenes: int = 400
+    """Simulated scenes from which the basis and the mixture are fitted."""
+    checkpoint: int = 200
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch", "size", "checkpoint", "prior_scenes"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} must be positive, got {getattr(self, key)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One training step's data."""
+
+    msi: Tensor
+    """(B, c, H, W) what the cameras see."""
+    hsi: Tensor
+    """(B, C, H, W) the truth."""
+    family: ResponseFamily
+    """Nominal curves and the spread that the model is told."""
+    theta: Tensor
+    """(B, c, 3) true parameters."""
+    rows: Tensor
+    """(B, c, C) true STF."""
+
+
+def initial_network(
+    library: SpectralLibrary, network: PGUNetConfig, config: TrainingConfig
+) -> PGUNet:
+    """A network whose basis and prior are fitted and whose proximal networks are untrained."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng([config.seed, 2**32 - 1])
+    scenes = simulate_batch(library, rng, config.prior_scenes, 16)
+    spectra = scenes.transpose(0, 2, 3, 1).reshape(-1, scenes.shape[1]).astype(np.float64)
+    basis = SpectralBasis.fit(spectra, library.grid, rank=network.rank)
+    coefficients = basis.project(torch.as_tensor(spectra.T, dtype=torch.float32)).T
+    mixture = fit_mixture(coefficients, components=network.components, seed=config.seed)
+    return PGUNet(network, basis, mixture)
+
+
+def draw_batch(library: SpectralLibrary, config: TrainingConfig, step: int) -> Batch:
+    """The data of one step, a function of the seed and the step's number."""
+    rng = np.random.default_rng([config.seed, step])
+    scenes = simulate_batch(library, rng, config.batch, config.size + 2 * MARGIN)
+    bands = int(rng.choice(BAND_COUNTS))
+    knowledge = np.where(rng.random(config.batch) < 0.5, 1.0, rng.random(config.batch))
+    cameras = draw_cameras(
+        rng, random_sensors(rng, config.batch, bands), library.grid, knowledge=knowledge
+    )
+    images = observe(rng, scenes, cameras.rows)
+    inner = (slice(None), slice(None), slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+    family = ResponseFamily.stack(
+        curves=cameras.curves,
+        centre=cameras.centre,
+        fwhm=cameras.fwhm,
+        grid=library.grid,
+        knowledge=cameras.knowledge,
+    )
+    return Batch(
+        msi=torch.from_numpy(np.ascontiguousarray(images[inner])),
+        hsi=torch.from_numpy(np.ascontiguousarray(scenes[inner])),
+        family=family,
+        theta=torch.from_numpy(cameras.theta),
+        rows=torch.from_numpy(cameras.rows),
+    )
+
+
+def loss_of(network: PGUNet, batch: Batch, result: Reconstruction) -> tuple[Tensor, dict[str, float]]:
+    """The training loss and its parts.
+
+    On the cube: relative L1 and RMSE per scene and the spectral angle, every stage, the last most.
+    On the STF: Gaussian likelihood of the parameters, so that the standard errors are honest, and
+    relative L1 of the rows. And the misfit of the image.
+    """
+    level = batch.hsi.mean((1, 2, 3))
+    parts: dict[str, Tensor] = {}
+    stages = result.stage_coefficients[1:]
+    weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
+    cube = torch.zeros(())
+    for weight, coefficients in zip(
+        [*weights, 1.0], [*stages, result.coefficients], strict=True
+    ):
+        estimate = network.basis.expand(coefficients)
+        error = estimate - batch.hsi
+        absolute = error.abs().mean((1, 2, 3)) / level
+        squared = error.square().mean((1, 2, 3)).sqrt() / level
+        cosine = torch.cosine_similarity(estimate, batch.hsi, dim=1).clamp(-1, 1 - 1e-6)
+        angle = torch.acos(cosine).mean((1, 2))
+        parts["rmse"], parts["sam"] = squared.mean(), angle.mean()
+        cube = cube + weight * (0.5 * absolute + 0.5 * squared + 0.5 * angle).mean()
+    flat = result.coefficients.flatten(2)
+    seen = result.stf.rows @ network.basis.extended
+    misfit = batch.msi.flatten(2) - seen[..., :-1] @ flat - seen[..., -1:]
+    parts["misfit"] = (misfit.abs().mean((1, 2)) / batch.msi.mean((1, 2, 3))).mean()
+    total = cube + 0.1 * parts["misfit"]
+    blind = result.statistics is not None
+    if blind:
+        likelihood = torch.zeros(())
+        for stf in result.stage_stf[1:]:
+            prior = stf.family.spread.clamp_min(1e-3)
+            deviation = stf.deviation.clamp_min(1e-4)
+            score = ((stf.theta - batch.theta) / deviation).square()
+            likelihood = likelihood + (0.5 * score + (deviation / prior).log()).mean()
+        parts["nll"] = likelihood / (len(result.stage_stf) - 1)
+        difference = (result.stf.rows - batch.rows).abs().sum(-1)
+        parts["stf"] = (difference / batch.rows.sum(-1)).mean()
+        total = total + 0.05 * parts["nll"] + 0.2 * parts["stf"]
+    prefix = "blind_" if blind else "known_"
+    return total, {prefix + key: float(value) for key, value in parts.items()}
+
+
+def train(
+    library: SpectralLibrary,
+    out: Path,
+    *,
+    network: PGUNetConfig | None = None,
+    config: TrainingConfig | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> PGUNet:
+    """Train, or go on training from `out`/checkpoint.pt; returns the averaged network on the CPU.
+
+    Args:
+        library: spectra from which scenes are simulated; its grid is the cube's.
+        out: folder of the checkpoint and the log (`log.csv`).
+        network: sizes; by default those of the released models with the library's grid.
+        config: settings of the run.
+        device: where to train.
+        progress: called after every step with its number and the parts of the loss.
+
+    Raises:
+        IncompleteRun: the loss became NaN; the last good checkpoint is kept.
+    """
+    network = network or PGUNetConfig(bands=len(library.grid))
+    config = config or TrainingConfig()
+    out.mkdir(parents=True, exist_ok=True)
+    model = _resumable(library, network, config, out).to(device)
+    average = _resumable(library, network, config, out, key="average").to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+    start = _restore(out, optimiser, network, config)
+    for step in range(start, config.steps):
+        _set_rate(optimiser, config, step)
+        figures = _step(model, optimiser, _on(draw_batch(library, config, step), device), step)
+        if not math.isfinite(figures["loss"]):
+            raise IncompleteRun(
+                f"the loss became {figures['loss']} at step {step}",
+                path=out,
+                remedy="the last good checkpoint is kept; lower --learning-rate and run again",
+            )
+        decay = min(config.average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for target, source in zip(average.parameters(), model.parameters(), strict=True):
+                target.lerp_(source, 1 - decay)
+        _log(out / "log.csv", step, figures)
+        if progress is not None:
+            progress(step, figures)
+        if (step + 1) % config.checkpoint == 0 or step + 1 == config.steps:
+            _save(out, step + 1, model, average, optimiser, network, config)
+    return average.cpu().eval()
+
+
+def _step(
+    model: PGUNet, optimiser: torch.optim.Optimizer, batch: Batch, step: int
+) -> dict[str, float]:
+    result = model(batch.msi, Stf.nominal(batch.family), blind=step % 2 == 0)
+    loss, figures = loss_of(model, batch, result)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if math.isfinite(float(loss.detach())):
+        optimiser.step()
+    return {"loss": float(loss.detach()), **figures}
+
+
+def _on(batch: Batch, device: str) -> Batch:
+    return Batch(
+        msi=batch.msi.to(device),
+        hsi=batch.hsi.to(device),
+        family=batch.family.to(torch.device(device)),
+        theta=batch.theta.to(device),
+        rows=batch.rows.to(device),
+    )
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
+    ramp = min(1.0, (step + 1) / config.warmup)
+    fade = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * ramp * max(fade, 0.01)
+
+
+def _settings(network: PGUNetConfig, config: TrainingConfig) -> dict[str, object]:
+    return {**asdict(network), **asdict(config)}
+
+
+def _resumable(
+    library: SpectralLibrary,
+    network: PGUNetConfig,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    key: str = "model",
+) -> PGUNet:
+    saved = _checkpoint(out)
+    if saved is None:
+        return initial_network(library, network, config)
+    state = saved[key]
+    basis = SpectralBasis(
+        grid=library.grid,
+        mean=state["mean"],
+        components=state["components"],
+        residual=state["residual"],
+    )
+    from uavssr.model.mixture import SpectralMixture
+
+    mixture = SpectralMixture(
+        weight=state["weight"], mean=state["mixture_mean"], covariance=state["covariance"]
+    )
+    model = PGUNet(network, basis, mixture)
+    model.load_state_dict(state)
+    return model
+
+
+def _checkpoint(out: Path) -> dict | None:
+    path = out / "checkpoint.pt"
+    return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def _restore(
+    out: Path, optimiser: torch.optim.Optimizer, network: PGUNetConfig, config: TrainingConfig
+) -> int:
+    saved = _checkpoint(out)
+    if saved is None:
+        return 0
+    wanted = _settings(network, config)
+    changed = [key for key, value in wanted.items() if saved["settings"].get(key) != value]
+    if changed:
+        raise UsageError(
+            f"the checkpoint was made with other settings: {', '.join(changed)}",
+            path=out,
+            remedy="use another --out, or the same settings",
+        )
+    optimiser.load_state_dict(saved["optimiser"])
+    return int(saved["step"])
+
+
+def _save(
+    out: Path,
+    step: int,
+    model: PGUNet,
+    average: PGUNet,
+    optimiser: torch.optim.Optimizer,
+    network: PGUNetConfig,
+    config: TrainingConfig,
+) -> None:
+    temporary = out / f".checkpoint.{os.getpid()}.part"
+    content = {
+        "step": step,
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "settings": _settings(network, config),
+    }
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(out / "checkpoint.pt")
+
+
+def _log(path: Path, step: int, figures: dict[str, float]) -> None:
+    fields = ("loss", "rmse", "sam", "misfit", "nll", "stf")
+    new = not path.exists()
+    plain = {key.removeprefix("blind_").removeprefix("known_"): v for key, v in figures.items()}
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", "blind", *fields])
+        mode = int(step % 2 == 0)
+        writer.writerow([step, mode, *(f"{plain[k]:.6g}" if k in plain else "" for k in fields)])
