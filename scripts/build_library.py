@@ -1,0 +1,186 @@
+"""Build a spectral library (.npz) from measured spectra, airborne cubes and models.
+
+    python scripts/build_library.py DATA_DIR OUT.npz --prosail 6000 --seed 0 --exclude neon_2,...
+
+DATA_DIR holds `speclib/*.npz` and `vnir/*.npz` with `vnir/meta.json`. Cubes for validation are kept
+out by name with --exclude; load them with `uavssr.data.atmosphere.load_cube`. The licences of the
+sources differ: the library is for training here, not for passing on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from uavssr.bands import HEADWALL_NANO, FloatArray, WavelengthGrid
+from uavssr.data.atmosphere import SubspaceCompletion, read_cube
+from uavssr.data.library import (
+    BoolArray,
+    Float32Array,
+    SpectralLibrary,
+    StrArray,
+    concatenate,
+    resample,
+)
+from uavssr.data.materials import manmade_spectra, water_spectra
+from uavssr.data.vegetation import leaf_spectra, prosail_spectra, soil_spectra
+from uavssr.errors import InputRefused
+
+GRID = HEADWALL_NANO
+END_NM = 12.0
+"""How far past its ends a measured spectrum is trusted to go on; the rest is completed."""
+DISTRUSTED_NM = {
+    "soil": ((0.0, 472.0), (930.0, 2000.0)),
+    "samson": ((0.0, 405.0), (855.0, 2000.0)),
+    "abu_beach_4_pavia": ((0.0, 460.0), (815.0, 2000.0)),
+    "pavia_u_reg": ((0.0, 445.0), (850.0, 2000.0)),
+    "pine": ((0.0, 440.0), (752.0, 775.0), (895.0, 2000.0)),
+    "neon_harv": ((810.0, 840.0), (890.0, 2000.0)),
+}
+"""Bands of a source that are noise or atmosphere and are completed from the rest of the library."""
+RADIANCE_WATER_NM = ((922.0, 978.0),)
+"""The water-vapour band, where the gain of a corrected radiance cube is large and noisy."""
+
+
+def main() -> int:
+    """Read the arguments, build the library, save it and print what it holds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--prosail", type=int, default=6000, help="number of canopies")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pixels", type=int, default=600, help="pixels from each cube")
+    parser.add_argument("--exclude", default="", help="cubes to keep out, comma separated")
+    options = parser.parse_args()
+    excluded = {name for name in options.exclude.split(",") if name}
+    rng = np.random.default_rng(options.seed)
+    full = [*_models(options.prosail, rng), *_full_range(options.data_dir / "speclib")]
+    natural = concatenate([part for part in full if part.source[0] != "synthetic"])
+    completion = SubspaceCompletion.fit(natural.spectra, rank=12)
+    partial = _partial_range(options.data_dir / "speclib", completion, natural)
+    cubes = _cubes(options.data_dir / "vnir", excluded, options.pixels, completion, rng)
+    library = concatenate([*full, *partial, *cubes])
+    library.save(options.out)
+    _report(library, options.out)
+    return 0
+
+
+def _models(canopies: int, rng: np.random.Generator) -> list[SpectralLibrary]:
+    dry, bright = rng.random(300), rng.uniform(0.25, 1.7, 300)
+    return [
+        _library(prosail_spectra(canopies, rng, GRID), "canopy", "prosail"),
+        _library(leaf_spectra(max(canopies // 6, 50), rng, GRID), "leaf", "prospect"),
+        _library(soil_spectra(bright, dry, GRID), "soil", "prosail-soil"),
+        _library(water_spectra(900, rng, GRID), "water", "bio-optical"),
+        _library(manmade_spectra(1500, rng, GRID), "manmade", "synthetic"),
+    ]
+
+
+def _full_range(folder: Path) -> list[SpectralLibrary]:
+    with np.load(folder / "ecostress_vnir.npz", allow_pickle=False) as file:
+        ecostress, nm = file["spectra"], file["wavelength_nm"]
+    ecostress = resample(ecostress[(ecostress >= 0).all(1)], nm, GRID)
+    with np.load(folder / "wheat_uavms_asd_pairs.npz", allow_pickle=False) as file:
+        wheat = resample(file["hs"], file["wavelength_nm"], GRID)
+    kinds = np.where(has_red_edge(ecostress, GRID), "leaf", "mineral")
+    return [_library(ecostress, kinds, "ecostress"), _library(wheat, "canopy", "wheat")]
+
+
+def _partial_range(
+    folder: Path, completion: SubspaceCompletion, natural: SpectralLibrary
+) -> list[SpectralLibrary]:
+    earth = natural.spectra[natural.of_kind("soil", "mineral")]
+    earthy = SubspaceCompletion.fit(earth, rank=6)
+    with np.load(folder / "soil_uhd285_125b.npz", allow_pickle=False) as file:
+        soil, nm = file["spectra"], file["wavelength_nm"]
+    soil = complete(soil, nm, earthy, DISTRUSTED_NM["soil"])
+    with np.load(folder / "pwd_uav_pine_240b.npz", allow_pickle=False) as file:
+        pine, nm = file["spectra"], file["wavelength_nm_est"]
+    pine = complete(pine, nm, completion, DISTRUSTED_NM["pine"])
+    return [
+        _library(soil, "soil", "soil-uhd285"),
+        _library(pine, kind_of_pixels(pine, "other"), "pine"),
+    ]
+
+
+def _cubes(
+    folder: Path,
+    excluded: set[str],
+    pixels: int,
+    completion: SubspaceCompletion,
+    rng: np.random.Generator,
+) -> list[SpectralLibrary]:
+    meta = json.loads((folder / "meta.json").read_text("utf-8"))
+    unknown = excluded - set(meta)
+    if unknown:
+        raise InputRefused(f"no cubes named {sorted(unknown)}", path=folder)
+    parts = []
+    for name in sorted(set(meta) - excluded):
+        cube, nm = read_cube(folder / f"{name}.npz")
+        flat = cube.reshape(-1, nm.size)
+        flat = flat[rng.choice(len(flat), min(pixels, len(flat)), replace=False)]
+        radiance = not meta[name]["kind"].startswith("reflectance")
+        distrusted = DISTRUSTED_NM.get(name, RADIANCE_WATER_NM if radiance else ())
+        spectra = complete(flat, nm, completion, distrusted)
+        built = "airport" in name or "urban" in name or "houston" in name
+        kinds = kind_of_pixels(spectra, "manmade" if built else "other")
+        parts.append(_library(spectra, kinds, name))
+    return parts
+
+
+def complete(
+    spectra: Float32Array,
+    nm: FloatArray,
+    completion: SubspaceCompletion,
+    distrusted: tuple[tuple[float, float], ...] = (),
+) -> Float32Array:
+    """Spectra (n, F) at `nm` on the grid, with missing and distrusted bands regressed."""
+    known = (GRID.centres > nm[0] - END_NM) & (GRID.centres < nm[-1] + END_NM)
+    values = np.zeros((len(spectra), len(GRID)), np.float32)
+    covered = WavelengthGrid("covered", GRID.centres[known], GRID.fwhm[known])
+    values[:, known] = resample(spectra, nm, covered)
+    for low, high in distrusted:
+        known &= ~((GRID.centres > low) & (GRID.centres < high))
+    return values if known.all() else completion.fill(values, known)
+
+
+def has_red_edge(spectra: Float32Array, grid: WavelengthGrid) -> BoolArray:
+    """Which spectra (n, C) rise between 690 and 745 nm as chlorophyll does, and rust does not."""
+    at = {nm: spectra[:, grid.nearest(nm)] for nm in (600, 670, 690, 745, 800)}
+    steep = (at[745] - at[690]) > 0.55 * (at[800] - np.minimum(at[600], at[670]))
+    return np.asarray(steep & (at[800] > 1.5 * at[670]) & (at[800] > 0.05))
+
+
+def kind_of_pixels(spectra: Float32Array, default: str) -> StrArray:
+    """Kind (n,) of airborne pixels: canopy by the red edge, water if dark in the infrared."""
+    infrared = spectra[:, GRID.nearest(860)]
+    dark = (infrared < 0.06) & (infrared < 0.9 * spectra[:, GRID.nearest(560)])
+    return np.where(has_red_edge(spectra, GRID), "canopy", np.where(dark, "water", default))
+
+
+def _library(spectra: Float32Array, kind: object, source: str) -> SpectralLibrary:
+    """Drop what is above 1.3 or wholly dark, clip noise below zero, label the rest."""
+    kept = np.isfinite(spectra).all(1) & (spectra.max(1) < 1.3) & (spectra.min(1) > -0.05)
+    kept &= spectra.mean(1) > 0.002
+    kinds = np.broadcast_to(np.asarray(kind, np.str_), kept.shape)[kept]
+    values = np.clip(spectra[kept], 0, None).astype(np.float32)
+    return SpectralLibrary(
+        spectra=values, kind=kinds, source=np.full(len(values), source), grid=GRID
+    )
+
+
+def _report(library: SpectralLibrary, path: Path) -> None:
+    print(f"{path}: {len(library)} spectra, {path.stat().st_size / 1e6:.1f} MB")
+    print("kinds:", library.counts())
+    for source in sorted(set(library.source.tolist())):
+        chosen = library.kind[library.source == source]
+        names, numbers = np.unique(chosen, return_counts=True)
+        print(f"  {source}:", dict(zip(names.tolist(), numbers.tolist(), strict=True)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
