@@ -1,5 +1,43 @@
-"""Blind spectral super-resolution of drone imagery: multispectral in, hyperspectral cube and STF out."""
+"""Blind spectral super-resolution of drone imagery: multispectral in, hyperspectral and STF out."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from uavssr.inference import estimate_stf, plan_reconstruction, reconstruct
+    from uavssr.model.pgunet import PGUNet
+    from uavssr.model.weights import load_model
+    from uavssr.raster.source import open_msi
+    from uavssr.training import train
+
+__all__ = [
+    "PGUNet",
+    "__version__",
+    "estimate_stf",
+    "load_model",
+    "open_msi",
+    "plan_reconstruction",
+    "reconstruct",
+    "train",
+]
+
+_HOMES = {
+    "PGUNet": "uavssr.model.pgunet",
+    "estimate_stf": "uavssr.inference",
+    "load_model": "uavssr.model.weights",
+    "open_msi": "uavssr.raster.source",
+    "plan_reconstruction": "uavssr.inference",
+    "reconstruct": "uavssr.inference",
+    "train": "uavssr.training",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import public names when they are first used: `uavssr --help` needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'uavssr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

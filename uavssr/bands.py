@@ -392,7 +392,7 @@ def _read_yaml(path: Path) -> Sensor:
     except yaml.YAMLError as err:
         raise ValueError(" ".join(str(err).split())) from err
     if not isinstance(content, dict):
-        raise ValueError("a mapping with the key 'bands' is needed")
+        raise TypeError("a mapping with the key 'bands' is needed")
     if unknown := set(content) - {"name", "title", "note", "bands"}:
         raise ValueError(f"unknown keys {sorted(unknown)}")
     return Sensor(

@@ -1,31 +1,35 @@
 """Train PGU-Net on simulated scenes seen by random cameras.
 
-Every step draws its scenes and cameras from (seed, step) alone, so a run that is stopped and resumed
-from its checkpoint goes on as if it had never stopped.
+Every step draws its scenes and cameras from (seed, step) alone, so a run that is stopped and
+resumed from its checkpoint goes on as if it had never stopped.
 """
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.bands import WavelengthGrid
+from uavssr import __version__
 from uavssr.data.cameras import BAND_COUNTS, draw_cameras, observe, random_sensors
 from uavssr.data.library import SpectralLibrary
 from uavssr.data.scenes import simulate_batch
 from uavssr.errors import IncompleteRun, UsageError
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import fit_mixture
-from uavssr.model.pgunet import PGUNet, PGUNetConfig, Reconstruction, Stf
+from uavssr.model.pgunet import PGUNet, PGUNetConfig
 from uavssr.model.response import ResponseFamily
+from uavssr.model.state import Reconstruction, Stf
+from uavssr.model.weights import blank, save_model
 
 MARGIN = 2  # pixels that wrap around when `observe` shifts bands
 
@@ -116,7 +120,9 @@ def draw_batch(library: SpectralLibrary, config: TrainingConfig, step: int) -> B
     )
 
 
-def loss_of(network: PGUNet, batch: Batch, result: Reconstruction) -> tuple[Tensor, dict[str, float]]:
+def loss_of(
+    network: PGUNet, batch: Batch, result: Reconstruction
+) -> tuple[Tensor, dict[str, float]]:
     """The training loss and its parts.
 
     On the cube: relative L1 and RMSE per scene and the spectral angle, every stage, the last most.
@@ -128,9 +134,7 @@ def loss_of(network: PGUNet, batch: Batch, result: Reconstruction) -> tuple[Tens
     stages = result.stage_coefficients[1:]
     weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
     cube = torch.zeros(())
-    for weight, coefficients in zip(
-        [*weights, 1.0], [*stages, result.coefficients], strict=True
-    ):
+    for weight, coefficients in zip([*weights, 1.0], [*stages, result.coefficients], strict=True):
         estimate = network.basis.expand(coefficients)
         error = estimate - batch.hsi
         absolute = error.abs().mean((1, 2, 3)) / level
@@ -155,9 +159,9 @@ def loss_of(network: PGUNet, batch: Batch, result: Reconstruction) -> tuple[Tens
         parts["nll"] = likelihood / (len(result.stage_stf) - 1)
         difference = (result.stf.rows - batch.rows).abs().sum(-1)
         parts["stf"] = (difference / batch.rows.sum(-1)).mean()
-        total = total + 0.05 * parts["nll"] + 0.2 * parts["stf"]
+        total = total + 0.2 * parts["nll"] + 0.2 * parts["stf"]
     prefix = "blind_" if blind else "known_"
-    return total, {prefix + key: float(value) for key, value in parts.items()}
+    return total, {prefix + key: float(value.detach()) for key, value in parts.items()}
 
 
 def train(
@@ -185,11 +189,19 @@ def train(
     network = network or PGUNetConfig(bands=len(library.grid))
     config = config or TrainingConfig()
     out.mkdir(parents=True, exist_ok=True)
-    model = _resumable(library, network, config, out).to(device)
-    average = _resumable(library, network, config, out, key="average").to(device)
+    saved = _checkpoint(out, network, config)
+    model = (
+        initial_network(library, network, config) if saved is None else _network(library, network)
+    )
+    average = copy.deepcopy(model)
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        average.load_state_dict(saved["average"])
+    model, average = model.to(device), average.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    start = _restore(out, optimiser, network, config)
-    for step in range(start, config.steps):
+    if saved is not None:
+        optimiser.load_state_dict(saved["optimiser"])
+    for step in range(0 if saved is None else int(saved["step"]), config.steps):
         _set_rate(optimiser, config, step)
         figures = _step(model, optimiser, _on(draw_batch(library, config, step), device), step)
         if not math.isfinite(figures["loss"]):
@@ -210,13 +222,50 @@ def train(
     return average.cpu().eval()
 
 
+def train_model(
+    library: SpectralLibrary,
+    out: Path,
+    *,
+    name: str,
+    network: PGUNetConfig,
+    config: TrainingConfig,
+    device: str = "cpu",
+    progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> Path:
+    """Train (see `train`) and write the model folder `out`/`name` with its card; returns it."""
+    trained = train(library, out, network=network, config=config, device=device, progress=progress)
+    facts: dict[str, object] = {
+        **asdict(config),
+        "uavssr_version": __version__,
+        "torch_version": torch.__version__,
+        "spectra": len(library),
+        "kinds": library.counts(),
+        "sources": sorted(set(library.source.tolist())),
+    }
+    folder = out / name
+    digest = save_model(trained, folder, name=name, training=facts)
+    card = _card(name, digest, network, facts)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return folder
+
+
+def _card(name: str, digest: str, network: PGUNetConfig, facts: dict[str, object]) -> str:
+    sizes = ", ".join(f"{key} {value}" for key, value in asdict(network).items())
+    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    return (
+        f"# {name}\n\nPGU-Net weights, trained on simulated scenes seen by random cameras.\n\n"
+        f"* network: {sizes}\n* SHA-256 of model.safetensors: `{digest}`\n\n"
+        f"| training | |\n|---|---|\n{rows}\n"
+    )
+
+
 def _step(
     model: PGUNet, optimiser: torch.optim.Optimizer, batch: Batch, step: int
 ) -> dict[str, float]:
-    result = model(batch.msi, Stf.nominal(batch.family), blind=step % 2 == 0)
+    result = model(batch.msi, Stf.expected(batch.family), blind=step % 2 == 0)
     loss, figures = loss_of(model, batch, result)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     if math.isfinite(float(loss.detach())):
         optimiser.step()
@@ -244,45 +293,16 @@ def _settings(network: PGUNetConfig, config: TrainingConfig) -> dict[str, object
     return {**asdict(network), **asdict(config)}
 
 
-def _resumable(
-    library: SpectralLibrary,
-    network: PGUNetConfig,
-    config: TrainingConfig,
-    out: Path,
-    *,
-    key: str = "model",
-) -> PGUNet:
-    saved = _checkpoint(out)
-    if saved is None:
-        return initial_network(library, network, config)
-    state = saved[key]
-    basis = SpectralBasis(
-        grid=library.grid,
-        mean=state["mean"],
-        components=state["components"],
-        residual=state["residual"],
-    )
-    from uavssr.model.mixture import SpectralMixture
-
-    mixture = SpectralMixture(
-        weight=state["weight"], mean=state["mixture_mean"], covariance=state["covariance"]
-    )
-    model = PGUNet(network, basis, mixture)
-    model.load_state_dict(state)
-    return model
+def _network(library: SpectralLibrary, network: PGUNetConfig) -> PGUNet:
+    """A network of the right shapes, whose state is about to be loaded."""
+    return PGUNet(network, *blank(network, library.grid))
 
 
-def _checkpoint(out: Path) -> dict | None:
+def _checkpoint(out: Path, network: PGUNetConfig, config: TrainingConfig) -> dict[str, Any] | None:
     path = out / "checkpoint.pt"
-    return torch.load(path, weights_only=True) if path.exists() else None
-
-
-def _restore(
-    out: Path, optimiser: torch.optim.Optimizer, network: PGUNetConfig, config: TrainingConfig
-) -> int:
-    saved = _checkpoint(out)
-    if saved is None:
-        return 0
+    if not path.exists():
+        return None
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
     wanted = _settings(network, config)
     changed = [key for key, value in wanted.items() if saved["settings"].get(key) != value]
     if changed:
@@ -291,8 +311,7 @@ def _restore(
             path=out,
             remedy="use another --out, or the same settings",
         )
-    optimiser.load_state_dict(saved["optimiser"])
-    return int(saved["step"])
+    return saved
 
 
 def _save(

@@ -1,0 +1,1 @@
+"""Training data: spectra, simulated scenes, random cameras."""

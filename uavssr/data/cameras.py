@@ -15,7 +15,7 @@ import numpy.typing as npt
 from uavssr.bands import FINE_NM, SENSORS, Band, Sensor, WavelengthGrid, nominal_spread
 
 Array32 = npt.NDArray[np.float32]
-BAND_COUNTS: Final = (3, 4, 5, 5, 5, 6, 8, 10)
+BAND_COUNTS: Final = (3, 4, 4, 5, 5, 5, 5, 5, 6, 10)
 LEAK: Final = 0.06
 
 
@@ -30,7 +30,7 @@ class Cameras:
     fwhm: Array32
     """(S, c) nominal widths in nm."""
     knowledge: Array32
-    """(S,) factor on the prior spread that the model is told: 0 knows the camera, 1 the data sheet."""
+    """(S,) factor on the prior spread that the model is told: 0 is certain, 1 the data sheet."""
     theta: Array32
     """(S, c, 3) true shift (nm), log stretch and log gain."""
     rows: Array32
@@ -111,11 +111,11 @@ def observe(
     snr_db: tuple[float, float] = (25.0, 45.0),
     misregistration: float = 0.4,
 ) -> Array32:
-    """What cameras with true STF rows (S, c, C) see of scenes (S, C, H, W): (S, c, H, W) reflectance.
+    """What cameras (S, c, C) see of scenes (S, C, H, W): reflectance (S, c, H, W).
 
     Args:
         rng: of the noise and the shifts.
-        scenes: reflectance; the outermost two pixels on each side wrap around when bands are shifted.
+        scenes: reflectance; the two outermost pixels wrap around when bands are shifted.
         rows: true STFs.
         snr_db: range of the signal-to-noise ratio 20 log10(rms / sigma), drawn per scene.
         misregistration: standard deviation of each band's shift in pixels, clipped at 2.

@@ -1,0 +1,1 @@
+"""The network: subspace, prior, closed forms, proximal networks, weights."""

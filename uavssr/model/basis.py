@@ -16,7 +16,7 @@ from uavssr.bands import FloatArray, WavelengthGrid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpectralBasis:
-    """An affine subspace of spectra, scaled so that the training spectra's coefficients have unit variance."""
+    """An affine subspace of spectra, in which the training spectra have unit variance."""
 
     grid: WavelengthGrid
     """The cube's wavelengths."""
@@ -34,7 +34,7 @@ class SpectralBasis:
 
     @property
     def extended(self) -> Tensor:
-        """(C, r+1) D = [E, mean], which maps coefficients with a row of ones appended to spectra."""
+        """(C, r+1) D = [E, mean]: spectra of coefficients with a row of ones appended."""
         return torch.cat([self.components, self.mean[:, None]], dim=1)
 
     def expand(self, coefficients: Tensor) -> Tensor:

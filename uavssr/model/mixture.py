@@ -81,7 +81,12 @@ class SpectralMixture:
 
 
 def fit_mixture(
-    coefficients: Tensor, *, components: int, iterations: int = 60, floor: float = 1e-3, seed: int = 0
+    coefficients: Tensor,
+    *,
+    components: int,
+    iterations: int = 60,
+    floor: float = 1e-3,
+    seed: int = 0,
 ) -> SpectralMixture:
     """Expectation maximisation on coefficients (n, r), started from a k-means++ like draw.
 
@@ -106,9 +111,7 @@ def fit_mixture(
             centred = data - mean[k]
             covariance[k] = (share[:, k, None] * centred).T @ centred / mass[k]
             covariance[k].diagonal().add_(floor)
-    return SpectralMixture(
-        weight=weight.float(), mean=mean.float(), covariance=covariance.float()
-    )
+    return SpectralMixture(weight=weight.float(), mean=mean.float(), covariance=covariance.float())
 
 
 def _spread_draw(data: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -1,13 +1,15 @@
 """PGU-Net: blind spectral super-resolution by unrolled stages of closed forms and learned priors.
 
 Method: "Physics-Guided Deep Unfolding for Blind Cross-Sensor Spectral Super-Resolution via Learning
-the Spectral Transformation Function", arXiv 2606.05759. docs/design.md says where and why this differs.
+the Spectral Transformation Function", arXiv 2606.05759. docs/design.md says where this differs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,6 @@ from uavssr.errors import ModelRefused, UsageError
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet, ZNet
-from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import (
     SceneStatistics,
     r_step,
@@ -24,6 +25,10 @@ from uavssr.model.solvers import (
     wiener_gain,
     x_step,
 )
+from uavssr.model.state import Observation, Reconstruction, Stf
+
+LARGEST_FINAL_NOISE: Final = 5.0
+"""Bound on the last X-step's noise in units of the sensor's: the cube explains the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +60,9 @@ class PGUNetConfig:
         for key, limit in limits.items():
             value = getattr(self, key)
             if type(value) is not int or not 1 <= value <= limit:
-                raise ModelRefused(f"config {key} must be a whole number in 1-{limit}, got {value!r}")
+                raise ModelRefused(
+                    f"config {key} must be a whole number in 1-{limit}, got {value!r}"
+                )
         if self.width % 8 or self.stf_width % 8:
             raise ModelRefused("config width and stf_width must be multiples of 8")
         if self.rank > self.bands:
@@ -64,62 +71,6 @@ class PGUNetConfig:
     def to_dict(self) -> dict[str, int]:
         """The fields as plain numbers."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stf:
-    """An estimate of S cameras' spectral transformation functions."""
-
-    family: ResponseFamily
-    """The nominal curves and the prior spread about them."""
-    theta: Tensor
-    """(S, c, 3) shift (nm), stretch and gain (logarithms) of each band."""
-    deviation: Tensor
-    """(S, c, 3) standard errors of theta."""
-    rows: Tensor
-    """R (S, c, C)."""
-
-    @classmethod
-    def nominal(cls, family: ResponseFamily) -> Stf:
-        """The data sheet, as uncertain as the family's spread says."""
-        return cls.of(family, family.nominal, family.spread)
-
-    @classmethod
-    def of(cls, family: ResponseFamily, theta: Tensor, deviation: Tensor) -> Stf:
-        """The STF with parameters theta (S, c, 3) and standard errors of them."""
-        return cls(family=family, theta=theta, deviation=deviation, rows=family.rows(theta))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """How an STF acts on coefficients, and the noise that what is not known of it amounts to."""
-
-    mixing: Tensor
-    """B = R E (S, c, r)."""
-    offset: Tensor
-    """R mean (S, c)."""
-    tangent: Tensor
-    """Q = J D (S, c, 3, r+1): change of a band with each parameter of its response."""
-    noise: Tensor
-    """(S, c) variance of a band's misfit, averaged over the spectral prior."""
-    component_noise: Tensor
-    """(S, K, c) the same under each component of the prior."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconstruction:
-    """What the network returns."""
-
-    coefficients: Tensor
-    """(B, r, H, W); `SpectralBasis.expand` makes the cube."""
-    stf: Stf
-    """The STF that explains the image with these coefficients."""
-    statistics: SceneStatistics | None
-    """Of the last stage; None where the STF was given."""
-    stage_coefficients: tuple[Tensor, ...] = ()
-    """(B, r, H, W) the start and each stage's result, for supervision."""
-    stage_stf: tuple[Stf, ...] = ()
-    """Each stage's STF, for supervision."""
 
 
 class Stage(nn.Module):
@@ -133,15 +84,19 @@ class Stage(nn.Module):
         self.znet = ZNet(config.rank, config.width)
         self.pnet = PNet(config.stf_width)
 
-    def update_hsi(self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: Observation) -> Tensor:
-        """X-step (closed form, float32), then Z-Net. Maps are (B, ., H, W)."""
+    def update_hsi(
+        self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: Observation, *, half: bool
+    ) -> Tensor:
+        """X-step (closed form, float32), then Z-Net (bfloat16 if `half`). Maps are (B, ., H, W)."""
         shape = hsi.shape[-2:]
         noise = seen.noise * self.log_alpha.exp()
         flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
         misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
         carried = wiener_gain(seen.mixing, noise) @ misfit
         maps = (part.unflatten(-1, shape) for part in (flat, carried))
-        return self.znet(*maps, deviation)
+        with torch.autocast(msi.device.type, torch.bfloat16, enabled=half):
+            proximal: Tensor = self.znet(*maps, deviation)
+        return proximal.float() if half else proximal
 
     def update_stf(
         self,
@@ -161,17 +116,17 @@ class Stage(nn.Module):
     def stf_from(
         self, statistics: SceneStatistics, stf: Stf, seen: Observation, basis: SpectralBasis
     ) -> Stf:
-        """The STF from an image's statistics taken at `stf`, shrunk towards the family's nominal.
+        """The STF from an image's statistics taken at `stf`, shrunk towards the family's prior.
 
         The share of information that the closed form ascribes to the image bounds what P-Net may
         change and how much doubt it may remove: without information the prior stays as it is.
         """
-        family, spread = stf.family, stf.family.spread
+        family, prior, spread = stf.family, stf.family.prior, stf.family.spread
         predictive = _leave_one_out_variance(seen)
         samples = self.log_samples.exp() * statistics.participation()
         step = r_step_parametric(
             stf.theta,
-            family.nominal,
+            prior,
             spread,
             seen.tangent,
             statistics,
@@ -179,16 +134,11 @@ class Stage(nn.Module):
         )
         scale = spread.clamp_min(1e-9)
         curves = _row_curves(stf.rows, statistics, basis, self.log_beta.exp())
-        features = torch.cat(
-            [
-                step.theta / scale,
-                2 * step.share - 1,
-                stf.theta / scale,
-            ],
-            -1,
-        )
+        proposed = (step.theta - prior) / scale
+        current = (stf.theta - prior) / scale
+        features = torch.cat([proposed, 2 * step.share - 1, current], -1)
         change, removed = self.pnet(curves, features)
-        theta = step.share * (step.theta / scale + change).clamp(-4, 4) * spread
+        theta = prior + (proposed + step.share * change).clamp(-4, 4) * spread
         deviation = spread * torch.sqrt(1 - 0.999 * step.share * removed)
         return Stf.of(family, theta, deviation)
 
@@ -221,7 +171,7 @@ class PGUNet(nn.Module):
         self.register_buffer("mixture_mean", mixture.mean)
         self.register_buffer("covariance", mixture.covariance)
         self.log_noise = nn.Parameter(torch.tensor([math.log(0.004), math.log(0.02)]))
-        self.log_final = nn.Parameter(torch.tensor(-3.0))
+        self.final = nn.Parameter(torch.tensor(0.5))
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
 
     @property
@@ -248,6 +198,9 @@ class PGUNet(nn.Module):
             raise UsageError(f"stages must be 0-{len(self.stages)} for this model, got {count}")
         return count
 
+    def _stages(self, stages: int | None) -> list[Stage]:
+        return [cast("Stage", stage) for stage in self.stages][: self._count(stages)]
+
     def observe(self, stf: Stf) -> Observation:
         """How `stf` acts on coefficients, and how surely."""
         basis = self.basis
@@ -259,13 +212,15 @@ class PGUNet(nn.Module):
         spread = torch.einsum("scpi,kij,scpj->skcp", tangent, moments, tangent)
         doubt = (spread * stf.deviation.square()[:, None]).sum(-1)
         outside = (stf.rows @ basis.residual).square()
-        component = sensor_noise[0] + outside[:, None] + sensor_noise[1] * power + doubt
+        floor = sensor_noise[0] + outside[:, None] + sensor_noise[1] * power
+        average = partial(torch.einsum, "k,skc->sc", self.weight)
         return Observation(
             mixing=seen[..., :-1],
             offset=seen[..., -1],
             tangent=tangent,
-            noise=torch.einsum("k,skc->sc", self.weight, component),
-            component_noise=component,
+            noise=average(floor + doubt),
+            component_noise=floor + doubt,
+            floor=average(floor),
         )
 
     def forward(
@@ -276,6 +231,7 @@ class PGUNet(nn.Module):
         blind: bool,
         valid: Tensor | None = None,
         stages: int | None = None,
+        half: bool = False,
     ) -> Reconstruction:
         """Reconstruct the coefficients of an image.
 
@@ -286,6 +242,7 @@ class PGUNet(nn.Module):
                 makes every output pixel depend on its neighbourhood of `halo()` pixels only.
             valid: (B, H, W) pixels that count for the STF; all by default.
             stages: how many stages to run, all by default; 0 is the mixture's Wiener estimate.
+            half: run the proximal networks in bfloat16; the solvers stay in float32.
         """
         shape = msi.shape[-2:]
         flat_valid = None if valid is None else valid.flatten(1)
@@ -294,14 +251,14 @@ class PGUNet(nn.Module):
         deviation = variance.sqrt()
         results, estimates, statistics = [hsi], [stf], None
         basis = self.basis
-        for stage in list(self.stages)[: self._count(stages)]:
-            hsi = stage.update_hsi(msi, hsi, deviation, seen).float()
+        for stage in self._stages(stages):
+            hsi = stage.update_hsi(msi, hsi, deviation, seen, half=half)
             if blind:
                 stf, statistics = stage.update_stf(msi, hsi, stf, seen, basis, flat_valid)
                 seen = self.observe(stf)
             results.append(hsi)
             estimates.append(stf)
-        noise = seen.noise * self.log_final.exp()
+        noise = seen.floor * LARGEST_FINAL_NOISE * torch.sigmoid(self.final)
         final = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
         return Reconstruction(
             coefficients=final.unflatten(-1, shape),
@@ -310,6 +267,34 @@ class PGUNet(nn.Module):
             stage_coefficients=tuple(results),
             stage_stf=tuple(estimates),
         )
+
+    def local_stf(
+        self, msi: Tensor, hsi: Tensor, stf: Stf, *, prior: Stf, valid: Tensor, stages: int | None
+    ) -> Stf:
+        """The STF of one tile, shrunk towards `prior` by how little the tile says.
+
+        Args:
+            msi: Y (1, c, H, W) of the tile.
+            hsi: Z (1, r, H, W), the last of `stage_coefficients` of a run with `stf` fixed.
+            stf: the STF of that run.
+            prior: mean and spread of what a tile's parameters may be.
+            valid: (1, H, W).
+            stages: as in that run.
+        """
+        if self._count(stages) == 0:
+            return prior
+        seen = self.observe(stf)
+        stage = self._stages(stages)[-1]
+        statistics = SceneStatistics.of(
+            msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, valid=valid.flatten(1)
+        )
+        centred = Stf(
+            family=stf.family.around(prior.theta, prior.deviation),
+            theta=stf.theta,
+            deviation=stf.deviation,
+            rows=stf.rows,
+        )
+        return stage.stf_from(statistics, centred, seen, self.basis)
 
     @torch.no_grad()
     def _start(self, msi: Tensor, seen: Observation) -> tuple[Tensor, Tensor]:

@@ -30,8 +30,10 @@ class ResponseFamily:
     """(S, c) nominal centres in nm."""
     fwhm: Tensor
     """(S, c) nominal full widths at half maximum in nm."""
+    prior: Tensor
+    """(S, c, 3) expected shift (nm), stretch and gain (logarithms); zeros: the data sheet."""
     spread: Tensor
-    """(S, c, 3) prior standard deviations of shift (nm), stretch and gain (logarithms)."""
+    """(S, c, 3) prior standard deviations of the same."""
     interpolation: Tensor
     """(F, C) from the fine axis to the cube's bands, see `WavelengthGrid.interpolation`."""
 
@@ -65,13 +67,13 @@ class ResponseFamily:
     ) -> ResponseFamily:
         """A family from arrays with a leading axis of S cameras; `knowledge` is (S,)."""
         spread = nominal_spread(fwhm) * knowledge[:, None, None]
-        as_tensor = lambda array: torch.as_tensor(array, dtype=torch.float32)  # noqa: E731
         return cls(
-            curves=as_tensor(curves),
-            centre=as_tensor(centre),
-            fwhm=as_tensor(fwhm),
-            spread=as_tensor(spread),
-            interpolation=as_tensor(grid.interpolation()),
+            curves=_float32(curves),
+            centre=_float32(centre),
+            fwhm=_float32(fwhm),
+            prior=torch.zeros(spread.shape),
+            spread=_float32(spread),
+            interpolation=_float32(grid.interpolation()),
         )
 
     def to(self, device: torch.device) -> ResponseFamily:
@@ -80,18 +82,14 @@ class ResponseFamily:
             curves=self.curves.to(device),
             centre=self.centre.to(device),
             fwhm=self.fwhm.to(device),
+            prior=self.prior.to(device),
             spread=self.spread.to(device),
             interpolation=self.interpolation.to(device),
         )
 
-    def with_spread(self, spread: Tensor) -> ResponseFamily:
-        """The same nominal curves with another prior spread (S, c, 3)."""
-        return replace(self, spread=spread)
-
-    @property
-    def nominal(self) -> Tensor:
-        """(S, c, 3) parameters of the nominal camera: zeros."""
-        return torch.zeros_like(self.spread)
+    def around(self, prior: Tensor, spread: Tensor) -> ResponseFamily:
+        """The same curves with another prior mean and spread of the parameters, both (S, c, 3)."""
+        return replace(self, prior=prior, spread=spread)
 
     def rows(self, theta: Tensor) -> Tensor:
         """R (S, c, C) for parameters theta (S, c, 3); differentiable in theta."""
@@ -119,3 +117,7 @@ class ResponseFamily:
             columns.append((self.rows(theta + change) - self.rows(theta - change)) / (2 * step))
         columns.append(self.rows(theta))  # dR / d ln gain is R itself
         return torch.stack(columns, dim=2)
+
+
+def _float32(array: np.ndarray) -> Tensor:
+    return torch.as_tensor(array, dtype=torch.float32)

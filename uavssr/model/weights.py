@@ -1,4 +1,4 @@
-"""Model folders: config.json, model.safetensors and a model card (README.md). No pickle is ever read.
+"""Model folders: config.json, model.safetensors and a card (README.md). No pickle is ever read.
 
 Everything is checked before a tensor is allocated: the digest, the header, names, shapes, types.
 """
@@ -97,7 +97,7 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
             path=folder / CONFIG,
         )
     with torch.device("meta"):
-        network = PGUNet(network_config, *_placeholder(network_config, grid))
+        network = PGUNet(network_config, *blank(network_config, grid))
     _check_header(raw, network, folder / WEIGHTS)
     tensors = load_tensors(raw)
     for key, tensor in tensors.items():
@@ -113,7 +113,7 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
 
 
 def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, Any]) -> str:
-    """Write config.json and model.safetensors (each to a temporary name first); returns the SHA-256.
+    """Write config.json and model.safetensors, each to a temporary name first; returns the SHA-256.
 
     The model card is the caller's to write.
     """
@@ -185,8 +185,8 @@ def _read_weights(path: Path, expected: str) -> bytes:
     digest = hashlib.sha256(raw).hexdigest()
     if digest != expected:
         raise ModelRefused(
-            f"SHA-256 is {digest[:12]}, config.json says {expected[:12]}: the file is damaged or not "
-            "the one that was saved",
+            f"SHA-256 is {digest[:12]}, config.json says {expected[:12]}: the file is damaged or "
+            "not the one that was saved",
             path=path,
             remedy="get the model folder again",
         )
@@ -207,7 +207,7 @@ def _network_config(fields: object, path: Path) -> PGUNetConfig:
 def _grid(fields: object, path: Path) -> WavelengthGrid:
     try:
         if not isinstance(fields, dict):
-            raise ValueError("not an object")
+            raise TypeError("not an object")
         centres, fwhm = (np.array(fields[key], dtype=float) for key in ("centres_nm", "fwhm_nm"))
         if not (np.isfinite(centres).all() and np.isfinite(fwhm).all()):
             raise ValueError("not finite")
@@ -216,9 +216,8 @@ def _grid(fields: object, path: Path) -> WavelengthGrid:
         raise ModelRefused(f"key grid: {err}", path=path) from err
 
 
-def _placeholder(
-    config: PGUNetConfig, grid: WavelengthGrid
-) -> tuple[SpectralBasis, SpectralMixture]:
+def blank(config: PGUNetConfig, grid: WavelengthGrid) -> tuple[SpectralBasis, SpectralMixture]:
+    """A basis and a mixture of the right shapes and no content, for a state to be loaded into."""
     bands, rank, components = config.bands, config.rank, config.components
     basis = SpectralBasis(
         grid=grid,
@@ -241,7 +240,8 @@ def _check_header(raw: bytes, network: PGUNet, path: Path) -> None:
         if len(raw) < 8 or length > len(raw) - 8:
             raise ValueError("truncated")
         header = json.loads(raw[8 : 8 + length])
-        found = {k: (v["dtype"], tuple(v["shape"])) for k, v in header.items() if k != "__metadata__"}
+        header.pop("__metadata__", None)
+        found = {key: (each["dtype"], tuple(each["shape"])) for key, each in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise ModelRefused(f"not a safetensors file ({err})", path=path) from err
     expected = {k: ("F32", tuple(v.shape)) for k, v in network.state_dict().items()}

@@ -1,0 +1,1 @@
+"""Rasters and STF files: the only package that touches GDAL. No torch here."""

@@ -101,9 +101,7 @@ class TileGrid:
             raise IndexError(f"tile {index} of {len(self)}")
         i, j = divmod(index, self.shape[1])
         row, col = i * self.tile, j * self.tile
-        core = Window(
-            row, col, min(self.tile, self.height - row), min(self.tile, self.width - col)
-        )
+        core = Window(row, col, min(self.tile, self.height - row), min(self.tile, self.width - col))
         return Tile(index, core, core.grown(self.halo, height=self.height, width=self.width))
 
     def __iter__(self) -> Iterator[Tile]:

@@ -1,0 +1,112 @@
+"""No output destroys an input, another run's file, or is left half done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from uavssr.errors import OutputError
+from uavssr.raster import output
+from uavssr.raster.output import check_output, part_path, remove_stale_parts, replacing
+
+
+def test_existing_output_needs_overwrite(tmp_path: Path) -> None:
+    """Row 26."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"x")
+    with pytest.raises(OutputError, match=r"a\.tif: exists; pass --overwrite"):
+        check_output(path)
+    check_output(path, overwrite=True)
+    dangling = tmp_path / "dangling.tif"
+    dangling.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="exists"):
+        check_output(dangling)
+
+
+def test_output_that_is_an_input_is_always_refused(tmp_path: Path) -> None:
+    """Row 26: itself, a hard link, a symbolic link."""
+    source = tmp_path / "in.tif"
+    source.write_bytes(b"input")
+    (tmp_path / "hard.tif").hardlink_to(source)
+    (tmp_path / "soft.tif").symlink_to(source)
+    for name in ("in.tif", "hard.tif", "soft.tif", "../" + tmp_path.name + "/in.tif"):
+        with pytest.raises(OutputError, match="is the input"):
+            check_output(tmp_path / name, overwrite=True, inputs=[tmp_path / "gone", source])
+    assert source.read_bytes() == b"input"
+
+
+def test_unusable_places_are_refused(tmp_path: Path) -> None:
+    """Row 26."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "file").write_bytes(b"")
+    cases = {
+        tmp_path: "is a folder",
+        tmp_path / "missing" / "a.tif": "there is no folder",
+        fifo: "neither a file",
+        Path("/dev/null"): "neither a file",
+        Path("/proc/a.tif"): "cannot write in /proc",
+        tmp_path / "file" / "a.tif": "cannot be used|no folder",
+        tmp_path / ("x" * 250 + ".tif"): "cannot write in|cannot be used",
+        Path("/vsimem/a.tif"): "there is no folder",
+        Path("https://example.org/a.tif"): "there is no folder",
+        tmp_path / "nul\0.tif": "NUL",
+    }
+    for path, fact in cases.items():
+        with pytest.raises(OutputError, match=fact):
+            check_output(path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fifo", "file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder_is_refused(tmp_path: Path) -> None:
+    """Row 26."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot write in"):
+        check_output(tmp_path / "a.tif")
+    tmp_path.chmod(0o700)
+
+
+def test_too_little_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 24."""
+    usage = output.shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000)
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OutputError, match=r"needs up to 12\.0 GB, and 5\.0 kB are free") as caught:
+        check_output(tmp_path / "c.tif", needed_bytes=12 * 10**9)
+    assert caught.value.exit_code == 5
+    check_output(tmp_path / "c.tif", needed_bytes=5000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_leaves_the_old_file_on_error_and_no_litter(tmp_path: Path) -> None:
+    """Promise P1."""
+    path = tmp_path / "a.nc"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with replacing(path, overwrite=True) as part:
+            part.write_bytes(b"half")
+            part.with_name(part.name + "-wal").write_bytes(b"sidecar")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_bytes() == b"old"
+    with replacing(path, overwrite=True) as part:
+        assert part == part_path(path)
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_stale_parts_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    """Row 21: what a killed run leaves."""
+    path = tmp_path / "k.tif"
+    dead = tmp_path / ".k.tif.4194304.part.tif"  # above any pid Linux gives by default
+    kept = [part_path(path), tmp_path / ".k.tif.note", tmp_path / ".other.tif.4194304.part.tif"]
+    for file in (dead, *kept):
+        file.write_bytes(b"")
+    assert remove_stale_parts(path) == [dead]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

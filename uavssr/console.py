@@ -1,0 +1,148 @@
+"""What the command line shows: tables, cards and progress, drawn with rich. Computes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from uavssr.bands import Sensor
+    from uavssr.raster.card import InputCard
+
+STF_NUMBERS = (
+    "centre",
+    "centre_se",
+    "fwhm",
+    "fwhm_se",
+    "gain",
+    "gain_se",
+    "span_share",
+    "residual",
+)
+
+
+def show(*parts: RenderableType) -> None:
+    """Draw parts on stdout, uncut where stdout is no terminal."""
+    console = _console()
+    for part in parts:
+        console.print(part)
+
+
+def sensor_table(sensors: Iterable[Sensor]) -> Table:
+    """The cameras with their bands."""
+    table = _table("sensor", "camera", "bands: role centre/FWHM in nm")
+    for sensor in sensors:
+        listed = ", ".join(f"{b.role} {b.centre:g}/{b.fwhm:g}" for b in sensor.bands)
+        table.add_row(sensor.name, sensor.title, listed)
+    return table
+
+
+def scene_rows(found: xr.Dataset) -> list[dict[str, Any]]:
+    """The scene's STF as plain numbers, a mapping per band."""
+    rows = []
+    for i, band in enumerate(found["band"].values.tolist()):
+        row: dict[str, Any] = {"band": str(band)}
+        row |= {name: round(float(found[f"scene_{name}"][i]), 6) for name in STF_NUMBERS}
+        row["prior_driven"] = bool(found["scene_prior_driven"][i])
+        rows.append(row)
+    return rows
+
+
+def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
+    """The scene's STF with standard errors."""
+    title = f"STF of the scene, {sensor}, +- standard error"
+    table = _table("band", "centre nm", "FWHM nm", "gain", "residual", "", title=title)
+    for row in rows:
+        cells = [
+            f"{row[key]:.{digits}f} +- {row[f'{key}_se']:.{digits}f}"
+            for key, digits in (("centre", 2), ("fwhm", 2), ("gain", 3))
+        ]
+        note = "prior-driven" if row["prior_driven"] else ""
+        table.add_row(row["band"], *cells, f"{row['residual']:.4f}", note)
+    return table
+
+
+def card_parts(card: InputCard) -> list[RenderableType]:
+    """The input card: facts, the table of bands, and what to be wary of."""
+    from rich.text import Text
+
+    gsd = f"{card.gsd[0]:.4g} x {card.gsd[1]:.4g} {card.gsd_unit}"
+    facts = {
+        "file": ", ".join(str(path) for path in card.paths),
+        "size": f"{card.width} x {card.height} pixels of {gsd}, {card.crs}",
+        "sensor": f"{card.sensor} ({card.sensor_evidence})",
+        "scale": card.scale_evidence,
+        "valid": f"{card.valid_fraction:.1%} of pixels ({card.mask_evidence})",
+    }
+    table = _table("band", "nm", "FWHM", "file", "no.", "type", "scale", "evidence")
+    for band in card.bands:
+        table.add_row(
+            band.role,
+            f"{band.wavelength:g}",
+            f"{band.fwhm:g}",
+            band.file.name,
+            str(band.index),
+            band.dtype,
+            f"{band.scale:.6g}",
+            band.evidence,
+        )
+    head = [Text.assemble((f"{key:7}", "bold"), value) for key, value in facts.items()]
+    return [*head, table, *(Text(f"! {text}") for text in (*card.left_out, *card.warnings))]
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress bar on stderr with speed and time left; None if quiet.
+
+    The callback takes what is done, how much was just done, and how much there is in all; a part
+    of the first after a comma may change from call to call.
+    """
+    if quiet:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            kind = what.partition(",")[0]
+            if kind not in tasks:
+                tasks[kind] = bar.add_task(what, total=total, rate="")
+            task = tasks[kind]
+            bar.update(task, advance=done, description=what)
+            speed = bar.tasks[task].speed or 0.0
+            pixels = total > 10_000  # training counts steps
+            bar.update(task, rate=f"{speed / 1000:.0f} kpx/s" if pixels else f"{speed:.1f}/s")
+
+        yield update
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    wide = not (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, width=200 if wide else None)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table

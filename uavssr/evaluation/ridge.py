@@ -1,0 +1,63 @@
+"""Ridge regression from a camera's bands to the cube, trained on random cameras: the baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from uavssr.bands import Sensor
+from uavssr.data.cameras import draw_cameras, observe
+from uavssr.data.library import SpectralLibrary
+from uavssr.data.scenes import simulate_batch
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ridge:
+    """X = W [Y; 1]."""
+
+    weights: Array
+    """(C, c+1)."""
+
+    def __call__(self, msi: npt.NDArray[np.float32]) -> Array:
+        """Spectra (C, N) of camera pixels (c, N)."""
+        return self.weights @ np.vstack([msi, np.ones((1, msi.shape[1]))])
+
+
+def fit_ridge(
+    library: SpectralLibrary,
+    sensor: Sensor,
+    *,
+    seed: int,
+    scenes: int = 300,
+    size: int = 24,
+    penalties: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3),
+) -> Ridge:
+    """Ridge on scenes of the library seen by cameras that stray from `sensor`'s data sheet.
+
+    Every scene has a random camera of its own (the same draw as in training). The penalty is the
+    one of `penalties` (relative to the mean squared reflectance) with the least error on the last
+    fifth of the scenes.
+    """
+    rng = np.random.default_rng([seed, 77])
+    cubes = simulate_batch(library, rng, scenes, size)
+    knowledge = np.ones(scenes)
+    cameras = draw_cameras(rng, [sensor] * scenes, library.grid, knowledge=knowledge)
+    images = observe(rng, cubes, cameras.rows)
+    inputs = images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1]).astype(float)
+    inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
+    targets = cubes.transpose(0, 2, 3, 1).reshape(len(inputs), -1).astype(float)
+    split = len(inputs) * 4 // 5
+    fits = [_solve(inputs[:split], targets[:split], penalty) for penalty in penalties]
+    errors = [np.mean((inputs[split:] @ fit - targets[split:]) ** 2) for fit in fits]
+    return Ridge(weights=_solve(inputs, targets, penalties[int(np.argmin(errors))]).T)
+
+
+def _solve(inputs: Array, targets: Array, penalty: float) -> Array:
+    gram = inputs.T @ inputs / len(inputs)
+    diagonal = np.full(len(gram), penalty * np.mean(inputs[:, :-1] ** 2))
+    diagonal[-1] = 0  # the constant is not penalised
+    return np.asarray(np.linalg.solve(gram + np.diag(diagonal), inputs.T @ targets / len(inputs)))

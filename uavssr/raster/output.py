@@ -1,0 +1,189 @@
+"""How a file reaches its final name: checked beforehand, built beside it, renamed when complete.
+
+Must not know what the files hold.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from uavssr.errors import OutputError
+
+PathLike = str | os.PathLike[str]
+
+
+def check_output(
+    path: PathLike,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[PathLike] = (),
+    needed_bytes: int = 0,
+) -> None:
+    """Refuse an output that could not be written or would destroy something, before any work.
+
+    Args:
+        path: the final name.
+        overwrite: whether an existing file may be replaced; never an input, folder or device.
+        inputs: files that must survive; hard and symbolic links to them are recognised.
+        needed_bytes: the most that the file can take while the old one still stands.
+
+    Raises:
+        OutputError: what stands in the way, and the remedy.
+    """
+    out = Path(path)
+    if "\0" in str(out):
+        raise OutputError(f"output name {str(out)!r} holds a NUL character")
+    _check_existing(out, overwrite=overwrite, inputs=inputs)
+    _check_folder(out)
+    free = shutil.disk_usage(out.parent).free
+    if needed_bytes > free:
+        raise OutputError(
+            f"needs up to {_size(needed_bytes)}, and {_size(free)} are free in {out.parent}",
+            path=out,
+            remedy="free some space or write to another disk",
+        )
+
+
+def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -> None:
+    try:
+        mode = out.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise OutputError(f"cannot be used as an output ({err.strerror})", path=out) from err
+    if out.is_dir():
+        raise OutputError("is a folder", path=out, remedy="name a file inside it")
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OutputError("is neither a file nor a link to one", path=out, remedy="name a file")
+    for source in map(Path, inputs):
+        if out.exists() and source.exists() and out.samefile(source):
+            raise OutputError(
+                f"is the input {source}", path=out, remedy="choose another name with -o/--out"
+            )
+    if not overwrite:
+        raise OutputError("exists", path=out, remedy="pass --overwrite or choose another name")
+
+
+def _check_folder(out: Path) -> None:
+    """Create and remove the very file that will be built: the one test that root cannot fool."""
+    if not out.parent.is_dir():
+        raise OutputError(f"there is no folder {out.parent}", path=out, remedy="create it first")
+    probe = part_path(out)
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        probe.unlink()
+    except FileExistsError:
+        return
+    except (OSError, UnicodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "not a name the system can store"
+        raise OutputError(
+            f"cannot write in {out.parent} ({reason})",
+            path=out,
+            remedy="choose another name or a folder you may write to",
+        ) from err
+
+
+def part_path(path: PathLike) -> Path:
+    """The name under which this process builds `path`: hidden, and in the same folder."""
+    out = Path(path)
+    return out.with_name(f".{out.name}.{os.getpid()}.part{out.suffix}")
+
+
+def remove_stale_parts(path: PathLike) -> list[Path]:
+    """Remove what killed runs left of `path` on this machine; call it only under the run's lock.
+
+    Returns:
+        The files that were removed.
+    """
+    out = Path(path)
+    form = re.compile(rf"\.{re.escape(out.name)}\.(\d+)\.part.*")
+    found = [(part, form.fullmatch(part.name)) for part in out.parent.iterdir()]
+    stale = [part for part, name in found if name and not _alive(int(name[1]))]
+    for part in stale:
+        part.unlink()
+    return stale
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
+    """Make a complete part file durable and give it its final name in one step.
+
+    Raises:
+        OutputError: a file of that name has appeared meanwhile, or the system refused.
+    """
+    out = Path(path)
+    _check_existing(out, overwrite=overwrite, inputs=())
+    try:
+        _sync(part)
+        part.replace(out)
+        _sync(out.parent)
+    except OSError as err:
+        raise OutputError(f"cannot be completed ({err.strerror})", path=out) from err
+    return out
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def discard(part: Path) -> None:
+    """Remove a part file and the sidecars that libraries put beside it."""
+    for path in part.parent.iterdir():
+        if path.name.startswith(part.name):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(
+    path: PathLike, *, overwrite: bool, inputs: Sequence[PathLike] = (), needed_bytes: int = 0
+) -> Iterator[Path]:
+    """Build a file in the body under the yielded name; it is published if the body succeeds.
+
+    On any error the part is removed, and whatever stood at `path` still does.
+    """
+    check_output(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed_bytes)
+    part = part_path(path)
+    discard(part)
+    try:
+        yield part
+        publish(part, path, overwrite=overwrite)
+    finally:
+        discard(part)
+
+
+def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> OutputError:
+    """The error for a write that failed, with what it needed and what is free now."""
+    out = Path(path)
+    free = shutil.disk_usage(out.parent).free
+    return OutputError(
+        f"writing failed ({reason}): needs up to {_size(needed_bytes)}, "
+        f"and {_size(free)} are free in {out.parent}",
+        path=out,
+        remedy="nothing was left behind; free some space or write to another disk",
+    )
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,209 @@
+"""A cube at the size of a figure: a few bands through the overviews, and telling spectra.
+
+Must not draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from uavssr.bands import FloatArray
+from uavssr.errors import InputRefused
+
+_SHOWN_NM: Final = (450.0, 560.0, 650.0, 860.0)
+_LONGEST_SIDE: Final = 1000
+"""Pixels of the longest side of a preview."""
+_SPOT_SIDE: Final = 5
+"""A spectrum is the mean of at most this many pixels on a side."""
+_BOX: Final = 5
+"""Side in preview pixels of the box that a place stands for; odd."""
+_METRES_PER_DEGREE: Final = 111_320.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A place whose spectrum is shown."""
+
+    name: str
+    """Why it was chosen."""
+    x: int
+    """Column in the preview."""
+    y: int
+    """Row in the preview."""
+    ndvi: float
+    """(NIR - red) / (NIR + red) at 860 and 650 nm."""
+    spectrum: FloatArray
+    """(C,) reflectance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubePreview:
+    """What a figure needs of a cube."""
+
+    path: Path
+    """The cube."""
+    wavelengths: FloatArray
+    """(C,) nm."""
+    indices: tuple[int, ...]
+    """Which of the C bands were read: those nearest 450, 560, 650 and 860 nm."""
+    bands: npt.NDArray[np.float32]
+    """(4, y, x) reflectance of those bands, decimated; NaN where there is none."""
+    metres_per_pixel: float | None
+    """Size of a pixel of the preview, where the CRS tells."""
+
+    def composite(
+        self, wavelengths: Sequence[float], *, joint: bool
+    ) -> tuple[npt.NDArray[np.float32], tuple[float, ...]]:
+        """An RGBA image (y, x, 4) of three bands, and the wavelengths shown.
+
+        The 2nd to the 98th percentile fill the range: of the three bands together where `joint`,
+        which keeps the hues, else of each. Nodata is transparent.
+        """
+        order = [_SHOWN_NM.index(nm) for nm in wavelengths]
+        image = np.zeros((*self.bands.shape[1:], 4), np.float32)
+        for channel, band in enumerate(self.bands[order]):
+            low, high = np.nanpercentile(self.bands[order] if joint else band, (2, 98))
+            stretched = (band - low) / max(float(high - low), 1e-6)
+            image[..., channel] = np.nan_to_num(np.clip(stretched, 0, 1))
+        image[..., 3] = np.isfinite(self.bands).all(0)
+        return image, tuple(float(self.wavelengths[self.indices[k]]) for k in order)
+
+    def spots(self, count: int) -> list[Spot]:
+        """Up to `count` places that differ in greenness and brightness, far from each other."""
+        _, green, red, nir = _smoothed(self.bands.astype(float))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ndvi = (nir - red) / (nir + red)
+        brightness = green + red + nir
+        bare = np.where(ndvi <= np.nanpercentile(ndvi, 20), brightness, np.nan)
+        wanted = (
+            ("highest NDVI", ndvi, 99.0),
+            ("upper quarter of NDVI", ndvi, 75.0),
+            ("median NDVI", ndvi, 50.0),
+            ("lower quarter of NDVI", ndvi, 25.0),
+            ("low NDVI, bright", bare, 95.0),
+            ("darkest, NDVI", brightness, 1.0),
+        )
+        places: list[tuple[int, int]] = []
+        names: list[str] = []
+        for name, measure, percentile in wanted[:count]:
+            place = _place_at(measure, percentile, places)
+            if place not in places:
+                places.append(place)
+                names.append(name)
+        spectra = self._spectra(places)
+        return [
+            Spot(name=name, x=x, y=y, ndvi=float(ndvi[y, x]), spectrum=spectrum)
+            for name, (y, x), spectrum in zip(names, places, spectra, strict=True)
+        ]
+
+    def _spectra(self, places: Sequence[tuple[int, int]]) -> list[FloatArray]:
+        """Mean spectra of the pixels around places of the preview, at full resolution."""
+        spectra = []
+        with rasterio.open(self.path, driver="GTiff") as cube:
+            rows, cols = (cube.height / self.bands.shape[1], cube.width / self.bands.shape[2])
+            height, width = (max(1, min(_SPOT_SIDE, int(step))) for step in (rows, cols))
+            for y, x in places:
+                row, col = int((y + 0.5) * rows - height / 2), int((x + 0.5) * cols - width / 2)
+                read = cube.read(window=Window(col, row, width, height), masked=True)
+                spectrum = _reflectance(read, cube).reshape(cube.count, -1)
+                spectra.append(np.asarray(np.nanmean(spectrum, axis=1), float))
+        return spectra
+
+
+def _smoothed(bands: FloatArray) -> FloatArray:
+    """Means over a small box, NaN within half a box of nodata and of the edge.
+
+    A place chosen on them is typical of its surroundings. Small images stay as they are.
+    """
+    if min(bands.shape[1:]) < 10 * _BOX:
+        return bands
+    boxes = np.lib.stride_tricks.sliding_window_view(bands, (_BOX, _BOX), axis=(1, 2))
+    margin = ((0, 0), (_BOX // 2, _BOX // 2), (_BOX // 2, _BOX // 2))
+    means: FloatArray = np.pad(boxes.mean((3, 4)), margin, constant_values=np.nan)
+    return means if np.isfinite(means).any() else bands
+
+
+def _place_at(
+    measure: FloatArray, percentile: float, taken: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """A pixel near this percentile of `measure`: away from those taken, else near the middle."""
+    values = measure[np.isfinite(measure)]
+    low, high = np.percentile(values, (max(percentile - 0.5, 0), min(percentile + 0.5, 100)))
+    candidates = np.argwhere((measure >= low) & (measure <= high))
+    enough = math.hypot(*measure.shape) / 5
+    score = -0.3 * np.hypot(*(candidates - np.array(measure.shape) / 2).T)
+    for place in taken:
+        distance = np.hypot(*(candidates - np.array(place)).T)
+        score += np.minimum(distance, enough)
+    y, x = candidates[int(score.argmax())].tolist()
+    return y, x
+
+
+def read_preview(path: Path) -> CubePreview:
+    """Read what a figure needs of a cube, through its overviews.
+
+    Raises:
+        InputRefused: not a cube with wavelengths, or one without a valid pixel.
+    """
+    try:
+        with rasterio.open(path, driver="GTiff") as cube:
+            wavelengths = _wavelengths(cube, path)
+            indices = tuple(int(np.abs(wavelengths - nm).argmin()) for nm in _SHOWN_NM)
+            factor = max(cube.height, cube.width) / _LONGEST_SIDE
+            shape = [max(1, round(side / max(factor, 1))) for side in (cube.height, cube.width)]
+            read = cube.read(
+                [k + 1 for k in indices],
+                out_shape=(len(indices), *shape),
+                resampling=Resampling.average,
+                masked=True,
+            )
+            bands = _reflectance(read, cube)
+            metres = _metres_per_pixel(cube, shape[1])
+    except RasterioError as err:
+        raise InputRefused(f"is not a GeoTIFF cube ({err})", path=path) from err
+    if not np.isfinite(bands).any():
+        raise InputRefused("holds no valid pixel to show", path=path)
+    return CubePreview(
+        path=path, wavelengths=wavelengths, indices=indices, bands=bands, metres_per_pixel=metres
+    )
+
+
+def _wavelengths(cube: DatasetReader, path: Path) -> FloatArray:
+    try:
+        return np.array([float(cube.tags(k + 1)["wavelength"]) for k in range(cube.count)])
+    except (KeyError, ValueError) as err:
+        raise InputRefused(
+            "its bands have no wavelengths", path=path, remedy="give a cube that uavssr wrote"
+        ) from err
+
+
+def _reflectance(
+    read: np.ma.MaskedArray[tuple[int, ...], np.dtype[np.generic]], cube: DatasetReader
+) -> npt.NDArray[np.float32]:
+    scaled = np.asarray(read.data, np.float32) * np.float32(cube.scales[0])
+    scaled[np.ma.getmaskarray(read)] = np.nan
+    return scaled
+
+
+def _metres_per_pixel(cube: DatasetReader, width: int) -> float | None:
+    """Size of a preview's pixel along x; degrees are taken at the scene's middle."""
+    if cube.crs is None:
+        return None
+    t = cube.transform
+    step = math.hypot(t.a, t.d) * cube.width / width
+    if not cube.crs.is_geographic:
+        return float(step * cube.crs.linear_units_factor[1])
+    latitude = math.radians((cube.bounds.top + cube.bounds.bottom) / 2)
+    return float(step * _METRES_PER_DEGREE * math.cos(latitude))

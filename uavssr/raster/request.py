@@ -1,0 +1,49 @@
+"""What the caller asked for, and the command line that would ask for it. Reads nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of `open_msi`, kept so that a refusal can print a command that works."""
+
+    paths: tuple[Path, ...]
+    """The input, one file or a set of single-band files."""
+    sensor: str | None = None
+    """`--sensor` as given."""
+    bands: tuple[str, ...] | None = None
+    """`--bands`: a role per band, in file order."""
+    bidx: tuple[int, ...] | None = None
+    """`--bidx`: the files' bands counted from one."""
+    scale: str | None = None
+    """`--scale` as given."""
+    assume_crs: str | None = None
+    """`--assume-crs` as given."""
+
+    def command(
+        self,
+        *,
+        sensor: str | None = None,
+        bands: Sequence[str] | None = None,
+        scale: str | None = None,
+        assume_crs: str | None = None,
+    ) -> str:
+        """The complete command with the caller's own options and these added or replaced."""
+        chosen_bands = bands or self.bands
+        options = {
+            "--sensor": sensor or self.sensor,
+            "--bands": ",".join(chosen_bands) if chosen_bands else None,
+            "--bidx": ",".join(map(str, self.bidx)) if self.bidx and not bands else None,
+            "--scale": scale or self.scale,
+            "--assume-crs": assume_crs or self.assume_crs,
+            "--out": f"{self.paths[0].stem}_cube.tif",
+        }
+        words = ["uavssr", "reconstruct", *map(str, self.paths)]
+        for name, value in options.items():
+            words += [] if value is None else [name, value]
+        return shlex.join(words)
