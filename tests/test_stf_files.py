@@ -134,6 +134,15 @@ def test_write_and_read_round_trip(tmp_path: Path, tiles: int) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_scene_alone_round_trips_without_tiles(tmp_path: Path) -> None:
+    ds = dataset().drop_dims("tile")
+    back = read_stf(write_stf(ds, tmp_path / "a.stf.nc"), sensor=SENSOR, grid=GRID)
+    assert back.identical(ds)
+    assert tile_estimates(back) == []
+    with pytest.raises(ValueError, match="no tiles"):
+        write_tiles(ds, tmp_path / "a.tiles.gpkg")
+
+
 def test_rows_come_in_the_sensors_order(tmp_path: Path) -> None:
     path = write_stf(dataset(), tmp_path / "a.stf.nc")
     turned = SENSOR.subset(SENSOR.roles[::-1])

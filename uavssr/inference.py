@@ -86,6 +86,8 @@ class Plan:
     """Whether the cube is made with the scene's STF or with each tile's own."""
     workers: int
     """Tiles in flight at a time."""
+    inputs: tuple[Path, ...]
+    """Files that were read and must survive."""
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -148,8 +150,7 @@ class Plan:
             OutputError: an output exists without `overwrite`, is an input, or cannot be written.
             IncompleteRun: the network failed on a tile, which is named.
         """
-        outputs = Outputs.beside(Path(out))
-        inputs = [Path(path) for path in self.msi.card.paths]
+        outputs, inputs = Outputs.beside(Path(out)), self.inputs
         shape = {"height": self.msi.height, "width": self.msi.width}
         for target in outputs:
             check_output(target, overwrite=overwrite, inputs=inputs)
@@ -169,8 +170,8 @@ class Plan:
         ) as sink:
             written = self._run(partial(_write_tile, engine, sink), "writing the cube", progress)
             dataset = self._stf_dataset(stfs or [stf for stf in written if stf is not None])
-            write_stf(dataset, outputs.stf, overwrite=overwrite)
-            write_tiles(dataset, outputs.tiles, overwrite=overwrite)
+            write_stf(dataset, outputs.stf, overwrite=overwrite, inputs=inputs)
+            write_tiles(dataset, outputs.tiles, overwrite=overwrite, inputs=inputs)
             sink.finish()
         return outputs
 
@@ -313,6 +314,7 @@ def plan_reconstruction(
         engine=engine,
         scene=estimate,
         stf_scope=stf_scope,
+        inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [Path(stf)])),
         workers=workers or (1 if place.type == "cuda" else os.cpu_count() or 1),
     )
 

@@ -154,14 +154,14 @@ def draw_stf(
     peaks = nominal.max(1, keepdims=True)
     colours = _band_colours(response_moments(nominal, nm)[0])
     stf, interval = ds["scene_stf"].to_numpy() / peaks, ds["scene_stf_se"].to_numpy() / peaks
+    tiles = (ds["stf"].to_numpy() if "tile" in ds.sizes else stf[None][:0]) / peaks
     size = (10.0, max(4.6, 0.55 * len(peaks)))
     with _figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
         axes = figure.subplots()
         axes.axhline(0, color="#808080", lw=0.7)
         for k, colour in enumerate(colours):
-            tiles = ds["stf"].to_numpy()[:, k] / peaks[k]
             step = -(-len(tiles) // _MOST_LINES) or 1
-            axes.plot(nm, tiles[::step].T, color=colour, lw=0.5, alpha=0.25, zorder=2)
+            axes.plot(nm, tiles[::step, k].T, color=colour, lw=0.5, alpha=0.25, zorder=2)
             low, high = (stf[k] + sign * _NINETY * interval[k] for sign in (-1, 1))
             axes.fill_between(nm, low, high, color=colour, alpha=0.22, lw=0, zorder=3)
             axes.plot(nm, stf[k], color=colour, lw=1.9, zorder=4)
@@ -186,7 +186,7 @@ def _draw_stf_legends(figure: Figure, ds: xr.Dataset, colours: Sequence[str]) ->
         Patch(color=grey, alpha=0.22, lw=0, label="90 % interval"),
         Line2D([], [], color=grey, lw=0.9, ls=_DASHED, label="nominal"),
     ]
-    if ds.sizes["tile"]:
+    if ds.sizes.get("tile"):
         styles.append(Line2D([], [], color=grey, lw=0.5, label=f"{ds.sizes['tile']} tiles"))
     bands = [
         Line2D([], [], color=colour, lw=3, label=label)

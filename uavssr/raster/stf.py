@@ -148,7 +148,7 @@ def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor, grid: WavelengthGr
     sizes = {"band": len(sensor), "wavelength": len(grid), "tile": ds.sizes.get("tile", 0)}
     if sizes["tile"] > _MOST_TILES:
         raise InputRefused(f"holds {sizes['tile']} tiles", path=file, remedy=_REMEDY)
-    for name, dims in _expected_dims().items():
+    for name, dims in _expected_dims(tiles="tile" in ds.sizes).items():
         if name not in ds:
             raise InputRefused(f"variable {name} is missing", path=file, remedy=_REMEDY)
         shape, found = tuple(sizes.get(d, 4) for d in dims), ds[name]
@@ -168,17 +168,22 @@ def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor, grid: WavelengthGr
         )
 
 
-def _expected_dims() -> dict[str, tuple[str, ...]]:
+def _expected_dims(*, tiles: bool) -> dict[str, tuple[str, ...]]:
+    """The variables of a file and their dimensions; an estimate of the scene alone has no tiles."""
     scene = {"scene_" + name: quantity.dims for name, quantity in QUANTITIES.items()}
-    tiles = {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
-    nominal: dict[str, tuple[str, ...]] = {"nominal_stf": ("band", "wavelength")}
-    axes: dict[str, tuple[str, ...]] = {"wavelength": ("wavelength",)}
+    common: dict[str, tuple[str, ...]] = {
+        "wavelength": ("wavelength",),
+        "nominal_stf": ("band", "wavelength"),
+    }
+    if not tiles:
+        return common | scene
     window: dict[str, tuple[str, ...]] = {"tile_window": ("tile", "window_edge")}
-    return axes | nominal | scene | tiles | window
+    each = {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
+    return common | scene | window | each
 
 
 def _check_values(ds: xr.Dataset, file: Path) -> None:
-    for name in _expected_dims():
+    for name in _expected_dims(tiles="tile" in ds.sizes):
         values, plain = ds[name].to_numpy(), name.removeprefix("scene_")
         if plain not in MAY_BE_INFINITE and not np.isfinite(values).all():
             raise InputRefused(f"variable {name} is not finite", path=file, remedy=_REMEDY)
@@ -196,11 +201,14 @@ def write_tiles(
 
     Raises:
         OutputError: something stands in the way, or the disk is full.
+        ValueError: the dataset has no tile dimension.
     """
     import pyogrio
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError
 
+    if "tile" not in ds.sizes:
+        raise ValueError("an STF of the scene alone has no tiles to map")
     columns = _columns(ds)
     outlines = shapely.polygons(corners(ds["tile_window"].to_numpy(), affine(ds)))
     needed = 2**20 + ds.sizes["tile"] * (256 + 16 * len(columns))

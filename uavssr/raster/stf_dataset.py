@@ -205,7 +205,9 @@ def scene_estimate(ds: xr.Dataset) -> StfEstimate:
 
 
 def tile_estimates(ds: xr.Dataset) -> list[tuple[Window, StfEstimate]]:
-    """Each tile's window in the scene and its estimate."""
+    """Each tile's window in the scene and its estimate; none where the scene alone was asked."""
+    if "tile" not in ds.sizes:
+        return []
     stacks = {name: ds[name].to_numpy() for name in QUANTITIES}
     windows = ds["tile_window"].to_numpy().tolist()
     return [
