@@ -2,7 +2,7 @@
 
     python benchmarks/forward.py [--model NAME] [--sensor p4m] [--size 256] [--threads 2]
 
-Prints parameters, multiply-adds, seconds (median and extremes) and the peak of resident memory above
+Prints parameters, multiply-adds, seconds (median, extremes) and the peak of resident memory above
 the level with the weights loaded and a small pass done (Linux). The pass includes the expansion to
 all bands of the cube.
 """

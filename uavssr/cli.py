@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer._click.exceptions import ClickException  # Typer has carried its own Click since 0.26
 
 from uavssr import __version__, console
 from uavssr.errors import OutputError, UavssrError, UsageError
@@ -72,6 +73,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, which Click makes of it."""
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"uavssr {__version__}")
@@ -115,8 +120,9 @@ def reconstruct(
     ] = "scene",
     tile: TileSize = 256,
     overlap: Annotated[
-        int, typer.Option("--overlap", help="Pixels over which the tiles' STFs are blended.")
-    ] = 32,
+        int | None,
+        typer.Option("--overlap", help="Pixels over which the tiles' STFs are blended; 32."),
+    ] = None,
     stages: Stages = None,
     device: Device = "auto",
     workers: Workers = None,
@@ -133,16 +139,20 @@ def reconstruct(
     as_json: AsJson = False,
 ) -> None:
     """Write the hyperspectral cube, its STFs (.stf.nc) and a map of them (.tiles.gpkg)."""
+    from uavssr.raster.stf import stf_path, tiles_path
+
     msi = _open(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
-    _check_new(quicklook, overwrite=overwrite)
-    plan = _plan(
-        msi, model, stf=stf, stf_scope=stf_scope, tile=tile, overlap=overlap, stages=stages,
-        device=device, workers=workers,
-    )  # fmt: skip
+    inputs = files if stf is None else [*files, stf]
+    _check_outputs([out, quicklook], inputs, overwrite=overwrite)
+    _check_outputs([stf_path(out), tiles_path(out), quicklook], inputs, overwrite=overwrite)
     options = _creation_options(co or [])
     if dtype not in ("uint16", "float32"):
         raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
     chosen: Literal["uint16", "float32"] = "uint16" if dtype == "uint16" else "float32"
+    plan = _plan(
+        msi, model, stf=stf, stf_scope=stf_scope, tile=tile, overlap=overlap, stages=stages,
+        device=device, workers=workers,
+    )  # fmt: skip
     with console.progress(quiet=context.obj["quiet"]) as progress:
         outputs = plan.write(
             out, overwrite=overwrite, dtype=chosen, creation_options=options, progress=progress
@@ -151,7 +161,9 @@ def reconstruct(
     if quicklook is not None:
         from uavssr.raster.plots import draw_quicklook
 
-        written["quicklook"] = draw_quicklook(out, quicklook, overwrite=overwrite)
+        written["quicklook"] = draw_quicklook(
+            out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs]
+        )
     if as_json:
         typer.echo(jsonlib.dumps({key: str(path) for key, path in written.items()}))
     else:
@@ -183,13 +195,10 @@ def estimate_stf(
     as_json: AsJson = False,
 ) -> None:
     """Estimate the STF of the scene and of its tiles, without writing a cube."""
-    from uavssr.raster.output import check_output
     from uavssr.raster.stf import write_stf
 
     msi = _open(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
-    if out is not None:
-        check_output(out, overwrite=overwrite, inputs=files, needed_bytes=0)
-    _check_new(plot, overwrite=overwrite)
+    _check_outputs([out, plot], files, overwrite=overwrite)
     plan = _plan(msi, model, tile=tile, stages=stages, device=device, workers=workers)
     with console.progress(quiet=context.obj["quiet"]) as progress:
         found = plan.stf(progress=progress)
@@ -198,7 +207,7 @@ def estimate_stf(
     if plot is not None:
         from uavssr.raster.plots import draw_stf
 
-        draw_stf(found, plot, overwrite=overwrite)
+        draw_stf(found, plot, overwrite=overwrite, inputs=files)
     rows = console.scene_rows(found)
     if as_json:
         typer.echo(
@@ -252,7 +261,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run and of the model.")],
     name: Annotated[str, typer.Option("--name", help="Name of the model.")] = "custom",
-    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps in all.")] = 4000,
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps in all.")] = 3600,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     components: Annotated[
         int, typer.Option("--components", help="Gaussians of the spectral prior.")
@@ -337,11 +346,15 @@ def _creation_options(pairs: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _check_new(path: Path | None, *, overwrite: bool) -> None:
-    if path is not None:
-        from uavssr.raster.output import check_output
+def _check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
+    """Refuse, before any work, outputs that stand in each other's or an input's way."""
+    from uavssr.raster.output import check_output
 
-        check_output(path, overwrite=overwrite, inputs=[], needed_bytes=0)
+    given = [path for path in paths if path is not None]
+    for path in given:
+        if [each.absolute() for each in given].count(path.absolute()) > 1:
+            raise UsageError("is asked for as two outputs", path=path, remedy="give two names")
+        check_output(path, overwrite=overwrite, inputs=inputs)
 
 
 def _say(context: typer.Context, text: str) -> None:
@@ -353,21 +366,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (docs/errors.md)."""
     arguments = _common_first(sys.argv[1:] if argv is None else argv)
     try:
-        app(args=arguments, prog_name="uavssr", standalone_mode=True)
+        code = app(args=arguments, prog_name="uavssr", standalone_mode=False)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
+    except ClickException as err:
+        return _fail_usage(err, arguments)
     except UavssrError as err:
         return _fail(err, err, arguments)
     except KeyboardInterrupt:
-        typer.echo("uavssr: interrupted; nothing was left half-written", err=True)
-        return 130
+        code = INTERRUPTED
     except MemoryError as err:
         told = OutputError("out of memory", remedy="use a smaller --tile or fewer --workers")
         return _fail(told, err, arguments)
     except Exception as err:  # noqa: BLE001 - the one handler: a bug is one line too, -vv shows it
         told_bug = UavssrError(f"{type(err).__name__}: {err}", remedy="a bug: report it with -vv")
         return _fail(told_bug, err, arguments)
-    return 0
+    if code == INTERRUPTED:
+        typer.echo("uavssr: interrupted; nothing was left half-written", err=True)
+    return int(code or 0)
 
 
 def _common_first(arguments: list[str]) -> list[str]:
@@ -376,6 +392,15 @@ def _common_first(arguments: list[str]) -> list[str]:
     common = {"-q", "--quiet", "-v", "-vv", "--verbose"}
     first = [a for a in arguments[:end] if a in common]
     return [*first, *(a for a in arguments[:end] if a not in common), *arguments[end:]]
+
+
+def _fail_usage(err: ClickException, arguments: list[str]) -> int:
+    """What Click says of the command line, in our one line; nothing where it has shown the help."""
+    if not err.format_message():
+        return err.exit_code
+    command = getattr(getattr(err, "ctx", None), "command_path", "uavssr")
+    told = UsageError(err.format_message().rstrip("."), remedy=f"see {command} --help")
+    return _fail(told, err, arguments)
 
 
 def _fail(told: UavssrError, cause: Exception, arguments: list[str]) -> int:

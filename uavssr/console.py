@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -100,8 +101,9 @@ def card_parts(card: InputCard) -> list[RenderableType]:
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """A progress bar on stderr with speed and time left; None if quiet.
 
-    The callback takes what is done, how much was just done, and how much there is in all; a part
-    of the first after a comma may change from call to call.
+    It appears with the first thing done, so that a refusal before that is one line. The callback
+    takes what is done, how much was just done, and how much there is in all; a part of the first
+    after a comma may change from call to call.
     """
     if quiet:
         yield None
@@ -115,20 +117,28 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
+    bar = Progress(*columns, console=_console(stderr=True))
+    tasks: dict[str, TaskID] = {}
+    lock = threading.Lock()
 
-        def update(what: str, done: int, total: int) -> None:
-            kind = what.partition(",")[0]
+    def update(what: str, done: int, total: int) -> None:
+        kind = what.partition(",")[0]
+        with lock:  # tiles are done on many threads
+            if not tasks:
+                bar.start()
             if kind not in tasks:
                 tasks[kind] = bar.add_task(what, total=total, rate="")
-            task = tasks[kind]
-            bar.update(task, advance=done, description=what)
-            speed = bar.tasks[task].speed or 0.0
-            pixels = total > 10_000  # training counts steps
-            bar.update(task, rate=f"{speed / 1000:.0f} kpx/s" if pixels else f"{speed:.1f}/s")
+        task = tasks[kind]
+        bar.update(task, advance=done, description=what)
+        speed = bar.tasks[task].speed or 0.0
+        pixels = total > 10_000  # training counts steps
+        bar.update(task, rate=f"{speed / 1000:.0f} kpx/s" if pixels else f"{speed:.1f}/s")
 
+    try:
         yield update
+    finally:
+        if tasks:
+            bar.stop()
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -17,7 +17,7 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
-from uavssr.raster.grid import Window
+from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.stf import StfEstimate
 
 SAMPLE_SIZE: Final = 64
@@ -28,6 +28,10 @@ TILE_SPREAD: Final = 0.35
 """Prior deviation of a tile's STF from the scene's, in units of the camera prior's spread."""
 PRIOR_DRIVEN: Final = 0.75
 """A band is prior-driven when this share of its prior variance (centre, gain) remains."""
+
+
+Read = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+"""Reflectance (c, y, x) and valid pixels (y, x)."""
 
 
 class Source(Protocol):
@@ -45,7 +49,7 @@ class Source(Protocol):
     def sensor(self) -> Sensor:
         """The camera, its bands in the order in which they are read."""
 
-    def read(self, window: Window) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    def read(self, window: Window) -> Read:
         """Reflectance (c, y, x) in the sensor's band order, and which pixels are valid (y, x)."""
 
 
@@ -66,29 +70,48 @@ def sample_scene(source: Source, fill: npt.NDArray[np.float32]) -> Sample:
 
     The scene is cut into `SAMPLE_LATTICE` x `SAMPLE_LATTICE` cells; of the windows at their centres
     those with a share `SAMPLE_VALID` of valid pixels are kept (any, where there are none such),
-    and of these `SAMPLE_COUNT`, evenly spaced in row-major order. No randomness.
+    and of these `SAMPLE_COUNT`, evenly spaced in row-major order. No randomness. Where all of them
+    are empty the whole scene is searched.
 
     Raises:
-        InputRefused: no window holds a valid pixel.
+        InputRefused: the scene holds no valid pixel.
     """
     height, width = min(SAMPLE_SIZE, source.height), min(SAMPLE_SIZE, source.width)
     rows, cols = _lattice(source.height, height), _lattice(source.width, width)
     reads = [source.read(Window(row, col, height, width)) for row in rows for col in cols]
     shares = np.array([valid.mean() for _, valid in reads])
+    fraction = float(shares.mean())
+    if fraction == 0:
+        reads = _search(source, height, width)
+        shares = np.array([valid.mean() for _, valid in reads])
+        fraction = float(shares.sum()) * height * width / (source.height * source.width)
     kept = np.flatnonzero(shares >= SAMPLE_VALID)
     if kept.size == 0:
         kept = np.flatnonzero(shares > 0)
-    if kept.size == 0:
-        raise InputRefused(
-            f"none of {len(reads)} sampled windows holds a valid pixel",
-            remedy="crop the scene to its data, or check its nodata value",
-        )
     chosen = kept[np.linspace(0, kept.size - 1, min(kept.size, SAMPLE_COUNT)).round().astype(int)]
     msi = np.stack([filled(reads[i][0], reads[i][1], fill) for i in chosen])
     valid = np.stack([reads[i][1] for i in chosen])
-    return Sample(
-        msi=torch.from_numpy(msi), valid=torch.from_numpy(valid), fraction=float(shares.mean())
-    )
+    return Sample(msi=torch.from_numpy(msi), valid=torch.from_numpy(valid), fraction=fraction)
+
+
+def _search(source: Source, height: int, width: int) -> list[Read]:
+    """The first `SAMPLE_COUNT` windows that hold a valid pixel, in row-major order."""
+    found: list[Read] = []
+    for tile in TileGrid(height=source.height, width=source.width, tile=SAMPLE_SIZE):
+        row, col = (
+            min(tile.core.row, source.height - height),
+            min(tile.core.col, source.width - width),
+        )
+        read = source.read(Window(row, col, height, width))
+        found += [read] if read[1].any() else []
+        if len(found) == SAMPLE_COUNT:
+            break
+    if not found:
+        raise InputRefused(
+            f"no valid pixel in {source.width} x {source.height}",
+            remedy="check its nodata value with uavssr inspect",
+        )
+    return found
 
 
 def _lattice(length: int, size: int) -> list[int]:

@@ -259,7 +259,7 @@ def plan_reconstruction(
     stf: str | Path | None = None,
     stf_scope: StfScope = "scene",
     tile: int = DEFAULT_TILE,
-    overlap: int = DEFAULT_OVERLAP,
+    overlap: int | None = None,
     stages: int | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -272,7 +272,7 @@ def plan_reconstruction(
         stf: a file with an STF to hold fixed instead of estimating one.
         stf_scope: `scene`, one STF for all; `tile`, each tile's own, blended across borders.
         tile: side of a tile in pixels: a multiple of 256, or of 16 below that.
-        overlap: pixels over which the tiles' STFs are blended.
+        overlap: pixels over which the tiles' STFs are blended; by default 32, at most a tile.
         stages: unrolled stages to run, fewer than the model has for speed.
         device: auto, cpu or cuda[:i].
         workers: tiles in flight; by default the number of cores, 1 on a GPU.
@@ -306,7 +306,7 @@ def plan_reconstruction(
         device=place,
         stages=stages,
         half=place.type == "cuda",
-        overlap=overlap,
+        overlap=min(DEFAULT_OVERLAP, tile) if overlap is None else overlap,
     )
     return Plan(
         msi=msi,

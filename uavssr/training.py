@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -31,18 +31,19 @@ from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Reconstruction, Stf
 from uavssr.model.weights import blank, save_model
 
-MARGIN = 2  # pixels that wrap around when `observe` shifts bands
+MARGIN: Final = 2  # pixels that wrap around when `observe` shifts bands
+MISREGISTERED: Final = 0.3  # share of scenes whose bands are shifted, by up to 0.3 pixels (1 sigma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
     """Settings of a run; they are written into config.json of the model."""
 
-    steps: int = 4000
+    steps: int = 3600
     """Optimiser steps in all."""
-    batch: int = 8
+    batch: int = 12
     """Scenes per step, each with a camera of its own."""
-    size: int = 40
+    size: int = 32
     """Side of a scene in pixels."""
     learning_rate: float = 2e-3
     """Peak rate of AdamW; linear warm-up, then cosine to a hundredth."""
@@ -102,7 +103,8 @@ def draw_batch(library: SpectralLibrary, config: TrainingConfig, step: int) -> B
     cameras = draw_cameras(
         rng, random_sensors(rng, config.batch, bands), library.grid, knowledge=knowledge
     )
-    images = observe(rng, scenes, cameras.rows)
+    shifted = np.where(rng.random(config.batch) < MISREGISTERED, rng.random(config.batch), 0.0)
+    images = observe(rng, scenes, cameras.rows, misregistration=0.3 * shifted)
     inner = (slice(None), slice(None), slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     family = ResponseFamily.stack(
         curves=cameras.curves,

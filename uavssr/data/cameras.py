@@ -6,7 +6,7 @@ and beyond it: another filter shape and out-of-band leak. All draws come from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -94,9 +94,7 @@ def _true_curves(
     for band, (shift, stretch, gain) in zip(sensor.bands, theta, strict=True):
         shape = band.shape * np.exp(0.25 * knowledge * rng.normal())
         warped = band.centre + (FINE_NM - band.centre - shift) * np.exp(-stretch)
-        main = Band(
-            role=band.role, centre=band.centre, fwhm=band.fwhm, shape=float(np.clip(shape, 1.5, 12))
-        ).response(warped)
+        main = replace(band, shape=float(np.clip(shape, 1.5, 12))).response(warped)
         leak = LEAK * knowledge * rng.random() if rng.random() < 0.5 else 0.0
         broad = np.exp(-0.5 * ((FINE_NM - rng.uniform(450, 950)) / rng.uniform(40, 160)) ** 2)
         rows.append(((1 - leak) * main + leak * broad / broad.sum()) * np.exp(gain))
@@ -109,7 +107,7 @@ def observe(
     rows: Array32,
     *,
     snr_db: tuple[float, float] = (25.0, 45.0),
-    misregistration: float = 0.4,
+    misregistration: float | npt.NDArray[np.float64] = 0.0,
 ) -> Array32:
     """What cameras (S, c, C) see of scenes (S, C, H, W): reflectance (S, c, H, W).
 
@@ -118,15 +116,17 @@ def observe(
         scenes: reflectance; the two outermost pixels wrap around when bands are shifted.
         rows: true STFs.
         snr_db: range of the signal-to-noise ratio 20 log10(rms / sigma), drawn per scene.
-        misregistration: standard deviation of each band's shift in pixels, clipped at 2.
+        misregistration: standard deviation of each band's shift in pixels, for all scenes or (S,);
+            shifts are clipped at 2.
     """
     count, _, height, width = scenes.shape
     clean = np.matmul(rows, scenes.reshape(count, scenes.shape[1], -1))
     images = clean.reshape(count, -1, height, width)
-    for image in images:
+    for image, spread in zip(images, np.broadcast_to(misregistration, count), strict=True):
         for band in image[1:]:
-            down, right = np.clip(rng.normal(0, misregistration, 2), -2, 2)
-            band[:] = _shifted(band, down, right)
+            down, right = np.clip(spread * rng.normal(size=2), -2, 2)
+            if down or right:
+                band[:] = _shifted(band, down, right)
     rms = np.sqrt(np.square(images).mean((2, 3), keepdims=True))
     sigma = rms * 10 ** (-rng.uniform(*snr_db, (count, 1, 1, 1)) / 20)
     noisy = images + sigma * rng.normal(size=images.shape)

@@ -14,7 +14,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 
-from uavssr.errors import ModelRefused, UsageError
+from uavssr.errors import IncompleteRun, ModelRefused, UsageError
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet, ZNet
@@ -27,8 +27,17 @@ from uavssr.model.solvers import (
 )
 from uavssr.model.state import Observation, Reconstruction, Stf
 
-LARGEST_FINAL_NOISE: Final = 5.0
-"""Bound on the last X-step's noise in units of the sensor's: the cube explains the image."""
+FINAL_NOISE: Final = (0.006, 0.03)
+"""Noise of the last X-step, absolute and relative: how closely the cube explains the image.
+
+Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
+"""
+
+SAMPLES: Final = 30.0
+"""How many independent pixels a scene is taken to be worth before training, per direction it spans.
+
+Far fewer than it has: its materials are not drawn from the prior (docs/design.md).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +89,7 @@ class Stage(nn.Module):
         super().__init__()
         self.log_alpha = nn.Parameter(torch.tensor(0.0))
         self.log_beta = nn.Parameter(torch.tensor(-4.0))
-        self.log_samples = nn.Parameter(torch.tensor(0.0))
+        self.log_samples = nn.Parameter(torch.tensor(math.log(SAMPLES)))
         self.znet = ZNet(config.rank, config.width)
         self.pnet = PNet(config.stf_width)
 
@@ -140,6 +149,11 @@ class Stage(nn.Module):
         change, removed = self.pnet(curves, features)
         theta = prior + (proposed + step.share * change).clamp(-4, 4) * spread
         deviation = spread * torch.sqrt(1 - 0.999 * step.share * removed)
+        if not bool(torch.isfinite(theta).all() and torch.isfinite(deviation).all()):
+            raise IncompleteRun(
+                "the network gave NaN or infinity for the STF",
+                remedy="nothing was written; check the input's values with uavssr inspect",
+            )
         return Stf.of(family, theta, deviation)
 
 
@@ -171,7 +185,6 @@ class PGUNet(nn.Module):
         self.register_buffer("mixture_mean", mixture.mean)
         self.register_buffer("covariance", mixture.covariance)
         self.log_noise = nn.Parameter(torch.tensor([math.log(0.004), math.log(0.02)]))
-        self.final = nn.Parameter(torch.tensor(0.5))
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
 
     @property
@@ -212,15 +225,16 @@ class PGUNet(nn.Module):
         spread = torch.einsum("scpi,kij,scpj->skcp", tangent, moments, tangent)
         doubt = (spread * stf.deviation.square()[:, None]).sum(-1)
         outside = (stf.rows @ basis.residual).square()
-        floor = sensor_noise[0] + outside[:, None] + sensor_noise[1] * power
+        known = sensor_noise[0] + outside[:, None] + sensor_noise[1] * power
         average = partial(torch.einsum, "k,skc->sc", self.weight)
+        absolute, relative = FINAL_NOISE
         return Observation(
             mixing=seen[..., :-1],
             offset=seen[..., -1],
             tangent=tangent,
-            noise=average(floor + doubt),
-            component_noise=floor + doubt,
-            floor=average(floor),
+            noise=average(known + doubt),
+            component_noise=known + doubt,
+            final=absolute**2 + outside + relative**2 * average(power),
         )
 
     def forward(
@@ -247,8 +261,8 @@ class PGUNet(nn.Module):
         shape = msi.shape[-2:]
         flat_valid = None if valid is None else valid.flatten(1)
         seen = self.observe(stf)
-        hsi, variance = self._start(msi, seen)
-        deviation = variance.sqrt()
+        start, deviation = self._start(msi, seen)
+        hsi = start
         results, estimates, statistics = [hsi], [stf], None
         basis = self.basis
         for stage in self._stages(stages):
@@ -258,8 +272,10 @@ class PGUNet(nn.Module):
                 seen = self.observe(stf)
             results.append(hsi)
             estimates.append(stf)
-        noise = seen.floor * LARGEST_FINAL_NOISE * torch.sigmoid(self.final)
-        final = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
+            if blind:  # the start moves with the STF, what was learned on top of it stays
+                moved, deviation = self._start(msi, seen)
+                hsi, start = hsi + moved - start, moved
+        final = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, seen.final)
         return Reconstruction(
             coefficients=final.unflatten(-1, shape),
             stf=stf,
@@ -302,7 +318,7 @@ class PGUNet(nn.Module):
         mean, variance = self.mixture.posterior(
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
         )
-        return mean.unflatten(-1, shape), variance.unflatten(-1, shape)
+        return mean.unflatten(-1, shape), variance.sqrt().unflatten(-1, shape)
 
 
 def _leave_one_out_variance(seen: Observation) -> Tensor:

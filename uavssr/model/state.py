@@ -48,8 +48,8 @@ class Observation:
     """(S, c) variance of a band's misfit, averaged over the spectral prior."""
     component_noise: Tensor
     """(S, K, c) the same under each component of the prior."""
-    floor: Tensor
-    """(S, c) the part of `noise` that is the sensor's and the subspace's, not the STF's doubt."""
+    final: Tensor
+    """(S, c) the misfit that the last X-step leaves, without the STF's doubt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

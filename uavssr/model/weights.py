@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -66,13 +67,16 @@ def find_model(name_or_path: str | Path = DEFAULT_MODEL) -> Path:
     text = str(name_or_path)
     if "\0" in text or "://" in text:
         raise ModelRefused("not a local model folder", path=repr(text))
-    if not any(mark in text for mark in (os.sep, "/", ".")):
-        for folder in model_folders():
-            if (folder / text / CONFIG).is_file():
-                return folder / text
     path = Path(text)
-    if path.is_dir():
-        return path
+    try:
+        if not any(mark in text for mark in (os.sep, "/", ".")):
+            for folder in model_folders():
+                if (folder / text / CONFIG).is_file():
+                    return folder / text
+        if path.is_dir():
+            return path
+    except OSError as err:  # a name that is too long, a folder that may not be entered
+        raise ModelRefused(f"cannot be looked up ({err.strerror})", path=text) from err
     released = sorted({p.parent.name for f in model_folders() for p in f.glob(f"*/{CONFIG}")})
     fact = "no such model folder"
     if path.is_file():
@@ -99,7 +103,10 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     with torch.device("meta"):
         network = PGUNet(network_config, *blank(network_config, grid))
     _check_header(raw, network, folder / WEIGHTS)
-    tensors = load_tensors(raw)
+    try:
+        tensors = load_tensors(raw)
+    except SafetensorError as err:
+        raise ModelRefused(f"not a safetensors file ({err})", path=folder / WEIGHTS) from err
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ModelRefused(f"tensor {key} holds NaN or infinity", path=folder / WEIGHTS)
@@ -171,6 +178,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     if missing or set(config) - _KEYS:
         odd = sorted(missing) or sorted(set(config) - _KEYS)
         raise ModelRefused(f"{'missing' if missing else 'unknown'} keys {odd}", path=path)
+    if not isinstance(config.get("training", {}), dict):
+        raise ModelRefused("key training is not an object", path=path)
     if config["format"] != FORMAT:
         raise ModelRefused(
             f"format is {config['format']!r}, this version reads {FORMAT}",
@@ -212,7 +221,7 @@ def _grid(fields: object, path: Path) -> WavelengthGrid:
         if not (np.isfinite(centres).all() and np.isfinite(fwhm).all()):
             raise ValueError("not finite")
         return WavelengthGrid(str(fields["name"]), centres, fwhm)
-    except (KeyError, TypeError, ValueError, InputRefused) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, InputRefused) as err:
         raise ModelRefused(f"key grid: {err}", path=path) from err
 
 

@@ -43,7 +43,8 @@ class Request:
             "--assume-crs": assume_crs or self.assume_crs,
             "--out": f"{self.paths[0].stem}_cube.tif",
         }
-        words = ["uavssr", "reconstruct", *map(str, self.paths)]
+        paths = (f"./{path}" if str(path).startswith("-") else str(path) for path in self.paths)
+        words = ["uavssr", "reconstruct", *paths]
         for name, value in options.items():
             words += [] if value is None else [name, value]
         return shlex.join(words)

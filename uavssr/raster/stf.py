@@ -145,6 +145,9 @@ def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor, grid: WavelengthGr
             path=file,
             remedy=_REMEDY,
         )
+    taken_by = ds.attrs.get("sensor", sensor.name)
+    if taken_by != sensor.name:
+        raise InputRefused(f"is of {taken_by}, not of {sensor.name}", path=file, remedy=_REMEDY)
     sizes = {"band": len(sensor), "wavelength": len(grid), "tile": ds.sizes.get("tile", 0)}
     if sizes["tile"] > _MOST_TILES:
         raise InputRefused(f"holds {sizes['tile']} tiles", path=file, remedy=_REMEDY)
