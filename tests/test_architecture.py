@@ -1,6 +1,6 @@
 """The shape of the package, as docs/design.md draws it: who imports whom, and who may do what.
 
-cli -> inference, training, evaluation -> raster, model, data -> bands, errors
+cli, console -> inference, training, evaluation -> raster, model, data -> bands, errors
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ ALLOWED = {
     "evaluation": CORE | PARTS | {"engine", "estimation", "inference"},
     "training": CORE | PARTS | {"engine", "evaluation"},
     "testing": CORE | PARTS | TOOLS,
-    "cli": CORE | PARTS | TOOLS,
+    "console": CORE | {"raster"},
+    "cli": CORE | PARTS | TOOLS | {"console"},
     "__init__": CORE | PARTS | TOOLS,
     "__main__": {"cli"},
 }
@@ -43,8 +44,10 @@ ALLOWED = {
 ONLY_IN = {
     "rasterio": {"raster/", "data/pairs.py", "testing.py"},
     "rioxarray": {"raster/", "data/pairs.py", "testing.py"},
-    "dask": {"inference.py", "engine.py"},
-    "distributed": {"inference.py", "engine.py"},
+    "dask": {"inference.py"},
+    "distributed": {"inference.py"},
+    "hypothesis": {"testing.py"},
+    "rich": {"console.py"},
     "typer": {"cli.py"},
 }
 """The only places (folders or files) that may import a library."""
@@ -52,8 +55,9 @@ ONLY_IN = {
 NEVER_TORCH = ("raster/", "bands.py", "errors.py")
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460}
-"""Files over the limit, by the length they may have: bands.py holds the table of sensors."""
+LONGER = {"bands.py": 460, "cli.py": 440, "inference.py": 370}
+"""Files over the limit, by the length they may have: bands.py holds the table of sensors, cli.py
+every option of every command, and a third of inference.py is the docstrings of the public calls."""
 
 every_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]

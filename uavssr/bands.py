@@ -9,6 +9,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -125,26 +126,32 @@ class WavelengthGrid:
         """Index of the band nearest to `nm`."""
         return int(np.abs(self.centres - nm).argmin())
 
-    def interpolation(self, nm: FloatArray = FINE_NM) -> FloatArray:
-        """Matrix H (F, C) with x(nm) = H x(grid) by linear interpolation, constant past the ends.
+    def interpolation(self) -> FloatArray:
+        """Matrix H (F, C), x(FINE_NM) = H x(grid) by linear interpolation, constant past the ends.
 
-        A response r (F,) on `nm` acts on a cube as r H, exactly so for spectra that are linear
+        A response r (F,) on FINE_NM acts on a cube as r H, exact for spectra that are linear
         between the grid's bands, which is what makes responses right on a coarse grid too. Each
-        row is the mean over its step of `nm` (equal steps): sampled at points instead, two or three
-        of 1 nm steps fall between bands 2.2 nm apart, and a flat response comes out rippled.
+        row is the mean over its 1 nm step: sampled at points instead, two or three steps fall
+        between bands 2.2 nm apart, and a flat response comes out rippled. Read only.
         """
-        step, parts = float(nm[1] - nm[0]), 20
-        offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * step
-        points = (nm[:, None] + offsets).ravel()
-        unit = np.eye(len(self))
-        columns = [np.interp(points, self.centres, row) for row in unit]
-        return np.stack(columns, axis=1).reshape(nm.size, parts, len(self)).mean(1)
+        return _interpolation(tuple(self.centres.tolist()))
 
     @classmethod
     def regular(cls, name: str, start: float, stop: float, count: int) -> WavelengthGrid:
         """`count` equally spaced bands from `start` to `stop` nm, as wide as their spacing."""
         centres = np.linspace(start, stop, count)
         return cls(name, centres, np.full(count, (stop - start) / (count - 1)))
+
+
+@lru_cache(maxsize=8)
+def _interpolation(centres: tuple[float, ...]) -> FloatArray:
+    parts = 20
+    offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * (FINE_NM[1] - FINE_NM[0])
+    points = (FINE_NM[:, None] + offsets).ravel()
+    columns = [np.interp(points, centres, row) for row in np.eye(len(centres))]
+    matrix = np.stack(columns, axis=1).reshape(FINE_NM.size, parts, len(centres)).mean(1)
+    matrix.setflags(write=False)
+    return matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

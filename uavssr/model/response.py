@@ -120,4 +120,4 @@ class ResponseFamily:
 
 
 def _float32(array: np.ndarray) -> Tensor:
-    return torch.as_tensor(array, dtype=torch.float32)
+    return torch.as_tensor(np.array(array, dtype=np.float32))

@@ -143,7 +143,7 @@ def check_path_text(text: str) -> None:
     shown = text[:80].replace("\0", "\\0")
     if "\0" in text:
         raise InputRefused("the path holds a NUL character", path=shown, remedy=_REMEDY)
-    if "://" in text:
+    if "://" in text or re.match(r"[A-Za-z0-9+.-]+:/", text):  # Path makes one slash of two
         raise InputRefused("URLs are not opened", path=shown, remedy="download the file first")
     virtual = (text, str(Path(text).absolute()))
     if any(re.match(r"[/\\]+vsi", name, re.IGNORECASE) for name in virtual):

@@ -112,6 +112,14 @@ class CubeSink:
 
     def __enter__(self) -> Self:
         discard(self._part)
+        try:
+            self._create()
+        except BaseException:  # nobody calls __exit__ when this fails, or is interrupted
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _create(self) -> None:
         with self._storage_errors(), self._env():
             self._dataset = rasterio.open(
                 self._part,
@@ -129,7 +137,6 @@ class CubeSink:
             if self.dtype == "uint16":
                 self._dataset.scales = (SCALE,) * self.bands
                 self._dataset.offsets = (0.0,) * self.bands
-        return self
 
     def __exit__(
         self,

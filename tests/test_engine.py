@@ -1,0 +1,388 @@
+"""Tiles: equal to the whole with one STF, and blended without seams with many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.models import (
+    CONFIG,
+    GRID,
+    P4M,
+    expected_stf,
+    stages_of,
+    tiny_library,
+    tiny_network,
+    tiny_scene,
+)
+from uavssr.engine import TileEngine, resolve_device, torch_threads
+from uavssr.errors import IncompleteRun, InputRefused, UsageError
+from uavssr.estimation import fill_values, filled
+from uavssr.model.pgunet import PGUNet
+from uavssr.model.response import GAIN, ResponseFamily
+from uavssr.model.state import Stf
+from uavssr.raster.grid import TileGrid
+from uavssr.testing import (
+    FakeSource,
+    coordinate_image,
+    failing_at,
+    irregular_mask,
+    random_stf,
+    scene_sizes,
+)
+
+CPU = torch.device("cpu")
+FAMILY = ResponseFamily.of(P4M, GRID)
+TILES = st.sampled_from([16, 32, 48, 64, 96])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    with torch_threads(1):
+        yield
+
+
+@cache
+def network(stages: int = CONFIG.stages) -> PGUNet:
+    return tiny_network(replace(CONFIG, stages=stages)).requires_grad_(False)
+
+
+def coordinates(height: int, width: int, mask: np.ndarray | None = None) -> FakeSource:
+    every = np.ones((height, width), bool)
+    image = coordinate_image(len(P4M), height, width)
+    return FakeSource(image=image, sensor=P4M, mask=every if mask is None else mask)
+
+
+def smooth_camera_drift(size: int = 96) -> FakeSource:
+    """A smooth scene seen by a camera that grows brighter from left to right by a factor of 2.7.
+
+    Mixtures of four spectra vary along the diagonal with a period that divides the size, so that
+    one row or column changes as much as another: only seams stand out at tile borders.
+    """
+    y, x = np.mgrid[:size, :size] * (2 * np.pi / 48)
+    phases = np.stack([np.cos(x + y), np.sin(2 * (x + y)), np.cos(x + y + 2), np.sin(x + y - 2)])
+    share = np.exp(phases)
+    share /= share.sum(0)
+    spectra = tiny_library().spectra[[3, 40, 75, 100]]
+    image = np.einsum("bc,mc,myx->byx", P4M.srf(GRID), spectra, share)
+    image *= np.exp(np.linspace(-0.5, 0.5, size))
+    return FakeSource(image=image.astype(np.float32), sensor=P4M, mask=np.ones((size, size), bool))
+
+
+def engine_of(source: FakeSource, tile: int, **options: object) -> TileEngine:
+    net, stages = options.pop("network", network()), options.get("stages")
+    halo = options.pop("halo", net.halo(stages))
+    tiles = TileGrid(height=source.height, width=source.width, tile=tile, halo=halo)
+    options = {"scene": random_stf(FAMILY, seed=1), "overlap": 0} | options
+    return TileEngine(network=net, source=source, tiles=tiles, device=CPU, **options)
+
+
+def assembled(engine: TileEngine) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (r, y, x), NaN where no tile gave any, and the valid pixels that tiles gave."""
+    shape = engine.tiles.height, engine.tiles.width
+    coefficients = np.full((engine.network.config.rank, *shape), np.nan, np.float32)
+    valid = np.zeros(shape, bool)
+    for index in range(len(engine.tiles)):
+        found = engine.coefficients(index)
+        if found is not None:
+            core = engine.tiles[index].core
+            coefficients[:, core.rows, core.cols] = found[0].numpy()
+            valid[core.rows, core.cols] = found[1]
+    return coefficients, valid
+
+
+def whole(engine: TileEngine) -> np.ndarray:
+    """The network run once on the filled image, without an engine: the oracle."""
+    fill = fill_values(engine.network, engine.scene)
+    source = engine.source
+    image = torch.from_numpy(filled(source.image, source.mask, fill))[None]
+    result = engine.network(image, engine.scene, blind=False, stages=engine.stages)
+    return result.coefficients[0].numpy()
+
+
+# --- one STF -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(scene_sizes(), TILES, st.integers(0, 3), st.integers(0, 9))
+@example((1, 1), 16, 3, 0)
+@example((1, 79), 16, 3, 1)
+@example((79, 1), 16, 3, 2)
+@example((61, 53), 16, 3, 3)
+@example((61, 67), 96, 2, 4)
+def test_tiles_equal_the_whole(size: tuple[int, int], tile: int, stages: int, seed: int) -> None:
+    """Row 19, fact 10: any size, tile and number of stages, with an irregular hole."""
+    source = coordinates(*size, irregular_mask(*size, seed=seed))
+    engine = engine_of(source, tile, network=network(3), stages=stages)
+    coefficients, valid = assembled(engine)
+    expected = whole(engine)
+    assert np.array_equal(valid, source.mask)
+    assert np.abs(coefficients - expected)[:, source.mask].max() <= 1e-5
+    cube = engine.expand(torch.from_numpy(np.nan_to_num(coefficients)))
+    oracle = engine.expand(torch.from_numpy(expected))
+    assert np.abs(cube - oracle)[:, source.mask].max() <= 1e-5
+
+
+def test_a_short_halo_leaves_seams() -> None:
+    """Fact 10: the test above can fail."""
+    source = coordinates(60, 60)
+    engine = engine_of(source, 16, halo=network().halo() // 2 - 1)
+    assert np.abs(assembled(engine)[0] - whole(engine)).max() > 1e-4
+
+
+def test_the_heads_are_awake() -> None:
+    """Else tiles would equal the whole for want of any neighbourhood."""
+    source = coordinates(40, 40)
+    none, two = (assembled(engine_of(source, 16, stages=s))[0] for s in (0, 2))
+    assert np.abs(none - two).max() > 0.05
+
+
+def test_values_under_the_mask_do_not_matter() -> None:
+    """Promise P5: NaN, infinity or a fill value in invalid pixels never reaches the network."""
+    mask = irregular_mask(40, 50, seed=4)
+    source = coordinates(40, 50, mask)
+    wild = source.image.copy()
+    wild[:, ~mask] = np.float32(1e30)
+    one = assembled(engine_of(source, 16))[0]
+    other = assembled(engine_of(replace(source, image=wild), 16))[0]
+    assert np.array_equal(one[:, mask], other[:, mask])
+    assert np.isfinite(one[:, mask]).all()
+
+
+def test_empty_tile_is_skipped() -> None:
+    """Row 17: nothing but the tile's own window is read, and nothing is computed."""
+    mask = np.ones((40, 40), bool)
+    mask[:16, :16] = False
+    engine = engine_of(coordinates(40, 40, mask), 16)
+    assert engine.run(0) is None
+    assert engine.coefficients(0) is None
+    assert len(engine.source.reads) == 2
+    assert engine.run(1) is not None
+
+
+def test_tile_of_one_valid_pixel_is_reconstructed() -> None:
+    """Row 17, promise P5."""
+    mask = np.zeros((40, 40), bool)
+    mask[20, 21] = True
+    engine = engine_of(coordinates(40, 40, mask), 16)
+    result = engine.run(4)
+    assert result is not None
+    assert result.valid.sum() == 1
+    assert torch.isfinite(result.coefficients).all()
+    assert result.local.estimate.valid_fraction == pytest.approx(1 / 256)
+    assert all(engine.run(i) is None for i in range(9) if i != 4)
+
+
+@pytest.mark.parametrize("kind", ["constant", "one material"])
+def test_tile_without_diversity_is_finite_and_flagged(kind: str) -> None:
+    """Row 18, fact 11."""
+    spectrum = tiny_scene(2, 2)[:, 0, 0]
+    bright = np.ones((40, 40)) if kind == "constant" else np.linspace(0.5, 1.5, 1600)
+    image = (P4M.srf(GRID) @ spectrum)[:, None, None] * bright.reshape(40, 40)
+    source = replace(coordinates(40, 40), image=image.astype(np.float32))
+    engine = engine_of(source, 64, scene=expected_stf())
+    result = engine.run(0)
+    assert result is not None
+    assert np.isfinite(engine.expand(result.coefficients)).all()
+    poor = result.local.estimate
+    assert np.isfinite(poor.stf).all()
+    assert np.isfinite([poor.centre_se, poor.fwhm_se, poor.gain_se]).all()
+    rich = engine_of(coordinates(40, 40), 64, scene=expected_stf()).run(0)
+    assert poor.condition > 1e5
+    assert poor.condition > 100 * rich.local.estimate.condition
+    nominal = FAMILY.centre[0].numpy()
+    assert np.abs(poor.centre - nominal).max() < 3 * FAMILY.spread[0, :, 0].max()
+
+
+def test_constant_tile_is_prior_driven() -> None:
+    """Row 18: the flag says that the data did not decide; it is off where they did."""
+    asleep = tiny_network(asleep=True).requires_grad_(False)
+    spectrum = np.full((len(P4M), 40, 40), 0.2, np.float32)
+    constant = replace(coordinates(40, 40), image=spectrum)
+    found = engine_of(constant, 64, network=asleep, scene=expected_stf()).run(0)
+    assert found.local.estimate.prior_driven.all()
+    found = drifted(overlap=0)[0].run(0)
+    assert not found.local.estimate.prior_driven.all()
+
+
+def test_nan_from_the_network_names_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 32: in one pass and in the blended one."""
+    engine = engine_of(coordinates(40, 40), 16)
+    stf = engine.run(0).local.stf
+    real = PGUNet.forward
+
+    def broken(self: PGUNet, *args: object, **options: object) -> object:
+        result = real(self, *args, **options)
+        result.coefficients[..., -1, -1] = float("nan")
+        return result
+
+    monkeypatch.setattr(PGUNet, "forward", broken)
+    assert engine.run(0) is not None  # the pixel lies in its halo
+    with pytest.raises(IncompleteRun, match=r"tile 8 \(row 32, column 32\)") as caught:
+        engine.run(8)
+    assert caught.value.exit_code == 6
+    with pytest.raises(IncompleteRun, match="tile 8"):
+        replace(engine, local={8: stf}).blended(8)
+
+
+def test_refusal_of_the_source_passes_through() -> None:
+    """Row 20: what the reader says is what the caller hears."""
+    source = replace(coordinates(40, 40), before_read=failing_at(2))
+    engine = engine_of(source, 16)
+    assert engine.run(0) is not None
+    with pytest.raises(InputRefused, match="cannot be decoded"):
+        engine.run(1)
+
+
+# --- many STFs -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=150)
+@given(scene_sizes(), TILES, st.floats(0, 1))
+@example((79, 79), 16, 1.0)
+@example((67, 1), 32, 1.0)
+def test_blending_weights_sum_to_one(size: tuple[int, int], tile: int, share: float) -> None:
+    """At every pixel, over the tiles that `blended` asks: itself and its neighbours."""
+    engine = engine_of(coordinates(*size), tile, overlap=int(share * tile))
+    total = np.zeros(size)
+    for here in engine.tiles:
+        for other in engine.tiles.neighbours(here.index):
+            reach = other.core.grown(engine.overlap // 2, height=size[0], width=size[1])
+            window = here.core.intersection(reach)
+            if window is not None:
+                weight = engine._weight(other, window)
+                assert weight.min() >= 0
+                total[window.rows, window.cols] += weight
+    assert np.abs(total - 1).max() < 1e-6
+
+
+@settings(max_examples=15)
+@given(scene_sizes(60), st.sampled_from([16, 32]), st.sampled_from([0, 9, 16]), st.integers(0, 9))
+@example((53, 61), 16, 16, 0)
+def test_identical_local_stfs_give_the_scenes_cube(
+    size: tuple[int, int], tile: int, overlap: int, seed: int
+) -> None:
+    """Row 19: blending adds nothing of its own, around holes and at edges either."""
+    source = coordinates(*size, irregular_mask(*size, seed=seed))
+    engine = engine_of(source, tile, overlap=overlap)
+    one, valid = assembled(engine)
+    local = dict.fromkeys(range(len(engine.tiles)), engine.scene)
+    many, also_valid = assembled(replace(engine, local=local))
+    assert np.array_equal(valid, source.mask)
+    assert np.array_equal(also_valid, source.mask)
+    assert np.abs(one - many)[:, source.mask].max() <= 1e-5
+
+
+def test_empty_tile_among_neighbours_stays_empty() -> None:
+    """Row 17: its neighbours' STFs do not fill it, and it does not dim its neighbours."""
+    mask = np.ones((48, 48), bool)
+    mask[16:32, 16:32] = False
+    engine = engine_of(coordinates(48, 48, mask), 16, overlap=16)
+    local = {index: engine.scene for index in range(9) if index != 4}
+    many = replace(engine, local=local)
+    assert many.blended(4) is None
+    one = engine.run(1).coefficients
+    assert (many.blended(1)[0] - one).abs().max() <= 1e-5
+
+
+def drifted(overlap: int) -> tuple[TileEngine, list[float]]:
+    """An engine whose tiles have STFs of their own, and the gains of the first row of tiles."""
+    attentive = tiny_network().requires_grad_(False)
+    for stage in stages_of(attentive):
+        stage.log_samples += 4
+    source = smooth_camera_drift()
+    engine = engine_of(source, 32, overlap=overlap, scene=expected_stf(), network=attentive)
+    local = {index: engine.run(index).local.stf for index in range(len(engine.tiles))}
+    gains = [float(local[i].theta[0, :, GAIN].mean()) for i in range(engine.tiles.shape[1])]
+    return replace(engine, local=local), gains
+
+
+def seam_ratio(cube: np.ndarray, tile: int) -> float:
+    """Mean absolute jump across tile borders over that between all other neighbours."""
+    at_border, elsewhere = [], []
+    for axis in (1, 2):
+        jump = np.abs(np.diff(cube, axis=axis)).mean(axis=(0, 3 - axis))
+        border = np.arange(1, jump.size + 1) % tile == 0
+        at_border.append(jump[border])
+        elsewhere.append(jump[~border])
+    return float(np.concatenate(at_border).mean() / np.concatenate(elsewhere).mean())
+
+
+def test_blended_stfs_leave_no_seam() -> None:
+    """Fact 10: a ratio of 1.05 at most where the tiles' gains differ by several per cent."""
+    engine, gains = drifted(overlap=32)
+    assert max(gains) - min(gains) > 0.05, gains
+    blended = engine.expand(torch.from_numpy(assembled(engine)[0]))
+    hard = engine.expand(torch.from_numpy(assembled(replace(engine, overlap=0))[0]))
+    assert seam_ratio(blended, 32) <= 1.05
+    assert seam_ratio(hard, 32) > 1.1
+    one = engine.expand(torch.from_numpy(assembled(replace(engine, local={}))[0]))
+    assert np.abs(one - blended).max() > 0.005  # the tiles' STFs do act
+
+
+def test_tiles_own_stfs_show_in_their_middles() -> None:
+    """Beyond the reach of the blending a tile is as its own STF alone would make it."""
+    engine, _ = drifted(overlap=16)
+    alone = replace(engine, scene=engine.local[4], local={}).run(4).coefficients
+    middle = slice(8, 24)
+    blended = engine.blended(4)[0]
+    assert (blended - alone)[:, middle, middle].abs().max() <= 1e-5
+    assert (blended - alone).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("overlap", [-1, 33])
+def test_overlap_outside_the_tile_is_refused(overlap: int) -> None:
+    with pytest.raises(UsageError, match=f"--overlap must be 0-32 .* got {overlap}"):
+        engine_of(coordinates(40, 40), 32, overlap=overlap)
+
+
+# --- where it runs -------------------------------------------------------------------------------
+
+
+def test_devices_by_name() -> None:
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("mps", "gpu", "", f"cuda:{torch.cuda.device_count()}"):
+        with pytest.raises(UsageError, match="device"):
+            resolve_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_missing_cuda_is_not_replaced_by_something_else() -> None:
+    with pytest.raises(UsageError, match=r"0 CUDA devices found; use --device cpu"):
+        resolve_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_in_bfloat16_is_near_the_cpu() -> None:
+    source = coordinates(70, 80)
+    engine = engine_of(source, 32)
+    expected, _ = assembled(engine)
+    cuda = torch.device("cuda")
+    moved = Stf(
+        family=engine.scene.family.to(cuda),
+        theta=engine.scene.theta.to(cuda),
+        deviation=engine.scene.deviation.to(cuda),
+        rows=engine.scene.rows.to(cuda),
+    )
+    net = tiny_network().requires_grad_(False).to(cuda)
+    gpu = replace(engine, network=net, scene=moved, device=cuda, half=True)
+    found = np.stack([gpu.run(i).coefficients.cpu().numpy().mean() for i in range(len(gpu.tiles))])
+    means = [expected[:, t.core.rows, t.core.cols].mean() for t in engine.tiles]
+    assert np.abs(found - means).max() < 0.05
+
+
+def test_threads_are_limited_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(2):
+        assert torch.get_num_threads() == 2
+        with torch_threads(0):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == before
