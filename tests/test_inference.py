@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
 from tests.rasters import TRANSFORM, write
 from uavssr import inference
 from uavssr.bands import SENSORS
-from uavssr.engine import TileEngine
+from uavssr.engine import TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.inference import Outputs, Plan, plan_reconstruction
 from uavssr.model.weights import Model, load_model
@@ -34,6 +35,12 @@ from uavssr.testing import FakeSource, failing_at, irregular_mask
 HEIGHT, WIDTH, TILE = 70, 90, 32
 TILES = 9
 SCOPES = pytest.mark.parametrize("scope", ["scene", "tile"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -185,6 +185,27 @@ def test_no_stages_are_the_mixtures_estimate_and_an_x_step() -> None:
     assert result.stf is stf
 
 
+@both_modes
+def test_znet_is_told_the_deviation_under_the_stf_of_its_stage(*, blind: bool) -> None:
+    network, msi, told = network_of(), msi_of(), []
+    hooks = [
+        stage.znet.register_forward_pre_hook(lambda _, maps: told.append(maps[2]))
+        for stage in stages_of(network)
+    ]
+    try:
+        result = network(msi, stf_of(), blind=blind)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for deviation, stf in zip(told, result.stage_stf, strict=False):
+        seen = network.observe(stf)
+        _, variance = network.mixture.posterior(
+            msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
+        )
+        close(deviation.flatten(2), variance.sqrt())
+    assert torch.allclose(told[0], told[1], atol=1e-5) != blind
+
+
 def test_an_untrained_znet_leaves_the_x_step_as_it_is() -> None:
     network = tiny_network(asleep=True).double()
     maps = torch.randn(1, CONFIG.rank, 9, 9, generator=torch.Generator().manual_seed(0)).double()

@@ -227,6 +227,21 @@ def test_a_bad_loss_stops_the_run_and_keeps_the_last_checkpoint(
     assert_equal(checkpoint_of(tmp_path), checkpoint_of(finished))
 
 
+def test_a_bad_gradient_of_a_good_loss_stops_the_run_too(
+    library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The square root has no gradient at zero; one such step would make every weight NaN."""
+
+    def spoilt(network: PGUNet, *rest: object) -> tuple[Tensor, dict[str, float]]:
+        loss, figures = loss_of(network, *rest)
+        return loss + (0 * network.log_noise).abs().sum().sqrt(), figures
+
+    monkeypatch.setattr(training, "loss_of", spoilt)
+    with pytest.raises(IncompleteRun, match="the loss became nan at step 0"):
+        train(library, tmp_path, network=CONFIG, config=replace(CONFIG_OF_RUN, checkpoint=1))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_failed_checkpoint_leaves_the_one_before(
     library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +365,25 @@ def test_the_loss_is_zero_at_the_truth_and_grows_away_from_it(
         assert parts["blind_misfit"] == pytest.approx(0.1, rel=1e-4)
         # the cube is the truth still: a tenth of the misfit and a fifth of the rows' error
         assert total - best == pytest.approx(0.1 * 0.1 + 0.2 * 0.1, rel=1e-3)
+
+
+def test_every_stage_is_supervised_and_the_later_ones_more(library: SpectralLibrary) -> None:
+    network, batch, start = case_of(library)
+    with torch.no_grad():
+        result = network(batch.msi, start, blind=False)
+    truth = network.basis.project(batch.hsi.flatten(2)).unflatten(-1, (8, 8))
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+
+    def loss(*scales: float) -> float:
+        maps = [truth + scale * noise for scale in scales]
+        changed = replace(
+            result, coefficients=maps[-1], stage_coefficients=(result.coefficients, *maps[:-1])
+        )
+        return loss_of(network, batch, changed)[0].item()
+
+    best = loss(0, 0, 0)
+    costs = [loss(*scales) - best for scales in ((0.2, 0, 0), (0, 0.2, 0), (0, 0, 0.2))]
+    assert 0.01 < costs[0] < costs[1] < costs[2]
 
 
 def test_the_likelihood_rewards_honest_standard_errors(library: SpectralLibrary) -> None:

@@ -261,7 +261,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run and of the model.")],
     name: Annotated[str, typer.Option("--name", help="Name of the model.")] = "custom",
-    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps in all.")] = 3600,
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps in all.")] = 3000,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     components: Annotated[
         int, typer.Option("--components", help="Gaussians of the spectral prior.")

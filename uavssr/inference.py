@@ -7,11 +7,11 @@ so memory is set by the tile and the number of workers, not by the scene.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import dask
 import dask.array
@@ -66,7 +66,7 @@ class Outputs:
         """The names that go with a cube."""
         return cls(cube=cube, stf=stf_path(cube), tiles=tiles_path(cube))
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Path]:
         return iter((self.cube, self.stf, self.tiles))
 
 

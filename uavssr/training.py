@@ -40,7 +40,7 @@ MISREGISTERED: Final = 0.3  # share of scenes whose bands are shifted, by up to 
 class TrainingConfig:
     """Settings of a run; they are written into config.json of the model."""
 
-    steps: int = 3600
+    steps: int = 3000
     """Optimiser steps in all."""
     batch: int = 12
     """Scenes per step, each with a camera of its own."""
@@ -271,10 +271,11 @@ def _step(
     loss, figures = loss_of(model, batch, result)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    if math.isfinite(float(loss.detach())):
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+    value = float(loss.detach()) if math.isfinite(norm) else math.nan
+    if math.isfinite(value):
         optimiser.step()
-    return {"loss": float(loss.detach()), **figures}
+    return {"loss": value, **figures}
 
 
 def _on(batch: Batch, device: str) -> Batch:

@@ -107,19 +107,19 @@ def _wavelength(
 ) -> tuple[float | None, float | None, str]:
     """(centre, FWHM, tag): the band's own tag first, as GDAL rounds IMAGERY to 1 nm for ENVI."""
     band = {key.lower(): value for key, value in band.items()}
-    imagery_nm = _nanometres(imagery.get("CENTRAL_WAVELENGTH_UM"), "um")
-    imagery_fwhm = _nanometres(imagery.get("FWHM_UM"), "um")
+    imagery_nm = nanometres(imagery.get("CENTRAL_WAVELENGTH_UM"), "um")
+    imagery_fwhm = nanometres(imagery.get("FWHM_UM"), "um")
     units = band.get("wavelength_units", "")
-    own = _nanometres(band.get("wavelength"), units)
+    own = nanometres(band.get("wavelength"), units)
     # A width has no size from which to guess its unit, so it follows the wavelength's.
     width_units = units or ("um" if _is_micrometres(band.get("wavelength")) else "nm")
     if own is not None:
-        return own, _nanometres(band.get("fwhm"), width_units) or imagery_fwhm, "wavelength"
+        return own, nanometres(band.get("fwhm"), width_units) or imagery_fwhm, "wavelength"
     if imagery_nm is not None:
         return imagery_nm, imagery_fwhm, "CENTRAL_WAVELENGTH_UM"
     units = envi.get("wavelength_units", "")
-    listed = _nanometres(_list_item(envi.get("wavelength"), index), units)
-    return listed, _nanometres(_list_item(envi.get("fwhm"), index), units), "ENVI wavelength"
+    listed = nanometres(_list_item(envi.get("wavelength"), index), units)
+    return listed, nanometres(_list_item(envi.get("fwhm"), index), units), "ENVI wavelength"
 
 
 def _list_item(text: str | None, index: int) -> str | None:
@@ -131,7 +131,8 @@ def _is_micrometres(text: str | None) -> bool:
     return (_number(text) or 1000) < 20
 
 
-def _nanometres(text: str | None, units: str) -> float | None:
+def nanometres(text: str | None, units: str) -> float | None:
+    """A wavelength as text in nm; without units, numbers below 20 are taken as micrometres."""
     value = _number(text)
     if value is None or value <= 0:
         return None

@@ -162,12 +162,27 @@ def read_envi_layout(data: Path, header: Path) -> Layout:
     return layout
 
 
-def _envi_fields(header: Path) -> dict[str, int]:
+def read_envi_list(header: Path, key: str) -> list[str]:
+    """The items of `key = {a, b, ...}` in an ENVI header, empty where it has no such list.
+
+    Headwall's lists may begin with commas and carry `;` comments, on which GDAL's own reading of
+    them slips by a band or more.
+    """
+    found = re.search(rf"(?im)^[ \t]*{re.escape(key)}[ \t]*=[ \t]*{{([^}}]*)}}", _envi_text(header))
+    plain = re.sub(r";[^\n]*", "", found[1]) if found else ""
+    return [item.strip() for item in re.split(r"[,\n]", plain) if item.strip()]
+
+
+def _envi_text(header: Path) -> str:
     with header.open("rb") as file:
         raw = file.read(_ENVI_HEADER_LIMIT + 1)
     if not raw.startswith(b"ENVI") or len(raw) > _ENVI_HEADER_LIMIT:
         raise InputRefused("not an ENVI header", path=header)
-    text = raw.decode("utf-8", errors="replace")
+    return raw.decode("utf-8", errors="replace")
+
+
+def _envi_fields(header: Path) -> dict[str, int]:
+    text = _envi_text(header)
     fields = {"header offset": 0, "file compression": 0}
     for key, value in re.findall(r"(?im)^[ \t]*([a-z][a-z ]*?)[ \t]*=[ \t]*(\d+)[ \t\r]*$", text):
         fields[key.lower()] = int(value)

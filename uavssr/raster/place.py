@@ -151,11 +151,24 @@ def check_same_grid(places: Sequence[Place], facts: Sequence[BandFacts]) -> None
                 path=fact.file,
                 remedy="give one multi-band file, or files of a single band each",
             )
-    _refuse_odd(places, "size", lambda p: f"{p.width} x {p.height}", _same_size)
-    _refuse_odd(places, "CRS", lambda p: p.crs_name, _same_crs)
-    _refuse_odd(places, "geotransform", lambda p: str(p.transform), _same_transform)
+    _refuse_off_grid(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
     types = [fact for fact in facts if fact.colour != "alpha"]
     _refuse_odd_type(types)
+
+
+def check_aligned(place: Place, reference: Place) -> None:
+    """Refuse a raster that does not lie pixel on pixel on another one.
+
+    Raises:
+        InputRefused: naming what differs: size, CRS or geotransform.
+    """
+    _refuse_off_grid([reference, place], remedy="bring both onto one grid, e.g. with gdalwarp")
+
+
+def _refuse_off_grid(places: Sequence[Place], *, remedy: str) -> None:
+    _refuse_odd(places, "size", lambda p: f"{p.width} x {p.height}", _same_size, remedy)
+    _refuse_odd(places, "CRS", lambda p: p.crs_name, _same_crs, remedy)
+    _refuse_odd(places, "geotransform", lambda p: str(p.transform), _same_transform, remedy)
 
 
 def _refuse_odd(
@@ -163,6 +176,7 @@ def _refuse_odd(
     what: str,
     show: Callable[[Place], str],
     same: Callable[[Place, Place], bool],
+    remedy: str,
 ) -> None:
     """The odd one is the one that differs from what most files share."""
     usual = max(places, key=lambda p: sum(same(p, q) for q in places))
@@ -171,7 +185,7 @@ def _refuse_odd(
             raise InputRefused(
                 f"its {what} is {show(place)}, that of {usual.path.name} is {show(usual)}",
                 path=place.path,
-                remedy="bring all bands onto one grid first, e.g. with gdalwarp",
+                remedy=remedy,
             )
 
 

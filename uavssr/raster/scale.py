@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -77,6 +78,17 @@ class Scale:
     warnings: tuple[str, ...] = ()
     """Doubts that do not stop the run."""
 
+    def reflectance(self, numbers: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        """Stored numbers (band, y, x) as reflectance.
+
+        In float32 where that holds the stored numbers exactly, else by way of float64.
+        """
+        exact = numbers.dtype.itemsize <= 2 or numbers.dtype == np.float32
+        wide = np.dtype("f4" if exact else "f8")
+        factors, offsets = np.array([self.factors, self.offsets], wide)[:, :, None, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(numbers.astype(wide) * factors + offsets).astype(np.float32)
+
 
 def parse_scale(text: float | str) -> float:
     """A scale as a number or a fraction ("1/32768").
@@ -108,12 +120,7 @@ def resolve_scale(
     """
     if given is not None:
         return _given(parse_scale(given), bands, spread)
-    if re.search(r"\bradiance\b", tags.get("description", ""), re.IGNORECASE):
-        raise InputRefused(
-            f"its description says radiance: {tags['description']!r}",
-            path=request.paths[0],
-            remedy="convert it to reflectance first, or give --scale if it is reflectance",
-        )
+    _refuse_radiance(tags, request.paths[0])
     found = (
         _from_gdal(bands)
         or _from_range(bands, spread)
@@ -131,6 +138,45 @@ def resolve_scale(
             remedy=f"give the true one, as in: {request.command(scale='NUMBER')}",
         )
     return found
+
+
+def resolve_cube_scale(
+    given: float | str | None,
+    bands: Sequence[BandFacts],
+    tags: Mapping[str, str],
+    spread: Spread,
+    path: Path,
+) -> Scale:
+    """The scale of a cube: as given, else GDAL's tags, a range or a tag that names it.
+
+    Raises:
+        InputRefused: ambiguous, or what the evidence gives cannot be reflectance.
+    """
+    if given is not None:
+        return _given(parse_scale(given), bands, spread)
+    _refuse_radiance(tags, path)
+    found = _from_gdal(bands) or _from_named_tag(bands, tags) or _from_range(bands, spread)
+    doubt = "" if found is None else _doubt(found, spread)
+    if found is None or doubt:
+        fact = (
+            f"no evidence what its {bands[0].dtype} numbers mean as reflectance; their 99.9 % "
+            f"quantile is {spread.bright:.6g}"
+            if found is None
+            else f"scale {found.factors[0]:g} ({found.evidence}) cannot be right: {doubt}"
+        )
+        raise InputRefused(
+            fact, path=path, remedy="give what a number means in reflectance, such as 1/10000"
+        )
+    return found
+
+
+def _refuse_radiance(tags: Mapping[str, str], path: Path) -> None:
+    if re.search(r"\bradiance\b", tags.get("description", ""), re.IGNORECASE):
+        raise InputRefused(
+            f"its description says radiance: {tags['description']!r}",
+            path=path,
+            remedy="convert it to reflectance first, or give --scale if it is reflectance",
+        )
 
 
 def _uniform(bands: Sequence[BandFacts], factor: float, evidence: str) -> Scale:

@@ -71,19 +71,10 @@ class MsiSource:
         """
         numbers, valid = self.reader.read(window)
         valid &= self.rule.valid(numbers)
-        with np.errstate(over="ignore", invalid="ignore"):
-            reflectance = _reflectance(numbers, self.scale)
+        reflectance = self.scale.reflectance(numbers)
         valid &= np.isfinite(reflectance).all(0)
         reflectance[:, ~valid] = np.nan
         return reflectance, valid
-
-
-def _reflectance(numbers: npt.NDArray[np.generic], scale: Scale) -> Reflectance:
-    """In float32 where that holds the stored numbers exactly, else by way of float64."""
-    exact = numbers.dtype.itemsize <= 2 or numbers.dtype == np.float32
-    wide = np.dtype("f4" if exact else "f8")
-    factors, offsets = np.array([scale.factors, scale.offsets], wide)[:, :, None, None]
-    return np.asarray(numbers.astype(wide) * factors + offsets).astype(np.float32)
 
 
 def open_msi(

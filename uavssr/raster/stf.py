@@ -83,8 +83,10 @@ def write_stf(
     return Path(path)
 
 
-def read_stf(path: PathLike, *, sensor: Sensor, grid: WavelengthGrid) -> xr.Dataset:
+def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> xr.Dataset:
     """Read an STF dataset for a camera and a grid; rows come in the sensor's order.
+
+    Without a sensor any camera's is read, with its rows as they are.
 
     Raises:
         InputRefused: not such a file, of another camera or grid, or with impossible values.
@@ -97,7 +99,9 @@ def read_stf(path: PathLike, *, sensor: Sensor, grid: WavelengthGrid) -> xr.Data
         _check_self_contained(file)
         with xr.open_dataset(file, engine="h5netcdf", decode_times=False) as opened:
             _check_layout(opened, file, sensor, grid)
-            ds = opened.load().sel(band=list(sensor.roles))
+            ds = opened.load()
+        if sensor is not None:
+            ds = ds.sel(band=list(sensor.roles))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise InputRefused(
             f"not a readable STF file ({type(err).__name__}: {str(err)[:200]})",
@@ -135,20 +139,29 @@ def _check_self_contained(file: Path) -> None:
                 raise InputRefused(f"variable {name} is not inside", path=file, remedy=_REMEDY)
 
 
-def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor, grid: WavelengthGrid) -> None:
-    """Names, shapes, bands and wavelengths; no values but those of the axes are read."""
+def _check_bands(ds: xr.Dataset, file: Path, sensor: Sensor | None) -> int:
+    """The number of bands, once they are known to be the sensor's, or each its own."""
     roles = [str(role) for role in ds["band"].to_numpy().tolist()] if "band" in ds else []
-    if sorted(roles) != sorted(sensor.roles):
+    expected = sorted(set(roles)) if sensor is None else sorted(sensor.roles)
+    if sorted(roles) != expected or not roles:
+        wanted = "each is needed once"
+        if sensor is not None:
+            wanted = f"{sensor.name} has {', '.join(sensor.roles)}"
         raise InputRefused(
-            f"variable band holds {', '.join(roles) or 'nothing'}, and "
-            f"{sensor.name} has {', '.join(sensor.roles)}",
+            f"variable band holds {', '.join(roles) or 'nothing'}, and {wanted}",
             path=file,
             remedy=_REMEDY,
         )
-    taken_by = ds.attrs.get("sensor", sensor.name)
-    if taken_by != sensor.name:
+    taken_by = ds.attrs.get("sensor")
+    if sensor is not None and taken_by not in (None, sensor.name):
         raise InputRefused(f"is of {taken_by}, not of {sensor.name}", path=file, remedy=_REMEDY)
-    sizes = {"band": len(sensor), "wavelength": len(grid), "tile": ds.sizes.get("tile", 0)}
+    return len(roles)
+
+
+def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor | None, grid: WavelengthGrid) -> None:
+    """Names, shapes, bands and wavelengths; no values but those of the axes are read."""
+    bands = _check_bands(ds, file, sensor)
+    sizes = {"band": bands, "wavelength": len(grid), "tile": ds.sizes.get("tile", 0)}
     if sizes["tile"] > _MOST_TILES:
         raise InputRefused(f"holds {sizes['tile']} tiles", path=file, remedy=_REMEDY)
     for name, dims in _expected_dims(tiles="tile" in ds.sizes).items():

@@ -1,0 +1,201 @@
+"""The only way into a hyperspectral raster: `open_cube` checks, `CubeSource.read` reads.
+
+The policy is that of `source`. Must not write anything, or guess wavelengths or scale.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.errors import NotGeoreferencedWarning
+
+from uavssr.bands import WavelengthGrid
+from uavssr.errors import InputRefused
+from uavssr.raster.facts import BandFacts, read_band_facts, read_tags
+from uavssr.raster.grid import TileGrid, Window
+from uavssr.raster.place import Place, read_place
+from uavssr.raster.policy import GDAL_ERRORS, CheckedFile, check_path_text, check_raster
+from uavssr.raster.reader import BandReader, FileBands
+from uavssr.raster.request import Request
+from uavssr.raster.scale import Scale, Spread, parse_scale, resolve_cube_scale
+from uavssr.raster.validity import ValidityRule
+from uavssr.raster.wavelengths import read_grid
+
+Reflectance = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+TILE: Final = 256
+"""Side of the windows in which a cube is read from end to end."""
+_PLACES: Final = 3
+"""The numbers are looked at in up to 3 x 3 windows ..."""
+_SIDE: Final = 64
+"""... of 64 x 64 pixels, before a scale is settled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubeSource:
+    """A hyperspectral scene as reflectance by increasing wavelength."""
+
+    path: Path
+    """The file as given."""
+    grid: WavelengthGrid
+    """Its C bands."""
+    wavelengths_from: str
+    """Where the file states them."""
+    place: Place
+    """Size, CRS and geotransform."""
+    reader: BandReader
+    """Gives the stored numbers."""
+    rule: ValidityRule
+    """Which of them are valid."""
+    scale: Scale
+    """What they mean."""
+    warnings: tuple[str, ...]
+    """What to be wary of."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.place.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.place.width
+
+    def read(self, window: Window) -> tuple[Reflectance, Mask]:
+        """Reflectance (C, y, x), NaN where invalid, and the pixels valid in every band (y, x).
+
+        Raises:
+            ValueError: the window reaches outside the scene.
+            InputRefused: a block cannot be decoded, or the file changed since it was opened.
+        """
+        numbers, valid = self.reader.read(window)
+        valid &= self.rule.valid(numbers)
+        reflectance = self.scale.reflectance(numbers)
+        valid &= np.isfinite(reflectance).all(0)
+        reflectance[:, ~valid] = np.nan
+        return reflectance, valid
+
+
+def open_cube(
+    path: str | os.PathLike[str],
+    *,
+    scale: float | str | None = None,
+    assume_crs: str | None = None,
+    max_pixels: int | None = None,
+) -> CubeSource:
+    """Open a hyperspectral GeoTIFF or ENVI file that names the wavelength of each band.
+
+    Args:
+        path: the file; for ENVI the raw file, with its header beside it.
+        scale: reflectance = stored number x scale; else tags or the numbers' range must tell.
+        assume_crs: AUTHORITY:CODE for a file without a CRS.
+        max_pixels: the size of a scene that is larger, or a file that is sparser, than is sane.
+
+    Raises:
+        UsageError: an option makes no sense.
+        InputRefused: the input is unsafe, broken, ambiguous or empty, or lacks wavelengths.
+    """
+    check_path_text(os.fspath(path))
+    if scale is not None:
+        parse_scale(scale)
+    checked = check_raster(path, max_pixels=max_pixels)
+    request = Request(paths=(checked.path,), assume_crs=assume_crs)
+    place, facts, tags, (grid, origin) = _inspect(checked, request)
+    reader = _reader(checked, facts, place)
+    bands = [fact for fact in facts if fact.colour != "alpha"]
+    rule = ValidityRule(
+        nodata=tuple(band.nodata for band in bands),
+        has_mask=reader.files[0].alpha is not None or reader.files[0].mask is not None,
+    )
+    numbers, seen = _look(reader, rule)
+    found = resolve_cube_scale(scale, bands, tags, Spread.of(numbers), checked.path)
+    return CubeSource(
+        path=checked.path,
+        grid=grid,
+        wavelengths_from=origin,
+        place=place,
+        reader=reader,
+        rule=rule,
+        scale=found,
+        warnings=(*place.warnings, *sorted(seen), *found.warnings),
+    )
+
+
+_Facts = tuple[Place, tuple[BandFacts, ...], dict[str, str], tuple[WavelengthGrid, str]]
+
+
+def _inspect(checked: CheckedFile, request: Request) -> _Facts:
+    with warnings.catch_warnings():
+        # read_place refuses such a file, in a line that says what to do.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with checked.open() as dataset:
+            try:
+                place = read_place(dataset, checked, request)
+                facts = read_band_facts(dataset, checked)
+                indexes = [fact.index for fact in facts if fact.colour != "alpha"]
+                tags = read_tags(dataset, checked)
+                return place, facts, tags, read_grid(dataset, checked, indexes)
+            except (*GDAL_ERRORS, OSError) as err:
+                raise InputRefused(f"unreadable metadata: {err}", path=checked.path) from err
+
+
+def _reader(checked: CheckedFile, facts: tuple[BandFacts, ...], place: Place) -> BandReader:
+    bands = [fact.index for fact in facts if fact.colour != "alpha"]
+    alpha = [fact.index for fact in facts if fact.colour == "alpha"]
+    masked = [fact.index for fact in facts if fact.masked and fact.colour != "alpha"]
+    file = FileBands(
+        checked=checked,
+        indexes=tuple(bands),
+        positions=tuple(range(len(bands))),
+        alpha=alpha[0] if alpha else None,
+        mask=masked[0] if masked else None,
+    )
+    return BandReader(files=(file,), height=place.height, width=place.width)
+
+
+def _look(reader: BandReader, rule: ValidityRule) -> tuple[npt.NDArray[np.generic], set[str]]:
+    """Stored numbers (band, n) of valid pixels here and there, and fill values that were met."""
+    found, seen = [], set[str]()
+    for window in _windows(reader.height, reader.width):
+        numbers, valid = reader.read(window)
+        seen |= rule.observe(numbers)
+        valid &= rule.valid(numbers)
+        found.append(numbers[:, valid])
+    if any(part.shape[1] for part in found):
+        return np.concatenate(found, axis=1), seen
+    for tile in TileGrid(height=reader.height, width=reader.width, tile=TILE):
+        numbers, valid = reader.read(tile.core)
+        valid &= rule.valid(numbers)
+        if valid.any():
+            return numbers[:, valid][:, : _SIDE * _SIDE], seen
+    raise InputRefused(
+        f"no valid pixel in {reader.width} x {reader.height} ({rule.describe(alpha=False)})",
+        path=reader.files[0].checked.path,
+        remedy="check the nodata value and the bands",
+    )
+
+
+def _windows(height: int, width: int) -> Iterator[Window]:
+    """Windows in the middle of equal parts of the scene; the scene itself where it is small."""
+    if max(height, width) <= _SIDE * _PLACES:
+        yield Window(0, 0, height, width)
+        return
+    for i in range(_PLACES):
+        for j in range(_PLACES):
+            (row, rows), (col, cols) = _span(i, height), _span(j, width)
+            yield Window(row, col, rows, cols)
+
+
+def _span(i: int, length: int) -> tuple[int, int]:
+    first, last = i * length // _PLACES, (i + 1) * length // _PLACES
+    size = min(_SIDE, max(last - first, 1))
+    return min(first + (last - first - size) // 2, length - size), size
