@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 CORE = {"bands", "errors"}
 PARTS = {"raster", "model", "data"}
-TOOLS = {"inference", "engine", "estimation", "training", "evaluation"}
+TOOLS = {"inference", "engine", "estimation", "training", "checkpoints", "evaluation"}
 ALLOWED = {
     "errors": set(),
     "bands": {"errors"},
@@ -32,7 +32,8 @@ ALLOWED = {
     "engine": CORE | PARTS | {"estimation"},
     "inference": CORE | PARTS | {"engine", "estimation"},
     "evaluation": CORE | PARTS | {"engine", "estimation", "inference"},
-    "training": CORE | PARTS | {"engine", "evaluation"},
+    "checkpoints": CORE | {"raster"},
+    "training": CORE | PARTS | {"checkpoints", "engine", "evaluation"},
     "testing": CORE | PARTS | TOOLS,
     "console": CORE | {"raster"},
     "cli": CORE | PARTS | TOOLS | {"console"},
@@ -55,10 +56,9 @@ ONLY_IN = {
 NEVER_TORCH = ("raster/", "bands.py", "errors.py")
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460, "cli.py": 440, "inference.py": 370, "training.py": 400}
+LONGER = {"bands.py": 460, "cli.py": 440, "inference.py": 370}
 """Files over the limit, by the length they may have: bands.py holds the table of sensors, cli.py
-every option of every command, and a third of inference.py is the docstrings of the public calls;
-training.py should be split (the loss from the loop) before it grows again."""
+every option of every command, and a third of inference.py is the docstrings of the public calls."""
 
 every_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]

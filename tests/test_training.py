@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from tests.models import CONFIG, GRID, tiny_library, tiny_network
 from uavssr import __version__, training
 from uavssr.data.library import SpectralLibrary
-from uavssr.errors import IncompleteRun, UsageError
+from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
@@ -257,9 +258,39 @@ def test_a_failed_checkpoint_leaves_the_one_before(
         save(content, file)
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         run(library, tmp_path)
     assert checkpoint_of(tmp_path)["step"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 5000])
+def test_a_damaged_checkpoint_is_refused_by_name(
+    library: SpectralLibrary, finished: Path, tmp_path: Path, kept: int
+) -> None:
+    raw = (finished / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(raw[:kept])
+    with pytest.raises(InputRefused, match="checkpoint is damaged"):
+        run(library, tmp_path)
+
+
+def test_a_checkpoint_of_other_spectra_is_refused(
+    library: SpectralLibrary, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copy(finished / "checkpoint.pt", tmp_path)
+    other = replace(library, spectra=library.spectra * np.float32(0.9))
+    with pytest.raises(UsageError, match="other settings: library"):
+        run(other, tmp_path)
+
+
+def test_the_log_of_a_resumed_run_holds_each_step_once(
+    library: SpectralLibrary, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train(library, tmp_path, network=CONFIG, config=CONFIG_OF_RUN, progress=stop_at(4))
+    run(library, tmp_path)
+    lines = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [int(line.split(",")[0]) for line in lines] == list(range(CONFIG_OF_RUN.steps))
 
 
 # --- data -----------------------------------------------------------------------------------------

@@ -7,19 +7,19 @@ resumed from its checkpoint goes on as if it had never stopped.
 from __future__ import annotations
 
 import copy
-import csv
+import hashlib
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uavssr import __version__
+from uavssr.checkpoints import append_log, read_checkpoint, start_log, write_checkpoint
 from uavssr.data.cameras import BAND_COUNTS, draw_cameras, observe, random_sensors
 from uavssr.data.library import SpectralLibrary
 from uavssr.data.scenes import simulate_batch
@@ -60,7 +60,7 @@ class TrainingConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch", "size", "checkpoint", "prior_scenes"):
+        for key in ("steps", "batch", "size", "warmup", "checkpoint", "prior_scenes"):
             if getattr(self, key) < 1:
                 raise UsageError(f"{key} must be positive, got {getattr(self, key)}")
 
@@ -194,19 +194,23 @@ def train(
     network = network or PGUNetConfig(bands=len(library.grid))
     config = config or TrainingConfig()
     out.mkdir(parents=True, exist_ok=True)
-    saved = _checkpoint(out, network, config)
-    model = (
-        initial_network(library, network, config) if saved is None else _network(library, network)
-    )
+    settings = _settings(library, network, config)
+    saved = read_checkpoint(out, settings)
+    if saved is None:
+        model = initial_network(library, network, config)
+    else:
+        model = PGUNet(network, *blank(network, library.grid))
+        model.load_state_dict(saved["model"])
     average = copy.deepcopy(model)
     if saved is not None:
-        model.load_state_dict(saved["model"])
         average.load_state_dict(saved["average"])
     model, average = model.to(device), average.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
     if saved is not None:
         optimiser.load_state_dict(saved["optimiser"])
-    for step in range(0 if saved is None else int(saved["step"]), config.steps):
+    start = 0 if saved is None else int(saved["step"])
+    start_log(out, start)
+    for step in range(start, config.steps):
         _set_rate(optimiser, config, step)
         figures = _step(model, optimiser, _on(draw_batch(library, config, step), device), step)
         if not math.isfinite(figures["loss"]):
@@ -219,11 +223,18 @@ def train(
         with torch.no_grad():
             for target, source in zip(average.parameters(), model.parameters(), strict=True):
                 target.lerp_(source, 1 - decay)
-        _log(out / "log.csv", step, figures)
+        append_log(out, step, blind=step % 2 == 0, figures=figures)
         if progress is not None:
             progress(step, figures)
         if (step + 1) % config.checkpoint == 0 or step + 1 == config.steps:
-            _save(out, step + 1, model, average, optimiser, network, config)
+            content: dict[str, object] = {
+                "step": step + 1,
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "settings": settings,
+            }
+            write_checkpoint(out, content)
     return average.cpu().eval()
 
 
@@ -295,62 +306,8 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: in
         group["lr"] = config.learning_rate * ramp * max(fade, 0.01)
 
 
-def _settings(network: PGUNetConfig, config: TrainingConfig) -> dict[str, object]:
-    return {**asdict(network), **asdict(config)}
-
-
-def _network(library: SpectralLibrary, network: PGUNetConfig) -> PGUNet:
-    """A network of the right shapes, whose state is about to be loaded."""
-    return PGUNet(network, *blank(network, library.grid))
-
-
-def _checkpoint(out: Path, network: PGUNetConfig, config: TrainingConfig) -> dict[str, Any] | None:
-    path = out / "checkpoint.pt"
-    if not path.exists():
-        return None
-    saved: dict[str, Any] = torch.load(path, weights_only=True)
-    wanted = _settings(network, config)
-    changed = [key for key, value in wanted.items() if saved["settings"].get(key) != value]
-    if changed:
-        raise UsageError(
-            f"the checkpoint was made with other settings: {', '.join(changed)}",
-            path=out,
-            remedy="use another --out, or the same settings",
-        )
-    return saved
-
-
-def _save(
-    out: Path,
-    step: int,
-    model: PGUNet,
-    average: PGUNet,
-    optimiser: torch.optim.Optimizer,
-    network: PGUNetConfig,
-    config: TrainingConfig,
-) -> None:
-    temporary = out / f".checkpoint.{os.getpid()}.part"
-    content = {
-        "step": step,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "settings": _settings(network, config),
-    }
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(out / "checkpoint.pt")
-
-
-def _log(path: Path, step: int, figures: dict[str, float]) -> None:
-    fields = ("loss", "rmse", "sam", "misfit", "nll", "stf")
-    new = not path.exists()
-    plain = {key.removeprefix("blind_").removeprefix("known_"): v for key, v in figures.items()}
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "blind", *fields])
-        mode = int(step % 2 == 0)
-        writer.writerow([step, mode, *(f"{plain[k]:.6g}" if k in plain else "" for k in fields)])
+def _settings(
+    library: SpectralLibrary, network: PGUNetConfig, config: TrainingConfig
+) -> dict[str, object]:
+    digest = hashlib.sha256(library.spectra.tobytes()).hexdigest()
+    return {**asdict(network), **asdict(config), "library": digest}

@@ -97,7 +97,7 @@ class SceneStatistics:
     def condition(self) -> Tensor:
         """(S,) condition number of M; huge where the scene does not determine R."""
         values = torch.linalg.eigvalsh(self.second.double())
-        floor = values[..., -1:] * 1e-12
+        floor = (values[..., -1:] * 1e-12).clamp_min(1e-30)
         return values[..., -1] / values.clamp_min(floor)[..., 0]
 
 
