@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from uavssr.data.simulate import simulate
+    from uavssr.evaluation.compare import evaluate
     from uavssr.inference import estimate_stf, plan_reconstruction, reconstruct
     from uavssr.model.pgunet import PGUNet
     from uavssr.model.weights import load_model
@@ -18,20 +20,24 @@ __all__ = [
     "PGUNet",
     "__version__",
     "estimate_stf",
+    "evaluate",
     "load_model",
     "open_msi",
     "plan_reconstruction",
     "reconstruct",
+    "simulate",
     "train",
 ]
 
 _HOMES = {
     "PGUNet": "uavssr.model.pgunet",
     "estimate_stf": "uavssr.inference",
+    "evaluate": "uavssr.evaluation.compare",
     "load_model": "uavssr.model.weights",
     "open_msi": "uavssr.raster.source",
     "plan_reconstruction": "uavssr.inference",
     "reconstruct": "uavssr.inference",
+    "simulate": "uavssr.data.simulate",
     "train": "uavssr.training",
 }
 

@@ -155,7 +155,7 @@ def resolve_cube_scale(
     if given is not None:
         return _given(parse_scale(given), bands, spread)
     _refuse_radiance(tags, path)
-    found = _from_gdal(bands) or _from_named_tag(bands, tags) or _from_range(bands, spread)
+    found = _from_gdal(bands) or _from_range(bands, spread) or _from_named_tag(bands, tags)
     doubt = "" if found is None else _doubt(found, spread)
     if found is None or doubt:
         fact = (

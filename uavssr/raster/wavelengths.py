@@ -1,4 +1,4 @@
-"""The wavelengths of a cube as its file states them. Must not read pixels or guess a missing one."""
+"""The wavelengths of a cube as its file states them. Must not read pixels, or guess a centre."""
 
 from __future__ import annotations
 
