@@ -84,7 +84,7 @@ def awake(network: PGUNet, *, seed: int = 0) -> PGUNet:
             fill(stage.znet.head.bias, 0.05)
             fill(stage.pnet.head.weight, 0.3)
             fill(stage.pnet.head.bias, 0.3)
-            stage.log_samples.fill_(7.0)  # listens to the image, so that P-Net has a say
+            stage.log_samples.fill_(5.0)  # listens to the image, so that P-Net has a say
             for scalar in (stage.log_alpha, stage.log_beta, stage.log_samples):
                 fill(scalar, 0.3)
     return network

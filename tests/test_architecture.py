@@ -49,16 +49,16 @@ ONLY_IN = {
     "distributed": {"inference.py"},
     "hypothesis": {"testing.py"},
     "rich": {"console.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli/"},
 }
 """The only places (folders or files) that may import a library."""
 
 NEVER_TORCH = ("raster/", "bands.py", "errors.py")
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460, "cli.py": 440, "inference.py": 370}
-"""Files over the limit, by the length they may have: bands.py holds the table of sensors, cli.py
-every option of every command, and a third of inference.py is the docstrings of the public calls."""
+LONGER = {"bands.py": 460, "inference.py": 370}
+"""Files over the limit, by the length they may have: bands.py holds the table of sensors, and a
+third of inference.py is the docstrings of the public calls."""
 
 every_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]
@@ -164,7 +164,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
     prints = [
         node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
-    assert not prints or place(path) == "cli.py", f"{place(path)} prints at {prints}"
+    assert not prints or place(path).startswith("cli/"), f"{place(path)} prints at {prints}"
 
 
 @every_module

@@ -184,9 +184,7 @@ def test_radiance_is_refused(tmp_path: Path) -> None:
         (NM * 1000, "state their units"),
     ],
 )
-def test_wavelengths_that_cannot_be_are_refused(
-    tmp_path: Path, nm: np.ndarray, fact: str
-) -> None:
+def test_wavelengths_that_cannot_be_are_refused(tmp_path: Path, nm: np.ndarray, fact: str) -> None:
     path = write_envi(tmp_path / "cube", smooth_cube(20, 20), listed("wavelength", nm))
     with pytest.raises(InputRefused, match=fact):
         open_cube(path)

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uavssr.errors import IncompleteRun, OutputError, UsageError
-from uavssr.raster.encoding import NODATA, SCALE, creation_options, overview_levels, quantise
+from uavssr.raster.encoding import (
+    NODATA,
+    SCALE,
+    creation_options,
+    overview_block,
+    overview_levels,
+    quantise,
+)
 
 
 @given(
@@ -83,6 +90,44 @@ def test_creation_options_are_merged_in_either_case() -> None:
 def test_creation_options_that_break_a_promise_are_refused(key: str, value: str) -> None:
     with pytest.raises(UsageError, match=key):
         options({key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("PREDICTOR", "3"),
+        ("PREDICTOR", "5"),
+        ("ZSTD_LEVEL", "abc"),
+        ("zstd_level", "23"),
+        ("ZLEVEL", "-1"),
+        ("LZMA_PRESET", "10"),
+        ("NUM_THREADS", "many"),
+        ("INTERLEAVE", "LINE"),
+        ("BIGTIFF", "MAYBE"),
+        ("SPARSE_OK", "perhaps"),
+    ],
+)
+def test_creation_options_with_senseless_values_are_refused(key: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"{key.upper()}={value}"):
+        options({key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("PREDICTOR", "1"), ("ZSTD_LEVEL", "22"), ("NUM_THREADS", "all_cpus"), ("bigtiff", "no")),
+        *(("INTERLEAVE", "pixel"), ("GEOTIFF_VERSION", "1.1"), ("ENDIANNESS", "big")),
+    ],
+)
+def test_creation_options_with_sound_values_are_taken(key: str, value: str) -> None:
+    assert options({key: value})[key.upper()] == value
+
+
+@pytest.mark.parametrize(
+    ("block", "side"), [(16, 64), (48, 64), (64, 64), (256, 256), (272, 512), (9984, 4096)]
+)
+def test_overview_blocks_are_powers_of_two(block: int, side: int) -> None:
+    assert overview_block(block) == side
 
 
 @pytest.mark.parametrize("value", ["NO", "IF_NEEDED", "if_safer"])

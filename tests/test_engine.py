@@ -317,7 +317,7 @@ def seam_ratio(cube: np.ndarray, tile: int) -> float:
 def test_blended_stfs_leave_no_seam() -> None:
     """Fact 10: a ratio of 1.05 at most where the tiles' gains differ by several per cent."""
     engine, gains = drifted(overlap=32)
-    assert max(gains) - min(gains) > 0.05, gains
+    assert max(gains) - min(gains) > 0.03, gains
     blended = engine.expand(torch.from_numpy(assembled(engine)[0]))
     hard = engine.expand(torch.from_numpy(assembled(replace(engine, overlap=0))[0]))
     assert seam_ratio(blended, 32) <= 1.05

@@ -30,14 +30,16 @@ def perturbed(cube: np.ndarray, *, seed: int = 5, deviation: float = 0.02) -> np
 
 
 def scored(
-    estimate: np.ndarray, reference: np.ndarray, valid: np.ndarray, tile: int = 1000, **options: float
+    estimate: np.ndarray,
+    reference: np.ndarray,
+    valid: np.ndarray,
+    tile: int = 1000,
+    **options: float,
 ) -> Scores:
     scorer = CubeScorer(len(reference), **options)
     for each in TileGrid(height=valid.shape[0], width=valid.shape[1], tile=tile, halo=scorer.halo):
         cut = (slice(None), each.read.rows, each.read.cols)
-        scorer.add(
-            estimate[cut], reference[cut], valid[cut[1:]], core=each.core, read=each.read
-        )
+        scorer.add(estimate[cut], reference[cut], valid[cut[1:]], core=each.core, read=each.read)
     return scorer.scores()
 
 

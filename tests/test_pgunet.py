@@ -281,7 +281,8 @@ def test_every_window_counts_for_the_pooled_stf() -> None:
 
 
 def test_a_window_that_is_repeated_says_no_more() -> None:
-    network, msi = network_of(), msi_of()
+    """Once there are more pixels than a scene is worth."""
+    network, msi = network_of(), msi_of(size=24)
     once, thrice = (network(msi.repeat(n, 1, 1, 1), stf_of(), blind=True) for n in (1, 3))
     close(thrice.stf.theta, once.stf.theta)
     close(thrice.stf.deviation, once.stf.deviation)
@@ -549,7 +550,7 @@ STF_ONLY = ("log_beta", "log_samples", "pnet")
 @both_modes
 def test_gradients_reach_every_weight_that_can_learn(*, blind: bool) -> None:
     network = tiny_network().double().train()
-    config = TrainingConfig(batch=2, size=10)
+    config = TrainingConfig(batch=2, size=24)
     batch = draw_batch(tiny_library(), config, 0)
     batch = replace(
         batch,

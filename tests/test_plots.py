@@ -131,6 +131,50 @@ def test_quicklook_is_a_png_with_colours(tmp_path: Path, shape: tuple[int, int])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.tif", "q.png"]
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 2), (2, 3), (3, 3), (4, 5), (6, 6), (7, 9), (10, 10), (12, 12), (12, 1)]
+)
+@pytest.mark.parametrize("noisy", [False, True])
+def test_small_scene_is_drawn(tmp_path: Path, shape: tuple[int, int], *, noisy: bool) -> None:
+    cube = halves(*shape)[0]
+    if noisy:
+        cube = cube + np.random.default_rng(0).random(cube.shape, dtype=np.float32) / 10
+    path = write_cube(tmp_path / "c.tif", cube, np.ones(shape, bool))
+    assert 1 <= len(read_preview(path).spots(6)) <= min(6, shape[0] * shape[1])
+    assert imread(draw_quicklook(path, tmp_path / "q.png")).shape[1] == 2400
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+def test_few_valid_pixels_are_drawn(tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(count)
+    cube = rng.random((31, 120, 160), dtype=np.float32) / 2
+    valid = np.zeros((120, 160), bool)
+    valid.flat[rng.choice(valid.size, count, replace=False)] = True
+    path = write_cube(tmp_path / "c.tif", cube, valid)
+    spots = read_preview(path).spots(6)
+    assert 1 <= len(spots) <= count
+    assert all(valid[spot.y, spot.x] for spot in spots)
+    draw_quicklook(path, tmp_path / "q.png")
+
+
+def test_lone_valid_pixel_of_a_large_scene_is_drawn(tmp_path: Path) -> None:
+    """Its preview pixel is valid, but the pixels that would be averaged there are not."""
+    cube = halves(4, 8000)[0]
+    valid = np.zeros((4, 8000), bool)
+    valid[0, 4008] = True
+    path = write_cube(tmp_path / "c.tif", cube, valid)
+    assert all(np.isfinite(spot.spectrum).any() for spot in read_preview(path).spots(6))
+    draw_quicklook(path, tmp_path / "q.png")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 8), (120, 160)])
+def test_dark_scene_is_drawn_without_ndvi(tmp_path: Path, shape: tuple[int, int]) -> None:
+    path = write_cube(tmp_path / "c.tif", np.zeros((31, *shape), np.float32), np.ones(shape, bool))
+    spots = read_preview(path).spots(6)
+    assert [spot.name for spot in spots] == ["darkest, NDVI"]
+    draw_quicklook(path, tmp_path / "q.png")
+
+
 @pytest.mark.parametrize(("name", "tiles"), [("p4m", 0), ("rededge-mx-dual", 3)])
 def test_stf_figure_is_a_png_for_any_camera(tmp_path: Path, name: str, tiles: int) -> None:
     ds = stf_of(SENSORS[name], tiles)

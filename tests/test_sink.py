@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +25,7 @@ from rasterio.shutil import copy as rasterio_copy
 
 from uavssr.bands import HEADWALL_NANO, WavelengthGrid
 from uavssr.errors import IncompleteRun, OutputError
-from uavssr.raster import output
+from uavssr.raster import encoding, output
 from uavssr.raster.encoding import NODATA, SCALE, cube_bytes, quantise
 from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.metadata import true_colour
@@ -314,16 +317,63 @@ def test_failed_write_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.Monke
 
         class Full:
             def write(self, *_: object, **__: object) -> None:
-                raise rasterio.errors.RasterioIOError("no space")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             close = staticmethod(dataset.close)
 
         monkeypatch.setattr(out, "_dataset", Full())
-        with pytest.raises(OutputError, match=r"no space.*needs up to .* are free in"):
+        with pytest.raises(OutputError, match=r"No space left.*needs up to .* are free in"):
             out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match="not as written"):
             out.finish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_failures_are_not_called_lack_of_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "_check_value", lambda *_: None)
+    with pytest.raises(OutputError, match="PREDICTOR=3 is only supported") as caught:
+        new_sink(tmp_path / "f.tif", creation_options={"PREDICTOR": "3"}).__enter__()
+    assert "free" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_is_asked_for_where_gdal_drops_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 24: also where a quota is full though the disk is not."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(output.os, "pwrite", full)
+    error = output.write_failed(tmp_path / "c.tif", "TIFFAppendToStrip failed", needed_bytes=10)
+    assert "TIFFAppendToStrip failed; Disk quota exceeded" in str(error)
+    assert "free some space" in str(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_read_back_names_space_only_where_little_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 25."""
+    wrong = "size not as written when read back"
+    assert "free" not in str(output.write_failed(tmp_path / "c.tif", wrong, needed_bytes=10**6))
+    usage = output.shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000)
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage)
+    error = output.write_failed(tmp_path / "c.tif", wrong, needed_bytes=10**6)
+    assert "5.0 kB are free" in str(error)
+
+
+def test_blocks_of_any_size_make_overviews_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        path = write_scene(tmp_path / "o.tif", scene(600, 40), np.ones((600, 40), bool), block=48)
+    assert caplog.messages == []
+    with rasterio.open(path) as file:
+        assert file.overviews(1) == [4]
 
 
 def test_flipped_byte_and_lost_metadata_are_caught(

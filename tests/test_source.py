@@ -155,7 +155,8 @@ def test_refusal_is_all_that_reaches_stderr(tmp_path: Path) -> None:
 def test_missing_crs_names_the_option(tmp_path: Path) -> None:
     """RELIABILITY row 11."""
     path = write(tmp_path / "field.tif", scene(), crs=None)
-    with pytest.raises(InputRefused, match=r"no CRS; .*--assume-crs EPSG:"):
+    command = r"uavssr reconstruct \S*field\.tif --sensor p4m --assume-crs EPSG:CODE --out \S+tif$"
+    with pytest.raises(InputRefused, match=rf"no CRS; .*{command}"):
         open_msi(path, sensor="p4m")
     source = open_msi(path, sensor="p4m", assume_crs=UTM)
     assert source.card.crs == UTM
@@ -275,6 +276,29 @@ def test_file_given_twice_is_refused(tmp_path: Path) -> None:
     files = single_files(tmp_path, scene())
     with pytest.raises(InputRefused, match="given twice"):
         open_msi([files[0], *files], sensor="p4m")
+
+
+@pytest.mark.parametrize("kind", ["dot", "absolute", "symbolic link", "hard link"])
+def test_file_given_twice_under_two_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Else one image would serve as two bands."""
+    monkeypatch.chdir(tmp_path)
+    files = [path.name for path in single_files(tmp_path, scene())]
+    again = {"dot": f"./{files[4]}", "absolute": str(tmp_path / files[4])}.get(kind, "again.tif")
+    if kind == "symbolic link":
+        (tmp_path / again).symlink_to(files[4])
+    if kind == "hard link":
+        (tmp_path / again).hardlink_to(files[4])
+    with pytest.raises(InputRefused, match=f"given twice.*{files[4]}") as caught:
+        open_msi([*files[:3], files[4], again], sensor="p4m", bands=P4M)
+    assert str(Path(again)) in str(caught.value)
+
+
+def test_size_that_was_asked_for_is_kept_in_the_command(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", scene(), names=None)
+    with pytest.raises(InputRefused, match="--max-pixels 5000 --out"):
+        open_msi(path, sensor="p4m", max_pixels=5000)
 
 
 def hole(numbers: np.ndarray, value: float) -> tuple[np.ndarray, np.ndarray]:

@@ -76,6 +76,14 @@ def assert_same(one: StfEstimate, two: StfEstimate) -> None:
         assert np.array_equal(getattr(one, field.name), getattr(two, field.name)), field.name
 
 
+def test_attributes_say_what_the_numbers_are() -> None:
+    ds = dataset()
+    for prefix in ("", "scene_"):
+        centre = ds[f"{prefix}centre"].attrs["long_name"]
+        assert centre == "nominal centre plus the estimated shift"
+        assert "capped at 1e12" in ds[f"{prefix}condition"].attrs["long_name"]
+
+
 def test_estimate_and_table_hold_the_same_names() -> None:
     assert [field.name for field in dataclasses.fields(StfEstimate)] == list(layout.QUANTITIES)
 
@@ -296,7 +304,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_bytes(b"old")
     with monkeypatch.context() as patch:
         patch.setattr(xr.Dataset, "identical", lambda *_: False)
-        with pytest.raises(OutputError, match=r"read back.*free in"):
+        with pytest.raises(OutputError, match=r"read back.*nothing was left behind"):
             write_stf(dataset(), path, overwrite=True)
 
     def full(*_: object, **__: object) -> None:

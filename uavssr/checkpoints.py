@@ -31,7 +31,7 @@ def read_checkpoint(out: Path, settings: dict[str, object]) -> dict[str, Any] | 
     if not path.exists():
         return None
     try:
-        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         before = dict(saved["settings"])
     except Exception as err:  # torch.load raises whatever the damage leads to
         raise InputRefused(

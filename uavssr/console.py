@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,48 @@ def card_parts(card: InputCard) -> list[RenderableType]:
         )
     head = [Text.assemble((f"{key:7}", "bold"), value) for key, value in facts.items()]
     return [*head, table, *(Text(f"! {text}") for text in (*card.left_out, *card.warnings))]
+
+
+def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[RenderableType]:
+    """A comparison of cubes: the scene's figures with their settings, the bands', the STF's."""
+    settings, scene = report["settings"], report["scene"]
+    figures = _table("metric", "scene", "definition", title=f"{report['pred']} - {report['ref']}")
+    for name, digits, definition in (
+        ("rmse", 5, "reflectance"),
+        ("mrae", 5, f"epsilon {settings['mrae_epsilon']:g}"),
+        ("psnr", 2, f"dB, data range {settings['data_range']:g}, {settings['psnr']}"),
+        ("ssim", 5, f"{settings['ssim_window']}, {report['ssim_pixels']} windows"),
+        ("sam", 4, "degrees"),
+        ("ergas", 4, f"ratio {settings['ergas_ratio']}"),
+    ):
+        figures.add_row(name.upper(), f"{scene[name]:.{digits}f}", definition)
+    share = f"{report['valid_pixels']} of {report['pixels']} pixels valid in both"
+    parts: list[RenderableType] = [figures, f"{share}, {report['bands']} bands"]
+    if per_band:
+        rows = [(f"{row['wavelength']:.1f}", row) for row in report["per_band"]]
+        parts.append(_numbers("nm", rows, ("rmse", "mrae", "psnr", "ssim")))
+    if "stf" in report:
+        stf = report["stf"]
+        rows = [(row["band"], row) for row in stf["per_band"]] + [("mean, absolute", stf)]
+        names = ("relative", "centre_nm", "fwhm_nm", "gain_percent")
+        parts.append(_numbers("STF error", rows, names))
+    return parts
+
+
+def _numbers(head: str, rows: list[tuple[str, dict[str, Any]]], names: tuple[str, ...]) -> Table:
+    table = _table(head, *names)
+    for label, row in rows:
+        table.add_row(label, *(f"{row[name]:.5g}" for name in names))
+    return table
+
+
+def plain(value: Any) -> Any:
+    """The same for JSON, where a number that JSON lacks becomes its name: inf, nan."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from uavssr.errors import IncompleteRun, UsageError
-from uavssr.estimation import Source, fill_values, filled, tile_stf
+from uavssr.estimation import Source, fill_values, filled, telling, tile_stf
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
 from uavssr.raster.grid import Tile, TileGrid, Window
@@ -86,6 +86,27 @@ class TileEngine:
         Raises:
             IncompleteRun: the network gave NaN or infinity.
         """
+        done = self._with_scene_stf(index)
+        if done is None:
+            return None
+        msi, proximal, coefficients, valid = done
+        kept = torch.from_numpy(telling(msi[0].cpu().numpy(), valid)).to(self.device)[None]
+        stf, estimate = tile_stf(
+            self.network,
+            self.scene,
+            msi,
+            proximal,
+            coefficients,
+            kept,
+            valid_fraction=float(valid.mean()),
+            stages=self.stages,
+        )
+        window = self.tiles[index].core
+        local = TileStf(index=index, window=window, stf=stf, estimate=estimate)
+        return TileResult(coefficients=coefficients[0], valid=valid, local=local)
+
+    def _with_scene_stf(self, index: int) -> tuple[Tensor, Tensor, Tensor, Mask] | None:
+        """Image, last proximal copy and coefficients (1, ., h, w) of a core, and its validity."""
         tile = self.tiles[index]
         read = self._read(tile.core)
         if read is None:
@@ -93,20 +114,10 @@ class TileEngine:
         msi, valid, outer = read
         rows, cols = tile.core.within(outer)
         result = self.network(msi, self.scene, blind=False, stages=self.stages, half=self.half)
-        core = result.coefficients[..., rows, cols]
-        self._check(core, tile)
-        kept = torch.from_numpy(valid[rows, cols]).to(self.device)[None]
-        stf, estimate = tile_stf(
-            self.network,
-            self.scene,
-            msi[..., rows, cols],
-            result.stage_coefficients[-1][..., rows, cols],
-            core,
-            kept,
-            stages=self.stages,
-        )
-        local = TileStf(index=index, window=tile.core, stf=stf, estimate=estimate)
-        return TileResult(coefficients=core[0], valid=valid[rows, cols], local=local)
+        self._check(result.coefficients[..., rows, cols], tile)
+        maps = (msi, result.stage_coefficients[-1], result.coefficients)
+        image, proximal, coefficients = (each[..., rows, cols] for each in maps)
+        return image, proximal, coefficients, valid[rows, cols]
 
     @torch.inference_mode()
     def blended(self, index: int) -> tuple[Tensor, Mask] | None:
@@ -165,12 +176,23 @@ class TileEngine:
         image = filled(msi, valid, fill_values(self.network, self.scene))
         return torch.from_numpy(image)[None].to(self.device), valid, outer
 
+    @torch.inference_mode()
     def coefficients(self, index: int) -> tuple[Tensor, Mask] | None:
         """Coefficients (r, h, w) and validity of a core, with local STFs if there are any."""
         if self.local:
             return self.blended(index)
-        result = self.run(index)
-        return None if result is None else (result.coefficients, result.valid)
+        done = self._with_scene_stf(index)
+        return None if done is None else (done[2][0], done[3])
+
+    @torch.inference_mode()
+    def explained(self, local: TileStf, coefficients: Tensor) -> TileStf:
+        """A tile's STF with the residual that it leaves with these coefficients (r, h, w)."""
+        msi, valid = self.source.read(local.window)
+        seen = local.stf.rows[0] @ self.network.basis.extended
+        predicted = seen[:, :-1] @ coefficients.flatten(1) + seen[:, -1:]
+        misfit = predicted.cpu().numpy()[:, valid.ravel()] - msi[:, valid]
+        estimate = replace(local.estimate, residual=np.sqrt((misfit**2).mean(1)))
+        return replace(local, estimate=estimate)
 
     def expand(self, coefficients: Tensor) -> npt.NDArray[np.float32]:
         """Reflectance (C, h, w) of coefficients (r, h, w)."""

@@ -24,6 +24,8 @@ SAMPLE_SIZE: Final = 64
 SAMPLE_LATTICE: Final = 8
 SAMPLE_COUNT: Final = 32
 SAMPLE_VALID: Final = 0.25
+PLAUSIBLE: Final = (-0.1, 1.5)
+"""Reflectance within which a pixel counts for the STF."""
 TILE_SPREAD: Final = 0.35
 """Prior deviation of a tile's STF from the scene's, in units of the camera prior's spread."""
 PRIOR_DRIVEN: Final = 0.75
@@ -90,8 +92,19 @@ def sample_scene(source: Source, fill: npt.NDArray[np.float32]) -> Sample:
         kept = np.flatnonzero(shares > 0)
     chosen = kept[np.linspace(0, kept.size - 1, min(kept.size, SAMPLE_COUNT)).round().astype(int)]
     msi = np.stack([filled(reads[i][0], reads[i][1], fill) for i in chosen])
-    valid = np.stack([reads[i][1] for i in chosen])
+    valid = np.stack([telling(*reads[i]) for i in chosen])
     return Sample(msi=torch.from_numpy(msi), valid=torch.from_numpy(valid), fraction=fraction)
+
+
+def telling(msi: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Pixels (y, x) from which an STF is learned: valid, and plausible as reflectance.
+
+    A glint or a dead pixel of reflectance 100 would outweigh the whole scene in second moments. It
+    stays in the cube all the same.
+    """
+    with np.errstate(invalid="ignore"):
+        low, high = PLAUSIBLE
+        return valid & np.all((msi > low) & (msi < high), axis=0)
 
 
 def _search(source: Source, height: int, width: int) -> list[Read]:
@@ -187,6 +200,29 @@ def stf_from_estimate(
 
 
 @torch.inference_mode()
+def held_stf(
+    network: PGUNet,
+    source: Source,
+    given: StfEstimate,
+    *,
+    device: torch.device,
+    stages: int | None = None,
+) -> tuple[Stf, StfEstimate]:
+    """A given STF to be held fixed; what it reports of a scene is taken anew from this one."""
+    stf = stf_from_estimate(network, source.sensor, given, device=device)
+    sample = sample_scene(source, fill_values(network, stf))
+    msi, valid = sample.msi.to(device), sample.valid.to(device)
+    result = network(msi, stf, blind=False, stages=stages)
+    statistics = _final_statistics(network, msi, result.coefficients, stf, valid)
+    return stf, replace(
+        given,
+        residual=statistics.misfit[0].sqrt().double().cpu().numpy(),
+        condition=float(statistics.condition()[0]),
+        valid_fraction=sample.fraction,
+    )
+
+
+@torch.inference_mode()
 def tile_stf(
     network: PGUNet,
     scene: Stf,
@@ -195,6 +231,7 @@ def tile_stf(
     coefficients: Tensor,
     valid: Tensor,
     *,
+    valid_fraction: float,
     stages: int | None,
 ) -> tuple[Stf, StfEstimate]:
     """A tile's STF: the scene's and a deviation shrunk by the tile's own information.
@@ -205,7 +242,8 @@ def tile_stf(
         msi: (1, c, H, W) the tile's core.
         proximal: (1, r, H, W) Z of the last stage.
         coefficients: (1, r, H, W) the result.
-        valid: (1, H, W).
+        valid: (1, H, W) pixels that count.
+        valid_fraction: share of valid pixels, to be reported.
         stages: as in the run.
 
     Returns:
@@ -214,14 +252,19 @@ def tile_stf(
     prior = Stf.of(scene.family, scene.theta, TILE_SPREAD * scene.family.spread)
     local = network.local_stf(msi, proximal, scene, prior=prior, valid=valid, stages=stages)
     total = (local.deviation.square() + scene.deviation.square()).sqrt()
-    stf = replace(local, deviation=total, family=scene.family)
+    stf = Stf(
+        family=scene.family,
+        theta=local.theta,
+        deviation=torch.minimum(total, torch.maximum(scene.family.spread, scene.deviation)),
+        rows=scene.rows + local.rows - scene.family.rows(scene.theta),
+    )
     statistics = _final_statistics(network, msi, coefficients, stf, valid)
     removed = 1 - (local.deviation / prior.deviation.clamp_min(1e-9)).square()
     return stf, summarise(
         stf,
         statistics,
         network.basis,
-        valid_fraction=float(valid.float().mean()),
+        valid_fraction=valid_fraction,
         removed=removed,
     )
 

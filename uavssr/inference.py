@@ -6,7 +6,8 @@ so memory is set by the tile and the number of workers, not by the scene.
 
 from __future__ import annotations
 
-import os
+import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,15 +19,16 @@ import dask.array
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.system import CPU_COUNT
 
 from uavssr import __version__
 from uavssr.engine import TileEngine, TileStf, resolve_device, torch_threads
 from uavssr.errors import UsageError
-from uavssr.estimation import scene_stf, stf_from_estimate
+from uavssr.estimation import held_stf, scene_stf
 from uavssr.model.weights import DEFAULT_MODEL, Model, load_model
 from uavssr.raster.georeference import coordinates
 from uavssr.raster.grid import TileGrid
-from uavssr.raster.output import check_output
+from uavssr.raster.output import check_output, remove_stale_parts
 from uavssr.raster.sink import CubeSink
 from uavssr.raster.stf import (
     StfEstimate,
@@ -88,6 +90,8 @@ class Plan:
     """Tiles in flight at a time."""
     inputs: tuple[Path, ...]
     """Files that were read and must survive."""
+    held: str | None
+    """Name and SHA-256 of the file whose STF is held fixed; None where it is estimated."""
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -95,7 +99,7 @@ class Plan:
         engine, inputs = self.engine, [Path(path) for path in self.msi.card.paths]
         sizes = ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in inputs)
         stages = len(engine.network.stages) if engine.stages is None else engine.stages
-        return {
+        facts = {
             "uavssr_version": __version__,
             "uavssr_model": self.model.name,
             "uavssr_model_sha256": self.model.sha256,
@@ -104,10 +108,15 @@ class Plan:
             "uavssr_scale": self.msi.card.scale_evidence,
             "uavssr_stages": str(stages),
             "uavssr_stf_scope": self.stf_scope,
+            "uavssr_stf_held": self.held or "",
+            "uavssr_bands": ", ".join(
+                f"{b.role}: {b.file.name} no. {b.index}" for b in self.msi.card.bands
+            ),
             "uavssr_tile": str(engine.tiles.tile),
             "uavssr_overlap": str(engine.overlap),
             "uavssr_device": str(engine.device),
         }
+        return {key: value for key, value in facts.items() if value}
 
     def dataset(self, *, progress: Progress | None = None) -> xr.Dataset:
         """The cube as a lazy dataset, one dask chunk per tile.
@@ -144,7 +153,7 @@ class Plan:
     ) -> Outputs:
         """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
 
-        The cube's name appears last, when all has been read back.
+        Each name appears when its file is complete and has been read back, the cube's first.
 
         Raises:
             OutputError: an output exists without `overwrite`, is an input, or cannot be written.
@@ -154,33 +163,36 @@ class Plan:
         shape = {"height": self.msi.height, "width": self.msi.width}
         for target in outputs:
             check_output(target, overwrite=overwrite, inputs=inputs)
-        engine, stfs = self._localised(progress)
-        with CubeSink(
+            remove_stale_parts(target)
+        sink = CubeSink(
             outputs.cube,
             **shape,
             grid=self.model.grid,
             crs_wkt=self.msi.crs_wkt,
             transform=self.msi.transform,
             dtype=dtype,
-            block=min(engine.tiles.tile, DEFAULT_TILE),
+            block=min(self.engine.tiles.tile, DEFAULT_TILE),
             overwrite=overwrite,
             creation_options=creation_options,
             tags=self.provenance,
             inputs=inputs,
-        ) as sink:
-            written = self._run(partial(_write_tile, engine, sink), "writing the cube", progress)
-            dataset = self._stf_dataset(stfs or [stf for stf in written if stf is not None])
-            write_stf(dataset, outputs.stf, overwrite=overwrite, inputs=inputs)
-            write_tiles(dataset, outputs.tiles, overwrite=overwrite, inputs=inputs)
+        )
+        engine, stfs = self._localised(progress)
+        job = partial(_write_tile, engine, sink, stfs)
+        with sink:
+            written = self._run(job, "writing the cube", progress)
             sink.finish()
+        dataset = self._stf_dataset([stf for stf in written if stf is not None])
+        write_stf(dataset, outputs.stf, overwrite=overwrite, inputs=inputs)
+        write_tiles(dataset, outputs.tiles, overwrite=overwrite, inputs=inputs)
         return outputs
 
-    def _localised(self, progress: Progress | None) -> tuple[TileEngine, list[TileStf]]:
+    def _localised(self, progress: Progress | None) -> tuple[TileEngine, dict[int, TileStf]]:
         """The engine to make the cube with; with `stf_scope="tile"` after a pass for the STFs."""
         if self.stf_scope == "scene":
-            return self.engine, []
-        stfs = self._tile_stfs(progress)
-        return replace(self.engine, local={each.index: each.stf for each in stfs}), stfs
+            return self.engine, {}
+        stfs = {each.index: each for each in self._tile_stfs(progress)}
+        return replace(self.engine, local={i: each.stf for i, each in stfs.items()}), stfs
 
     def _tile_stfs(self, progress: Progress | None) -> list[TileStf]:
         found = self._run(partial(_estimate_tile, self.engine), "estimating STFs", progress)
@@ -199,7 +211,7 @@ class Plan:
             return result
 
         tasks = [dask.delayed(tracked, pure=False)(index) for index in range(len(tiles))]
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        threads = max(1, CPU_COUNT // self.workers)
         with torch_threads(threads):
             return dask.compute(*tasks, scheduler="threads", num_workers=self.workers)
 
@@ -228,13 +240,16 @@ def _estimate_tile(engine: TileEngine, index: int) -> TileStf | None:
     return None if result is None else result.local
 
 
-def _write_tile(engine: TileEngine, sink: CubeSink, index: int) -> TileStf | None:
+def _write_tile(
+    engine: TileEngine, sink: CubeSink, stfs: Mapping[int, TileStf], index: int
+) -> TileStf | None:
     window = engine.tiles[index].core
-    if engine.local:
+    if stfs:
         blended = engine.blended(index)
-        if blended is not None:
-            sink.write(window, engine.expand(blended[0]), blended[1])
-        return None
+        if blended is None:
+            return None
+        sink.write(window, engine.expand(blended[0]), blended[1])
+        return engine.explained(stfs[index], blended[0])
     result = engine.run(index)
     if result is None:
         return None
@@ -250,6 +265,10 @@ def _cube_of(
         return np.full(shape, np.nan, np.float32)
     coefficients, valid = found
     return np.where(valid, engine.expand(coefficients), np.float32(np.nan))
+
+
+def _digest(path: Path) -> str:
+    return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
 
 
 def plan_reconstruction(
@@ -290,14 +309,13 @@ def plan_reconstruction(
         raise UsageError("--stf holds one STF fixed, --stf-scope tile estimates many; choose one")
     place = resolve_device(device)
     loaded = model if isinstance(model, Model) else load_model(model)
-    network = loaded.network.to(place)
+    network = copy.deepcopy(loaded.network).to(place) if place.type != "cpu" else loaded.network
     halo = network.halo(stages)
     if stf is None:
         scene, estimate = scene_stf(network, msi, device=place, stages=stages)
     else:
-        given = read_stf(Path(stf), sensor=msi.sensor, grid=loaded.grid)
-        estimate = scene_estimate(given)
-        scene = stf_from_estimate(network, msi.sensor, estimate, device=place)
+        given = scene_estimate(read_stf(Path(stf), sensor=msi.sensor, grid=loaded.grid))
+        scene, estimate = held_stf(network, msi, given, device=place, stages=stages)
     engine = TileEngine(
         network=network,
         source=msi,
@@ -315,7 +333,8 @@ def plan_reconstruction(
         scene=estimate,
         stf_scope=stf_scope,
         inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [Path(stf)])),
-        workers=workers or (1 if place.type == "cuda" else os.cpu_count() or 1),
+        held=None if stf is None else _digest(Path(stf)),
+        workers=workers or (1 if place.type == "cuda" else CPU_COUNT),
     )
 
 

@@ -148,7 +148,7 @@ def _prosail() -> ModuleType:
         import prosail
     except ImportError as err:
         raise UsageError(
-            "the package `prosail` is not installed", remedy="pip install 'uavssr[prosail]'"
+            "the package `prosail` is not installed", remedy="pip install 'uavssr[train]'"
         ) from err
     module: ModuleType = prosail
     return module

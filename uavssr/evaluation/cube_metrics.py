@@ -4,7 +4,8 @@ Definitions are those of `Scores`. Nothing is clamped, rounded or normalised, an
 cropped but those that have no reference. The traps of published code are avoided so: the epsilon
 of MRAE and the data range of PSNR and SSIM are stated beside the numbers; PSNR is taken per band
 and then averaged, which is not the PSNR of one error over the whole cube; the ratio of ERGAS is 1,
-as both cubes have the same pixels.
+as both cubes have the same pixels. Cubes are compared as they are stored: rounding is an error,
+too, and of a file in steps of 1/255 the angles are other numbers.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Stage(nn.Module):
         """
         family, prior, spread = stf.family, stf.family.prior, stf.family.spread
         predictive = _leave_one_out_variance(seen)
-        samples = self.log_samples.exp() * statistics.participation()
+        samples = torch.minimum(self.log_samples.exp() * statistics.diversity(), statistics.pixels)
         step = r_step_parametric(
             stf.theta,
             prior,

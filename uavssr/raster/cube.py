@@ -31,7 +31,7 @@ from uavssr.raster.wavelengths import read_grid
 Reflectance = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-TILE: Final = 256
+TILE: Final = 128
 """Side of the windows in which a cube is read from end to end."""
 _PLACES: Final = 3
 """The numbers are looked at in up to 3 x 3 windows ..."""

@@ -6,6 +6,7 @@ Must not open files.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -29,6 +30,23 @@ _FREE_OPTIONS = {
     *("LZMA_PRESET", "NUM_THREADS", "PREDICTOR", "SPARSE_OK", "ZLEVEL", "ZSTD_LEVEL"),
 }
 """What `--co` may set. The rest would lose digits, leave sidecars or break the blocks."""
+_BOOLEANS = frozenset({"YES", "NO", "TRUE", "FALSE", "ON", "OFF"})
+_CHOICES = {
+    "BIGTIFF": frozenset({"YES", "NO", "IF_NEEDED", "IF_SAFER"}),
+    "ENDIANNESS": frozenset({"NATIVE", "INVERTED", "LITTLE", "BIG"}),
+    "GEOTIFF_KEYS_FLAVOR": frozenset({"STANDARD", "ESRI_PE"}),
+    "GEOTIFF_VERSION": frozenset({"AUTO", "1.0", "1.1"}),
+    "INTERLEAVE": frozenset({"BAND", "PIXEL"}),
+    "SPARSE_OK": _BOOLEANS,
+}
+_RANGES = {
+    "LZMA_PRESET": (0, 9),
+    "NUM_THREADS": (1, 1024),
+    "PREDICTOR": (1, 3),
+    "ZLEVEL": (1, 12),
+    "ZSTD_LEVEL": (1, 22),
+}
+"""GDAL ignores some values outside with a warning of its own, and stops at others."""
 _CLASSIC_LIMIT = 2**32
 """Bytes that a TIFF without BIGTIFF can address."""
 _OVERVIEWS_FROM = 512
@@ -125,6 +143,8 @@ def creation_options(
     if merged["COMPRESS"].upper() not in _LOSSLESS:
         names = ", ".join(sorted(_LOSSLESS))
         raise UsageError(f"COMPRESS={merged['COMPRESS']} may lose digits", remedy=f"use {names}")
+    for name, value in merged.items():
+        _check_value(name, value, dtype)
     if merged["COMPRESS"].upper() == "ZSTD":
         merged.setdefault("ZSTD_LEVEL", "1")
     if merged["BIGTIFF"].upper() != "YES" and needed_bytes > _CLASSIC_LIMIT:
@@ -134,6 +154,28 @@ def creation_options(
             remedy="leave out --co BIGTIFF",
         )
     return merged
+
+
+def _check_value(name: str, value: str, dtype: CubeDtype) -> None:
+    choices = _CHOICES.get(name)
+    if choices is not None and value.upper() not in choices:
+        raise UsageError(f"{name}={value} is unknown", remedy=f"use {', '.join(sorted(choices))}")
+    if name == "NUM_THREADS" and value.upper() == "ALL_CPUS":
+        return
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        if not re.fullmatch(r"[0-9]{1,4}", value) or not low <= int(value) <= high:
+            raise UsageError(f"{name}={value} is no whole number from {low} to {high}")
+    if name == "PREDICTOR" and value == "3" and dtype != "float32":
+        raise UsageError(
+            f"PREDICTOR=3 is for float numbers, the cube is {dtype}",
+            remedy="use PREDICTOR=2, or --dtype float32",
+        )
+
+
+def overview_block(block: int) -> int:
+    """Side of the overviews' blocks: GDAL wants a power of two in 64-4096 there."""
+    return min(max(64, 1 << (block - 1).bit_length()), 4096)
 
 
 def overview_levels(height: int, width: int) -> list[int]:

@@ -6,12 +6,12 @@ tags, file names. Must not read pixels or guess by elimination.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from uavssr.bands import Sensor
+from uavssr.bands import SENSORS, Sensor
 from uavssr.errors import InputRefused, UsageError
 from uavssr.raster.facts import BandFacts
 from uavssr.raster.request import Request
@@ -58,7 +58,7 @@ class _Clue:
     hint: Hint
     """What it says."""
     weak: bool = False
-    """Whether the caller's word overrules it: colours are often a writer's default."""
+    """Whether it is often a mere default of the program that wrote it, such as colours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,8 @@ class _Verdict:
     """Whether it is known to be no band of a multispectral model: alpha, thermal, skipped ..."""
     warning: str = ""
     """Evidence overruled by the caller."""
+    conflict: str = ""
+    """Evidence that disagrees; `index` is then what the best of it says."""
 
 
 def assign_roles(facts: Sequence[BandFacts], sensor: Sensor, request: Request) -> Assignment:
@@ -86,7 +88,8 @@ def assign_roles(facts: Sequence[BandFacts], sensor: Sensor, request: Request) -
     """
     named = _named_by_caller(facts, sensor, request)
     verdicts = [_judge(fact, name, sensor, request) for fact, name in named]
-    _check_complete(verdicts, sensor, request)
+    _check_agreement(verdicts, facts, sensor, request)
+    _check_complete(verdicts, facts, sensor, request)
     by_index = {v.index: v for v in verdicts if v.index is not None}
     used = [by_index[i] for i in range(len(sensor))]
     chosen, seen = {v.fact for v in used}, {v.fact for v in verdicts}
@@ -119,10 +122,13 @@ def _named_by_caller(
         bands = (
             f"--bidx selects {len(chosen)}" if request.bidx else f"the input holds {len(chosen)}"
         )
+        remedy = f"name every band in file order, with {SKIP!r} for those not to be used"
+        if request.bidx:
+            remedy = f"give as many band numbers as roles, of {len(facts)} bands"
         raise InputRefused(
             f"{len(names)} roles ({', '.join(names)}), but {bands} bands",
             path=request.paths[0],
-            remedy=f"name every band in file order, with {SKIP!r} for those not to be used",
+            remedy=remedy,
         )
     return list(zip(chosen, names, strict=True))
 
@@ -189,12 +195,11 @@ def _judge(fact: BandFacts, name: str | None, sensor: Sensor, request: Request) 
     clues = _clues(fact, sensor)
     if name is not None:
         return _judge_named(fact, name, clues, sensor, request)
-    _check_agreement(
-        fact,
-        clues,
-        f"say which is right: {request.command(sensor=sensor.name, bands=sensor.roles)} "
-        "(roles in file order)",
-    )
+    conflict = next((f"{a.text} disagrees with {b.text}" for a, b in _disagreeing(clues)), "")
+    if conflict:
+        best = next((clue for clue in clues if not clue.weak), clues[0])
+        index = _narrow(best.meant, [best.hint], sensor)
+        return _Verdict(fact=fact, index=index, text=conflict, conflict=conflict)
     text = ", ".join(clue.text for clue in clues)
     if any(clue.hint.is_other for clue in clues):
         return _Verdict(fact=fact, index=None, text=text, other=True)
@@ -207,35 +212,42 @@ def _judge(fact: BandFacts, name: str | None, sensor: Sensor, request: Request) 
 def _judge_named(
     fact: BandFacts, name: str, clues: Sequence[_Clue], sensor: Sensor, request: Request
 ) -> _Verdict:
-    """The caller's word wins over weak clues, with a warning; strong ones must agree with it."""
+    """The caller's word is the first evidence: it wins, with a warning where the file differs."""
     option = "--bands" if request.bands else "--bidx"
     if name not in sensor.roles:
         return _Verdict(fact=fact, index=None, text=f"{name} by {option}", other=True)
     index = sensor.roles.index(name)
-    said = _Clue(text=f"{option} {name}", meant=frozenset({index}), hint=Hint(kind=name))
-    overruled = [clue for clue in clues if clue.weak and index not in clue.meant]
-    agreeing = [said, *(clue for clue in clues if clue not in overruled)]
-    _check_agreement(fact, agreeing, f"correct {option}, or what is wrong in the file")
-    against = " and ".join(clue.text for clue in overruled)
+    agreeing = [clue.text for clue in clues if index in clue.meant]
+    against = " and ".join(clue.text for clue in clues if index not in clue.meant)
     return _Verdict(
         fact=fact,
         index=index,
-        text=", ".join(clue.text for clue in agreeing),
+        text=", ".join([f"{option} {name}", *agreeing]),
         warning=f"{fact.label} is {name} as asked, against its {against}" if against else "",
     )
 
 
-def _check_agreement(fact: BandFacts, clues: Sequence[_Clue], remedy: str) -> None:
+def _disagreeing(clues: Sequence[_Clue]) -> Iterator[tuple[_Clue, _Clue]]:
     for one, other in combinations(clues, 2):
         if (one.meant or other.meant) and not one.meant & other.meant:
-            raise InputRefused(
-                f"band {fact.index}: {one.text} disagrees with {other.text}",
-                path=fact.file,
-                remedy=remedy,
-            )
+            yield one, other
 
 
-def _check_complete(verdicts: Sequence[_Verdict], sensor: Sensor, request: Request) -> None:
+def _check_agreement(
+    verdicts: Sequence[_Verdict], facts: Sequence[BandFacts], sensor: Sensor, request: Request
+) -> None:
+    odd = next((verdict for verdict in verdicts if verdict.conflict), None)
+    if odd is not None:
+        raise InputRefused(
+            f"band {odd.fact.index}: {odd.conflict}",
+            path=odd.fact.file,
+            remedy=_how_to_name(verdicts, facts, sensor, request),
+        )
+
+
+def _check_complete(
+    verdicts: Sequence[_Verdict], facts: Sequence[BandFacts], sensor: Sensor, request: Request
+) -> None:
     indices = [v.index for v in verdicts if v.index is not None]
     unknown = [v for v in verdicts if v.index is None and not v.other]
     if sorted(indices) == list(range(len(sensor))) and not unknown:
@@ -246,22 +258,57 @@ def _check_complete(verdicts: Sequence[_Verdict], sensor: Sensor, request: Reque
     raise InputRefused(
         f"found {found}; expected each of {', '.join(sensor.roles)} of {sensor.name} once",
         path=request.paths[0],
-        remedy="name the bands in file order: "
-        + request.command(sensor=request.sensor or sensor.name, bands=_proposed(verdicts, sensor)),
+        remedy=_how_to_name(verdicts, facts, sensor, request),
     )
 
 
-def _proposed(verdicts: Sequence[_Verdict], sensor: Sensor) -> Sequence[str]:
-    """A `--bands` of the right length: what was found, the missing roles in the gaps, "skip"."""
-    found = {v.index for v in verdicts}
-    missing = [role for i, role in enumerate(sensor.roles) if i not in found]
-    names = []
-    for verdict in verdicts:
-        if verdict.index is not None:
-            names.append(sensor.roles[verdict.index])
-        else:
-            names.append(missing.pop(0) if missing and not verdict.other else SKIP)
-    return sensor.roles if missing or len(names) > LISTED else names
+def _how_to_name(
+    verdicts: Sequence[_Verdict], facts: Sequence[BandFacts], sensor: Sensor, request: Request
+) -> str:
+    """The remedy, with a command that this very input passes, if the user finds it true."""
+    names = _proposed(verdicts, sensor)
+    if names is None:
+        usable = sum(not verdict.other for verdict in verdicts)
+        known = [s.name for s in SENSORS.values() if len(s) == usable] or ["none"]
+        return (
+            f"{usable} bands are too few for {sensor.name} (cameras of {usable} bands: "
+            f"{', '.join(known)}): give all bands, or --sensor with the camera's name or file"
+        )
+    bidx = None
+    if len(names) > LISTED:
+        used = [(name, v.fact) for name, v in zip(names, verdicts, strict=True) if name != SKIP]
+        names = [name for name, _ in used]
+        bidx = [facts.index(fact) + 1 for _, fact in used]
+    command = request.command(sensor=request.sensor or sensor.name, bands=names, bidx=bidx)
+    return f"name the bands as they are, in file order: {command}"
+
+
+def proposed_bands(
+    facts: Sequence[BandFacts], sensor: Sensor, request: Request
+) -> Sequence[str] | None:
+    """A `--bands` that makes all bands of the input those of `sensor`; None where numbers differ.
+
+    What the file does not say is filled in the order of the data sheet, which proves nothing.
+    """
+    verdicts = [_judge(fact, None, sensor, request) for fact in facts]
+    if sum(not verdict.other for verdict in verdicts) != len(sensor):
+        return None
+    return _proposed(verdicts, sensor)
+
+
+def _proposed(verdicts: Sequence[_Verdict], sensor: Sensor) -> Sequence[str] | None:
+    """A role or "skip" for each: what was found, else a missing role; None where one is left."""
+    names: dict[int, str] = {k: SKIP for k, v in enumerate(verdicts) if v.other}
+    missing = list(range(len(sensor)))
+    # The sure ones choose first, then those whose evidence disagrees.
+    for k, verdict in sorted(enumerate(verdicts), key=lambda item: bool(item[1].conflict)):
+        if k not in names and verdict.index in missing:
+            names[k] = sensor.roles[verdict.index]
+            missing.remove(verdict.index)
+    for k in range(len(verdicts)):
+        if k not in names:
+            names[k] = sensor.roles[missing.pop(0)] if missing else SKIP
+    return None if missing else [names[k] for k in range(len(verdicts))]
 
 
 def _described(verdict: _Verdict, sensor: Sensor) -> str:

@@ -5,6 +5,7 @@ Must not know what the files hold.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,10 +13,16 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from uavssr.errors import OutputError
 
 PathLike = str | os.PathLike[str]
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk or a quota is full, or a file as long as it may get."""
+_PROBE_BYTES: Final = 2**20
+"""How much must still fit behind a part file for a failed write to have another reason."""
 
 
 def check_output(
@@ -96,7 +103,7 @@ def part_path(path: PathLike) -> Path:
 
 
 def remove_stale_parts(path: PathLike) -> list[Path]:
-    """Remove what killed runs left of `path` on this machine; call it only under the run's lock.
+    """Remove what runs that are no longer alive left of `path` on this machine.
 
     Returns:
         The files that were removed.
@@ -171,15 +178,58 @@ def replacing(
 
 
 def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> OutputError:
-    """The error for a write that failed, with what it needed and what is free now."""
+    """The error for a write that failed: for want of space, with what is needed and free now.
+
+    Libraries drop the system's own reason, so it is asked for again beside the part file.
+    """
     out = Path(path)
-    free = shutil.disk_usage(out.parent).free
+    full = _lack_of_space(out, str(reason), needed_bytes)
+    if full is None:
+        return OutputError(
+            f"writing failed ({reason})",
+            path=out,
+            remedy="nothing was left behind; should it happen again, write to another disk",
+        )
+    said = str(reason) if full in str(reason) else f"{reason}; {full}"
     return OutputError(
-        f"writing failed ({reason}): needs up to {_size(needed_bytes)}, "
-        f"and {_size(free)} are free in {out.parent}",
+        f"writing failed ({said}): needs up to {_size(needed_bytes)}, "
+        f"and {_size(shutil.disk_usage(out.parent).free)} are free in {out.parent}",
         path=out,
         remedy="nothing was left behind; free some space or write to another disk",
     )
+
+
+def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
+    """What the system says of the space for `out`; None where there is enough."""
+    named = next((os.strerror(code) for code in _NO_ROOM if os.strerror(code) in reason), None)
+    if named is not None:
+        return named
+    part = part_path(out)
+    try:
+        status = part.stat()
+        size, stored = status.st_size, status.st_blocks * 512
+    except OSError:
+        size, stored = 0, 0
+    if shutil.disk_usage(out.parent).free < needed_bytes - stored:
+        return "little space is left"
+    return _refused_for_room(part.with_name(f"{part.name}.probe"), size)
+
+
+def _refused_for_room(probe: Path, offset: int) -> str | None:
+    """Why the system lets no file here grow beyond `offset` bytes, or None; leaves nothing."""
+    try:
+        handle = os.open(probe, os.O_CREAT | os.O_WRONLY)
+        try:
+            end = offset + _PROBE_BYTES
+            while offset < end:  # at a limit, the first write is short and the next one fails
+                offset += os.pwrite(handle, bytes(end - offset), offset)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+            probe.unlink(missing_ok=True)
+    except OSError as err:
+        return os.strerror(err.errno) if err.errno in _NO_ROOM else None
+    return None
 
 
 def _size(count: int) -> str:

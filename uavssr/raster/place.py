@@ -114,10 +114,14 @@ def _crs(found: CRS | None, path: Path, request: Request) -> tuple[CRS, list[str
             )
         return found, []
     if assumed is None:
-        raise InputRefused(
-            "no CRS", path=path, remedy="pass the true one, as in --assume-crs EPSG:32650"
-        )
+        raise InputRefused("no CRS", path=path, remedy=_how_to_give_crs(request))
     return assumed, [f"no CRS in {path.name}: {request.assume_crs} assumed as asked"]
+
+
+def _how_to_give_crs(request: Request) -> str:
+    if request.subcommand is None:
+        return "write the true one into the file: gdal_edit.py -a_srs EPSG:CODE FILE"
+    return f"give the true one, as in: {request.command(assume_crs='EPSG:CODE')}"
 
 
 def _parse_crs(text: str) -> CRS:

@@ -123,17 +123,18 @@ def _draw_scale_bar(axes: Axes, preview: CubePreview) -> None:
 
 def _draw_spectra(axes: Axes, preview: CubePreview, spots: Sequence[Spot]) -> None:
     for spot, colour in zip(spots, _SPOT_COLOURS, strict=False):
-        label = f"{spot.name}: {spot.ndvi:.2f}"
+        label = f"{spot.name}: {spot.ndvi:.2f}" if np.isfinite(spot.ndvi) else spot.name
         axes.plot(preview.wavelengths, spot.spectrum, color=colour, lw=1.3, label=label)
-    highest = max(float(np.nanmax(spot.spectrum)) for spot in spots)
+    highest = max((float(np.nanmax(spot.spectrum)) for spot in spots), default=0.0)
     axes.set(
         xlim=(preview.wavelengths[0], preview.wavelengths[-1]),
-        ylim=(0, highest * 1.08 or 1),
+        ylim=(0, highest * 1.08 if highest > 0 else 1),
         xlabel="Wavelength (nm)",
         ylabel="Reflectance",
     )
     _dress(axes, "Spectra at the marked places")
-    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    if spots:
+        axes.legend(loc="upper left", fontsize=8, frameon=False)
 
 
 def draw_stf(

@@ -83,10 +83,13 @@ class CubePreview:
     def spots(self, count: int) -> list[Spot]:
         """Up to `count` places that differ in greenness and brightness, far from each other."""
         _, green, red, nir = _smoothed(self.bands.astype(float))
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             ndvi = (nir - red) / (nir + red)
+        ndvi[~np.isfinite(ndvi)] = np.nan
         brightness = green + red + nir
-        bare = np.where(ndvi <= np.nanpercentile(ndvi, 20), brightness, np.nan)
+        known = ndvi[np.isfinite(ndvi)]
+        low = np.percentile(known, 20) if known.size else np.nan
+        bare = np.where(ndvi <= low, brightness, np.nan)
         wanted = (
             ("highest NDVI", ndvi, 99.0),
             ("upper quarter of NDVI", ndvi, 75.0),
@@ -99,13 +102,14 @@ class CubePreview:
         names: list[str] = []
         for name, measure, percentile in wanted[:count]:
             place = _place_at(measure, percentile, places)
-            if place not in places:
+            if place is not None and place not in places:
                 places.append(place)
                 names.append(name)
         spectra = self._spectra(places)
         return [
             Spot(name=name, x=x, y=y, ndvi=float(ndvi[y, x]), spectrum=spectrum)
             for name, (y, x), spectrum in zip(names, places, spectra, strict=True)
+            if np.isfinite(spectrum).any()  # the preview's pixel may be the mean of few valid ones
         ]
 
     def _spectra(self, places: Sequence[tuple[int, int]]) -> list[FloatArray]:
@@ -118,7 +122,9 @@ class CubePreview:
                 row, col = int((y + 0.5) * rows - height / 2), int((x + 0.5) * cols - width / 2)
                 read = cube.read(window=Window(col, row, width, height), masked=True)
                 spectrum = _reflectance(read, cube).reshape(cube.count, -1)
-                spectra.append(np.asarray(np.nanmean(spectrum, axis=1), float))
+                count = np.isfinite(spectrum).sum(1)
+                with np.errstate(invalid="ignore"):
+                    spectra.append(np.asarray(np.nansum(spectrum, axis=1) / count, float))
         return spectra
 
 
@@ -137,11 +143,20 @@ def _smoothed(bands: FloatArray) -> FloatArray:
 
 def _place_at(
     measure: FloatArray, percentile: float, taken: Sequence[tuple[int, int]]
-) -> tuple[int, int]:
-    """A pixel near this percentile of `measure`: away from those taken, else near the middle."""
+) -> tuple[int, int] | None:
+    """A pixel near this percentile of `measure`: away from those taken, else near the middle.
+
+    None where `measure` has no finite value.
+    """
     values = measure[np.isfinite(measure)]
-    low, high = np.percentile(values, (max(percentile - 0.5, 0), min(percentile + 0.5, 100)))
-    candidates = np.argwhere((measure >= low) & (measure <= high))
+    if not values.size:
+        return None
+    ends = max(percentile - 0.5, 0), min(percentile + 0.5, 100)
+    low, wanted, high = np.percentile(values, (ends[0], percentile, ends[1]))
+    # Few values may leave none between the ends, so the nearest one is always a candidate.
+    distance = np.abs(measure - wanted)
+    nearest = distance <= np.nanmin(distance)
+    candidates = np.argwhere(nearest | (measure >= low) & (measure <= high))
     enough = math.hypot(*measure.shape) / 5
     score = -0.3 * np.hypot(*(candidates - np.array(measure.shape) / 2).T)
     for place in taken:
@@ -173,7 +188,7 @@ def read_preview(path: Path) -> CubePreview:
             metres = _metres_per_pixel(cube, shape[1])
     except RasterioError as err:
         raise InputRefused(f"is not a GeoTIFF cube ({err})", path=path) from err
-    if not np.isfinite(bands).any():
+    if not np.isfinite(bands).all(0).any():
         raise InputRefused("holds no valid pixel to show", path=path)
     return CubePreview(
         path=path, wavelengths=wavelengths, indices=indices, bands=bands, metres_per_pixel=metres

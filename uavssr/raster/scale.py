@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,9 @@ BRIGHTEST: Final = 1.2
 """No field has more than 1 % of its pixels brighter than this in any band."""
 MICASENSE_FULL: Final = 32768
 """The number that means 100 % in MicaSense's and Metashape's reflectance maps of type uint16."""
+
+_SCALE_LENGTH: Final = 40
+"""Characters that a scale may have; no number worth giving needs more."""
 
 _CANDIDATES: Final = ("1", "1/255", "0.01", "0.001", "0.0001", "1/32768", "1/65535")
 _NAMED: Final = (
@@ -91,17 +93,23 @@ class Scale:
 
 
 def parse_scale(text: float | str) -> float:
-    """A scale as a number or a fraction ("1/32768").
+    """A scale as a number or a fraction of two numbers ("1/32768").
 
     Raises:
         UsageError: not a positive finite number.
     """
+    shown = str(text)[: _SCALE_LENGTH + 1]
     try:
-        value = float(Fraction(text.strip())) if isinstance(text, str) else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError) as err:
-        raise UsageError(f"--scale {text!r} is no number", remedy="e.g. --scale 1/32768") from err
+        parts = [float(part) for part in shown.split("/")]
+    except ValueError:
+        parts = []
+    if len(shown) > _SCALE_LENGTH or len(parts) not in (1, 2):
+        raise UsageError(f"--scale {shown!r} is no number", remedy="e.g. --scale 1/32768")
+    if not all(math.isfinite(part) and part > 0 for part in parts):
+        raise UsageError(f"--scale {shown} must be positive and finite")
+    value = parts[0] / parts[1] if len(parts) > 1 else parts[0]
     if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"--scale {text} must be positive and finite")
+        raise UsageError(f"--scale {shown} must be positive and finite")
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from uavssr.bands import SENSORS, Sensor, load_sensor
 from uavssr.errors import InputRefused, UsageError
-from uavssr.raster.evidence import assign_roles
+from uavssr.raster.evidence import LISTED, assign_roles, proposed_bands
 from uavssr.raster.facts import BandFacts
 from uavssr.raster.request import Request
 
@@ -108,18 +108,40 @@ def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, toleranc
 
 def _unknown(facts: Sequence[BandFacts], request: Request) -> InputRefused:
     fitting = [sensor for sensor in SENSORS.values() if _assignable(facts, sensor, request)]
-    said = [fact.description or fact.colour for fact in facts]
     if fitting:
         fact = f"no tag names the camera; its bands fit {', '.join(s.name for s in fitting)}"
-        command = request.command(sensor=fitting[0].name)
-    else:
+        command = request.command(sensor=fitting[0].name if len(fitting) == 1 else "NAME")
+        return InputRefused(fact, path=request.paths[0], remedy=f"name it, as in: {command}")
+    said = ", ".join(fact.description or fact.colour for fact in facts[:LISTED])
+    said += f" and {len(facts) - LISTED} more" if len(facts) > LISTED else ""
+    fact = f"no tag names the camera, and {len(facts)} bands ({said}) do not fit by name"
+    remedy = _by_data_sheet(facts, request)
+    if remedy is None:
         known = ", ".join(f"{s.name} ({len(s)})" for s in SENSORS.values())
-        fact = (
-            f"no tag names the camera, and {len(facts)} bands ({', '.join(said)}) do not fit by "
-            f"name; known cameras and their bands: {known}"
-        )
-        command = request.command(sensor="NAME", bands=request.bands or ("ROLE", "ROLE", "..."))
-    return InputRefused(fact, path=request.paths[0], remedy=f"name it, as in: {command}")
+        roles = None if request.bidx else ("ROLE", "ROLE", "...")
+        command = request.command(sensor="NAME", bands=request.bands or roles)
+        remedy = f"known cameras and their bands: {known}; name it or its file, as in: {command}"
+    return InputRefused(fact, path=request.paths[0], remedy=remedy)
+
+
+def _by_data_sheet(facts: Sequence[BandFacts], request: Request) -> str | None:
+    """A command for the first camera with as many bands, None where the caller's own bands stand.
+
+    The number of bands is no evidence, so it is for the user to say that camera and order hold.
+    """
+    if request.bands or request.bidx:
+        return None
+    alike = [(s, proposed_bands(facts, s, request)) for s in SENSORS.values()]
+    found = [(sensor, names) for sensor, names in alike if names is not None]
+    if not found:
+        return None
+    sensor, names = found[0]
+    others = ", ".join(other.name for other, _ in found[1:]) or "none"
+    return (
+        f"camera and order must be your own knowledge (others with {len(sensor)} bands: {others}); "
+        f"for a {sensor.name} in the order of its data sheet: "
+        f"{request.command(sensor=sensor.name, bands=names)}"
+    )
 
 
 def _assignable(facts: Sequence[BandFacts], sensor: Sensor, request: Request) -> bool:

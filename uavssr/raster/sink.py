@@ -276,7 +276,7 @@ class CubeSink:
             GDAL_PAM_ENABLED="NO",
             GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
             GDAL_NUM_THREADS=self._options["NUM_THREADS"],
-            GDAL_TIFF_OVR_BLOCKSIZE=str(self.block),
+            GDAL_TIFF_OVR_BLOCKSIZE=str(encoding.overview_block(self.block)),
             PREDICTOR_OVERVIEW=self._options["PREDICTOR"],
             SPARSE_OK_OVERVIEW="ON",
             ZSTD_LEVEL_OVERVIEW=self._options.get("ZSTD_LEVEL", "1"),
@@ -287,7 +287,8 @@ class CubeSink:
         try:
             yield
         except (RasterioError, CPLE_BaseError, OSError) as err:
-            reason = err.strerror if isinstance(err, OSError) and err.strerror else err
+            said = err.__cause__ or err  # GDAL's own words rather than rasterio's
+            reason = said.strerror if isinstance(said, OSError) and said.strerror else said
             raise write_failed(self.path, reason, needed_bytes=self._needed) from err
 
 

@@ -110,10 +110,13 @@ def open_msi(
         bidx=None if bidx is None else tuple(bidx),
         scale=None if scale is None else str(scale),
         assume_crs=assume_crs,
+        max_pixels=max_pixels,
+        subcommand="reconstruct",
     )
     if scale is not None:
         parse_scale(scale)
     checked = tuple(check_raster(p, max_pixels=max_pixels) for p in paths)
+    _check_distinct(checked)
     facts, tags, places = _inspect(checked, request)
     place = places[0]
     found = resolve_sensor(sensor, facts, tags, request)
@@ -147,10 +150,20 @@ def _paths(path: AnyPath | Sequence[AnyPath]) -> tuple[Path, ...]:
     texts = [os.fspath(p) for p in given]
     for text in texts:
         check_path_text(text)
-    twice = {text for text in texts if texts.count(text) > 1}
-    if twice:
-        raise InputRefused("is given twice", path=min(twice))
     return tuple(Path(text) for text in texts)
+
+
+def _check_distinct(checked: Sequence[CheckedFile]) -> None:
+    """Refuse one file under two names, links included: it would serve as two bands."""
+    seen: dict[tuple[int, ...], Path] = {}
+    for file in checked:
+        first = seen.setdefault(file.identity[:2], file.path)
+        if first is not file.path:
+            raise InputRefused(
+                f"is given twice: it is the same file as {first}",
+                path=file.path,
+                remedy="give each band's file once",
+            )
 
 
 def _sensor_name(sensor: str | Path | Sensor) -> str:

@@ -33,13 +33,13 @@ class Quantity(NamedTuple):
 QUANTITIES: Final[dict[str, Quantity]] = {
     "stf": Quantity(("band", "wavelength"), "1", "spectral transformation function"),
     "stf_se": Quantity(("band", "wavelength"), "1", "standard error of the STF"),
-    "centre": Quantity(("band",), "nm", "response-weighted mean wavelength"),
+    "centre": Quantity(("band",), "nm", "nominal centre plus the estimated shift"),
     "fwhm": Quantity(("band",), "nm", "full width at half maximum"),
     "gain": Quantity(("band",), "1", "sum of the STF over wavelength"),
     "centre_se": Quantity(("band",), "nm", "standard error of the centre"),
     "fwhm_se": Quantity(("band",), "nm", "standard error of the width"),
     "gain_se": Quantity(("band",), "1", "standard error of the gain"),
-    "condition": Quantity((), "1", "condition number of the estimate"),
+    "condition": Quantity((), "1", "condition number of the scene's moments, capped at 1e12"),
     "span_share": Quantity(("band",), "1", "share of the STF's energy that the data can see"),
     "prior_driven": Quantity(("band",), "", "the prior decided more than the data"),
     "residual": Quantity(("band",), "1", "RMS difference of STF times cube and MSI, reflectance"),
@@ -48,7 +48,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
 """Every field of `StfEstimate`; the scene's variables have the prefix `scene_`."""
 
 MAY_BE_INFINITE: Final = {"condition"}
-"""A rank-deficient tile has no finite condition number, and a true STF has none at all."""
+"""An estimate's condition number is capped at 1e12, but a true STF has none at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,7 +60,7 @@ class StfEstimate:
     stf_se: FloatArray
     """(c, C) standard error of every element."""
     centre: FloatArray
-    """(c,) response-weighted mean wavelength in nm."""
+    """(c,) nominal centre plus the estimated shift in nm."""
     fwhm: FloatArray
     """(c,) full width at half maximum in nm."""
     gain: FloatArray
@@ -72,7 +72,7 @@ class StfEstimate:
     gain_se: FloatArray
     """(c,) standard error."""
     condition: float
-    """Condition number of the equations that were solved; inf where they were singular."""
+    """Condition number of the scene's second moments; capped at 1e12, where they are singular."""
     span_share: FloatArray
     """(c,) share of the STF's energy inside the spectral basis; the rest is the prior's alone."""
     prior_driven: npt.NDArray[np.bool_]

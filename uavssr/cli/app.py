@@ -1,0 +1,69 @@
+"""The application: options before the command, what is said on stderr, checks of output names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uavssr import __version__
+from uavssr.errors import UsageError
+
+app = typer.Typer(
+    name="uavssr",
+    help="Hyperspectral cubes, and the camera's true response, from multispectral drone images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"uavssr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv for tracebacks.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+    context.obj = {"quiet": quiet, "verbose": verbose}
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+
+
+def creation_options(pairs: list[str]) -> dict[str, str]:
+    """The `--co K=V` of a command as a mapping."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--co must be K=V, got {pair!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
+    """Refuse, before any work, outputs that stand in each other's or an input's way."""
+    from uavssr.raster.output import check_output
+
+    given = [path for path in paths if path is not None]
+    for path in given:
+        if [each.absolute() for each in given].count(path.absolute()) > 1:
+            raise UsageError("is asked for as two outputs", path=path, remedy="give two names")
+        check_output(path, overwrite=overwrite, inputs=inputs)
+
+
+def say(context: typer.Context, text: str) -> None:
+    """Say something on stderr, unless asked to be quiet."""
+    if not context.obj["quiet"]:
+        typer.echo(text, err=True)

@@ -1,0 +1,68 @@
+"""The entry point: runs the application and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+import typer
+from typer._click.exceptions import ClickException  # Typer has carried its own Click since 0.26
+
+from uavssr.cli.app import app
+from uavssr.errors import OutputError, UavssrError, UsageError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, which Click makes of it."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (docs/errors.md)."""
+    arguments = _common_first(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
+    try:
+        code = app(args=arguments, prog_name="uavssr", standalone_mode=False)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
+    except ClickException as err:
+        return _fail_usage(err, arguments)
+    except UavssrError as err:
+        return _fail(err, err, arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except MemoryError as err:
+        told = OutputError("out of memory", remedy="use a smaller --tile or fewer --workers")
+        return _fail(told, err, arguments)
+    except Exception as err:  # noqa: BLE001 - the one handler: a bug is one line too, -vv shows it
+        told_bug = UavssrError(f"{type(err).__name__}: {err}", remedy="a bug: report it with -vv")
+        return _fail(told_bug, err, arguments)
+    if code == INTERRUPTED:
+        typer.echo("uavssr: interrupted; nothing was left half-written", err=True)
+    return int(code or 0)
+
+
+def _common_first(arguments: list[str]) -> list[str]:
+    """The arguments with -v and -q moved before the command, where people also type them after."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    common = {"-q", "--quiet", "-v", "-vv", "--verbose"}
+    first = [a for a in arguments[:end] if a in common]
+    return [*first, *(a for a in arguments[:end] if a not in common), *arguments[end:]]
+
+
+def _fail_usage(err: ClickException, arguments: list[str]) -> int:
+    """What Click says of the command line, in our one line; nothing where it has shown the help."""
+    if not err.format_message():
+        return err.exit_code
+    command = getattr(getattr(err, "ctx", None), "command_path", "uavssr")
+    told = UsageError(err.format_message().rstrip("."), remedy=f"see {command} --help")
+    return _fail(told, err, arguments)
+
+
+def _fail(told: UavssrError, cause: Exception, arguments: list[str]) -> int:
+    if "-vv" in arguments:
+        import traceback
+
+        traceback.print_exception(cause)
+    typer.echo(f"uavssr: error: {told}", err=True)
+    return told.exit_code

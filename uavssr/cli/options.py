@@ -1,0 +1,53 @@
+"""Options and arguments that several commands share, each with its help. Calls nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        help="A multi-band GeoTIFF, or one single-band file per band.", metavar="FILE..."
+    ),
+]
+SensorName = Annotated[
+    str | None,
+    typer.Option(
+        "--sensor", help="Camera: a known name (see `uavssr sensors`) or a .yaml/.csv file."
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        "--bands", help="Roles of the bands in file order: blue,green,... (skip: unused)."
+    ),
+]
+Bidx = Annotated[
+    str | None, typer.Option("--bidx", help="Numbers of the bands to use, from one: 1,2,3.")
+]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", help="Reflectance = number in the file x SCALE, e.g. 1/32768."),
+]
+AssumeCrs = Annotated[
+    str | None, typer.Option("--assume-crs", help="CRS of a file without one, e.g. EPSG:32650.")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", help="Allow scenes larger than the default bound.")
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="Released model by name, or a model folder.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda[:i].")]
+TileSize = Annotated[int, typer.Option("--tile", help="Side of a tile in pixels.")]
+Stages = Annotated[
+    int | None, typer.Option("--stages", help="Run fewer unrolled stages than the model has.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Tiles in flight; default: cores, 1 on a GPU.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
