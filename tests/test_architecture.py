@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 CORE = {"bands", "errors"}
 PARTS = {"raster", "model", "data"}
-TOOLS = {"inference", "engine", "estimation", "training", "checkpoints", "evaluation"}
+TOOLS = {"provenance", "inference", "engine", "estimation", "training", "checkpoints", "evaluation"}
 ALLOWED = {
     "errors": set(),
     "bands": {"errors"},
@@ -30,7 +30,8 @@ ALLOWED = {
     "data": CORE | {"raster", "model"},
     "estimation": CORE | PARTS,
     "engine": CORE | PARTS | {"estimation"},
-    "inference": CORE | PARTS | {"engine", "estimation"},
+    "provenance": CORE | PARTS | {"engine"},
+    "inference": CORE | PARTS | {"engine", "estimation", "provenance"},
     "evaluation": CORE | PARTS | {"engine", "estimation", "inference"},
     "checkpoints": CORE | {"raster"},
     "training": CORE | PARTS | {"checkpoints", "engine", "evaluation"},
@@ -56,7 +57,7 @@ ONLY_IN = {
 NEVER_TORCH = ("raster/", "bands.py", "errors.py")
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460, "inference.py": 370}
+LONGER = {"bands.py": 460, "inference.py": 360}
 """Files over the limit, by the length they may have: bands.py holds the table of sensors, and a
 third of inference.py is the docstrings of the public calls."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -47,6 +48,14 @@ def test_read_gives_the_files_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, Y)
     assert source.transform == tuple(TRANSFORM)[:6]
     assert rasterio.crs.CRS.from_wkt(source.crs_wkt) == rasterio.crs.CRS.from_string(UTM)
+
+
+def test_reading_leaves_no_sidecar(tmp_path: Path, repo: Path) -> None:
+    """GDAL writes .aux.xml beside a file whose statistics are asked for."""
+    source = open_msi(shutil.copy(repo / "examples" / "field.tif", tmp_path))
+    source.read(whole(source))
+    assert [path.name for path in tmp_path.iterdir()] == ["field.tif"]
+    assert not list(repo.glob("examples/*.aux.xml"))
 
 
 def test_bands_are_given_in_the_sensors_order(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uavssr.bands import Sensor
-from uavssr.errors import InputRefused
+from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, SHIFT, STRETCH, ResponseFamily
@@ -273,13 +273,19 @@ def _final_statistics(
     network: PGUNet, msi: Tensor, coefficients: Tensor, stf: Stf, valid: Tensor
 ) -> SceneStatistics:
     seen = stf.rows @ network.basis.extended
-    return SceneStatistics.of(
+    found = SceneStatistics.of(
         msi.flatten(2),
         coefficients.flatten(2),
         seen[..., :-1],
         seen[..., -1],
         valid=valid.flatten(1),
     )
+    if not bool(torch.isfinite(found.second).all()):
+        raise IncompleteRun(
+            "the network gave NaN or infinity",
+            remedy="nothing was written; check the input's values with uavssr inspect",
+        )
+    return found
 
 
 def summarise(

@@ -7,7 +7,6 @@ so memory is set by the tile and the number of workers, not by the scene.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,11 +20,11 @@ import numpy.typing as npt
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from uavssr import __version__
 from uavssr.engine import TileEngine, TileStf, resolve_device, torch_threads
 from uavssr.errors import UsageError
 from uavssr.estimation import held_stf, scene_stf
 from uavssr.model.weights import DEFAULT_MODEL, Model, load_model
+from uavssr.provenance import provenance
 from uavssr.raster.georeference import coordinates
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.output import check_output, remove_stale_parts
@@ -90,33 +89,15 @@ class Plan:
     """Tiles in flight at a time."""
     inputs: tuple[Path, ...]
     """Files that were read and must survive."""
-    held: str | None
-    """Name and SHA-256 of the file whose STF is held fixed; None where it is estimated."""
+    held: Path | None
+    """The file whose STF is held fixed; None where it is estimated."""
 
     @property
     def provenance(self) -> dict[str, str]:
         """What an output records: version, weights, settings, input."""
-        engine, inputs = self.engine, [Path(path) for path in self.msi.card.paths]
-        sizes = ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in inputs)
-        stages = len(engine.network.stages) if engine.stages is None else engine.stages
-        facts = {
-            "uavssr_version": __version__,
-            "uavssr_model": self.model.name,
-            "uavssr_model_sha256": self.model.sha256,
-            "uavssr_sensor": self.msi.sensor.name,
-            "uavssr_input": sizes,
-            "uavssr_scale": self.msi.card.scale_evidence,
-            "uavssr_stages": str(stages),
-            "uavssr_stf_scope": self.stf_scope,
-            "uavssr_stf_held": self.held or "",
-            "uavssr_bands": ", ".join(
-                f"{b.role}: {b.file.name} no. {b.index}" for b in self.msi.card.bands
-            ),
-            "uavssr_tile": str(engine.tiles.tile),
-            "uavssr_overlap": str(engine.overlap),
-            "uavssr_device": str(engine.device),
-        }
-        return {key: value for key, value in facts.items() if value}
+        return provenance(
+            self.msi, self.model, self.engine, stf_scope=self.stf_scope, held=self.held
+        )
 
     def dataset(self, *, progress: Progress | None = None) -> xr.Dataset:
         """The cube as a lazy dataset, one dask chunk per tile.
@@ -267,10 +248,6 @@ def _cube_of(
     return np.where(valid, engine.expand(coefficients), np.float32(np.nan))
 
 
-def _digest(path: Path) -> str:
-    return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
-
-
 def plan_reconstruction(
     msi: MsiSource,
     *,
@@ -333,7 +310,7 @@ def plan_reconstruction(
         scene=estimate,
         stf_scope=stf_scope,
         inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [Path(stf)])),
-        held=None if stf is None else _digest(Path(stf)),
+        held=None if stf is None else Path(stf),
         workers=workers or (1 if place.type == "cuda" else CPU_COUNT),
     )
 

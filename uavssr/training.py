@@ -217,7 +217,7 @@ def train(
             raise IncompleteRun(
                 f"the loss became {figures['loss']} at step {step}",
                 path=out,
-                remedy="the last good checkpoint is kept; start anew in another folder at a lower rate",
+                remedy="the last good checkpoint is kept; start anew elsewhere at a lower rate",
             )
         decay = min(config.average, (step + 1) / (step + 10))
         with torch.no_grad():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from uavssr.cli import images, judging, learning  # each adds its commands, in this order
+# --help lists the commands in the order of these lines
+from uavssr.cli import reconstruct  # isort: skip
+from uavssr.cli import evaluate, train  # isort: skip
 from uavssr.cli.app import app
 from uavssr.cli.entry import main
 
-__all__ = ["app", "images", "judging", "learning", "main"]
+__all__ = ["app", "evaluate", "main", "reconstruct", "train"]

@@ -45,9 +45,13 @@ def main(argv: list[str] | None = None) -> int:
 def _common_first(arguments: list[str]) -> list[str]:
     """The arguments with -v and -q moved before the command, where people also type them after."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    common = {"-q", "--quiet", "-v", "-vv", "--verbose"}
-    first = [a for a in arguments[:end] if a in common]
-    return [*first, *(a for a in arguments[:end] if a not in common), *arguments[end:]]
+    first = [a for a in arguments[:end] if a in ("-q", "--quiet") or _verbosity([a])]
+    return [*first, *(a for a in arguments[:end] if a not in first), *arguments[end:]]
+
+
+def _verbosity(arguments: list[str]) -> int:
+    short = [a for a in arguments if a.startswith("-v") and set(a[1:]) == {"v"}]
+    return arguments.count("--verbose") + sum(len(a) - 1 for a in short)
 
 
 def _fail_usage(err: ClickException, arguments: list[str]) -> int:
@@ -60,7 +64,7 @@ def _fail_usage(err: ClickException, arguments: list[str]) -> int:
 
 
 def _fail(told: UavssrError, cause: Exception, arguments: list[str]) -> int:
-    if "-vv" in arguments:
+    if _verbosity(arguments) > 1:
         import traceback
 
         traceback.print_exception(cause)
