@@ -50,6 +50,6 @@ class OutputError(UavssrError):
 
 
 class IncompleteRun(UavssrError):
-    """The run stopped before its end; what was finished is kept where the message says."""
+    """The run stopped before its end; the message says what was kept, if anything."""
 
     exit_code = 6

@@ -64,7 +64,13 @@ class Outputs:
 
     @classmethod
     def beside(cls, cube: Path) -> Outputs:
-        """The names that go with a cube."""
+        """The names that go with a cube.
+
+        Raises:
+            UsageError: the cube's is no .tif or .tiff.
+        """
+        if cube.suffix.lower() not in (".tif", ".tiff"):
+            raise UsageError("the cube is a GeoTIFF", path=cube, remedy="name it .tif")
         return cls(cube=cube, stf=stf_path(cube), tiles=tiles_path(cube))
 
     def __iter__(self) -> Iterator[Path]:

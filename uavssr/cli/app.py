@@ -63,6 +63,13 @@ def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bo
         check_output(path, overwrite=overwrite, inputs=inputs)
 
 
+def check_suffix(path: Path | None, *suffixes: str) -> None:
+    """Refuse an output whose name promises another format than it would have."""
+    if path is not None and path.suffix.lower() not in suffixes:
+        wanted = " or ".join(suffixes)
+        raise UsageError(f"this output is a {wanted} file", path=path, remedy=f"name it {wanted}")
+
+
 def say(context: typer.Context, text: str) -> None:
     """Say something on stderr, unless asked to be quiet."""
     if not context.obj["quiet"]:

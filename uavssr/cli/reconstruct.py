@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uavssr import console
-from uavssr.cli.app import app, check_outputs, creation_options, say
+from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, say
 from uavssr.cli.options import (
     AsJson,
     AssumeCrs,
@@ -74,6 +74,8 @@ def reconstruct(
     """Write the hyperspectral cube, its STFs (.stf.nc) and a map of them (.tiles.gpkg)."""
     from uavssr.raster.stf import stf_path, tiles_path
 
+    check_suffix(out, ".tif", ".tiff")
+    check_suffix(quicklook, ".png")
     msi = _open(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     inputs = files if stf is None else [*files, stf]
     check_outputs([out, quicklook], inputs, overwrite=overwrite)
@@ -130,6 +132,8 @@ def estimate_stf(
     """Estimate the STF of the scene and of its tiles, without writing a cube."""
     from uavssr.raster.stf import write_stf
 
+    check_suffix(out, ".nc")
+    check_suffix(plot, ".png")
     msi = _open(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     check_outputs([out, plot], files, overwrite=overwrite)
     plan = _plan(msi, model, tile=tile, stages=stages, device=device, workers=workers)
