@@ -31,7 +31,6 @@ from uavssr.model.pgunet import (
     FINAL_NOISE,
     PGUNet,
     PGUNetConfig,
-    _leave_one_out_variance,
     _row_curves,
 )
 from uavssr.model.proximal import PNet, ZNet
@@ -415,18 +414,6 @@ def test_doubt_of_the_stf_is_noise() -> None:
     assert (told.noise > 1.2 * known.noise).all()
     close(told.noise - known.noise, 4 * (half.noise - known.noise))  # a variance
     close(told.final, known.final)
-
-
-def test_leave_one_out_variance_is_the_schur_complement() -> None:
-    seen = network_of().observe(stf_of())
-    found = _leave_one_out_variance(seen)[0].numpy()
-    B = seen.mixing[0].numpy()
-    covariance = B @ B.T + np.diag(seen.noise[0].numpy())
-    for b in range(len(P4M)):
-        rest = [i for i in range(len(P4M)) if i != b]
-        cross = covariance[b, rest]
-        explained = cross @ np.linalg.solve(covariance[np.ix_(rest, rest)], cross)
-        np.testing.assert_allclose(found[b], covariance[b, b] - explained, rtol=1e-8)
 
 
 def test_pnet_sees_the_mean_and_deviation_of_the_scene() -> None:

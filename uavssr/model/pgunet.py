@@ -39,6 +39,13 @@ SAMPLES: Final = 30.0
 Far fewer than it has: its materials are not drawn from the prior (docs/design.md).
 """
 
+PREDICTIVE_VARIANCE: Final = 7e-4
+"""Variance of what one such pixel says of a band, in reflectance squared, the same for all bands.
+
+The variance given the other bands under the prior would be the textbook's; on scenes unlike the
+prior it trusts the wrong bands (docs/design.md).
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PGUNetConfig:
@@ -131,7 +138,6 @@ class Stage(nn.Module):
         change and how much doubt it may remove: without information the prior stays as it is.
         """
         family, prior, spread = stf.family, stf.family.prior, stf.family.spread
-        predictive = _leave_one_out_variance(seen)
         samples = torch.minimum(self.log_samples.exp() * statistics.diversity(), statistics.pixels)
         step = r_step_parametric(
             stf.theta,
@@ -139,7 +145,7 @@ class Stage(nn.Module):
             spread,
             seen.tangent,
             statistics,
-            samples[:, None] / predictive,
+            (samples / PREDICTIVE_VARIANCE)[:, None].expand(spread.shape[:2]),
         )
         scale = spread.clamp_min(1e-9)
         curves = _row_curves(stf.rows, statistics, basis, self.log_beta.exp())
@@ -319,15 +325,6 @@ class PGUNet(nn.Module):
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
         )
         return mean.unflatten(-1, shape), variance.sqrt().unflatten(-1, shape)
-
-
-def _leave_one_out_variance(seen: Observation) -> Tensor:
-    """(S, c) variance of a band given the others under the prior, 1 / [(B B^T + S)^-1]_bb.
-
-    Data that the other bands predict well say much about a band's response; otherwise little.
-    """
-    system = seen.mixing @ seen.mixing.mT + torch.diag_embed(seen.noise)
-    return 1 / torch.linalg.inv(system).diagonal(dim1=-2, dim2=-1)
 
 
 def _row_curves(
