@@ -66,7 +66,9 @@ class SpectralMixture:
         level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
         score = level[..., None]
         for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
-            score = score - 0.5 * (whiten[:, :, row] @ msi - shift[:, :, row, None]).square()
+            distance = whiten[:, :, row] @ msi
+            distance -= shift[:, :, row, None]
+            score = torch.addcmul(score, distance, distance, value=-0.5)
         return torch.softmax(score, dim=1)
 
     def single(self) -> SpectralMixture:
