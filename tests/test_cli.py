@@ -493,9 +493,22 @@ def test_two_outputs_of_one_name_are_refused(
 ) -> None:
     for name in THREE:
         assert "two outputs" in one_line(go("--quicklook", tmp_path / name, "--overwrite"))
-    path = tmp_path / "x.png"
+    path = tmp_path / "x.nc"
     ran = run("estimate-stf", field, "--out", path, "--plot", path, "--model", model)
     assert ran.code == 2
+    assert outputs(tmp_path) == set()
+
+
+def test_output_names_must_fit_their_format(
+    tmp_path: Path, field: Path, model: Path, go: Run, run: Run
+) -> None:
+    for ran, name in (
+        (go("-o", tmp_path / "plot.1"), "name it .tif"),
+        (go("--quicklook", tmp_path / "q.jpg"), "name it .png"),
+        (run("estimate-stf", field, "--out", tmp_path / "a.tif", "--model", model), "name it .nc"),
+    ):
+        assert ran.code == 2
+        assert name in one_line(ran)
     assert outputs(tmp_path) == set()
 
 

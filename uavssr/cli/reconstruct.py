@@ -74,12 +74,12 @@ def reconstruct(
     """Write the hyperspectral cube, its STFs (.stf.nc) and a map of them (.tiles.gpkg)."""
     from uavssr.raster.stf import stf_path, tiles_path
 
-    check_suffix(out, ".tif", ".tiff")
-    check_suffix(quicklook, ".png")
     msi = _open(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     inputs = files if stf is None else [*files, stf]
     check_outputs([out, quicklook], inputs, overwrite=overwrite)
     check_outputs([stf_path(out), tiles_path(out), quicklook], inputs, overwrite=overwrite)
+    check_suffix(out, ".tif", ".tiff")
+    check_suffix(quicklook, ".png")
     options = creation_options(co or [])
     if dtype not in ("uint16", "float32"):
         raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
@@ -132,10 +132,10 @@ def estimate_stf(
     """Estimate the STF of the scene and of its tiles, without writing a cube."""
     from uavssr.raster.stf import write_stf
 
-    check_suffix(out, ".nc")
-    check_suffix(plot, ".png")
     msi = _open(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     check_outputs([out, plot], files, overwrite=overwrite)
+    check_suffix(out, ".nc")
+    check_suffix(plot, ".png")
     plan = _plan(msi, model, tile=tile, stages=stages, device=device, workers=workers)
     with console.progress(quiet=context.obj["quiet"]) as progress:
         found = plan.stf(progress=progress)
