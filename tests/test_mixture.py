@@ -134,20 +134,6 @@ def test_second_moments_are_those_of_samples() -> None:
         torch.testing.assert_close(moments[k, -1], torch.cat([m, torch.ones(1).double()]))
 
 
-def test_single_has_the_mean_and_covariance_of_the_mixture() -> None:
-    mixture = random_mixture()
-    single = mixture.single()
-    weights, means, covariances = (
-        each.numpy() for each in (mixture.weight, mixture.mean, mixture.covariance)
-    )
-    mean = weights @ means
-    within = np.einsum("k,kij->ij", weights, covariances)
-    between = np.einsum("k,ki,kj->ij", weights, means - mean, means - mean)
-    assert single.weight.tolist() == [1]
-    np.testing.assert_allclose(single.mean, mean[None], rtol=1e-12)
-    np.testing.assert_allclose(single.covariance, (within + between)[None], rtol=1e-9, atol=1e-12)
-
-
 # --- fit ------------------------------------------------------------------------------------------
 
 

@@ -71,16 +71,6 @@ class SpectralMixture:
             score = torch.addcmul(score, distance, distance, value=-0.5)
         return torch.softmax(score, dim=1)
 
-    def single(self) -> SpectralMixture:
-        """The one Gaussian with the mixture's mean and covariance."""
-        mean = self.weight @ self.mean
-        moment = torch.einsum("k,kij->ij", self.weight, self.second_moments())[:-1, :-1]
-        return SpectralMixture(
-            weight=torch.ones_like(self.weight[:1]),
-            mean=mean[None],
-            covariance=(moment - mean[:, None] * mean)[None],
-        )
-
 
 def fit_mixture(
     coefficients: Tensor,
