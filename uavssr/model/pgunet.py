@@ -42,8 +42,8 @@ Far fewer than it has: its materials are not drawn from the prior (docs/design.m
 PREDICTIVE_VARIANCE: Final = 7e-4
 """Variance of what one such pixel says of a band, in reflectance squared, the same for all bands.
 
-The variance given the other bands under the prior would be the textbook's; on scenes unlike the
-prior it trusts the wrong bands (docs/design.md).
+The variance given the other bands under the prior would be the textbook's; it did worse in our
+trials, on scenes unlike the prior (docs/design.md).
 """
 
 

@@ -78,11 +78,7 @@ class CubeSource:
             InputRefused: a block cannot be decoded, or the file changed since it was opened.
         """
         numbers, valid = self.reader.read(window)
-        valid &= self.rule.valid(numbers)
-        reflectance = self.scale.reflectance(numbers)
-        valid &= np.isfinite(reflectance).all(0)
-        reflectance[:, ~valid] = np.nan
-        return reflectance, valid
+        return self.scale.masked(numbers, valid & self.rule.valid(numbers))
 
 
 def open_cube(

@@ -91,6 +91,15 @@ class Scale:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(numbers.astype(wide) * factors + offsets).astype(np.float32)
 
+    def masked(
+        self, numbers: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Reflectance (band, y, x), NaN where invalid, and the pixels (y, x) valid and finite."""
+        reflectance = self.reflectance(numbers)
+        kept = valid & np.isfinite(reflectance).all(0)
+        reflectance[:, ~kept] = np.nan
+        return reflectance, kept
+
 
 def parse_scale(text: float | str) -> float:
     """A scale as a number or a fraction of two numbers ("1/32768").

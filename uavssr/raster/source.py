@@ -70,11 +70,7 @@ class MsiSource:
             InputRefused: a block cannot be decoded, or a file changed since it was opened.
         """
         numbers, valid = self.reader.read(window)
-        valid &= self.rule.valid(numbers)
-        reflectance = self.scale.reflectance(numbers)
-        valid &= np.isfinite(reflectance).all(0)
-        reflectance[:, ~valid] = np.nan
-        return reflectance, valid
+        return self.scale.masked(numbers, valid & self.rule.valid(numbers))
 
 
 def open_msi(

@@ -41,7 +41,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "gain_se": Quantity(("band",), "1", "standard error of the gain"),
     "condition": Quantity((), "1", "condition number of the scene's moments, capped at 1e12"),
     "span_share": Quantity(("band",), "1", "share of the STF's energy that the data can see"),
-    "prior_driven": Quantity(("band",), "", "the prior decided more than the data"),
+    "prior_driven": Quantity(("band",), "", "the image said next to nothing"),
     "residual": Quantity(("band",), "1", "RMS difference of STF times cube and MSI, reflectance"),
     "valid_fraction": Quantity((), "1", "share of pixels with data"),
 }
@@ -76,7 +76,7 @@ class StfEstimate:
     span_share: FloatArray
     """(c,) share of the STF's energy inside the spectral basis; the rest is the prior's alone."""
     prior_driven: npt.NDArray[np.bool_]
-    """(c,) True where the prior decided more than the data."""
+    """(c,) True where the image said next to nothing of the band."""
     residual: FloatArray
     """(c,) RMS of stf @ cube - MSI in reflectance."""
     valid_fraction: float
