@@ -20,7 +20,7 @@ from uavssr.data.materials import manmade_spectra, water_spectra
 from uavssr.data.scenes import simulate_scene
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import SpectralMixture, fit_mixture
-from uavssr.model.pgunet import PGUNet, PGUNetConfig, Stage
+from uavssr.model.pgunet import PGUNet, PGUNetConfig, ResponseStage, Stage
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import save_model
@@ -29,7 +29,9 @@ torch.set_num_threads(1)  # tensors are tiny, and more threads would only wait f
 
 GRID = WavelengthGrid.regular("tiny", 400, 1000, 40)
 P4M = SENSORS["p4m"]
-CONFIG = PGUNetConfig(bands=len(GRID), rank=6, components=3, stages=2, width=8, stf_width=8)
+CONFIG = PGUNetConfig(
+    bands=len(GRID), rank=6, components=3, stages=2, response_stages=2, width=8, stf_width=8
+)
 Parts = TypeVar("Parts", ResponseFamily, SpectralBasis, SpectralMixture)
 
 
@@ -72,7 +74,7 @@ def tiny_network(
 
 
 def awake(network: PGUNet, *, seed: int = 0) -> PGUNet:
-    """Give the heads of Z-Net and P-Net random weights, and each stage scalars of its own."""
+    """Give the heads of Z-Net and P-Net random weights, and each stage an alpha of its own."""
     generator = torch.Generator().manual_seed(seed)
 
     def fill(parameter: nn.Parameter, deviation: float) -> None:
@@ -82,16 +84,19 @@ def awake(network: PGUNet, *, seed: int = 0) -> PGUNet:
         for stage in stages_of(network):
             fill(stage.znet.head.weight, 0.1)
             fill(stage.znet.head.bias, 0.05)
+            fill(stage.log_alpha, 0.3)
+        for stage in response_stages_of(network):
             fill(stage.pnet.head.weight, 0.3)
             fill(stage.pnet.head.bias, 0.3)
-            stage.log_samples.fill_(5.0)  # listens to the image, so that P-Net has a say
-            for scalar in (stage.log_alpha, stage.log_beta, stage.log_samples):
-                fill(scalar, 0.3)
     return network
 
 
 def stages_of(network: PGUNet) -> list[Stage]:
     return [stage for stage in network.stages if isinstance(stage, Stage)]
+
+
+def response_stages_of(network: PGUNet) -> list[ResponseStage]:
+    return [stage for stage in network.response_stages if isinstance(stage, ResponseStage)]
 
 
 def tiny_model(folder: Path, *, name: str = "tiny", network: PGUNet | None = None) -> Path:

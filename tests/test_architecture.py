@@ -21,7 +21,23 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 CORE = {"bands", "errors"}
 PARTS = {"raster", "model", "data"}
-TOOLS = {"provenance", "inference", "engine", "estimation", "training", "checkpoints", "evaluation"}
+TOOLS = {
+    "provenance",
+    "inference",
+    "engine",
+    "estimation",
+    "expand",
+    "calibration",
+    "objective",
+    "config",
+    "parallel",
+    "trainstate",
+    "training",
+    "modelcard",
+    "runs",
+    "checkpoints",
+    "evaluation",
+}
 ALLOWED = {
     "errors": set(),
     "bands": {"errors"},
@@ -29,13 +45,23 @@ ALLOWED = {
     "model": CORE,
     "data": CORE | {"raster", "model"},
     "estimation": CORE | PARTS,
+    "calibration": CORE | PARTS | {"estimation"},
     "engine": CORE | PARTS | {"estimation"},
     "provenance": CORE | PARTS | {"engine"},
     "inference": CORE | PARTS | {"engine", "estimation", "provenance"},
-    "evaluation": CORE | PARTS | {"engine", "estimation", "inference"},
+    "evaluation": CORE | PARTS | {"calibration", "engine", "estimation", "inference"},
     "checkpoints": CORE | {"raster"},
-    "training": CORE | PARTS | {"checkpoints", "engine", "evaluation"},
+    "objective": CORE | PARTS,
+    "config": CORE | PARTS,
+    "parallel": CORE,
+    "modelcard": set(),
+    "trainstate": CORE | PARTS | {"evaluation"},
+    "training": CORE
+    | PARTS
+    | {"checkpoints", "config", "evaluation", "objective", "parallel", "trainstate"},
+    "runs": CORE | PARTS | {"config", "engine", "evaluation", "modelcard", "parallel", "training"},
     "testing": CORE | PARTS | TOOLS,
+    "expand": CORE | PARTS | {"engine", "products"},
     "console": CORE | {"raster"},
     "cli": CORE | PARTS | TOOLS | {"console"},
     "__init__": CORE | PARTS | TOOLS,
@@ -44,9 +70,11 @@ ALLOWED = {
 """What each part may import besides itself and `uavssr.__version__`; none is below itself."""
 
 ONLY_IN = {
-    "rasterio": {"raster/", "data/pairs.py", "testing.py"},
-    "rioxarray": {"raster/", "data/pairs.py", "testing.py"},
+    "rasterio": {"raster/", "testing.py"},
+    "rioxarray": {"raster/", "testing.py"},
     "dask": {"inference.py"},
+    "zarr": {"raster/"},
+    "numcodecs": {"raster/"},
     "distributed": {"inference.py"},
     "hypothesis": {"testing.py"},
     "rich": {"console.py"},

@@ -123,6 +123,18 @@ def test_neighbours_of_a_corner_an_edge_and_the_middle() -> None:
     assert [tile.index for tile in grid.neighbours(4)] == list(range(9))
 
 
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9), st.integers(1, 9))
+def test_quarters_hold_every_pixel_once(row: int, col: int, height: int, width: int) -> None:
+    window = Window(row, col, height, width)
+    count = np.zeros((20, 20), int)
+    for quarter in window.quarters():
+        count[quarter.rows, quarter.cols] += 1
+        assert quarter.height <= -(-height // 2)
+        assert quarter.width <= -(-width // 2)
+    assert count[window.rows, window.cols].min() == count.max() == 1
+    assert count.sum() == height * width
+
+
 @pytest.mark.parametrize("index", [-1, 9, 100])
 def test_index_beyond_the_grid_is_an_error(index: int) -> None:
     with pytest.raises(IndexError, match=f"tile {index} of 9"):

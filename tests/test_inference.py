@@ -26,6 +26,7 @@ from uavssr.engine import TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.inference import Outputs, Plan, plan_reconstruction
 from uavssr.model.weights import Model, load_model
+from uavssr.products import CubeRender
 from uavssr.raster.encoding import SCALE
 from uavssr.raster.grid import Window
 from uavssr.raster.sink import CubeSink
@@ -190,12 +191,13 @@ def test_three_files_are_written_and_read_by_others(tmp_path: Path, model: Model
 
 
 def test_number_of_workers_does_not_change_the_cube(tmp_path: Path, model: Model) -> None:
-    cubes = [
-        plan_of(fake(), model, workers=workers).write(tmp_path / f"{workers}.tif", dtype="float32")
-        for workers in (1, 3)
-    ]
-    one, three = (read(each.cube) for each in cubes)
-    assert np.allclose(one, three, rtol=0, atol=1e-6, equal_nan=True)
+    """Promise P2: to the last digit, so that a run may be resumed with more or fewer."""
+    known = plan_of(fake(), model).found
+    one, three = (
+        read(plan.write(tmp_path / f"{plan.crew.workers}.tif", dtype="float32").cube)
+        for plan in (replace(plan_of(fake(), model, workers=n), known=known) for n in (1, 3))
+    )
+    assert np.array_equal(one, three, equal_nan=True)
 
 
 def test_rotated_scene_keeps_its_place(tmp_path: Path, model: Model) -> None:
@@ -211,11 +213,11 @@ def test_rotated_scene_keeps_its_place(tmp_path: Path, model: Model) -> None:
 def test_no_more_tiles_in_flight_than_workers(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, scope: str
 ) -> None:
-    """Promise P6: a tile's cube is gone when its task ends, whatever the number of tiles."""
+    """Promise P6: a tile's cube is gone when it is written, whatever the number of tiles."""
     alive: weakref.WeakSet[object] = weakref.WeakSet()
     most = []
     lock = threading.Lock()
-    real = TileEngine.expand
+    real = CubeRender.__call__
 
     class Cube(np.ndarray):
         """An array that can be counted: plain ones cannot be hashed."""
@@ -223,17 +225,18 @@ def test_no_more_tiles_in_flight_than_workers(
         def __hash__(self) -> int:
             return id(self)
 
-    def counted(self: TileEngine, coefficients: torch.Tensor) -> np.ndarray:
-        cube = real(self, coefficients).view(Cube)
+    def counted(self: CubeRender, coefficients: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        cube = real(self, coefficients, valid).view(Cube)
         with lock:
             alive.add(cube)
             most.append(len(alive))
         return cube
 
-    monkeypatch.setattr(TileEngine, "expand", counted)
-    plan_of(fake(), model, tile=16, stf_scope=scope, workers=2).write(tmp_path / "c.tif")
+    monkeypatch.setattr(CubeRender, "__call__", counted)
+    plan = plan_of(fake(), model, tile=16, stf_scope=scope, workers=2)
+    plan.write(tmp_path / "c.tif")
     assert len(most) > 20
-    assert max(most) <= 2
+    assert max(most) <= plan.crew.writers
 
 
 def test_real_file_may_not_change_during_the_run(tmp_path: Path, model: Model) -> None:
@@ -244,9 +247,9 @@ def test_real_file_may_not_change_during_the_run(tmp_path: Path, model: Model) -
     def touch(*_: object) -> None:
         (tmp_path / "in.tif").touch()
 
-    with pytest.raises(InputRefused, match="changed since it was opened"):
+    with pytest.raises(InputRefused, match="changed"):
         plan.write(tmp_path / "c.tif", progress=touch)
-    assert listed(tmp_path) == {"in.tif"}
+    assert listed(tmp_path) == {"in.tif"}  # no journal either: nothing could go on with it
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -260,40 +263,46 @@ def crash(_: Window) -> None:
     ("scope", "number"),
     [("scene", 1), ("scene", 5), ("scene", TILES), ("tile", 1), ("tile", TILES), ("tile", 20)],
 )
-def test_source_that_fails_leaves_nothing(
+def test_source_that_fails_leaves_no_output(
     tmp_path: Path, model: Model, scope: str, number: int
 ) -> None:
-    """Promises P1, P4, row 31: whichever tile it is, and in either pass."""
+    """Promises P1, P2: whichever tile it is, and in either pass; finished tiles are kept."""
     source = fake()
-    plan = plan_of(source, model, stf_scope=scope)
+    plan = plan_of(source, model, stf_scope=scope, workers=1)
     broken = replace(source, before_read=failing_at(number))
-    plan = replace(plan, msi=broken, engine=replace(plan.engine, source=broken))
+    known = replace(plan, msi=broken, known=plan.found)
     with pytest.raises(InputRefused, match="cannot be decoded"):
-        plan.write(tmp_path / "c.tif")
-    assert listed(tmp_path) == set()
+        known.write(tmp_path / "c.tif")
+    assert listed(tmp_path) <= {".c.tif.uavssr"}
+    mended = plan.write(tmp_path / "c.tif", resume=True)
+    assert np.array_equal(
+        read(mended.cube), read(plan.write(tmp_path / "whole.tif").cube), equal_nan=True
+    )
 
 
 def test_failure_keeps_what_stood_there(tmp_path: Path, model: Model) -> None:
-    """Rows 24, 26: an old output outlives a run that was to replace it."""
+    """Rows 24, 26, 31: an old output outlives a run that was to replace it."""
     source = fake()
     old = plan_of(source, model).write(tmp_path / "c.tif")
     before = {path: path.read_bytes() for path in old}
     broken = replace(source, before_read=crash)
     plan = plan_of(source, model)
-    plan = replace(plan, msi=broken, engine=replace(plan.engine, source=broken))
+    plan = replace(plan, msi=broken, known=plan.found)
     with pytest.raises(OutputError, match="exists"):
         plan.write(tmp_path / "c.tif")
-    with pytest.raises(RuntimeError, match="bug in a worker"):
+    with pytest.raises(
+        IncompleteRun, match=r"tile 0 failed: RuntimeError.*bug in a worker.*report"
+    ):
         plan.write(tmp_path / "c.tif", overwrite=True)
     assert {path: path.read_bytes() for path in old} == before
     assert len(listed(tmp_path)) == 3
 
 
 @SCOPES
-def test_nan_in_one_tile_is_named_and_nothing_is_written(
+def test_nan_in_one_tile_is_named_and_the_others_are_kept(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, scope: str
 ) -> None:
-    """Row 32."""
+    """Row 32: once the network behaves, one tile is left to do."""
     plan = plan_of(fake(), model, stf_scope=scope)
     real = TileEngine._check
 
@@ -302,10 +311,18 @@ def test_nan_in_one_tile_is_named_and_nothing_is_written(
             coefficients[..., 0, 0] = float("nan")
         real(coefficients, tile)
 
-    monkeypatch.setattr(TileEngine, "_check", staticmethod(poisoned))
-    with pytest.raises(IncompleteRun, match=r"tile 5 \(row 32, column 64\)"):
-        plan.write(tmp_path / "c.tif")
-    assert listed(tmp_path) == set()
+    with monkeypatch.context() as patch:
+        patch.setattr(TileEngine, "_check", staticmethod(poisoned))
+        with pytest.raises(IncompleteRun, match=r"tile 5 \(row 32, column 64\)") as caught:
+            plan.write(tmp_path / "c.tif")
+    assert caught.value.exit_code == 6
+    kept = {"scene": "8 of 9 tiles are kept, go on with --resume", "tile": ""}[scope]
+    assert kept in str(caught.value)
+    assert listed(tmp_path) == {".c.tif.uavssr"}
+    whole = plan.write(tmp_path / "w.tif")
+    assert np.array_equal(
+        read(plan.write(tmp_path / "c.tif", resume=True).cube), read(whole.cube), equal_nan=True
+    )
 
 
 def test_cube_that_fails_its_read_back_does_not_appear(

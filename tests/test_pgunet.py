@@ -26,6 +26,7 @@ from tests.models import (
     tiny_network,
 )
 from uavssr.bands import SENSORS, Sensor
+from uavssr.data.batches import draw_batch
 from uavssr.errors import IncompleteRun, ModelRefused, UsageError
 from uavssr.model.pgunet import (
     FINAL_NOISE,
@@ -37,7 +38,7 @@ from uavssr.model.proximal import PNet, ZNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics, x_step
 from uavssr.model.state import Reconstruction, Stf
-from uavssr.training import TrainingConfig, draw_batch, loss_of
+from uavssr.objective import loss_of
 
 CAMERAS = ("rgb", "sequoia", "p4m", "rededge-mx-dual")  # 3, 4, 5 and 10 bands
 both_modes = pytest.mark.parametrize("blind", [True, False], ids=["blind", "fixed"])
@@ -537,8 +538,7 @@ STF_ONLY = ("log_beta", "log_samples", "pnet")
 @both_modes
 def test_gradients_reach_every_weight_that_can_learn(*, blind: bool) -> None:
     network = tiny_network().double().train()
-    config = TrainingConfig(batch=2, size=24)
-    batch = draw_batch(tiny_library(), config, 0)
+    batch = draw_batch(tiny_library(), seed=0, step=0, count=2, size=24)
     batch = replace(
         batch,
         msi=batch.msi.double(),

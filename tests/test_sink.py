@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
-import zlib
+import warnings
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,12 +21,14 @@ import rasterio
 import rioxarray
 import spectral
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.shutil import copy as rasterio_copy
 
 from uavssr.bands import HEADWALL_NANO, WavelengthGrid
 from uavssr.errors import IncompleteRun, OutputError
 from uavssr.raster import encoding, output
+from uavssr.raster.blockfile import SIZES
+from uavssr.raster.codec import BlockCodec
 from uavssr.raster.encoding import NODATA, SCALE, cube_bytes, quantise
 from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.metadata import true_colour
@@ -292,18 +295,11 @@ def test_silently_lost_block_is_caught(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "lost.tif"
     path.write_bytes(b"old")
     with new_sink(path, overwrite=True) as out:
-        dataset = out._dataset
-
-        class Losing:
-            def write(self, array: np.ndarray, window: rasterio.windows.Window) -> None:
-                if window.col_off != 32:
-                    dataset.write(array, window=window)
-
-            close = staticmethod(dataset.close)
-
-        monkeypatch.setattr(out, "_dataset", Losing())
-        for col in (0, 32, 64):
-            out.write(Window(0, col, 32, 32), scene(32, 32), np.ones((32, 32), bool))
+        out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
+        with monkeypatch.context() as patched:
+            patched.setattr(out._file, "_write", lambda *_: None)
+            out.write(Window(0, 32, 32, 32), scene(32, 32), np.ones((32, 32), bool))
+        out.write(Window(0, 64, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match=r"row 0, column 32 not as written"):
             out.finish()
     assert path.read_bytes() == b"old"
@@ -312,18 +308,15 @@ def test_silently_lost_block_is_caught(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_failed_write_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows 24, 25: `finish` after an error that the caller swallowed."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     with new_sink(tmp_path / "f.tif") as out:
-        dataset = out._dataset
-
-        class Full:
-            def write(self, *_: object, **__: object) -> None:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-            close = staticmethod(dataset.close)
-
-        monkeypatch.setattr(out, "_dataset", Full())
-        with pytest.raises(OutputError, match=r"No space left.*needs up to .* are free in"):
-            out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
+        with monkeypatch.context() as patched:
+            patched.setattr(out._file, "_write", full)
+            with pytest.raises(OutputError, match=r"No space left.*needs up to .* are free in"):
+                out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match="not as written"):
             out.finish()
     assert list(tmp_path.iterdir()) == []
@@ -366,42 +359,106 @@ def test_failed_read_back_names_space_only_where_little_is_left(
     assert "5.0 kB are free" in str(error)
 
 
-def test_blocks_of_any_size_make_overviews_without_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("shape", [(600, 40), (70, 1100)])
+def test_overviews_are_the_means_of_valid_pixels(
+    tmp_path: Path, shape: tuple[int, int], dtype: str
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        path = write_scene(tmp_path / "o.tif", scene(600, 40), np.ones((600, 40), bool), block=48)
-    assert caplog.messages == []
-    with rasterio.open(path, OVERVIEW_LEVEL=0) as overview:  # GDAL warns but once per process
-        assert set(overview.block_shapes) == {(64, 64)}
+    rng = np.random.default_rng(3)
+    cube = rng.random((len(GRID), *shape), dtype=np.float32)
+    valid = rng.random(shape) < 0.9
+    valid[:48, :48] = False
+    path = write_scene(tmp_path / "o.tif", cube, valid, dtype=dtype, block=48)
+    numbers = np.where(valid, cube, np.nan).astype(float)
+    with rasterio.open(path) as file:
+        levels = file.overviews(1)
+    for number, factor in enumerate(levels):
+        with rasterio.open(path, OVERVIEW_LEVEL=number) as overview:
+            read = overview.read(masked=True)
+            assert set(overview.block_shapes) == {(48, 48)}
+        step = factor if number == 0 else 2
+        numbers = means(numbers, step)
+        found = np.where(read.mask, np.nan, read.data * (SCALE if dtype == "uint16" else 1))
+        assert found.shape == numbers.shape
+        tolerance = 0.51 * SCALE * (number + 1) + SCALE / 2 if dtype == "uint16" else 1e-6
+        assert np.array_equal(np.isnan(found), np.isnan(numbers))
+        assert np.nanmax(np.abs(found - numbers)) < tolerance
+    assert levels
 
 
-def test_flipped_byte_and_lost_metadata_are_caught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def means(cube: np.ndarray, factor: int) -> np.ndarray:
+    """Means of the finite numbers in squares, in float64."""
+    margin = [(0, 0), *((0, -side % factor) for side in cube.shape[1:])]
+    full = np.pad(cube, margin, constant_values=np.nan)
+    bands, height, width = full.shape
+    squares = full.reshape(bands, height // factor, factor, width // factor, factor)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        return np.nanmean(squares, axis=(2, 4))
+
+
+def test_overviews_are_those_of_gdal_to_a_count(tmp_path: Path) -> None:
+    """The rounding is GDAL's, so that a copy made elsewhere looks the same."""
+    cube, valid = scene(600, 520), np.random.default_rng(1).random((600, 520)) < 0.7
+    path = write_scene(tmp_path / "o.tif", cube, valid)
+    shutil.copy(path, tmp_path / "copy.tif")
+    with rasterio.open(tmp_path / "copy.tif", "r+") as copy:
+        copy.build_overviews([4], Resampling.average)
+    read = []
+    for each in (path, tmp_path / "copy.tif"):
+        with rasterio.open(each, OVERVIEW_LEVEL=0) as overview:
+            read.append(overview.read().astype(int))
+    assert np.array_equal(read[0] == NODATA, read[1] == NODATA)
+    assert np.abs(read[0] - read[1]).max() <= 1
+
+
+@pytest.mark.parametrize("where", ["image", "overview", "table", "wavelength"])
+def test_damage_before_the_end_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Row 25."""
     complete = CubeSink._complete
 
     def damage(self: CubeSink) -> None:
         complete(self)
-        with rasterio.open(self._part, "r+") as file:
-            file.update_tags(3, wavelength="1")
+        file = self._file
+        if where == "wavelength":
+            with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(self._part, "r+") as dataset:
+                dataset.update_tags(3, wavelength="1")
+            return
+        key = (1, 0, 0) if where == "overview" else (0, 2, 3)
+        offsets, sizes = file.entries(key)
+        if where == "table":
+            file._enter(0, SIZES, file.levels[0].indices(2, 3), sizes[::-1] + 1)
+        else:
+            place = int(offsets[5]) + int(sizes[5]) // 2
+            file._write(bytes([file.read(key)[place - int(offsets[0])] ^ 1]), place)
 
     monkeypatch.setattr(CubeSink, "_complete", damage)
-    with new_sink(tmp_path / "m.tif") as out, pytest.raises(OutputError, match="band 3 not as"):
-        out.finish()
-
-    def flip(self: CubeSink) -> None:
-        complete(self)
-        with rasterio.open(self._part, "r+") as file:
-            file.write(file.read(1) + np.uint16(1), 1)
-
-    monkeypatch.setattr(CubeSink, "_complete", flip)
-    with new_sink(tmp_path / "m.tif") as out:
-        out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
-        with pytest.raises(OutputError, match=r"row 0, column 0 not as written"):
+    with new_sink(tmp_path / "m.tif", height=600, width=150) as out:
+        for tile in TileGrid(height=600, width=150, tile=32):
+            shape = tile.core.height, tile.core.width
+            out.write(tile.core, scene(*shape), np.ones(shape, bool))
+        said = {"wavelength": "band 3", "overview": "overview 1, block at row 0, column 0"}
+        place = said.get(where, "block at row 64, column 96")
+        with pytest.raises(OutputError, match=f"{place} not as written"):
             out.finish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_block_that_gdal_decodes_otherwise_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that are as they were made, but were made wrongly."""
+    made = BlockCodec.encode
+
+    def wrong(self: BlockCodec, blocks: Iterable[np.ndarray]) -> list[bytes]:
+        return made(self, [block + 1 for block in blocks])
+
+    monkeypatch.setattr(BlockCodec, "encode", wrong)
+    with new_sink(tmp_path / "m.tif") as out:
+        out.write(Window(32, 32, 32, 32), scene(32, 32), np.ones((32, 32), bool))
+        with pytest.raises(OutputError, match="row 32, column 32 not as written"):
+            out.finish()
 
 
 CHILD = """
@@ -495,27 +552,48 @@ def test_stated_size_bounds_a_cube_of_noise(tmp_path: Path) -> None:
     assert path.stat().st_size <= cube_bytes(600, 600, 13)
 
 
-def test_creation_options_win_where_they_keep_the_promises(tmp_path: Path) -> None:
-    options = {"interleave": "PIXEL", "compress": "deflate", "BIGTIFF": "NO", "BlockXSize": "32"}
-    path = write_scene(
-        tmp_path / "p.tif", scene(40, 40), np.ones((40, 40), bool), creation_options=options
-    )
-    assert path.read_bytes()[:4] == b"II\x2a\x00"
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("interleave", ["BAND", "PIXEL"])
+@pytest.mark.parametrize("compress", ["NONE", "DEFLATE", "ZSTD"])
+def test_gdal_decodes_every_packing_to_what_was_written(
+    tmp_path: Path, dtype: str, interleave: str, compress: str
+) -> None:
+    cube, valid = scene(70, 90), np.random.default_rng(0).random((70, 90)) < 0.9
+    for predictor in ("1", "2") if dtype == "uint16" else ("1", "2", "3"):
+        given = {"predictor": predictor, "compress": compress.lower(), "INTERLEAVE": interleave}
+        given |= {"BIGTIFF": "NO", "NUM_THREADS": predictor, "BlockXSize": "32"}
+        path = tmp_path / f"{predictor}.tif"
+        write_scene(path, cube, valid, dtype=dtype, creation_options=given)
+        assert path.read_bytes()[:4] == b"II\x2a\x00"
+        with rasterio.open(path) as file:
+            stored = quantise(cube, valid, dtype=dtype)
+            assert np.array_equal(file.read(), stored, equal_nan=dtype == "float32")
+            assert file.profile["interleave"] == interleave.lower()
+            assert file.profile.get("compress", "none") == compress.lower()
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_few_bands_keep_their_colours(tmp_path: Path, bands: int) -> None:
+    """GDAL makes three bands RGB, and of four the last one alpha, unless it is told."""
+    nm = np.array([450.0, 560.0, 650.0, 840.0])[4 - bands :]
+    grid = WavelengthGrid("few", nm, np.full(bands, 6.0))
+    path = write_scene(tmp_path / "f.tif", scene(8, 8, bands), np.ones((8, 8), bool), grid=grid)
     with rasterio.open(path) as file:
-        assert (file.profile["interleave"], file.profile["compress"]) == ("pixel", "deflate")
+        assert file.count == bands
+        assert ColorInterp.alpha not in file.colorinterp
+        assert np.array_equal(file.read(), quantise(scene(8, 8, bands), np.ones((8, 8), bool)))
+        assert file.read_masks(1).all()
 
 
-def test_checksum_is_of_the_stored_counts(tmp_path: Path) -> None:
-    cube, valid = scene(32, 32), np.ones((32, 32), bool)
-    counts = quantise(cube, valid)
+def test_array_of_another_type_and_a_second_finish_are_refused(tmp_path: Path) -> None:
     with new_sink(tmp_path / "q.tif") as out:
-        out.write_quantised(Window(0, 0, 32, 32), counts)
-        assert out._written == {Window(0, 0, 32, 32): zlib.crc32(counts.tobytes())}
         with pytest.raises(ValueError, match="float32"):
-            out.write_quantised(Window(0, 32, 32, 32), cube)
+            out.write_quantised(Window(0, 32, 32, 32), scene(32, 32))
         out.finish()
+        with pytest.raises(ValueError, match="not open"):
+            out.finish()
     with pytest.raises(ValueError, match="not open"):
-        out.finish()
+        out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
 
 
 def test_unreadable_crs_is_refused(tmp_path: Path) -> None:

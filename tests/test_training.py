@@ -1,13 +1,11 @@
-"""Training: resumed equals uninterrupted, bad losses stop it, and what it writes can be loaded."""
+"""Training: resumed equals uninterrupted, bad losses stop it, the best weights are kept."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +13,34 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models import CONFIG, GRID, tiny_library, tiny_network
-from uavssr import __version__, training
+from tests.grounds import write_field_cube, write_image
+from tests.models import CONFIG, tiny_library, tiny_model, tiny_network
+from uavssr import training
+from uavssr.config import TrainingConfig
+from uavssr.data.batches import Batch, draw_batch
+from uavssr.data.dataset import TrainingData, load_data
 from uavssr.data.library import SpectralLibrary
+from uavssr.data.pairs import read_manifest
+from uavssr.data.sources import DataConfig
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
+from uavssr.evaluation.validation import Validated, ValidationImage, validation_images
 from uavssr.model.pgunet import PGUNet
-from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import load_model
-from uavssr.training import (
-    Batch,
-    TrainingConfig,
-    draw_batch,
-    initial_network,
-    loss_of,
-    train,
-    train_model,
-)
+from uavssr.objective import loss_of
+from uavssr.training import Trained, initial_network, train
+from uavssr.trainstate import SMOOTHED, TrainState
 
 CONFIG_OF_RUN = TrainingConfig(
-    steps=6, batch=2, size=8, warmup=2, prior_scenes=6, checkpoint=2, seed=3
+    steps=6,
+    batch=2,
+    size=8,
+    warmup=2,
+    prior_scenes=6,
+    checkpoint=2,
+    seed=3,
+    bags=2,
+    bag_pool=4,
 )
 
 
@@ -55,8 +61,27 @@ def library() -> SpectralLibrary:
     return tiny_library()
 
 
-def run(library: SpectralLibrary, out: Path, config: TrainingConfig = CONFIG_OF_RUN) -> PGUNet:
-    return train(library, out, network=CONFIG, config=config)
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    """A pair, a cube and a library, with blocks set apart."""
+    folder = tmp_path_factory.mktemp("field")
+    write_image(folder / "msi.tif", side=96)
+    write_field_cube(folder / "cube", side=96, shift=(0.06, 0.0))
+    write_field_cube(folder / "other", side=96, east=600000.0)
+    tiny_library().save(folder / "lib.npz")
+    path = folder / "pairs.csv"
+    path.write_text("msi,hsi,kind,sensor\nmsi.tif,cube,,p4m\n,other,,\n,lib.npz,spectra,\n")
+    manifest = read_manifest(path)
+    return load_data(folder / "run", manifest, DataConfig(guard=2), size=8, seed=3)
+
+
+def run(
+    data: SpectralLibrary | TrainingData,
+    out: Path,
+    config: TrainingConfig = CONFIG_OF_RUN,
+    **options: object,
+) -> Trained:
+    return train(data, out, network=CONFIG, config=config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +94,26 @@ def finished(library: SpectralLibrary, tmp_path_factory: pytest.TempPathFactory)
 
 def checkpoint_of(out: Path) -> dict[str, object]:
     return torch.load(out / "checkpoint.pt", weights_only=True)
+
+
+def weights_of(network: PGUNet) -> dict[str, Tensor]:
+    """All but what is fitted after training."""
+    return {key: value for key, value in network.state_dict().items() if key != "sigma_scale"}
+
+
+def without_scale(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in weights.items() if key != "sigma_scale"}
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+LOGS = ["log.csv", "validation.csv"]
+
+
+def draw(library: SpectralLibrary, step: int) -> Batch:
+    return draw_batch(library, seed=3, step=step, count=2, size=8)
 
 
 def assert_equal(one: object, two: object, where: str = "") -> None:
@@ -95,20 +140,20 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     step: int, library: SpectralLibrary, finished: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Stopped):
-        train(library, tmp_path, network=CONFIG, config=CONFIG_OF_RUN, progress=stop_at(step))
+        run(library, tmp_path, progress=stop_at(step))
     saved = checkpoint_of(tmp_path)
     assert saved["step"] == step // 2 * 2
-    network = run(library, tmp_path)
+    network = run(library, tmp_path).network
     assert_equal(checkpoint_of(tmp_path), checkpoint_of(finished))
-    average = checkpoint_of(finished)["average"]
-    assert_equal({**network.state_dict()}, average)
+    assert (tmp_path / "log.csv").read_bytes() == (finished / "log.csv").read_bytes()
+    assert_equal(weights_of(network), without_scale(checkpoint_of(finished)["average"]))
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_again(
     library: SpectralLibrary, finished: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Stopped):
-        train(library, tmp_path, network=CONFIG, config=CONFIG_OF_RUN, progress=stop_at(1))
+        run(library, tmp_path, progress=stop_at(1))
     assert not (tmp_path / "checkpoint.pt").exists()
     run(library, tmp_path)
     assert_equal(checkpoint_of(tmp_path), checkpoint_of(finished))
@@ -117,13 +162,13 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_again(
 def test_a_finished_run_is_not_repeated(
     library: SpectralLibrary, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: object) -> Batch:
+    def never(*_: object, **__: object) -> Batch:
         raise AssertionError("a step was made")
 
-    monkeypatch.setattr(training, "draw_batch", never)
-    network = run(library, finished)
+    monkeypatch.setattr(TrainingData, "draw", never)
+    network = run(library, finished).network
     assert not network.training
-    assert_equal({**network.state_dict()}, checkpoint_of(finished)["average"])
+    assert_equal(weights_of(network), without_scale(checkpoint_of(finished)["average"]))
 
 
 def test_the_average_is_the_moving_average_of_the_weights(
@@ -131,9 +176,9 @@ def test_the_average_is_the_moving_average_of_the_weights(
 ) -> None:
     key, step, seen = "stages.0.znet.head.weight", training._step, []
 
-    def watched(model: PGUNet, *rest: object) -> dict[str, float]:
-        figures = step(model, *rest)
-        seen.append(model.state_dict()[key].clone())
+    def watched(state: TrainState, *rest: object) -> dict[str, float]:
+        figures = step(state, *rest)
+        seen.append(state.model.state_dict()[key].clone())
         return figures
 
     monkeypatch.setattr(training, "_step", watched)
@@ -221,7 +266,7 @@ def test_a_bad_loss_stops_the_run_and_keeps_the_last_checkpoint(
     saved = checkpoint_of(tmp_path)
     assert saved["step"] == 2
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]
+    assert names_in(tmp_path) == ["checkpoint.pt", *LOGS]
     # and the run goes on from there as if nothing had happened
     monkeypatch.setattr(training, "loss_of", loss_of)
     run(library, tmp_path)
@@ -235,11 +280,11 @@ def test_a_bad_gradient_of_a_good_loss_stops_the_run_too(
 
     def spoilt(network: PGUNet, *rest: object) -> tuple[Tensor, dict[str, float]]:
         loss, figures = loss_of(network, *rest)
-        return loss + (0 * network.log_noise).abs().sum().sqrt(), figures
+        return loss + (0 * next(network.parameters())).abs().sum().sqrt(), figures
 
     monkeypatch.setattr(training, "loss_of", spoilt)
     with pytest.raises(IncompleteRun, match="the loss became nan at step 0"):
-        train(library, tmp_path, network=CONFIG, config=replace(CONFIG_OF_RUN, checkpoint=1))
+        run(library, tmp_path, replace(CONFIG_OF_RUN, checkpoint=1))
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
@@ -261,7 +306,7 @@ def test_a_failed_checkpoint_leaves_the_one_before(
     with pytest.raises(OutputError, match="No space left"):
         run(library, tmp_path)
     assert checkpoint_of(tmp_path)["step"] == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]
+    assert names_in(tmp_path) == ["checkpoint.pt", *LOGS]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 5000])
@@ -279,7 +324,7 @@ def test_a_checkpoint_of_other_spectra_is_refused(
 ) -> None:
     shutil.copy(finished / "checkpoint.pt", tmp_path)
     other = replace(library, spectra=library.spectra * np.float32(0.9))
-    with pytest.raises(UsageError, match="other settings: library"):
+    with pytest.raises(UsageError, match="other settings: data"):
         run(other, tmp_path)
 
 
@@ -287,206 +332,317 @@ def test_the_log_of_a_resumed_run_holds_each_step_once(
     library: SpectralLibrary, tmp_path: Path
 ) -> None:
     with pytest.raises(Stopped):
-        train(library, tmp_path, network=CONFIG, config=CONFIG_OF_RUN, progress=stop_at(4))
+        run(library, tmp_path, progress=stop_at(4))
     run(library, tmp_path)
     lines = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert [int(line.split(",")[0]) for line in lines] == list(range(CONFIG_OF_RUN.steps))
 
 
-# --- data -----------------------------------------------------------------------------------------
-
-
-def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    family = {f"family.{f.name}": getattr(batch.family, f.name) for f in fields(ResponseFamily)}
-    return {"msi": batch.msi, "hsi": batch.hsi, "theta": batch.theta, "rows": batch.rows, **family}
-
-
-def test_a_batch_is_a_function_of_the_seed_and_the_step(library: SpectralLibrary) -> None:
-    drawn = {
-        (seed, step): tensors_of(draw_batch(library, replace(CONFIG_OF_RUN, seed=seed), step))
-        for seed, step in ((0, 5), (0, 6), (1, 5))
-    }
-    np.random.default_rng().random(10)
-    torch.manual_seed(99)
-    again = tensors_of(draw_batch(library, replace(CONFIG_OF_RUN, seed=0, steps=99), 5))
-    assert_equal(again, drawn[0, 5])
-    for other in ((0, 6), (1, 5)):
-        assert not torch.equal(drawn[other]["hsi"], drawn[0, 5]["hsi"])
-
-
-def test_a_batch_has_the_shapes_it_says(library: SpectralLibrary) -> None:
-    counts = set()
-    for step in range(20):
-        batch = draw_batch(library, CONFIG_OF_RUN, step)
-        count = batch.msi.shape[1]
-        counts.add(count)
-        assert batch.msi.shape == (2, count, 8, 8)
-        assert batch.hsi.shape == (2, len(GRID), 8, 8)
-        assert batch.theta.shape == (2, count, 3)
-        assert batch.rows.shape == (2, count, len(GRID))
-        assert batch.family.curves.shape[:2] == (2, count)
-        assert all(each.dtype == torch.float32 for each in tensors_of(batch).values())
-        assert all(torch.isfinite(each).all() for each in tensors_of(batch).values())
-    assert len(counts) > 2
-
-
-def test_the_image_of_a_batch_is_its_cube_seen_by_its_rows(library: SpectralLibrary) -> None:
-    """Up to noise, at 25 dB or better, and up to shifts of the bands against each other."""
-    for step in range(6):
-        batch = draw_batch(library, replace(CONFIG_OF_RUN, size=16, batch=4), step)
-        clean = torch.einsum("sbc,scyx->sbyx", batch.rows, batch.hsi)
-        error = (batch.msi - clean).square().mean((2, 3)).sqrt()
-        level = clean.square().mean((2, 3)).sqrt()
-        assert (error[:, 0] / level[:, 0]).max() < 0.07  # the first band is never shifted
-        assert (error / level).max() < 0.3
-
-
-# --- the loss -------------------------------------------------------------------------------------
-
-
-def case_of(library: SpectralLibrary) -> tuple[PGUNet, Batch, Stf]:
-    batch = draw_batch(library, CONFIG_OF_RUN, 1)
-    return tiny_network(), batch, Stf.expected(batch.family)
-
-
-@pytest.mark.parametrize("blind", [True, False], ids=["blind", "fixed"])
-def test_the_loss_is_zero_at_the_truth_and_grows_away_from_it(
-    *, blind: bool, library: SpectralLibrary
-) -> None:
-    network, batch, start = case_of(library)
-    truth = network.basis.project(batch.hsi.flatten(2)).unflatten(-1, (8, 8))
-    inside = network.basis.expand(truth)
-    rows = start.rows if not blind else batch.rows
-    batch = replace(
-        batch,
-        hsi=inside,
-        rows=rows,
-        msi=torch.einsum("sbc,scyx->sbyx", rows, inside),
-    )
-    with torch.no_grad():
-        result = network(batch.msi, start, blind=blind)
-    exact = replace(start, theta=batch.theta, rows=rows)
-
-    def loss(coefficients: Tensor, stf: Stf) -> tuple[float, dict[str, float]]:
-        changed = replace(
-            result,
-            coefficients=coefficients,
-            stf=stf,
-            stage_coefficients=(truth, *(coefficients for _ in network.stages)),
-            stage_stf=(start, *(stf for _ in network.stages)),
-        )
-        total, parts = loss_of(network, batch, changed)
-        return total.item(), parts
-
-    best, parts = loss(truth, exact)
-    prefix = "blind_" if blind else "known_"
-    assert parts[prefix + "rmse"] < 1e-6
-    assert parts[prefix + "misfit"] < 1e-5
-    assert ("blind_nll" in parts) == blind
-    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
-    ladder = [best, *(loss(truth + step * noise, exact)[0] for step in (0.03, 0.1, 0.3))]
-    assert ladder == sorted(ladder)
-    assert ladder[-1] > best + 0.05
-    if blind:
-        assert parts["blind_stf"] == 0
-        other = replace(exact, theta=batch.theta + batch.family.spread)
-        assert loss(truth, other)[0] > best + 0.05
-        total, parts = loss(truth, replace(exact, rows=1.1 * rows))
-        assert parts["blind_stf"] == pytest.approx(0.1, rel=1e-4)
-        assert parts["blind_misfit"] == pytest.approx(0.1, rel=1e-4)
-        # the cube is the truth still: a tenth of the misfit and a fifth of the rows' error
-        assert total - best == pytest.approx(0.1 * 0.1 + 0.2 * 0.1, rel=1e-3)
-
-
-def test_every_stage_is_supervised_and_the_later_ones_more(library: SpectralLibrary) -> None:
-    network, batch, start = case_of(library)
-    with torch.no_grad():
-        result = network(batch.msi, start, blind=False)
-    truth = network.basis.project(batch.hsi.flatten(2)).unflatten(-1, (8, 8))
-    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
-
-    def loss(*scales: float) -> float:
-        maps = [truth + scale * noise for scale in scales]
-        changed = replace(
-            result, coefficients=maps[-1], stage_coefficients=(result.coefficients, *maps[:-1])
-        )
-        return loss_of(network, batch, changed)[0].item()
-
-    best = loss(0, 0, 0)
-    costs = [loss(*scales) - best for scales in ((0.2, 0, 0), (0, 0.2, 0), (0, 0, 0.2))]
-    assert 0.01 < costs[0] < costs[1] < costs[2]
-
-
-def test_the_likelihood_rewards_honest_standard_errors(library: SpectralLibrary) -> None:
-    """With errors of one prior deviation the best standard error is one prior deviation."""
-    network, batch, start = case_of(library)
-    with torch.no_grad():
-        result = network(batch.msi, start, blind=True)
-    batch = replace(batch, theta=batch.family.spread)
-
-    def likelihood(factor: float) -> float:
-        stf = replace(start, deviation=factor * batch.family.spread)
-        changed = replace(result, stage_stf=(start, stf, stf))
-        return loss_of(network, batch, changed)[1]["blind_nll"]
-
-    assert likelihood(1.0) < min(likelihood(0.6), likelihood(1.6))
-
-
 def test_training_on_one_batch_lowers_its_loss(
     library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = draw_batch(library, CONFIG_OF_RUN, 0)
-    monkeypatch.setattr(training, "draw_batch", lambda *_: batch)
+    batch = draw(library, 0)
+    monkeypatch.setattr(TrainingData, "draw", lambda *_, **__: batch)
     config = replace(CONFIG_OF_RUN, steps=60, checkpoint=60, learning_rate=1e-2)
     losses: list[float] = []
-    train(
-        library,
-        tmp_path,
-        network=CONFIG,
-        config=config,
-        progress=lambda _, figures: losses.append(figures["loss"]),
-    )
+    run(library, tmp_path, config, progress=lambda _, figures: losses.append(figures["loss"]))
     assert len(losses) == 60
     blind, known = losses[::2], losses[1::2]
     for series in (blind, known):
         assert np.mean(series[-3:]) < 0.92 * series[0]
 
 
-# --- the start and the end ------------------------------------------------------------------------
+# --- explosion ------------------------------------------------------------------------------------
+
+
+def state_of(recent: list[float]) -> TrainState:
+    network = tiny_network()
+    state = TrainState(
+        model=network,
+        average=network,
+        optimiser=torch.optim.AdamW(network.parameters()),
+        settings={},
+    )
+    for value in recent:
+        state.exploded({"known_rmse": value})
+    return state
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "exploded"),
+    [
+        ([0.2] * SMOOTHED, [1.2] * SMOOTHED, True),
+        ([0.2] * SMOOTHED, [0.9] * SMOOTHED, False),  # bad, not hopeless
+        ([0.5] * SMOOTHED, [1.5] * SMOOTHED, False),  # bad from the beginning
+        ([0.2] * SMOOTHED, [5.0], False),  # one odd batch
+        ([9.0] * (SMOOTHED - 1), [], False),  # too early to tell
+    ],
+)
+def test_a_run_has_exploded_when_the_mean_of_its_errors_has(
+    before: list[float], after: list[float], *, exploded: bool
+) -> None:
+    state = state_of(before)
+    told = [state.exploded({"blind_rmse": value}) for value in after]
+    assert any(told) == exploded
+
+
+def test_an_exploding_run_stops_with_its_last_good_checkpoint(
+    library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 41: 6, last good checkpoint kept."""
+    monkeypatch.setattr("uavssr.trainstate.HOPELESS", 0.0)
+
+    def spoilt(*parts: object) -> tuple[Tensor, dict[str, float]]:
+        loss, figures = loss_of(*parts)
+        nonlocal calls
+        calls += 1
+        return loss, {key: value * (50 if calls > 30 else 1) for key, value in figures.items()}
+
+    calls = 0
+    monkeypatch.setattr(training, "loss_of", spoilt)
+    config = replace(CONFIG_OF_RUN, steps=60, checkpoint=10)
+    with pytest.raises(IncompleteRun, match="the relative RMSE rose from") as caught:
+        run(library, tmp_path, config)
+    assert caught.value.exit_code == 6
+    assert checkpoint_of(tmp_path)["step"] == 30
+    assert "checkpoint.previous.pt" in names_in(tmp_path)
+
+
+def test_a_network_that_breaks_down_is_a_bad_loss(
+    library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 41: what the network refuses to give must not stop one process alone."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise IncompleteRun("the network gave NaN or infinity for the STF")
+
+    monkeypatch.setattr(PGUNet, "forward", broken)
+    with pytest.raises(IncompleteRun, match="the loss became nan at step 0"):
+        run(library, tmp_path)
+
+
+# --- pairs, shards, precision ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_resumed_run_on_pairs_is_the_run_that_was_not_stopped(
+    field: TrainingData, tmp_path: Path, shards: int
+) -> None:
+    """Row 40: the same loss curve, with real images, cubes and simulated scenes."""
+    config = replace(CONFIG_OF_RUN, shards=shards, steps=8)
+    with pytest.raises(Stopped):
+        run(field, tmp_path / "stopped", config, progress=stop_at(5))
+    run(field, tmp_path / "stopped", config)
+    run(field, tmp_path / "whole", config, workers=2)
+    assert_equal(checkpoint_of(tmp_path / "stopped"), checkpoint_of(tmp_path / "whole"))
+    logs = [(tmp_path / name / "log.csv").read_bytes() for name in ("stopped", "whole")]
+    assert logs[0] == logs[1]
+
+
+def test_real_images_train_without_a_true_stf(field: TrainingData, tmp_path: Path) -> None:
+    figures: dict[int, dict[str, float]] = {}
+    run(
+        field,
+        tmp_path,
+        replace(CONFIG_OF_RUN, steps=24, checkpoint=24),
+        progress=figures.setdefault,
+    )
+    batches = [field.draw(seed=3, step=step, shard=0, count=2, size=8) for step in range(24)]
+    real = [step for step, batch in enumerate(batches) if batch.theta is None]
+    assert real
+    for step, told in figures.items():
+        blind = step % 2 == 0
+        assert ("blind_nll" in told) == (blind and step not in real)
+        assert np.isfinite(told["loss"])
+
+
+def test_shards_are_averaged(library: SpectralLibrary, tmp_path: Path) -> None:
+    """Two shards of one scene make the step that both scenes in one batch make."""
+    data = TrainingData.of(library)
+    batches = [draw(library, step) for step in (0, 1)]
+    width = min(batch.msi.shape[1] for batch in batches)
+    joined = _joined([_first_bands(batch, width) for batch in batches])
+    parts = {
+        (0, 0): _first_bands(batches[0], width),
+        (0, 1): _first_bands(batches[1], width),
+    }
+    config = replace(CONFIG_OF_RUN, steps=1, checkpoint=1, learning_rate=1e-2, warmup=1, bags=0)
+    out: list[dict[str, Tensor]] = []
+    for name, drawn, shards in (
+        ("parts", lambda *_, step, shard, **__: parts[step, shard], 2),
+        ("joined", lambda *_, **__: joined, 1),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingData, "draw", drawn)
+            run(data, tmp_path / name, replace(config, shards=shards))
+        out.append(checkpoint_of(tmp_path / name)["optimiser"]["state"])
+    for key, state in out[0].items():
+        # Adam's first moment after one step is a tenth of the gradient
+        torch.testing.assert_close(state["exp_avg"], out[1][key]["exp_avg"], rtol=1e-3, atol=1e-6)
+
+
+def _first_bands(batch: Batch, count: int) -> Batch:
+    family = replace(
+        batch.family,
+        **{
+            key: getattr(batch.family, key)[:, :count]
+            for key in ("curves", "centre", "fwhm", "prior", "spread")
+        },
+    )
+    return replace(
+        batch,
+        msi=batch.msi[:, :count],
+        family=family,
+        theta=batch.theta[:, :count],
+        rows=batch.rows[:, :count],
+    )
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    family = replace(
+        batches[0].family,
+        **{
+            key: torch.cat([getattr(batch.family, key) for batch in batches])
+            for key in ("curves", "centre", "fwhm", "prior", "spread")
+        },
+    )
+    return Batch(
+        family=family,
+        **{
+            key: torch.cat([getattr(batch, key) for batch in batches])
+            for key in ("msi", "hsi", "theta", "rows")
+        },
+    )
+
+
+def test_workers_change_nothing(library: SpectralLibrary, finished: Path, tmp_path: Path) -> None:
+    for workers in (1, 5):
+        run(library, tmp_path / str(workers), workers=workers)
+        assert_equal(checkpoint_of(tmp_path / str(workers)), checkpoint_of(finished))
+
+
+def test_an_error_of_a_worker_is_an_error_of_the_run(
+    library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, step: int, **__: object) -> Batch:
+        if step == 3:
+            raise InputRefused("a damaged patch")
+        return draw(library, step)
+
+    monkeypatch.setattr(TrainingData, "draw", damaged)
+    with pytest.raises(InputRefused, match="a damaged patch"):
+        run(library, tmp_path, workers=2)
+    assert checkpoint_of(tmp_path)["step"] == 2
+
+
+def test_half_precision_trains_almost_the_same(
+    library: SpectralLibrary, finished: Path, tmp_path: Path
+) -> None:
+    run(library, tmp_path, replace(CONFIG_OF_RUN, precision="bf16"))
+
+    def losses(out: Path) -> np.ndarray:
+        with (out / "log.csv").open(newline="") as file:
+            return np.array([float(row["loss"]) for row in csv.DictReader(file)])
+
+    assert not np.array_equal(losses(tmp_path), losses(finished))
+    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=0.1)
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def validated(figure: float) -> list[Validated]:
+    return [Validated(image="a", rmse=figure, sam=1.0, ridge_rmse=1.0, ridge_sam=1.0)]
+
+
+@pytest.mark.parametrize(("keep", "step"), [("best", 4), ("last", 6)])
+def test_the_best_weights_are_kept_or_the_last(
+    keep: str,
+    step: int,
+    library: SpectralLibrary,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = validation_images(TrainingData.of(library), seed=0, size=8)[:1]
+    figures = {2: 0.9, 4: 0.7, 6: 0.8}
+    averages: dict[int, dict[str, Tensor]] = {}
+
+    def judged(network: PGUNet, _: object, **__: object) -> list[Validated]:
+        made = 2 * (len(averages) + 1)
+        averages[made] = {key: value.clone() for key, value in network.state_dict().items()}
+        return validated(figures[made])
+
+    monkeypatch.setattr(training, "validate", judged)
+    config = replace(CONFIG_OF_RUN, validate=2, keep=keep)
+    found = run(library, tmp_path, config, images=images)
+    assert found.step == step
+    assert found.validated == tuple(validated(figures[step]))
+    assert_equal(weights_of(found.network), without_scale(averages[step]))
+    again = run(library, tmp_path, config, images=images)  # nothing left to do
+    assert (again.step, again.validated) == (found.step, found.validated)
+    assert_equal({**again.network.state_dict()}, {**found.network.state_dict()})
+
+
+def test_validation_happens_every_so_often_and_at_the_end(
+    field: TrainingData, tmp_path: Path
+) -> None:
+    images: list[ValidationImage] = validation_images(field, seed=0, size=8)
+    found = run(field, tmp_path, replace(CONFIG_OF_RUN, validate=4), images=images)
+    with (tmp_path / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["3", "3", "5", "5"]
+    assert {row["image"] for row in rows} == {each.image for each in found.validated}
+    last = [row for row in rows if int(row["step"]) == found.step - 1]
+    for row, each in zip(last, found.validated, strict=True):
+        assert float(row["rmse"]) == pytest.approx(each.rmse, rel=1e-5)
+
+
+def test_validation_moves_no_weights(
+    library: SpectralLibrary, finished: Path, tmp_path: Path
+) -> None:
+    images = validation_images(TrainingData.of(library), seed=0, size=8)
+    run(library, tmp_path, replace(CONFIG_OF_RUN, validate=1), images=images)
+    assert_equal(checkpoint_of(tmp_path)["model"], checkpoint_of(finished)["model"])
+
+
+# --- the start ------------------------------------------------------------------------------------
 
 
 def test_the_initial_network_is_the_wiener_estimate(library: SpectralLibrary) -> None:
-    network = initial_network(library, CONFIG, CONFIG_OF_RUN)
-    again = initial_network(library, CONFIG, CONFIG_OF_RUN)
+    data = TrainingData.of(library)
+    network = initial_network(data, CONFIG, CONFIG_OF_RUN)
+    again = initial_network(data, CONFIG, CONFIG_OF_RUN)
     assert_equal({**network.state_dict()}, {**again.state_dict()})
-    start = Stf.expected(draw_batch(library, CONFIG_OF_RUN, 2).family)
-    image = draw_batch(library, CONFIG_OF_RUN, 2).msi
+    start = Stf.expected(draw(library, 2).family)
+    image = draw(library, 2).msi
     with torch.no_grad():
         none, all_stages = (network(image, start, blind=False, stages=k) for k in (0, 2))
     difference = (none.coefficients - all_stages.coefficients).square().mean().sqrt()
     assert difference < 0.5 * none.coefficients.square().mean().sqrt()
 
 
-def test_a_trained_model_loads_and_its_card_names_the_digest(
-    library: SpectralLibrary, tmp_path: Path
-) -> None:
-    folder = train_model(library, tmp_path, name="mini", network=CONFIG, config=CONFIG_OF_RUN)
-    assert folder == tmp_path / "mini"
-    model = load_model(folder)
-    assert model.name == "mini"
-    assert model.grid.matches(GRID, tolerance=1e-3)
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert model.sha256 == digest
-    card = (folder / "README.md").read_text()
-    assert card.startswith("# mini\n")
-    assert f"`{digest}`" in card
-    assert "rank 6" in card
-    facts = json.loads((folder / "config.json").read_text())["training"]
-    assert facts == model.training
-    assert facts["seed"] == 3
-    assert facts["steps"] == 6
-    assert facts["uavssr_version"] == __version__
-    assert facts["kinds"] == library.counts()
-    assert facts["spectra"] == len(library)
-    average = checkpoint_of(tmp_path)["average"]
-    assert_equal({**model.network.state_dict()}, average)
+def test_a_run_may_start_from_a_model(library: SpectralLibrary, tmp_path: Path) -> None:
+    model = load_model(tiny_model(tmp_path / "model"))
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    config = replace(CONFIG_OF_RUN, steps=2, learning_rate=1e-9)
+    found = train(library, tmp_path / "run", init=model, config=config).network
+    assert found.config == model.network.config
+    for key, value in weights_of(found).items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=1e-6)
+    assert_equal({**model.network.state_dict()}, before)  # it is not moved itself
+    assert not next(model.network.parameters()).requires_grad
+    for other in (None, load_model(tiny_model(tmp_path / "b", network=tiny_network(seed=1)))):
+        with pytest.raises(UsageError, match="other settings: init"):
+            train(library, tmp_path / "run", init=other, network=CONFIG, config=config)
+
+
+def test_a_state_comes_back_from_its_content(library: SpectralLibrary) -> None:
+    state = state_of([0.3] * 7)
+    state.step = 5
+    state.judge(validated(0.5), last=False)
+    state.judge(validated(0.6), last=False)  # worse
+    assert (state.best_step, state.validated[0].rmse) == (5, 0.5)
+    other = state_of([])
+    other.restore(state.content())
+    assert_equal(other.content(), state.content())
+    assert asdict(other.validated[0]) == asdict(state.validated[0])

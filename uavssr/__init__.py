@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from uavssr.calibration import calibrate_stf
     from uavssr.data.simulate import simulate
     from uavssr.evaluation.compare import evaluate
     from uavssr.inference import estimate_stf, plan_reconstruction, reconstruct
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PGUNet",
     "__version__",
+    "calibrate_stf",
     "estimate_stf",
     "evaluate",
     "load_model",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "PGUNet": "uavssr.model.pgunet",
+    "calibrate_stf": "uavssr.calibration",
     "estimate_stf": "uavssr.inference",
     "evaluate": "uavssr.evaluation.compare",
     "load_model": "uavssr.model.weights",

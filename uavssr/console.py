@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -94,8 +94,18 @@ def card_parts(card: InputCard) -> list[RenderableType]:
             f"{band.scale:.6g}",
             band.evidence,
         )
-    head = [Text.assemble((f"{key:7}", "bold"), value) for key, value in facts.items()]
-    return [*head, table, *(Text(f"! {text}") for text in (*card.left_out, *card.warnings))]
+    return [
+        *fact_lines(facts),
+        table,
+        *(Text(f"! {text}") for text in (*card.left_out, *card.warnings)),
+    ]
+
+
+def fact_lines(facts: Mapping[str, str]) -> list[RenderableType]:
+    """A line per fact, its name in bold."""
+    from rich.text import Text
+
+    return [Text.assemble((f"{key:9}", "bold"), value) for key, value in facts.items()]
 
 
 def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[RenderableType]:
@@ -141,7 +151,9 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def progress(
+    *, quiet: bool, unit: Literal["pixels", "steps"] = "pixels"
+) -> Iterator[Callable[[str, int, int], None] | None]:
     """A progress bar on stderr with speed and time left; None if quiet.
 
     It appears with the first thing done, so that a refusal before that is one line. The callback
@@ -174,7 +186,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
         task = tasks[kind]
         bar.update(task, advance=done, description=what)
         speed = bar.tasks[task].speed or 0.0
-        pixels = total > 10_000  # training counts steps
+        pixels = unit == "pixels" and total > 10_000
         bar.update(task, rate=f"{speed / 1000:.0f} kpx/s" if pixels else f"{speed:.1f}/s")
 
     try:

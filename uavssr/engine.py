@@ -1,11 +1,12 @@
-"""One tile at a time: read with a halo, fill, run the network, blend, expand.
+"""The network on tiles: what is read of them goes in, what is kept of them comes out.
 
-Knows nothing of dask, files or the other tiles' results, so any scheduler may run it anywhere.
+Knows nothing of dask, files or the other tiles' results, so any scheduler may run it anywhere:
+`TileEngine` may be pickled, and `TileEngine.record` depends on nothing but the tile's number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -14,40 +15,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from uavssr.errors import IncompleteRun, UsageError
-from uavssr.estimation import Source, fill_values, filled, telling, tile_stf
+from uavssr.errors import IncompleteRun, OutputError, UsageError
+from uavssr.estimation import Source, fill_values, telling, tile_stf
+from uavssr.inputs import Patch, TileInput, batches, read_patch, share_weight, shares
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
-from uavssr.raster.grid import Tile, TileGrid, Window
-from uavssr.raster.stf import StfEstimate
+from uavssr.raster.grid import Tile, TileGrid
+from uavssr.raster.journal import TileRecord
+from uavssr.records import FoundStf, compact
 
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileStf:
-    """The STF of one tile."""
-
-    index: int
-    """Of the tile."""
-    window: Window
-    """The tile's core."""
-    stf: Stf
-    """As the network takes it."""
-    estimate: StfEstimate
-    """As numbers with standard errors."""
+COEFFICIENTS = "coefficients"
+"""Name of the maps that every tile has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TileResult:
-    """What one tile gives."""
+class Maps:
+    """What the network gives on a window of h x w pixels."""
 
+    msi: Tensor
+    """(c, h, w) the image."""
+    proximal: Tensor
+    """(r, h, w) the last proximal copy."""
     coefficients: Tensor
-    """(r, h, w) on the core."""
-    valid: Mask
-    """(h, w) pixels of the core that are valid."""
-    local: TileStf
-    """The tile's own STF."""
+    """(r, h, w) the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,137 +58,114 @@ class TileEngine:
     """How many stages to run."""
     half: bool = False
     """Proximal networks in bfloat16."""
+    batch: int = 1
+    """Most tiles in one forward pass."""
     overlap: int = 32
     """Pixels over which neighbouring tiles' STFs are blended, half of them on each side."""
-    local: Mapping[int, Stf] = field(default_factory=dict)
-    """STFs by tile index; where empty the scene's is used everywhere."""
+    local: Mapping[int, FoundStf] = field(default_factory=dict)
+    """The tiles' own STFs by index; where empty the scene's is used everywhere."""
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.overlap <= self.tiles.tile:
-            raise UsageError(
-                f"--overlap must be 0-{self.tiles.tile} (the tile), got {self.overlap}"
-            )
+    def groups(self) -> Iterator[tuple[int, ...]]:
+        """All tiles in row-major order, those that go through the network together in a tuple."""
+        return batches(self.tiles, 1 if self.local else self.batch)
 
-    @torch.inference_mode()
-    def run(self, index: int) -> TileResult | None:
-        """Reconstruct a tile with the scene's STF and estimate its own; None without valid pixels.
+    def record(self, index: int, *, stf: bool = True) -> TileRecord:
+        """One tile from its number: reads and computes."""
+        return self.compute(self.read([index]), stf=stf)[0]
+
+    def read(self, indices: Sequence[int]) -> list[TileInput]:
+        """All that the tiles need of the image. Cheap, and apart from `compute` to run beside it.
 
         Raises:
-            IncompleteRun: the network gave NaN or infinity.
+            InputRefused: a block cannot be decoded, or the file changed.
         """
-        done = self._with_scene_stf(index)
-        if done is None:
-            return None
-        msi, proximal, coefficients, valid = done
-        kept = torch.from_numpy(telling(msi[0].cpu().numpy(), valid)).to(self.device)[None]
+        fill = fill_values(self.network, self.scene)
+        found = []
+        for tile in map(self.tiles.__getitem__, indices):
+            windows = dict(shares(self.tiles, tile, self.overlap)) if self.local else {}
+            windows = windows or {tile.index: tile.core}
+            patches = ((i, read_patch(self.source, self.tiles, windows[i], fill)) for i in windows)
+            kept = {i: patch for i, patch in patches if patch is not None}
+            found.append(TileInput(tile=tile, patches=kept))
+        return found
+
+    @torch.inference_mode()
+    def compute(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[TileRecord]:
+        """Reconstruct tiles that `groups` puts together.
+
+        Args:
+            inputs: from `read`.
+            stf: whether the tiles' own STFs are found too.
+
+        Raises:
+            IncompleteRun: the network gave NaN or infinity in a tile, which is named.
+            OutputError: out of memory, even in quarters.
+        """
+        with self._stream():
+            if self.local:
+                return [self._blended(given, stf=stf) for given in inputs]
+            own = {given.tile.index: given.own for given in inputs if given.own is not None}
+            maps = dict(zip(own, self._maps(list(own.values()), self.scene), strict=True))
+            return [self._alone(given, maps.get(given.tile.index), stf=stf) for given in inputs]
+
+    def _alone(self, given: TileInput, maps: Maps | None, *, stf: bool) -> TileRecord:
+        """A tile with the scene's STF."""
+        if maps is None or given.own is None:
+            return _empty(given.tile)
+        self._check(maps.coefficients, given.tile)
+        found = self._own_stf(maps, given.own) if stf else None
+        return self._record(given.tile, given.own, maps.coefficients, found)
+
+    def _own_stf(self, maps: Maps, patch: Patch) -> FoundStf:
+        """A tile's own STF, from the maps of its core."""
+        kept = torch.from_numpy(telling(patch.msi.numpy(), patch.valid)).to(self.device)
         stf, estimate = tile_stf(
             self.network,
             self.scene,
-            msi,
-            proximal,
-            coefficients,
-            kept,
-            valid_fraction=float(valid.mean()),
+            maps.msi[None],
+            maps.proximal[None],
+            maps.coefficients[None],
+            kept[None],
+            valid_fraction=float(patch.valid.mean()),
             stages=self.stages,
         )
-        window = self.tiles[index].core
-        local = TileStf(index=index, window=window, stf=stf, estimate=estimate)
-        return TileResult(coefficients=coefficients[0], valid=valid, local=local)
+        return FoundStf(stf=stf, estimate=estimate)
 
-    def _with_scene_stf(self, index: int) -> tuple[Tensor, Tensor, Tensor, Mask] | None:
-        """Image, last proximal copy and coefficients (1, ., h, w) of a core, and its validity."""
-        tile = self.tiles[index]
-        read = self._read(tile.core)
-        if read is None:
-            return None
-        msi, valid, outer = read
-        rows, cols = tile.core.within(outer)
-        result = self.network(msi, self.scene, blind=False, stages=self.stages, half=self.half)
-        self._check(result.coefficients[..., rows, cols], tile)
-        maps = (msi, result.stage_coefficients[-1], result.coefficients)
-        image, proximal, coefficients = (each[..., rows, cols] for each in maps)
-        return image, proximal, coefficients, valid[rows, cols]
-
-    @torch.inference_mode()
-    def blended(self, index: int) -> tuple[Tensor, Mask] | None:
-        """Coefficients (r, h, w) of a tile's core with the local STFs, blended across borders.
-
-        Each neighbour's STF counts with a weight that falls linearly from one to zero over
-        `overlap` pixels across the border; the weights of all tiles sum to one at every pixel.
-        """
-        tile = self.tiles[index]
-        total: Tensor | None = None
-        mask = np.zeros((tile.core.height, tile.core.width), dtype=bool)
-        for other in self.tiles.neighbours(index):
-            part = self._contribution(tile, other)
-            if part is None:
-                continue
-            window, weighted, valid = part
-            if total is None:
-                shape = (weighted.shape[0], tile.core.height, tile.core.width)
-                total = torch.zeros(shape, device=self.device)
-            rows, cols = window.within(tile.core)
-            total[:, rows, cols] += weighted
-            mask[rows, cols] |= valid
-        if total is None or not mask.any():
-            return None
+    def _blended(self, given: TileInput, *, stf: bool) -> TileRecord:
+        """A tile with the local STFs, its own and its neighbours', blended across borders."""
+        tile, own = given.tile, given.own
+        if own is None:
+            return _empty(tile)
+        shape = (self.network.config.rank, tile.core.height, tile.core.width)
+        total = torch.zeros(shape, device=self.device)
+        for index, patch in given.patches.items():
+            other = self.local.get(index)
+            [maps] = self._maps([patch], self.scene if other is None else other.stf)
+            weight = share_weight(self.tiles, self.tiles[index], patch.window, self.overlap)
+            rows, cols = patch.window.within(tile.core)
+            total[:, rows, cols] += maps.coefficients * torch.from_numpy(weight).to(self.device)
         self._check(total, tile)
-        return total, mask
+        found = self._explained(self.local[tile.index], own, total) if stf else None
+        return self._record(tile, own, total, found)
 
-    def _contribution(self, tile: Tile, other: Tile) -> tuple[Window, Tensor, Mask] | None:
-        """What the STF of `other` adds to the core of `tile`: where, weighted maps, validity."""
-        reached = other.core.grown(
-            self.overlap // 2, height=self.tiles.height, width=self.tiles.width
-        )
-        window = tile.core.intersection(reached)
-        read = None if window is None else self._read(window)
-        if window is None or read is None:
-            return None
-        msi, valid, outer = read
-        rows, cols = window.within(outer)
-        stf = self.local.get(other.index, self.scene)
-        result = self.network(msi, stf, blind=False, stages=self.stages, half=self.half)
-        weight = torch.from_numpy(self._weight(other, window)).to(self.device)
-        return window, result.coefficients[0, :, rows, cols] * weight, valid[rows, cols]
-
-    def _weight(self, tile: Tile, window: Window) -> npt.NDArray[np.float32]:
-        core, half = tile.core, self.overlap // 2
-        down = _ramp(core.row, core.height, self.tiles.height, half, window.rows)
-        right = _ramp(core.col, core.width, self.tiles.width, half, window.cols)
-        return np.outer(down, right).astype(np.float32)
-
-    def _read(self, core: Window) -> tuple[Tensor, Mask, Window] | None:
-        """Image (1, c, H, W), validity and window of `core` and its halo; None if core is empty."""
-        outer = core.grown(self.tiles.halo, height=self.tiles.height, width=self.tiles.width)
-        msi, valid = self.source.read(outer)
-        if not valid[core.within(outer)].any():
-            return None
-        image = filled(msi, valid, fill_values(self.network, self.scene))
-        return torch.from_numpy(image)[None].to(self.device), valid, outer
-
-    @torch.inference_mode()
-    def coefficients(self, index: int) -> tuple[Tensor, Mask] | None:
-        """Coefficients (r, h, w) and validity of a core, with local STFs if there are any."""
-        if self.local:
-            return self.blended(index)
-        done = self._with_scene_stf(index)
-        return None if done is None else (done[2][0], done[3])
-
-    @torch.inference_mode()
-    def explained(self, local: TileStf, coefficients: Tensor) -> TileStf:
+    def _explained(self, local: FoundStf, patch: Patch, coefficients: Tensor) -> FoundStf:
         """A tile's STF with the residual that it leaves with these coefficients (r, h, w)."""
-        msi, valid = self.source.read(local.window)
         seen = local.stf.rows[0] @ self.network.basis.extended
         predicted = seen[:, :-1] @ coefficients.flatten(1) + seen[:, -1:]
-        misfit = predicted.cpu().numpy()[:, valid.ravel()] - msi[:, valid]
+        valid = patch.valid
+        misfit = predicted.cpu().numpy()[:, valid.ravel()] - patch.msi.numpy()[:, valid]
         estimate = replace(local.estimate, residual=np.sqrt((misfit**2).mean(1)))
         return replace(local, estimate=estimate)
 
-    def expand(self, coefficients: Tensor) -> npt.NDArray[np.float32]:
-        """Reflectance (C, h, w) of coefficients (r, h, w)."""
-        with torch.inference_mode():
-            cube: npt.NDArray[np.float32] = self.network.basis.expand(coefficients).cpu().numpy()
-        return cube
+    def _record(
+        self, tile: Tile, patch: Patch, coefficients: Tensor, found: FoundStf | None
+    ) -> TileRecord:
+        return TileRecord(
+            index=tile.index,
+            valid=patch.valid,
+            maps={COEFFICIENTS: self._to_host(coefficients)},
+            stf={} if found is None else compact(found.numbers()),
+        )
 
     @staticmethod
     def _check(coefficients: Tensor, tile: Tile) -> None:
@@ -206,19 +173,87 @@ class TileEngine:
             raise IncompleteRun(
                 f"the network gave NaN or infinity in tile {tile.index} "
                 f"(row {tile.core.row}, column {tile.core.col})",
-                remedy="nothing was written; check the input's values there with uavssr inspect",
+                remedy="check the input's values there with uavssr inspect",
             )
 
+    # --- memory ----------------------------------------------------------------------------------
 
-def _ramp(start: int, length: int, total: int, half: int, at: slice) -> npt.NDArray[np.float64]:
-    """Weight along one axis of a core `start .. start+length` at the pixels `at`."""
-    centre = np.arange(at.start, at.stop) + 0.5
-    weight = np.ones(centre.shape)
-    if half > 0 and start > 0:
-        weight = np.minimum(weight, (centre - start + half) / (2 * half))
-    if half > 0 and start + length < total:
-        weight = np.minimum(weight, (start + length + half - centre) / (2 * half))
-    return np.clip(weight, 0, 1)
+    def _maps(self, patches: Sequence[Patch], stf: Stf) -> list[Maps]:
+        """The network on patches of one size, in one pass; in quarters where memory runs out."""
+        if not patches:
+            return []
+        try:
+            return self._forward(patches, stf)
+        except (MemoryError, RuntimeError) as err:
+            if not _out_of_memory(err):
+                raise
+        return [self._in_quarters(patch, stf) for patch in patches]
+
+    def _forward(self, patches: Sequence[Patch], stf: Stf) -> list[Maps]:
+        stack = torch.stack([patch.image for patch in patches])
+        if self.device.type == "cuda":
+            stack = stack.pin_memory()  # so that the copy waits for nobody
+        msi = stack.to(self.device, non_blocking=True)
+        result = self.network(msi, stf, blind=False, stages=self.stages, half=self.half)
+        found = []
+        for i, patch in enumerate(patches):
+            rows, cols = patch.window.within(patch.outer)
+            stacks = msi, result.stage_coefficients[-1], result.coefficients
+            image, proximal, coefficients = (each[i, :, rows, cols].clone() for each in stacks)
+            found.append(Maps(msi=image, proximal=proximal, coefficients=coefficients))
+        return found
+
+    def _in_quarters(self, patch: Patch, stf: Stf) -> Maps:
+        """The same maps, to rounding, with a quarter of the memory."""
+        size = patch.window.height, patch.window.width
+        bands, rank = len(patch.image), self.network.config.rank
+        msi, proximal, coefficients = (
+            torch.empty(count, *size, device=self.device) for count in (bands, rank, rank)
+        )
+        for quarter in patch.quarters(self.tiles):
+            try:
+                [maps] = self._forward([quarter], stf)
+            except (MemoryError, RuntimeError) as err:
+                if not _out_of_memory(err):
+                    raise
+                height, width = quarter.image.shape[1:]
+                raise OutputError(
+                    f"out of memory, even for {height} x {width} pixels at a time",
+                    remedy="use a smaller --tile or fewer --workers",
+                ) from err
+            rows, cols = quarter.window.within(patch.window)
+            msi[:, rows, cols] = maps.msi
+            proximal[:, rows, cols] = maps.proximal
+            coefficients[:, rows, cols] = maps.coefficients
+        return Maps(msi=msi, proximal=proximal, coefficients=coefficients)
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        """On a GPU a queue of its own, so that one thread's copies run beside another's kernels."""
+        if self.device.type != "cuda":
+            yield
+            return
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.default_stream(self.device))  # for the weights and the STF
+        with torch.cuda.stream(stream):
+            yield
+            stream.synchronize()
+
+    def _to_host(self, maps: Tensor) -> npt.NDArray[np.float32]:
+        if self.device.type != "cuda":
+            return maps.numpy()
+        pinned = torch.empty(maps.shape, dtype=maps.dtype, pin_memory=True)
+        return pinned.copy_(maps, non_blocking=True).numpy()  # it is there when `_stream` ends
+
+
+def _empty(tile: Tile) -> TileRecord:
+    return TileRecord(index=tile.index, valid=np.zeros((tile.core.height, tile.core.width), bool))
+
+
+def _out_of_memory(err: Exception) -> bool:
+    """Whether memory ran out: on the CPU torch says so in words alone."""
+    known = isinstance(err, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(err)
 
 
 def resolve_device(name: str) -> torch.device:

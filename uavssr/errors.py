@@ -53,3 +53,9 @@ class IncompleteRun(UavssrError):
     """The run stopped before its end; the message says what was kept, if anything."""
 
     exit_code = 6
+
+
+class Interrupted(UavssrError):
+    """The user or the system stopped a command, which has left what can be gone on from."""
+
+    exit_code = 130

@@ -13,6 +13,7 @@ from torch import Tensor
 from uavssr.bands import Sensor
 from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.materials import find_materials
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
@@ -250,7 +251,8 @@ def tile_stf(
         The tile's STF, whose standard errors count the scene's own, and the same as numbers.
     """
     prior = Stf.of(scene.family, scene.theta, TILE_SPREAD * scene.family.spread)
-    local = network.local_stf(msi, proximal, scene, prior=prior, valid=valid, stages=stages)
+    materials = find_materials(msi.flatten(2), valid.flatten(1), pooled=True)
+    local = network.refine(materials, scene, prior=prior)
     total = (local.deviation.square() + scene.deviation.square()).sqrt()
     stf = Stf(
         family=scene.family,

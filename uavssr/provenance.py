@@ -1,51 +1,154 @@
-"""What an output records of how it was made, so that it can be made again."""
+"""What made an output: as tags for those who read it, and as an identity for those who resume it.
+
+Must not know how tiles are computed.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from uavssr import __version__
+from uavssr.errors import UsageError
+from uavssr.raster.fingerprint import fingerprint
+from uavssr.raster.header import envi_header
 
 if TYPE_CHECKING:
-    from uavssr.engine import TileEngine
     from uavssr.model.weights import Model
+    from uavssr.raster.card import InputCard
     from uavssr.raster.source import MsiSource
 
+BLOCK: Final = 256
+"""Side of a file's blocks in pixels, for tiles of that size and more."""
 
-def provenance(
-    msi: MsiSource, model: Model, engine: TileEngine, *, stf_scope: str, held: Path | None
-) -> dict[str, str]:
-    """Version, weights, settings and input, as tags; empty ones are left out.
+StfScope = Literal["scene", "tile"]
+Precision = Literal["float32", "bf16"]
 
-    Args:
-        msi: the input.
-        model: the model.
-        engine: tiles, stages, device.
-        stf_scope: `scene` or `tile`.
-        held: the file whose STF is held fixed, if any.
-    """
-    card, stages = msi.card, engine.stages
-    sizes = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, card.paths))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the pixels depend on besides the image and the weights."""
+
+    stages: int
+    """Unrolled stages that run."""
+    stf_scope: StfScope
+    """Whether the cube is made with the scene's STF or with each tile's own."""
+    held: Path | None
+    """The file whose STF is held fixed; None where it is estimated."""
+    tile: int
+    """Side of a tile in pixels."""
+    halo: int
+    """Context read around it."""
+    overlap: int
+    """Pixels over which tiles' STFs are blended."""
+    batch: int
+    """Most tiles in one forward pass."""
+    precision: Precision
+    """Of the proximal networks; the solvers are always float32."""
+    device: str
+    """Where the network runs."""
+
+    def __post_init__(self) -> None:
+        tile = self.tile
+        if self.stf_scope not in get_args(StfScope):
+            raise UsageError(f"--stf-scope must be scene or tile, got {self.stf_scope!r}")
+        if self.precision not in get_args(Precision):
+            raise UsageError(f"--precision must be float32 or bf16, got {self.precision!r}")
+        if tile < 16 or tile % min(tile, BLOCK) or tile % 16:
+            raise UsageError(f"--tile must be a multiple of 256, or of 16 below that, got {tile}")
+        if not 0 <= self.overlap <= tile:
+            raise UsageError(f"--overlap must be 0-{tile} (the tile), got {self.overlap}")
+        if self.batch < 1:
+            raise UsageError(f"--batch must be positive, got {self.batch}")
+
+
+def provenance(msi: MsiSource, model: Model, settings: Settings) -> dict[str, str]:
+    """Version, weights, settings and input, as tags; empty ones are left out."""
+    card = msi.card
     facts = {
         "version": __version__,
         "model": model.name,
         "model_sha256": model.sha256,
         "sensor": msi.sensor.name,
-        "input": ", ".join(sizes),
+        "input": _sizes(card.paths),
         "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in card.bands),
         "scale": card.scale_evidence,
         "crs": card.crs,
-        "stages": str(len(engine.network.stages) if stages is None else stages),
-        "stf_scope": stf_scope,
-        "stf_held": "" if held is None else _digest(held),
-        "tile": str(engine.tiles.tile),
-        "overlap": str(engine.overlap),
-        "device": str(engine.device),
+        "stages": str(settings.stages),
+        "stf_scope": settings.stf_scope,
+        "stf_held": _held(settings.held),
+        "tile": str(settings.tile),
+        "overlap": str(settings.overlap),
+        "precision": settings.precision,
+        "device": settings.device,
     }
     return {f"uavssr_{key}": value for key, value in facts.items() if value}
 
 
-def _digest(path: Path) -> str:
-    return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+def identity(
+    msi: MsiSource, model: Model, settings: Settings, *, maps: Sequence[str]
+) -> dict[str, str]:
+    """All that a run's tiles depend on, under the names that a refusal to resume gives them.
+
+    Args:
+        msi: the input.
+        model: the model.
+        settings: of the run.
+        maps: what is kept of each tile.
+    """
+    card, curves = msi.card, msi.sensor.srf(model.grid)
+    bands = (
+        f"{b.role}: {b.file.name} no. {b.index} x {b.scale!r} + {b.offset!r}, nodata {b.nodata}"
+        for b in card.bands
+    )
+    return {
+        "version": __version__,
+        "weights": f"{model.name} ({model.sha256[:12]})",
+        **input_identity(card),
+        "bands": ", ".join(bands),
+        "scale": card.scale_evidence,
+        "mask": card.mask_evidence,
+        "sensor": f"{msi.sensor.name} ({hashlib.sha256(curves.tobytes()).hexdigest()[:12]})",
+        "CRS": msi.crs_wkt,
+        "transform": ", ".join(map(repr, msi.transform)),
+        "--tile": str(settings.tile),
+        "--stages": str(settings.stages),
+        "halo": str(settings.halo),
+        "--overlap": str(settings.overlap),
+        "--stf-scope": settings.stf_scope,
+        "--stf": _held(settings.held) or "none",
+        "--precision": settings.precision,
+        "--batch": str(settings.batch),
+        "--device": settings.device,
+        "maps": ", ".join(maps),
+    }
+
+
+def input_identity(card: InputCard) -> dict[str, str]:
+    """The input files as they are now.
+
+    Raises:
+        InputRefused: one of them cannot be read any more.
+    """
+    headers = [envi_header(path) for path in card.paths] if card.driver == "ENVI" else []
+    files = fingerprint([*card.paths, *(path for path in headers if path is not None)])
+    times = (datetime.fromtimestamp(file.mtime_ns / 1e9, UTC).isoformat() for file in files)
+    return {
+        "input": ", ".join(f"{file.name} ({file.size} bytes)" for file in files),
+        "input modified": ", ".join(times),
+        "input content": ", ".join(file.sha256[:12] for file in files),
+    }
+
+
+def _sizes(paths: Sequence[Path]) -> str:
+    return ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, paths))
+
+
+def _held(held: Path | None) -> str:
+    if held is None:
+        return ""
+    return f"{held.name} (SHA-256 {hashlib.sha256(held.read_bytes()).hexdigest()})"

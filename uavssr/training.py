@@ -1,302 +1,346 @@
-"""Train PGU-Net on simulated scenes seen by random cameras.
+"""Train PGU-Net on simulated scenes, patches of cubes, and images with the cube of their ground.
 
-Every step draws its scenes and cameras from (seed, step) alone, so a run that is stopped and
-resumed from its checkpoint goes on as if it had never stopped.
+Every step draws its data from (seed, step, shard) alone, so a run that is stopped and resumed from
+its checkpoint goes on as if it had never stopped, on one process or several. Must not open data.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from uavssr import __version__
-from uavssr.checkpoints import append_log, read_checkpoint, start_log, write_checkpoint
-from uavssr.data.cameras import BAND_COUNTS, draw_cameras, observe, random_sensors
+from uavssr.bands import FloatArray
+from uavssr.checkpoints import RunLog, read_checkpoint, write_checkpoint
+from uavssr.config import Log, TrainingConfig
+from uavssr.data.bags import SIDE, BagBatch, Bags
+from uavssr.data.batches import MARGIN, Batch, seen_by_cameras
+from uavssr.data.dataset import TrainingData
 from uavssr.data.library import SpectralLibrary
-from uavssr.data.scenes import simulate_batch
-from uavssr.errors import IncompleteRun, UsageError
+from uavssr.errors import IncompleteRun
+from uavssr.evaluation.coverage import fit_sigma_scale
+from uavssr.evaluation.validation import Validated, ValidationImage, validate
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import fit_mixture
 from uavssr.model.pgunet import PGUNet, PGUNetConfig
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Reconstruction, Stf
-from uavssr.model.weights import blank, save_model
+from uavssr.model.state import Stf
+from uavssr.model.weights import Model, blank
+from uavssr.objective import bag_loss, loss_of
+from uavssr.parallel import Team
+from uavssr.trainstate import TrainState
 
-MARGIN: Final = 2  # pixels that wrap around when `observe` shifts bands
-SUPERVISED: Final = 5  # every fifth pixel is compared in all bands: neighbours say much the same
-MISREGISTERED: Final = 0.3  # share of scenes whose bands are shifted, by up to 0.3 pixels (1 sigma)
+CALIBRATED: Final = 12
+"""Batches of four scenes on which the cube's standard errors are made honest."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
-    """Settings of a run; they are written into config.json of the model."""
-
-    steps: int = 3000
-    """Optimiser steps in all."""
-    batch: int = 12
-    """Scenes per step, each with a camera of its own."""
-    size: int = 32
-    """Side of a scene in pixels."""
-    learning_rate: float = 2e-3
-    """Peak rate of AdamW; linear warm-up, then cosine to a hundredth."""
-    warmup: int = 100
-    """Steps of warm-up."""
-    average: float = 0.998
-    """Decay of the moving average of the weights, which is what is saved."""
-    seed: int = 0
-    """Of everything random."""
-    prior_scenes: int = 400
-    """Simulated scenes from which the basis and the mixture are fitted."""
-    checkpoint: int = 200
-    """Steps between checkpoints."""
-
-    def __post_init__(self) -> None:
-        for key in ("steps", "batch", "size", "warmup", "checkpoint", "prior_scenes"):
-            if getattr(self, key) < 1:
-                raise UsageError(f"{key} must be positive, got {getattr(self, key)}")
+Progress = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """One training step's data."""
+class Trained:
+    """What a run ends with."""
 
-    msi: Tensor
-    """(B, c, H, W) what the cameras see."""
-    hsi: Tensor
-    """(B, C, H, W) the truth."""
-    family: ResponseFamily
-    """Nominal curves and the spread that the model is told."""
-    theta: Tensor
-    """(B, c, 3) true parameters."""
-    rows: Tensor
-    """(B, c, C) true STF."""
+    network: PGUNet
+    """The averaged weights that were kept, on the CPU, in evaluation mode."""
+    step: int
+    """After how many steps these weights stood."""
+    validated: tuple[Validated, ...]
+    """Their errors on the validation images; empty where there are none."""
 
 
-def initial_network(
-    library: SpectralLibrary, network: PGUNetConfig, config: TrainingConfig
-) -> PGUNet:
+def initial_network(data: TrainingData, network: PGUNetConfig, config: TrainingConfig) -> PGUNet:
     """A network whose basis and prior are fitted and whose proximal networks are untrained."""
     torch.manual_seed(config.seed)
-    rng = np.random.default_rng([config.seed, 2**32 - 1])
-    scenes = simulate_batch(library, rng, config.prior_scenes, 16)
-    spectra = scenes.transpose(0, 2, 3, 1).reshape(-1, scenes.shape[1]).astype(np.float64)
-    basis = SpectralBasis.fit(spectra, library.grid, rank=network.rank)
+    spectra = prior_spectra(data, config)
+    basis = SpectralBasis.fit(spectra, data.grid, rank=network.rank)
     coefficients = basis.project(torch.as_tensor(spectra.T, dtype=torch.float32)).T
     mixture = fit_mixture(coefficients, components=network.components, seed=config.seed)
     return PGUNet(network, basis, mixture)
 
 
-def draw_batch(library: SpectralLibrary, config: TrainingConfig, step: int) -> Batch:
-    """The data of one step, a function of the seed and the step's number."""
-    rng = np.random.default_rng([config.seed, step])
-    scenes = simulate_batch(library, rng, config.batch, config.size + 2 * MARGIN)
-    bands = int(rng.choice(BAND_COUNTS))
-    knowledge = np.where(rng.random(config.batch) < 0.5, 1.0, rng.random(config.batch))
-    cameras = draw_cameras(
-        rng, random_sensors(rng, config.batch, bands), library.grid, knowledge=knowledge
-    )
-    shifted = np.where(rng.random(config.batch) < MISREGISTERED, rng.random(config.batch), 0.0)
-    images = observe(rng, scenes, cameras.rows, misregistration=0.3 * shifted)
-    inner = (slice(None), slice(None), slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-    family = ResponseFamily.stack(
-        curves=cameras.curves,
-        centre=cameras.centre,
-        fwhm=cameras.fwhm,
-        grid=library.grid,
-        knowledge=cameras.knowledge,
-    )
-    return Batch(
-        msi=torch.from_numpy(np.ascontiguousarray(images[inner])),
-        hsi=torch.from_numpy(np.ascontiguousarray(scenes[inner])),
-        family=family,
-        theta=torch.from_numpy(cameras.theta),
-        rows=torch.from_numpy(cameras.rows),
-    )
-
-
-def loss_of(
-    network: PGUNet, batch: Batch, result: Reconstruction
-) -> tuple[Tensor, dict[str, float]]:
-    """The training loss and its parts.
-
-    On the cube: relative L1 and RMSE per scene and the spectral angle, every stage, the last most.
-    On the STF: Gaussian likelihood of the parameters, so that the standard errors are honest, and
-    relative L1 of the rows. And the misfit of the image.
-    """
-    truth = batch.hsi.flatten(2)[..., ::SUPERVISED]
-    level = truth.mean((1, 2))
-    parts: dict[str, Tensor] = {}
-    stages = result.stage_coefficients[1:]
-    weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
-    cube = torch.zeros(())
-    for weight, coefficients in zip([*weights, 1.0], [*stages, result.coefficients], strict=True):
-        sample = coefficients.flatten(2)[..., None, ::SUPERVISED]
-        estimate = network.basis.expand(sample).squeeze(-2)
-        error = estimate - truth
-        absolute = error.abs().mean((1, 2)) / level
-        squared = error.square().mean((1, 2)).sqrt() / level
-        cosine = torch.cosine_similarity(estimate, truth, dim=1).clamp(-1, 1 - 1e-6)
-        angle = torch.acos(cosine).mean(1)
-        parts["rmse"], parts["sam"] = squared.mean(), angle.mean()
-        cube = cube + weight * (0.5 * absolute + 0.5 * squared + 0.5 * angle).mean()
-    flat = result.coefficients.flatten(2)
-    seen = result.stf.rows @ network.basis.extended
-    misfit = batch.msi.flatten(2) - seen[..., :-1] @ flat - seen[..., -1:]
-    parts["misfit"] = (misfit.abs().mean((1, 2)) / batch.msi.mean((1, 2, 3))).mean()
-    total = cube + 0.1 * parts["misfit"]
-    blind = result.statistics is not None
-    if blind:
-        likelihood = torch.zeros(())
-        for stf in result.stage_stf[1:]:
-            prior = stf.family.spread.clamp_min(1e-3)
-            deviation = stf.deviation.clamp_min(1e-4)
-            score = ((stf.theta - batch.theta) / deviation).square()
-            likelihood = likelihood + (0.5 * score + (deviation / prior).log()).mean()
-        parts["nll"] = likelihood / (len(result.stage_stf) - 1)
-        difference = (result.stf.rows - batch.rows).abs().sum(-1)
-        parts["stf"] = (difference / batch.rows.sum(-1)).mean()
-        total = total + 0.2 * parts["nll"] + 0.2 * parts["stf"]
-    prefix = "blind_" if blind else "known_"
-    return total, {prefix + key: float(value.detach()) for key, value in parts.items()}
+def prior_spectra(data: TrainingData, config: TrainingConfig) -> FloatArray:
+    """The spectra (n, C) of everything trained on, to which basis and mixture are fitted."""
+    return data.spectra(np.random.default_rng([config.seed, 2**32 - 1]), config.prior_scenes)
 
 
 def train(
-    library: SpectralLibrary,
+    data: TrainingData | SpectralLibrary,
     out: Path,
     *,
     network: PGUNetConfig | None = None,
     config: TrainingConfig | None = None,
+    init: Model | None = None,
+    images: Sequence[ValidationImage] = (),
     device: str = "cpu",
-    progress: Callable[[int, dict[str, float]], None] | None = None,
-) -> PGUNet:
-    """Train, or go on training from `out`/checkpoint.pt; returns the averaged network on the CPU.
+    workers: int = 0,
+    log: Log = "csv",
+    team: Team | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train, or go on training from `out`/checkpoint.pt.
 
     Args:
-        library: spectra from which scenes are simulated; its grid is the cube's.
-        out: folder of the checkpoint and the log (`log.csv`).
-        network: sizes; by default those of the released models with the library's grid.
+        data: what is drawn from; a library alone is simulated from. Its grid is the cube's.
+        out: folder of the checkpoints and the logs.
+        network: sizes; by default those of `init`, else of the released models.
         config: settings of the run.
+        init: a model on the same grid whose weights, basis and mixture are the start.
+        images: to validate on.
         device: where to train.
+        workers: threads that draw the data of the next steps.
+        log: whether TensorBoard's files are written beside the CSV files.
+        team: the processes that share the shards of each step.
         progress: called after every step with its number and the parts of the loss.
 
     Raises:
-        IncompleteRun: the loss became NaN; the last good checkpoint is kept.
+        IncompleteRun: the loss became NaN or exploded; the last good checkpoint is kept.
     """
-    network = network or PGUNetConfig(bands=len(library.grid))
-    config = config or TrainingConfig()
+    data = TrainingData.of(data) if isinstance(data, SpectralLibrary) else data
+    config, team = config or TrainingConfig(), team or Team()
+    if network is None:
+        network = PGUNetConfig(bands=len(data.grid)) if init is None else init.network.config
     out.mkdir(parents=True, exist_ok=True)
-    settings = _settings(library, network, config)
-    saved = read_checkpoint(out, settings)
-    if saved is None:
-        model = initial_network(library, network, config)
-    else:
-        model = PGUNet(network, *blank(network, library.grid))
-        model.load_state_dict(saved["model"])
-    average = copy.deepcopy(model)
-    if saved is not None:
-        average.load_state_dict(saved["average"])
-    model, average = model.to(device), average.to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    if saved is not None:
-        optimiser.load_state_dict(saved["optimiser"])
-    start = 0 if saved is None else int(saved["step"])
-    start_log(out, start)
-    for step in range(start, config.steps):
-        _set_rate(optimiser, config, step)
-        figures = _step(model, optimiser, _on(draw_batch(library, config, step), device), step)
-        if not math.isfinite(figures["loss"]):
-            raise IncompleteRun(
-                f"the loss became {figures['loss']} at step {step}",
-                path=out,
-                remedy="the last good checkpoint is kept; start anew elsewhere at a lower rate",
-            )
-        decay = min(config.average, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for target, source in zip(average.parameters(), model.parameters(), strict=True):
-                target.lerp_(source, 1 - decay)
-        append_log(out, step, blind=step % 2 == 0, figures=figures)
-        if progress is not None:
-            progress(step, figures)
-        if (step + 1) % config.checkpoint == 0 or step + 1 == config.steps:
-            content: dict[str, object] = {
-                "step": step + 1,
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "settings": settings,
-            }
-            write_checkpoint(out, content)
-    return average.cpu().eval()
+    run = _begun(data, out, network, config, init, device)
+    team.share_weights(run.model)
+    team.share_weights(run.average)
+    shards = team.own(config.shards)
+    bags = _bags(data, run.average.basis, config)
+    draw = partial(_draw, data, bags, config, shards)
+    logs = RunLog(out, start=run.step, tensorboard=log == "tensorboard") if team.leads else None
+    with closing(_ahead(draw, run.step, config.steps, workers)) as batches:
+        for step, drawn in enumerate(batches, run.step):
+            _set_rate(run.optimiser, config, step)
+            figures = _step(run, [_on(part, device) for part in drawn], step, config, team)
+            _check(run, figures, step, out)
+            _average(run.average, run.model, min(config.average, (step + 1) / (step + 10)))
+            run.step = step + 1
+            if logs is not None:
+                logs.step(step, blind=step % 2 == 0, figures=figures)
+                _validate(run, images, config, logs)
+            if progress is not None:
+                progress(step, figures)
+            if team.leads and (run.step % config.checkpoint == 0 or run.step == config.steps):
+                write_checkpoint(out, run.content())
+    if logs is not None:
+        logs.close()
+    if run.best is not None:
+        run.average.load_state_dict(run.best)
+    trained = run.average.cpu().eval()
+    trained.sigma_scale.copy_(fit_sigma_scale(trained, _held_back(data, config)))
+    return Trained(network=trained, step=run.best_step, validated=tuple(run.validated))
 
 
-def train_model(
-    library: SpectralLibrary,
+def _held_back(data: TrainingData, config: TrainingConfig) -> Iterator[Batch]:
+    """New scenes and cameras, to make the cube's standard errors honest."""
+    for part in range(CALIBRATED):
+        rng = np.random.default_rng([config.seed, part, 44])
+        yield seen_by_cameras(rng, data.scenes(rng, 4, config.size + 2 * MARGIN), data.grid)
+
+
+def _begun(
+    data: TrainingData,
     out: Path,
-    *,
-    name: str,
     network: PGUNetConfig,
     config: TrainingConfig,
-    device: str = "cpu",
-    progress: Callable[[int, dict[str, float]], None] | None = None,
-) -> Path:
-    """Train (see `train`) and write the model folder `out`/`name` with its card; returns it."""
-    trained = train(library, out, network=network, config=config, device=device, progress=progress)
-    facts: dict[str, object] = {
+    init: Model | None,
+    device: str,
+) -> TrainState:
+    """A run at its first step, or where its checkpoint stands."""
+    settings = {
+        **network.to_dict(),
         **asdict(config),
-        "uavssr_version": __version__,
-        "torch_version": torch.__version__,
-        "spectra": len(library),
-        "kinds": library.counts(),
-        "sources": sorted(set(library.source.tolist())),
+        "data": data.digest,
+        "init": "" if init is None else init.sha256,
     }
-    folder = out / name
-    digest = save_model(trained, folder, name=name, training=facts)
-    card = _card(name, digest, network, facts)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    return folder
-
-
-def _card(name: str, digest: str, network: PGUNetConfig, facts: dict[str, object]) -> str:
-    sizes = ", ".join(f"{key} {value}" for key, value in asdict(network).items())
-    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
-    return (
-        f"# {name}\n\nPGU-Net weights, trained on simulated scenes seen by random cameras.\n\n"
-        f"* network: {sizes}\n* SHA-256 of model.safetensors: `{digest}`\n\n"
-        f"| training | |\n|---|---|\n{rows}\n"
+    saved = read_checkpoint(out, settings)
+    if saved is not None:
+        model = PGUNet(network, *blank(network, data.grid))
+    elif init is not None:
+        model = copy.deepcopy(init.network).train().requires_grad_(True)
+    else:
+        model = initial_network(data, network, config)
+    model = model.to(device)
+    run = TrainState(
+        model=model,
+        average=copy.deepcopy(model),
+        optimiser=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4),
+        settings=settings,
     )
+    if saved is not None:
+        run.restore(saved)
+    return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """The data of one shard of a step."""
+
+    batch: Batch
+    """Images and cubes."""
+    bags: BagBatch | None
+    """Spectra without places, for P-Net; None where none are wanted."""
+
+
+def _bags(data: TrainingData, basis: SpectralBasis, config: TrainingConfig) -> Bags | None:
+    if config.bags == 0:
+        return None
+    return Bags.fill(
+        data.scenes,
+        basis.to(torch.device("cpu")),
+        count=config.bag_pool,
+        seed=config.seed,
+        side=data.side_up_to(SIDE),
+    )
+
+
+def _draw(
+    data: TrainingData, bags: Bags | None, config: TrainingConfig, shards: Sequence[int], step: int
+) -> list[_Drawn]:
+    place = [{"seed": config.seed, "step": step, "shard": k} for k in shards]
+    return [
+        _Drawn(
+            batch=data.draw(**each, count=config.batch, size=config.size),
+            bags=None if bags is None else bags.draw(**each, count=config.bags),
+        )
+        for each in place
+    ]
+
+
+def _ahead(
+    draw: Callable[[int], list[_Drawn]], start: int, stop: int, workers: int
+) -> Generator[list[_Drawn], None, None]:
+    """What `draw` gives for every step, drawn by threads ahead of its use."""
+    if workers == 0:
+        yield from map(draw, range(start, stop))
+        return
+    steps = iter(range(start, stop))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(draw, step) for step in islice(steps, 2 * workers))
+        while waiting:
+            drawn = waiting.popleft().result()
+            waiting.extend(pool.submit(draw, step) for step in islice(steps, 1))
+            yield drawn
 
 
 def _step(
-    model: PGUNet, optimiser: torch.optim.Optimizer, batch: Batch, step: int
+    run: TrainState, drawn: Sequence[_Drawn], step: int, config: TrainingConfig, team: Team
 ) -> dict[str, float]:
-    result = model(batch.msi, Stf.expected(batch.family), blind=step % 2 == 0)
-    loss, figures = loss_of(model, batch, result)
-    optimiser.zero_grad(set_to_none=True)
+    """One step of the optimiser on this process's shards; the figures of all of them."""
+    run.optimiser.zero_grad(set_to_none=True)
+    told = [_backward(run.model, part, step, config) for part in drawn]
+    team.average_gradients(run.model, config.shards)
+    norm = float(torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0))
+    figures = _mean(team.gathered(told))
+    if not math.isfinite(norm):
+        figures["loss"] = math.nan
+    if math.isfinite(figures["loss"]):
+        run.optimiser.step()
+    return figures
+
+
+def _backward(model: PGUNet, drawn: _Drawn, step: int, config: TrainingConfig) -> dict[str, float]:
+    half, blind, batch = config.precision == "bf16", step % 2 == 0, drawn.batch
+    start = Stf.expected(batch.family) if blind else _calibrated(batch, config.seed, step)
+    try:
+        result = model(batch.msi, start, blind=blind, half=half)
+        loss, figures = loss_of(model, batch, result)
+        if drawn.bags is not None:
+            extra, told = bag_loss(model, drawn.bags)
+            loss, figures = loss + extra, {**figures, **told}
+    except IncompleteRun:  # the STF is not finite: to the other processes, a loss like any other
+        return {"loss": math.nan}
     loss.backward()
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
-    value = float(loss.detach()) if math.isfinite(norm) else math.nan
-    if math.isfinite(value):
-        optimiser.step()
-    return {"loss": value, **figures}
+    return {"loss": float(loss.detach()), **figures}
 
 
-def _on(batch: Batch, device: str) -> Batch:
-    return Batch(
+def _calibrated(batch: Batch, seed: int, step: int) -> Stf:
+    """The truth, doubted by none to half of the prior's spread; the prior for a real camera."""
+    if batch.theta is None or batch.rows is None:
+        return Stf.expected(batch.family)
+    rng = np.random.default_rng([seed, step, 43])
+    count, device = len(batch.theta), batch.theta.device
+    doubt = torch.from_numpy(0.5 * rng.random((count, 1, 1)).astype(np.float32)).to(device)
+    error = torch.from_numpy(rng.standard_normal(batch.theta.shape, np.float32)).to(device)
+    deviation = doubt * batch.family.spread
+    believed = Stf.of(batch.family, batch.theta + deviation * error, deviation)
+    moved = believed.rows - batch.family.rows(batch.theta)
+    return Stf(
+        family=batch.family,
+        theta=believed.theta,
+        deviation=deviation,
+        rows=batch.rows + moved,
+    )
+
+
+def _mean(told: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every figure over the shards that have it."""
+    keys = dict.fromkeys(key for figures in told for key in figures)
+    found = {key: [figures[key] for figures in told if key in figures] for key in keys}
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def _check(run: TrainState, figures: Mapping[str, float], step: int, out: Path) -> None:
+    fact = ""
+    if not math.isfinite(figures["loss"]):
+        fact = f"the loss became {figures['loss']} at step {step}"
+    elif run.exploded(figures):
+        rise = f"from {run.least:.3g} to {run.level:.3g}"
+        fact = f"the loss exploded: the relative RMSE rose {rise} by step {step}"
+    if fact:
+        raise IncompleteRun(
+            fact,
+            path=out,
+            remedy="the last good checkpoint is kept; start anew elsewhere at a lower rate",
+        )
+
+
+@torch.no_grad()
+def _average(average: PGUNet, model: PGUNet, decay: float) -> None:
+    for target, source in zip(average.parameters(), model.parameters(), strict=True):
+        target.lerp_(source, 1 - decay)
+
+
+def _validate(
+    run: TrainState, images: Sequence[ValidationImage], config: TrainingConfig, logs: RunLog
+) -> None:
+    """At its turn, and at the end: the errors of the averaged weights, which may be kept."""
+    ends = run.step == config.steps
+    turn = config.validate > 0 and (run.step % config.validate == 0 or ends)
+    found = validate(run.average, images, half=config.precision == "bf16") if turn else []
+    for each in found:
+        figures = {key: value for key, value in asdict(each).items() if key != "image"}
+        logs.validation(run.step - 1, each.image, figures)
+    if found or ends:
+        run.judge(found, last=config.keep == "last" or not found)
+
+
+def _on(drawn: _Drawn, device: str) -> _Drawn:
+    batch, bags = drawn.batch, drawn.bags
+    images = Batch(
         msi=batch.msi.to(device),
         hsi=batch.hsi.to(device),
         family=batch.family.to(torch.device(device)),
-        theta=batch.theta.to(device),
-        rows=batch.rows.to(device),
+        theta=None if batch.theta is None else batch.theta.to(device),
+        rows=None if batch.rows is None else batch.rows.to(device),
     )
+    if bags is None:
+        return _Drawn(batch=images, bags=None)
+    spectra = BagBatch(
+        msi=bags.msi.to(device),
+        family=bags.family.to(torch.device(device)),
+        theta=bags.theta.to(device),
+    )
+    return _Drawn(batch=images, bags=spectra)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:
@@ -304,10 +348,3 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: in
     fade = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     for group in optimiser.param_groups:
         group["lr"] = config.learning_rate * ramp * max(fade, 0.01)
-
-
-def _settings(
-    library: SpectralLibrary, network: PGUNetConfig, config: TrainingConfig
-) -> dict[str, object]:
-    digest = hashlib.sha256(library.spectra.tobytes()).hexdigest()
-    return {**asdict(network), **asdict(config), "library": digest}

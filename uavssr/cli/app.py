@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from uavssr import __version__
-from uavssr.errors import UsageError
+from uavssr.errors import Interrupted, UsageError
 
 app = typer.Typer(
     name="uavssr",
@@ -61,6 +63,18 @@ def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bo
         if [each.absolute() for each in given].count(path.absolute()) > 1:
             raise UsageError("is asked for as two outputs", path=path, remedy="give two names")
         check_output(path, overwrite=overwrite, inputs=inputs)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Make an interrupt that left something to go on from an error that says so."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        notes = getattr(stop, "__notes__", [])
+        if not notes:
+            raise
+        raise Interrupted("interrupted", remedy="; ".join(notes)) from stop
 
 
 def check_suffix(path: Path | None, *suffixes: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ import typer
 from typer._click.exceptions import ClickException  # Typer has carried its own Click since 0.26
 
 from uavssr.cli.app import app
-from uavssr.errors import OutputError, UavssrError, UsageError
+from uavssr.errors import Interrupted, OutputError, UavssrError, UsageError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, which Click makes of it."""
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (docs/errors.md)."""
     arguments = _common_first(sys.argv[1:] if argv is None else argv)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
+        _stop_cleanly_on(signal.SIGTERM, signal.SIGHUP)
     try:
         code = app(args=arguments, prog_name="uavssr", standalone_mode=False)
     except SystemExit as done:
@@ -40,6 +41,20 @@ def main(argv: list[str] | None = None) -> int:
     if code == INTERRUPTED:
         typer.echo("uavssr: interrupted; nothing was left half-written", err=True)
     return int(code or 0)
+
+
+def _stop_cleanly_on(*signals: signal.Signals) -> None:
+    """Treat signals as Ctrl-C, but for those that the caller has us ignore (nohup)."""
+    for each in signals:
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, signal.default_int_handler)
+
+
+def _resuming(arguments: list[str]) -> str:
+    """The command line that goes on with the run of this one."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    more = [] if "--resume" in arguments[:end] else ["--resume"]
+    return shlex.join(["uavssr", *arguments[:end], *more, *arguments[end:]])
 
 
 def _common_first(arguments: list[str]) -> list[str]:
@@ -68,5 +83,8 @@ def _fail(told: UavssrError, cause: Exception, arguments: list[str]) -> int:
         import traceback
 
         traceback.print_exception(cause)
-    typer.echo(f"uavssr: error: {told}", err=True)
+    if isinstance(told, Interrupted):
+        typer.echo(f"uavssr: {told}, go on with: {_resuming(arguments)}", err=True)
+    else:
+        typer.echo(f"uavssr: error: {told}", err=True)
     return told.exit_code

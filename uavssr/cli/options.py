@@ -47,7 +47,30 @@ Stages = Annotated[
     int | None, typer.Option("--stages", help="Run fewer unrolled stages than the model has.")
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Tiles in flight; default: cores, 1 on a GPU.")
+    int | None,
+    typer.Option("--workers", help="Tiles (batches) in the network at a time; default: the cores."),
+]
+Batch = Annotated[
+    str, typer.Option("--batch", help="Tiles in one forward pass: auto (1 on the CPU) or a number.")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="float32 or bf16 (default on a GPU), of the Z-Nets alone."),
+]
+MemLimit = Annotated[
+    str | None,
+    typer.Option("--mem-limit", help="Memory to stay within, e.g. 4GB: fewer workers if need be."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped, if there is one.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what the run would take, after a trial; write nothing."),
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option("--format", help="gtiff, cog, envi, zarr or coefficients; else by the suffix."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,48 +10,87 @@ import typer
 
 from uavssr import console
 from uavssr.cli.app import app, say
-from uavssr.cli.options import Device
 
 
 @app.command()
 def train(
     context: typer.Context,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="Manifest (.csv) of pairs, cubes and spectral libraries."),
+    ] = None,
     spectra: Annotated[
-        Path,
-        typer.Option("--spectra", help="Spectral library (.npz), see scripts/build_library.py."),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run and of the model.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the model.")] = "custom",
-    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps in all.")] = 3000,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+        Path | None, typer.Option("--spectra", help="A spectral library (.npz) alone.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run and of the model.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model.")] = None,
+    init: Annotated[
+        str | None, typer.Option("--init", help="Start from a model: a released name or a folder.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings in YAML; other options win over it.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A setting: training.steps=500. May be repeated, wins over all."
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps in all.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None,
+    rank: Annotated[
+        str | None, typer.Option("--rank", help="Spectral coefficients, or auto.")
+    ] = None,
     components: Annotated[
-        int, typer.Option("--components", help="Gaussians of the spectral prior.")
-    ] = 48,
-    rank: Annotated[int, typer.Option("--rank", help="Spectral coefficients.")] = 16,
-    stage_count: Annotated[int, typer.Option("--stages", help="Unrolled stages.")] = 4,
-    width: Annotated[int, typer.Option("--width", help="Channels inside Z-Net.")] = 32,
-    device: Device = "auto",
+        int | None, typer.Option("--components", help="Gaussians of the spectral prior.")
+    ] = None,
+    stage_count: Annotated[int | None, typer.Option("--stages", help="Unrolled stages.")] = None,
+    width: Annotated[int | None, typer.Option("--width", help="Channels inside Z-Net.")] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="float32 or bf16 (proximal networks).")
+    ] = None,
+    log: Annotated[str | None, typer.Option("--log", help="csv, or tensorboard beside it.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto (default), cpu or cuda[:i].")
+    ] = None,
 ) -> None:
-    """Train on scenes simulated from a spectral library; run again to resume."""
-    from uavssr.bands import HEADWALL_NANO
-    from uavssr.data.library import load_library
-    from uavssr.engine import resolve_device
-    from uavssr.model.pgunet import PGUNetConfig
-    from uavssr.training import TrainingConfig, train_model
+    """Train a model on your own pairs, cubes or spectra; run again to resume."""
+    from uavssr.config import read_run
+    from uavssr.runs import run_training
 
-    library = load_library(spectra, HEADWALL_NANO)
-    network = PGUNetConfig(
-        bands=len(HEADWALL_NANO), rank=rank, components=components, stages=stage_count, width=width
-    )
-    config = TrainingConfig(steps=steps, seed=seed)
-    place = str(resolve_device(device))
-    with console.progress(quiet=context.obj["quiet"]) as progress:
+    options = {
+        "pairs": pairs,
+        "spectra": spectra,
+        "out": out,
+        "name": name,
+        "init": init,
+        "log": log,
+        "device": device,
+        "training.steps": steps,
+        "training.seed": seed,
+        "training.precision": precision,
+        "network.rank": int(rank) if rank is not None and rank.isdecimal() else rank,
+        "network.components": components,
+        "network.stages": stage_count,
+        "network.width": width,
+    }
+    run = read_run(config, assignments or [], options)
+    alone = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the first one speaks
+    with console.progress(quiet=context.obj["quiet"] or not alone, unit="steps") as progress:
+        done = 0
 
-        def tracked(_: int, figures: dict[str, float]) -> None:
+        def stepped(step: int, figures: dict[str, float]) -> None:
+            nonlocal done
             if progress is not None:
-                progress(f"training, loss {figures['loss']:.3f}", 1, steps)
+                progress(
+                    f"training, loss {figures['loss']:.3f}", step + 1 - done, run.training.steps
+                )
+            done = step + 1
 
-        folder = train_model(
-            library, out, name=name, network=network, config=config, device=place, progress=tracked
-        )
-    say(context, f"wrote {folder}")
+        finished = run_training(run, told=progress, progress=stepped)
+    if alone:
+        for warning in finished.warnings:
+            say(context, f"! {warning}")
+        say(context, f"wrote {finished.folder}")

@@ -7,8 +7,9 @@ random cameras.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,18 @@ import torch
 from torch import Tensor
 
 from uavssr.bands import Sensor
+from uavssr.calibration import calibrate
 from uavssr.data.cameras import Cameras, draw_cameras, observe
 from uavssr.evaluation.metrics import rmse, sam, stf_error
 from uavssr.evaluation.ridge import Ridge
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, SHIFT, STRETCH, ResponseFamily
-from uavssr.model.state import Stf
+from uavssr.model.state import Reconstruction, Stf
 
 Cube = npt.NDArray[np.float32]
-NINETY: float = 1.645
+PAIRED: Final = 50
+"""Pixels of known spectra in paired calibration."""
+NINETY: Final = 1.645
 """Half-width of a nominal 90 % interval in standard errors."""
 
 
@@ -69,14 +73,30 @@ def draw_image(cube: Cube, sensor: Sensor, network: PGUNet, seed: int) -> tuple[
     return torch.from_numpy(observe(rng, cube[None], cameras.rows)), cameras
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Everything about one image."""
+
+    figures: list[Figures]
+    """Of each estimator, ridge first."""
+    blind: StfFigures
+    """The STF estimated from the image alone."""
+    paired: StfFigures
+    """The STF calibrated on known pixels."""
+    interval: float
+    """Share of all bands and pixels of the blind cube within the nominal 90 % interval."""
+
+
+@torch.no_grad()
 def judge(
-    network: PGUNet, ridge: Ridge, cube: Cube, sensor: Sensor, seed: int
-) -> tuple[list[Figures], StfFigures]:
-    """All estimators on one cube (C, H, W) seen by one random camera."""
+    network: PGUNet, ridge: Ridge, cube: Cube, sensor: Sensor, seed: int, *, pixels: int = PAIRED
+) -> Judged:
+    """All estimators on one cube (C, H, W) seen by one random camera.
+
+    Paired calibration knows the spectra of `pixels` random pixels.
+    """
     image, cameras = draw_image(cube, sensor, network, seed)
     family = ResponseFamily.of(sensor, network.grid)
-    expected = Stf.expected(family)
     sure = torch.zeros_like(family.spread)
     truth = Stf(
         family=family,
@@ -84,27 +104,59 @@ def judge(
         deviation=sure,
         rows=torch.from_numpy(cameras.rows),
     )
-    blind = network(image, expected, blind=True)
-    runs = {
-        "mixture, data sheet": (Stf.of(family, family.prior, sure), 0),
-        "mixture, data sheet doubted": (expected, 0),
-        "mixture, true R": (truth, 0),
-        "network, data sheet": (Stf.of(family, family.prior, sure), None),
-        "network, data sheet doubted": (expected, None),
-        "network, blind": (blind.stf, None),
-        "network, true R": (truth, None),
+    blind = network(image, Stf.expected(family), blind=True)
+    paired = _paired(network, family, cube, image, seed, pixels)
+    known = {
+        "data sheet": Stf.of(family, family.prior, sure),
+        "data sheet doubted": Stf.expected(family),
+        "blind": blind.stf,
+        f"{pixels} known pixels": paired,
+        "true R": truth,
     }
     reference = cube.reshape(len(cube), -1)
     regressed = ridge(image[0].flatten(1).numpy())
     found = [_figures("ridge", regressed, reference, float("nan"))]
-    for name, (stf, stages) in runs.items():
-        result = network(image, stf, blind=False, stages=stages)
-        flat = result.stage_coefficients[0] if stages == 0 else result.coefficients
-        spectra = network.basis.expand(flat)[0].flatten(1)
-        misfit = stf.rows[0] @ spectra - image[0].flatten(1)
-        trip = float(misfit.square().mean().sqrt() / image.mean())
-        found.append(_figures(name, spectra.numpy(), reference, trip))
-    return found, _stf_figures(blind.stf, cameras, family)
+    for estimator, stages in (("mixture", 0), ("network", None)):
+        for knowledge, stf in known.items():
+            result = network(image, stf, blind=False, stages=stages)
+            flat = result.stage_coefficients[0] if stages == 0 else result.coefficients
+            spectra = network.basis.expand(flat)[0].flatten(1)
+            misfit = stf.rows[0] @ spectra - image[0].flatten(1)
+            trip = float(misfit.square().mean().sqrt() / image.mean())
+            found.append(_figures(f"{estimator}, {knowledge}", spectra.numpy(), reference, trip))
+    return Judged(
+        figures=found,
+        blind=_stf_figures(blind.stf, cameras, family),
+        paired=_stf_figures(paired, cameras, family),
+        interval=_interval(network, blind, image, reference),
+    )
+
+
+def _paired(
+    network: PGUNet, family: ResponseFamily, cube: Cube, image: Tensor, seed: int, pixels: int
+) -> Stf:
+    rng = np.random.default_rng([seed, 50])
+    spectra, seen = cube.reshape(len(cube), -1).T, image[0].flatten(1).T.numpy()
+    chosen = rng.choice(len(spectra), pixels, replace=False)
+    return calibrate(family, spectra[chosen], seen[chosen], basis=network.basis).stf
+
+
+def _interval(network: PGUNet, result: Reconstruction, image: Tensor, reference: Cube) -> float:
+    doubt = network.uncertainty(result.stf)
+    sigma = doubt.expand(doubt.maps(image, result.coefficients))[0].flatten(1).numpy()
+    error = network.basis.expand(result.coefficients)[0].flatten(1).numpy() - reference
+    return float((np.abs(error) < NINETY * sigma).mean())
+
+
+def gap_closed(figures: Sequence[Figures], estimator: str) -> float:
+    """Share of what knowing R is worth that an estimator of the network wins.
+
+    (RMSE with the data sheet's R - its RMSE) / (RMSE with the data sheet's R - with the true R),
+    with the same weights; below 0 where the data sheet is better.
+    """
+    error = {each.estimator: each.rmse for each in figures}
+    least, most = error["network, true R"], error["network, data sheet"]
+    return (most - error[estimator]) / (most - least)
 
 
 def _figures(
@@ -133,7 +185,9 @@ def _stf_figures(stf: Stf, cameras: Cameras, family: ResponseFamily) -> StfFigur
     )
 
 
-def table(rows: list[list[Figures]]) -> Iterator[tuple[str, float, float, float, float, float]]:
+def table(
+    rows: Sequence[Sequence[Figures]],
+) -> Iterator[tuple[str, float, float, float, float, float]]:
     """Means over images: estimator, RMSE, its ratio to ridge, SAM, its ratio, round trip."""
     names = [each.estimator for each in rows[0]]
     for i, name in enumerate(names):

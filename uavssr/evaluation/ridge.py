@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from uavssr.data.library import SpectralLibrary
 from uavssr.data.scenes import simulate_batch
 
 Array = npt.NDArray[np.float64]
+PENALTIES: Final = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ def fit_ridge(
     seed: int,
     scenes: int = 300,
     size: int = 24,
-    penalties: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3),
+    penalties: tuple[float, ...] = PENALTIES,
 ) -> Ridge:
     """Ridge on scenes of the library seen by cameras that stray from `sensor`'s data sheet.
 
@@ -46,7 +48,16 @@ def fit_ridge(
     cubes = simulate_batch(library, rng, scenes, size)
     knowledge = np.ones(scenes)
     cameras = draw_cameras(rng, [sensor] * scenes, library.grid, knowledge=knowledge)
-    images = observe(rng, cubes, cameras.rows)
+    return regress(observe(rng, cubes, cameras.rows), cubes, penalties=penalties)
+
+
+def regress(
+    images: npt.NDArray[np.float32],
+    cubes: npt.NDArray[np.float32],
+    *,
+    penalties: tuple[float, ...] = PENALTIES,
+) -> Ridge:
+    """Ridge on images (n, c, h, w) of cubes (n, C, h, w); see `fit_ridge` for the penalty."""
     inputs = images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1]).astype(float)
     inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
     targets = cubes.transpose(0, 2, 3, 1).reshape(len(inputs), -1).astype(float)

@@ -6,12 +6,32 @@ With E = I and mean = 0 the same code is the paper's full-band network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uavssr.bands import FloatArray, WavelengthGrid
+
+RESIDUAL: Final = 0.007
+"""What a rank chosen from the data leaves: the residual's RMS over the mean reflectance."""
+MOST_RANK: Final = 32
+"""A rank chosen from the data is not larger, whatever it leaves: cost grows with its square."""
+
+
+def choose_rank(spectra: FloatArray, *, residual: float = RESIDUAL, most: int = MOST_RANK) -> int:
+    """The smallest rank at which principal components leave little of spectra (n, C).
+
+    Little is a root mean square over all bands and spectra of at most `residual` times their mean;
+    where no rank up to `most` reaches that, `most` it is.
+    """
+    centred = spectra - spectra.mean(0)
+    variance = np.linalg.eigvalsh(centred.T @ centred / len(spectra))  # increasing
+    left = np.sqrt(np.maximum(variance.cumsum(), 0) / len(variance))[::-1]  # with 0, 1, ... taken
+    enough = np.flatnonzero(left[1:] <= residual * abs(float(spectra.mean())))
+    least = int(enough[0]) + 1 if enough.size else len(variance)
+    return max(1, min(least, most))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +46,15 @@ class SpectralBasis:
     """(C, r) E: change of reflectance per unit of each coefficient."""
     residual: Tensor
     """(C,) standard deviation of the training spectra about the subspace, in reflectance."""
+
+    def to(self, device: torch.device) -> SpectralBasis:
+        """The same basis on a device."""
+        return SpectralBasis(
+            grid=self.grid,
+            mean=self.mean.to(device),
+            components=self.components.to(device),
+            residual=self.residual.to(device),
+        )
 
     @property
     def rank(self) -> int:

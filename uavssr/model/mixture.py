@@ -45,31 +45,57 @@ class SpectralMixture:
             offset: R mean (S, c).
             noise: (S, K, c) variance of a band's misfit under each component.
         """
-        observed = torch.einsum("scr,kr->skc", mixing, self.mean) + offset[:, None]
-        carried = mixing[:, None] @ self.covariance  # (S, K, c, r)
-        system = carried @ mixing[:, None].mT + torch.diag_embed(noise)
-        factor = torch.linalg.cholesky(system)
+        observed, carried, factor = self._observed(mixing, offset, noise)
         gain = torch.cholesky_solve(carried, factor).mT  # (S, K, r, c)
         constant = self.mean - (gain @ observed[..., None]).squeeze(-1)
         variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
-        share = self._responsibility(msi, observed, factor)
+        share = self._responsibility(_distance(msi, observed, factor), factor)
         mean = constant.mT @ share
         for band in range(msi.shape[1]):
             mean = mean + gain[..., band].mT @ (share * msi[:, band, None])
         return mean, variance.clamp_min(0).mT @ share
 
-    def _responsibility(self, msi: Tensor, observed: Tensor, factor: Tensor) -> Tensor:
-        """(B, K, N) posterior probability of each component at each pixel."""
-        identity = torch.eye(msi.shape[1], dtype=msi.dtype, device=msi.device)
-        whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-        shift = (whiten @ observed[..., None]).squeeze(-1)
+    def belonging(
+        self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Each component's posterior probability at each pixel, and the pixel's distance from it.
+
+        Returns:
+            Probability and squared Mahalanobis distance, both (B, K, N); arguments as in
+            `posterior`.
+        """
+        observed, _, factor = self._observed(mixing, offset, noise)
+        distance = _distance(msi, observed, factor)
+        return self._responsibility(distance.clone(), factor), distance
+
+    def _observed(
+        self, mixing: Tensor, offset: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each component in the camera's bands: mean (S, K, c), B C (S, K, c, r), Cholesky."""
+        observed = torch.einsum("scr,kr->skc", mixing, self.mean) + offset[:, None]
+        carried = mixing[:, None] @ self.covariance
+        system = carried @ mixing[:, None].mT + torch.diag_embed(noise)
+        return observed, carried, torch.linalg.cholesky(system)
+
+    def _responsibility(self, distance: Tensor, factor: Tensor) -> Tensor:
+        """(B, K, N) posterior probability of each component; overwrites `distance`."""
         level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
-        score = level[..., None]
-        for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
-            distance = whiten[:, :, row] @ msi
-            distance -= shift[:, :, row, None]
-            score = torch.addcmul(score, distance, distance, value=-0.5)
-        return torch.softmax(score, dim=1)
+        return torch.softmax(distance.mul_(-0.5).add_(level[..., None]), dim=1)
+
+
+def _distance(msi: Tensor, observed: Tensor, factor: Tensor) -> Tensor:
+    """(B, K, N) squared Mahalanobis distance of pixels (B, c, N) from each component."""
+    identity = torch.eye(msi.shape[1], dtype=msi.dtype, device=msi.device)
+    whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    shift = (whiten @ observed[..., None]).squeeze(-1)
+    total: Tensor | None = None
+    for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
+        part = whiten[:, :, row] @ msi
+        part -= shift[:, :, row, None]
+        total = part.square_() if total is None else torch.addcmul(total, part, part)
+    if total is None:
+        raise ValueError("an image without bands")
+    return total
 
 
 def fit_mixture(

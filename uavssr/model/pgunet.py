@@ -6,7 +6,6 @@ the Spectral Transformation Function", arXiv 2606.05759. docs/design.md says whe
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final, cast
@@ -16,16 +15,19 @@ from torch import Tensor, nn
 
 from uavssr.errors import IncompleteRun, ModelRefused, UsageError
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.evidence import Evidence, r_step_mixture
+from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet, ZNet
-from uavssr.model.solvers import (
-    SceneStatistics,
-    r_step,
-    r_step_parametric,
-    wiener_gain,
-    x_step,
-)
+from uavssr.model.solvers import participation, wiener_gain, x_step
 from uavssr.model.state import Observation, Reconstruction, Stf
+from uavssr.model.uncertainty import CubeUncertainty
+
+SENSOR_NOISE: Final = (0.004, 0.02)
+"""Noise of a band, absolute and relative, with which spectra are estimated.
+
+Learned, it grew threefold and took the mixture's sharpness with it (docs/design.md).
+"""
 
 FINAL_NOISE: Final = (0.006, 0.03)
 """Noise of the last X-step, absolute and relative: how closely the cube explains the image.
@@ -33,18 +35,14 @@ FINAL_NOISE: Final = (0.006, 0.03)
 Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
 """
 
-SAMPLES: Final = 30.0
-"""How many independent pixels a scene is taken to be worth before training, per direction it spans.
+SAMPLES: Final = 3.0
+"""How many independent materials a scene is taken to be worth, at most.
 
-Far fewer than it has: its materials are not drawn from the prior (docs/design.md).
+Far fewer than it has: they are not drawn from the prior (docs/design.md).
 """
 
-PREDICTIVE_VARIANCE: Final = 7e-4
-"""Variance of what one such pixel says of a band, in reflectance squared, the same for all bands.
-
-The variance given the other bands under the prior would be the textbook's; it did worse in our
-trials, on scenes unlike the prior (docs/design.md).
-"""
+UNIFORM: Final = 0.05
+"""Excess of the materials' participation ratio over one at which a scene counts half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +56,12 @@ class PGUNetConfig:
     components: int = 32
     """K, Gaussians of the spectral prior."""
     stages: int = 4
-    """Unrolled stages."""
+    """Unrolled stages of the cube."""
+    response_stages: int = 2
+    """Unrolled stages of the STF."""
     width: int = 32
     """Channels inside Z-Net."""
-    stf_width: int = 32
+    stf_width: int = 48
     """Channels inside P-Net."""
 
     def __post_init__(self) -> None:
@@ -70,6 +70,7 @@ class PGUNetConfig:
             "rank": 4096,
             "components": 512,
             "stages": 32,
+            "response_stages": 32,
             "width": 1024,
             "stf_width": 1024,
         }
@@ -90,20 +91,17 @@ class PGUNetConfig:
 
 
 class Stage(nn.Module):
-    """One unrolled iteration: X-step and Z-Net, then R-step and P-Net."""
+    """One unrolled iteration for the cube: X-step (closed form), then Z-Net."""
 
     def __init__(self, config: PGUNetConfig) -> None:
         super().__init__()
         self.log_alpha = nn.Parameter(torch.tensor(0.0))
-        self.log_beta = nn.Parameter(torch.tensor(-4.0))
-        self.log_samples = nn.Parameter(torch.tensor(math.log(SAMPLES)))
         self.znet = ZNet(config.rank, config.width)
-        self.pnet = PNet(config.stf_width)
 
-    def update_hsi(
+    def forward(
         self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: Observation, *, half: bool
     ) -> Tensor:
-        """X-step (closed form, float32), then Z-Net (bfloat16 if `half`). Maps are (B, ., H, W)."""
+        """X-step in float32, Z-Net in bfloat16 if `half`. Maps are (B, ., H, W)."""
         shape = hsi.shape[-2:]
         noise = seen.noise * self.log_alpha.exp()
         flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
@@ -114,53 +112,69 @@ class Stage(nn.Module):
             proximal: Tensor = self.znet(*maps, deviation)
         return proximal.float() if half else proximal
 
-    def update_stf(
-        self,
-        msi: Tensor,
-        hsi: Tensor,
-        stf: Stf,
-        seen: Observation,
-        basis: SpectralBasis,
-        valid: Tensor | None,
-    ) -> tuple[Stf, SceneStatistics]:
-        """R-step on pooled statistics (closed form), then P-Net."""
-        statistics = SceneStatistics.of(
-            msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, valid=valid
-        )
-        return self.stf_from(statistics, stf, seen, basis), statistics
 
-    def stf_from(
-        self, statistics: SceneStatistics, stf: Stf, seen: Observation, basis: SpectralBasis
+class ResponseStage(nn.Module):
+    """One unrolled iteration for the STF: R-step (closed form), then P-Net."""
+
+    def __init__(self, config: PGUNetConfig) -> None:
+        super().__init__()
+        self.pnet = PNet(config.rank, config.stf_width)
+
+    def forward(
+        self, materials: Materials, stf: Stf, seen: Observation, mixture: SpectralMixture
     ) -> Stf:
-        """The STF from an image's statistics taken at `stf`, shrunk towards the family's prior.
+        """The STF from a scene's materials, shrunk towards the family's prior.
 
-        The share of information that the closed form ascribes to the image bounds what P-Net may
+        The share of information that the closed form ascribes to the scene bounds what P-Net may
         change and how much doubt it may remove: without information the prior stays as it is.
         """
         family, prior, spread = stf.family, stf.family.prior, stf.family.spread
-        samples = torch.minimum(self.log_samples.exp() * statistics.diversity(), statistics.pixels)
-        step = r_step_parametric(
-            stf.theta,
-            prior,
-            spread,
-            seen.tangent,
-            statistics,
-            (samples / PREDICTIVE_VARIANCE)[:, None].expand(spread.shape[:2]),
-        )
-        scale = spread.clamp_min(1e-9)
-        curves = _row_curves(stf.rows, statistics, basis, self.log_beta.exp())
-        proposed = (step.theta - prior) / scale
-        current = (stf.theta - prior) / scale
-        features = torch.cat([proposed, 2 * step.share - 1, current], -1)
-        change, removed = self.pnet(curves, features)
+        with torch.no_grad():
+            current = stf.theta.detach()
+            evidence = Evidence.of(materials, mixture, seen)
+            samples = SAMPLES * diversity(evidence.coefficients, materials.weight)
+            step = r_step_mixture(current, prior, spread, evidence, samples)
+            scale = spread.clamp_min(1e-9)
+            proposed = ((step.theta - prior) / scale).clamp(-4, 4)
+            tokens = _tokens(materials, evidence)
+            now = ((current - prior) / scale).clamp(-4, 4)
+            place = torch.stack([(family.centre - 700) / 200, (family.fwhm / 30).log()], -1)
+            bands = torch.cat([place, proposed, now, 2 * step.share - 1], -1)
+        known = evidence.coefficients.clamp(-5, 5)
+        change, doubt = self.pnet(tokens, known, materials.weight, bands)
         theta = prior + (proposed + step.share * change).clamp(-4, 4) * spread
-        deviation = spread * torch.sqrt(1 - 0.999 * step.share * removed)
-        if not bool(torch.isfinite(theta).all() and torch.isfinite(deviation).all()):
+        kept = (1 - step.share).clamp_min(1e-3) ** (2 * torch.sigmoid(-doubt))
+        if not bool(torch.isfinite(theta).all() and torch.isfinite(kept).all()):
             raise IncompleteRun(
                 "the network gave NaN or infinity for the STF",
                 remedy="nothing was written; check the input's values with uavssr inspect",
             )
-        return Stf.of(family, theta, deviation)
+        return Stf.of(family, theta, spread * kept.sqrt())
+
+
+def diversity(coefficients: Tensor, weight: Tensor) -> Tensor:
+    """(S,) one for a scene of diverse materials (S, J, r), zero for a constant one.
+
+    One spectrum determines no response: whatever it is, the prior explains it.
+    """
+    extended = torch.cat([coefficients, torch.ones_like(coefficients[..., :1])], -1)
+    second = (extended * weight[..., None]).mT @ extended
+    excess = (participation(second) - 1).clamp_min(0)
+    return excess / (excess + UNIFORM)
+
+
+def _tokens(materials: Materials, evidence: Evidence) -> Tensor:
+    """P-Net's view (S, J, c, 4) of each material in each band, from what the other bands expect."""
+    level = (materials.values - evidence.surprise).clamp_min(0.01)
+    return torch.stack(
+        [
+            materials.values.clamp_min(0.003).log() + 2,
+            (evidence.surprise / level).clamp(-1.5, 1.5),
+            (evidence.surprise / evidence.expected.clamp_min(1e-6)).clamp(-5, 5) / 2,
+            (evidence.expected / level).clamp(1e-3, 10).log() / 2,
+        ],
+        -1,
+    )
 
 
 class PGUNet(nn.Module):
@@ -178,6 +192,7 @@ class PGUNet(nn.Module):
     weight: Tensor
     mixture_mean: Tensor
     covariance: Tensor
+    sigma_scale: Tensor
 
     def __init__(
         self, config: PGUNetConfig, basis: SpectralBasis, mixture: SpectralMixture
@@ -190,8 +205,11 @@ class PGUNet(nn.Module):
         self.register_buffer("weight", mixture.weight)
         self.register_buffer("mixture_mean", mixture.mean)
         self.register_buffer("covariance", mixture.covariance)
-        self.log_noise = nn.Parameter(torch.tensor([math.log(0.004), math.log(0.02)]))
+        self.register_buffer("sigma_scale", torch.ones(config.bands))
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
+        self.response_stages = nn.ModuleList(
+            ResponseStage(config) for _ in range(config.response_stages)
+        )
 
     @property
     def basis(self) -> SpectralBasis:
@@ -220,27 +238,65 @@ class PGUNet(nn.Module):
     def _stages(self, stages: int | None) -> list[Stage]:
         return [cast("Stage", stage) for stage in self.stages][: self._count(stages)]
 
-    def observe(self, stf: Stf) -> Observation:
-        """How `stf` acts on coefficients, and how surely."""
+    def observe(self, stf: Stf, *, doubted: bool = True) -> Observation:
+        """How `stf` acts on coefficients, and how surely; without its doubt if not `doubted`."""
         basis = self.basis
         tangent = stf.family.tangent(stf.theta.detach()) @ basis.extended
-        sensor_noise = self.log_noise.exp().square()
+        absolute, relative = SENSOR_NOISE
         moments = self.mixture.second_moments()
         seen = stf.rows @ basis.extended  # (S, c, r+1)
         power = torch.einsum("sci,kij,scj->skc", seen, moments, seen)
         spread = torch.einsum("scpi,kij,scpj->skcp", tangent, moments, tangent)
-        doubt = (spread * stf.deviation.square()[:, None]).sum(-1)
+        doubt = (spread * stf.deviation.square()[:, None]).sum(-1) * float(doubted)
         outside = (stf.rows @ basis.residual).square()
-        known = sensor_noise[0] + outside[:, None] + sensor_noise[1] * power
+        known = absolute**2 + outside[:, None] + relative**2 * power
         average = partial(torch.einsum, "k,skc->sc", self.weight)
-        absolute, relative = FINAL_NOISE
+        left, share = FINAL_NOISE
         return Observation(
             mixing=seen[..., :-1],
             offset=seen[..., -1],
             tangent=tangent,
             noise=average(known + doubt),
             component_noise=known + doubt,
-            final=absolute**2 + outside + relative**2 * average(power),
+            final=left**2 + outside + share**2 * average(power),
+        )
+
+    def estimate(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
+        """The STF of scenes from their materials: where it starts, and each stage's.
+
+        Args:
+            materials: of S scenes.
+            stf: where it starts; its family is the prior.
+        """
+        estimates = [stf]
+        for stage in self.response_stages:
+            seen = self.observe(estimates[-1], doubted=False)
+            estimates.append(stage(materials, estimates[-1], seen, self.mixture))
+        return tuple(estimates)
+
+    def refine(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
+        """The STF of a part of a scene: the last stage alone, from `stf`, about another prior.
+
+        Args:
+            materials: of the part (S = 1).
+            stf: of the scene.
+            prior: mean and spread of what the part's parameters may be.
+        """
+        centred = Stf(
+            family=stf.family.around(prior.theta, prior.deviation),
+            theta=stf.theta,
+            deviation=stf.deviation,
+            rows=stf.rows,
+        )
+        last = cast("ResponseStage", self.response_stages[-1])
+        seen = self.observe(stf, doubted=False)
+        refined: Stf = last(materials, centred, seen, self.mixture)
+        return refined
+
+    def uncertainty(self, stf: Stf) -> CubeUncertainty:
+        """What gives the standard errors of a scene's cube with this STF (S = 1)."""
+        return CubeUncertainty.of(
+            stf, self.observe(stf, doubted=False), self.basis, self.mixture, self.sigma_scale
         )
 
     def forward(
@@ -258,65 +314,30 @@ class PGUNet(nn.Module):
         Args:
             msi: Y (B, c, H, W) reflectance, finite everywhere.
             stf: where the STF starts (S = B, or S = 1: one camera for all B windows).
-            blind: whether the stages update the STF from the image, or hold it fixed. A fixed STF
+            blind: whether the STF is first estimated from the image, or held as it is. A fixed STF
                 makes every output pixel depend on its neighbourhood of `halo()` pixels only.
             valid: (B, H, W) pixels that count for the STF; all by default.
             stages: how many stages to run, all by default; 0 is the mixture's Wiener estimate.
-            half: run the proximal networks in bfloat16; the solvers stay in float32.
+            half: run Z-Net in bfloat16; the solvers stay in float32.
         """
-        shape = msi.shape[-2:]
-        flat_valid = None if valid is None else valid.flatten(1)
-        seen = self.observe(stf)
-        start, deviation = self._start(msi, seen)
-        hsi = start
-        results, estimates, statistics = [hsi], [stf], None
-        basis = self.basis
+        estimates: tuple[Stf, ...] = (stf,)
+        if blind:
+            counted = None if valid is None else valid.flatten(1)
+            pooled = stf.rows.shape[0] == 1
+            estimates = self.estimate(find_materials(msi.flatten(2), counted, pooled=pooled), stf)
+        seen = self.observe(estimates[-1])
+        hsi, deviation = self._start(msi, seen)
+        results = [hsi]
         for stage in self._stages(stages):
-            hsi = stage.update_hsi(msi, hsi, deviation, seen, half=half)
-            if blind:
-                stf, statistics = stage.update_stf(msi, hsi, stf, seen, basis, flat_valid)
-                seen = self.observe(stf)
+            hsi = stage(msi, hsi, deviation, seen, half=half)
             results.append(hsi)
-            estimates.append(stf)
-            if blind:  # the start moves with the STF, what was learned on top of it stays
-                moved, deviation = self._start(msi, seen)
-                hsi, start = hsi + moved - start, moved
         final = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, seen.final)
         return Reconstruction(
-            coefficients=final.unflatten(-1, shape),
-            stf=stf,
-            statistics=statistics,
+            coefficients=final.unflatten(-1, msi.shape[-2:]),
+            stf=estimates[-1],
             stage_coefficients=tuple(results),
-            stage_stf=tuple(estimates),
+            stage_stf=estimates,
         )
-
-    def local_stf(
-        self, msi: Tensor, hsi: Tensor, stf: Stf, *, prior: Stf, valid: Tensor, stages: int | None
-    ) -> Stf:
-        """The STF of one tile, shrunk towards `prior` by how little the tile says.
-
-        Args:
-            msi: Y (1, c, H, W) of the tile.
-            hsi: Z (1, r, H, W), the last of `stage_coefficients` of a run with `stf` fixed.
-            stf: the STF of that run.
-            prior: mean and spread of what a tile's parameters may be.
-            valid: (1, H, W).
-            stages: as in that run.
-        """
-        if self._count(stages) == 0:
-            return prior
-        seen = self.observe(stf)
-        stage = self._stages(stages)[-1]
-        statistics = SceneStatistics.of(
-            msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, valid=valid.flatten(1)
-        )
-        centred = Stf(
-            family=stf.family.around(prior.theta, prior.deviation),
-            theta=stf.theta,
-            deviation=stf.deviation,
-            rows=stf.rows,
-        )
-        return stage.stf_from(statistics, centred, seen, self.basis)
 
     @torch.no_grad()
     def _start(self, msi: Tensor, seen: Observation) -> tuple[Tensor, Tensor]:
@@ -325,20 +346,3 @@ class PGUNet(nn.Module):
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
         )
         return mean.unflatten(-1, shape), variance.sqrt().unflatten(-1, shape)
-
-
-def _row_curves(
-    rows: Tensor, statistics: SceneStatistics, basis: SpectralBasis, beta: Tensor
-) -> Tensor:
-    """P-Net's view (S, c, 5, C) of each row: itself, its free-form update, the scene, the axis."""
-    extended = basis.extended
-    peak = rows.amax(-1, keepdim=True).clamp_min(1e-9)
-    update = r_step(rows, extended, statistics, beta) - rows
-    scene_mean = statistics.second[:, -1] @ extended.mT
-    power = torch.einsum("ci,sij,cj->sc", extended, statistics.second, extended)
-    scene_deviation = (power - scene_mean.square()).clamp_min(1e-8).sqrt()
-    axis = torch.linspace(-1, 1, rows.shape[-1], dtype=rows.dtype, device=rows.device)
-    context = torch.stack([scene_mean, scene_deviation, axis.expand_as(scene_mean)], 1)
-    own = torch.stack([rows / peak, update / peak], 2)
-    shared = context[:, None].expand(-1, rows.shape[1], -1, -1)
-    return torch.cat([own, shared], 2)

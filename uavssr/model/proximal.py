@@ -70,57 +70,63 @@ class ZNet(nn.Module):
 
 
 class PNet(nn.Module):
-    """Proximal operator of the STF prior: a set of rows in, parameters and their doubt out.
+    """Proximal operator of the STF prior: reads what each material says of each band.
 
-    Each row is read along the wavelength axis by convolutions of several kernel sizes, fused, and
-    by a transformer over wavelength; then the rows of one camera attend to each other without any
-    order, so permuting the camera's bands permutes the result.
+    A token is one material in one band. Tokens of a material share what it is made of (its
+    spectrum under the prior), tokens of a band are pooled over the materials, and the bands attend
+    to each other without any order: permuting materials changes nothing, permuting the camera's
+    bands permutes the result.
     """
 
-    CHANNELS = 5
-    FEATURES = 9
+    TOKEN = 4
+    BAND = 11
 
-    def __init__(
-        self,
-        width: int = 32,
-        *,
-        kernels: tuple[int, ...] = (3, 7, 15),
-        tokens: int = 32,
-        heads: int = 4,
-    ) -> None:
+    def __init__(self, rank: int, width: int = 48, *, heads: int = 4) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Conv1d(self.CHANNELS, width // 2, size, padding=size // 2) for size in kernels
-        )
-        self.fuse = nn.Conv1d(width // 2 * len(kernels), width, 3, padding=1)
-        self.tokens = tokens
-        self.along = _encoder(width, heads)
-        self.features = nn.Linear(self.FEATURES, width)
-        self.pool = nn.Linear(width, 1)
-        self.across = _encoder(width, heads)
+        self.token = _perceptron(self.TOKEN + self.BAND, width, width)
+        self.material = _perceptron(rank + width, width, width)
+        self.reading = _perceptron(3 * width, width, width)
+        self.band = nn.Linear(3 * width + self.BAND, width)
+        self.across = nn.Sequential(_encoder(width, heads), _encoder(width, heads))
         self.head = nn.Linear(width, 6)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, curves: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Change of the parameters in prior deviations, and the share of variance removed.
+    def forward(
+        self, tokens: Tensor, materials: Tensor, weight: Tensor, bands: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Change of the parameters in prior deviations, and how much more doubt is removed.
 
         Args:
-            curves: (S, c, CHANNELS, C) along the wavelength axis: the row, its R-step update, the
-                scene's mean and deviation, and the position.
-            features: (S, c, FEATURES) numbers of each row.
+            tokens: (S, J, c, TOKEN) numbers of a material in a band.
+            materials: (S, J, r) coefficients of each material's spectrum.
+            weight: (S, J) of the materials, summing to one.
+            bands: (S, c, BAND) numbers of each band.
 
         Returns:
-            change (S, c, 3), unbounded, and removed (S, c, 3) in 0..1.
+            change (S, c, 3) and doubt (S, c, 3), both unbounded and zero before training.
         """
-        cameras, bands = curves.shape[:2]
-        flat = curves.flatten(0, 1)
-        read = torch.cat([functional.gelu(branch(flat)) for branch in self.branches], 1)
-        pooled = functional.adaptive_avg_pool1d(functional.gelu(self.fuse(read)), self.tokens)
-        tokens = self.along(pooled.mT)
-        row = (torch.softmax(self.pool(tokens), 1) * tokens).sum(1).unflatten(0, (cameras, bands))
-        change, removed = self.head(self.across(row + self.features(features))).chunk(2, -1)
-        return change, torch.sigmoid(removed)
+        count = bands.shape[1]
+        own = bands[:, None].expand(-1, tokens.shape[1], -1, -1)
+        read = self.token(torch.cat([tokens, own], -1))
+        material = self.material(torch.cat([materials, read.mean(2)], -1))
+        scene = _weighted_mean(material, weight)[:, None].expand_as(material)
+        about = torch.cat([material, scene], -1)[:, :, None].expand(-1, -1, count, -1)
+        read = self.reading(torch.cat([read, about], -1))
+        mean = _weighted_mean(read, weight)
+        spread = (_weighted_mean(read.square(), weight) - mean.square()).clamp_min(1e-6).sqrt()
+        pooled = torch.cat([mean, spread, read.amax(1), bands], -1)
+        change, doubt = self.head(self.across(self.band(pooled))).chunk(2, -1)
+        return change, doubt
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over materials (S, J, ...) -> (S, ...)."""
+    return (values * weight.reshape(*weight.shape, *[1] * (values.dim() - 2))).sum(1)
+
+
+def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, outputs), nn.GELU())
 
 
 def _encoder(width: int, heads: int) -> nn.TransformerEncoderLayer:

@@ -87,6 +87,18 @@ class ResponseFamily:
             interpolation=self.interpolation.to(device),
         )
 
+    def of_camera(self, index: int) -> ResponseFamily:
+        """The family of one of the cameras alone."""
+        one = slice(index, index + 1)
+        return replace(
+            self,
+            curves=self.curves[one],
+            centre=self.centre[one],
+            fwhm=self.fwhm[one],
+            prior=self.prior[one],
+            spread=self.spread[one],
+        )
+
     def around(self, prior: Tensor, spread: Tensor) -> ResponseFamily:
         """The same curves with another prior mean and spread of the parameters, both (S, c, 3)."""
         return replace(self, prior=prior, spread=spread)

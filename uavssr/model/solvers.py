@@ -10,13 +10,9 @@ by all windows, whose statistics are then pooled). float32 or float64 follows th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
-
-CONSTANT: Final = 0.05
-"""Excess of the participation ratio over one at which a scene counts half."""
 
 
 def x_step(msi: Tensor, prior: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor) -> Tensor:
@@ -93,20 +89,6 @@ class SceneStatistics:
             misfit=misfit / count[:, None],
         )
 
-    def participation(self) -> Tensor:
-        """(S,) participation ratio of M: 1 for a constant scene, towards r+1 for a diverse one."""
-        trace = self.second.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return trace.square() / self.second.square().sum((-2, -1)).clamp_min(1e-12)
-
-    def diversity(self) -> Tensor:
-        """(S,) the participation ratio, but zero for a constant scene.
-
-        One spectrum determines no response: whatever it is, the prior explains it. Real scenes
-        have ratios of 2 and more and lose 2-5 %.
-        """
-        excess = (self.participation() - 1).clamp_min(0)
-        return (1 + excess) * excess / (excess + CONSTANT)
-
     def condition(self) -> Tensor:
         """(S,) condition number of M; huge where the scene does not determine R."""
         values = torch.linalg.eigvalsh(self.second.double())
@@ -131,43 +113,7 @@ def r_step(prior: Tensor, extended: Tensor, statistics: SceneStatistics, beta: T
     return prior + torch.linalg.solve(system.mT, statistics.cross.mT).mT @ extended.mT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParameterStep:
-    """Result of the R-step restricted to a response family."""
-
-    theta: Tensor
-    """(S, c, 3) parameters."""
-    share: Tensor
-    """(S, c, 3) share of the information that comes from the image, 0..1."""
-
-
-def r_step_parametric(
-    theta: Tensor,
-    prior: Tensor,
-    spread: Tensor,
-    tangent: Tensor,
-    statistics: SceneStatistics,
-    precision: Tensor,
-) -> ParameterStep:
-    """The R-step on the tangent of a response family, one Gauss-Newton step with a Gaussian prior.
-
-    argmin_t  precision_b |Y_b - (R_b + J_b (t - theta)) X|^2 / N  +  |(t - prior) / spread|^2
-
-    Args:
-        theta: (S, c, 3) where R, the tangent and the statistics were taken.
-        prior: (S, c, 3) mean of the prior, `spread` its standard deviations.
-        spread: (S, c, 3); a zero fixes the parameter.
-        tangent: Q = J D (S, c, 3, r+1).
-        statistics: of the image.
-        precision: (S, c) effective number of samples over the variance of one of them.
-    """
-    curvature = tangent @ statistics.second[:, None] @ tangent.mT * precision[..., None, None]
-    gradient = (tangent @ statistics.cross[..., None]).squeeze(-1) * precision[..., None]
-    # in units of the prior's spread, so that a zero spread needs no division
-    scaled = spread[..., :, None] * curvature * spread[..., None, :]
-    identity = torch.eye(theta.shape[-1], dtype=theta.dtype, device=theta.device)
-    pull = (curvature @ (theta - prior)[..., None]).squeeze(-1)
-    right = (spread * (gradient + pull))[..., None]
-    change = torch.linalg.solve(identity + scaled, right).squeeze(-1)
-    diagonal = scaled.diagonal(dim1=-2, dim2=-1)
-    return ParameterStep(theta=prior + spread * change, share=diagonal / (1 + diagonal))
+def participation(second: Tensor) -> Tensor:
+    """(S,) participation ratio of second moments (S, m, m): one for rank one, at most m."""
+    trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return trace.square() / second.square().sum((-2, -1)).clamp_min(1e-12)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from uavssr.model.response import ResponseFamily
-from uavssr.model.solvers import SceneStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,16 @@ class Stf:
     def of(cls, family: ResponseFamily, theta: Tensor, deviation: Tensor) -> Stf:
         """The STF with parameters theta (S, c, 3) and standard errors of them."""
         return cls(family=family, theta=theta, deviation=deviation, rows=family.rows(theta))
+
+    def of_camera(self, index: int) -> Stf:
+        """The STF of one of the cameras alone."""
+        one = slice(index, index + 1)
+        return Stf(
+            family=self.family.of_camera(index),
+            theta=self.theta[one],
+            deviation=self.deviation[one],
+            rows=self.rows[one],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +69,7 @@ class Reconstruction:
     """(B, r, H, W); `SpectralBasis.expand` makes the cube."""
     stf: Stf
     """The STF that explains the image with these coefficients."""
-    statistics: SceneStatistics | None
-    """Of the last stage; None where the STF was given."""
     stage_coefficients: tuple[Tensor, ...] = ()
     """(B, r, H, W) the start and each stage's result, for supervision."""
     stage_stf: tuple[Stf, ...] = ()
-    """Each stage's STF, for supervision."""
+    """Where the STF started and each stage's; one where it was held fixed."""

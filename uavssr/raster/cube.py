@@ -5,28 +5,40 @@ The policy is that of `source`. Must not write anything, or guess wavelengths or
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from rasterio.errors import NotGeoreferencedWarning
 
 from uavssr.bands import WavelengthGrid
-from uavssr.errors import InputRefused
+from uavssr.errors import InputRefused, UsageError
+from uavssr.raster.expansion import CoefficientSource, coefficients_in
 from uavssr.raster.facts import BandFacts, read_band_facts, read_tags
 from uavssr.raster.grid import TileGrid, Window
-from uavssr.raster.place import Place, read_place
+from uavssr.raster.place import Place, make_place, read_place
 from uavssr.raster.policy import GDAL_ERRORS, CheckedFile, check_path_text, check_raster
 from uavssr.raster.reader import BandReader, FileBands
 from uavssr.raster.request import Request
 from uavssr.raster.scale import Scale, Spread, parse_scale, resolve_cube_scale
 from uavssr.raster.validity import ValidityRule
 from uavssr.raster.wavelengths import read_grid
+from uavssr.raster.zarrcube import (
+    ZarrArray,
+    ZarrReader,
+    check_cube,
+    is_zarr,
+    read_georeference,
+    read_json,
+    read_store_grid,
+    store_facts,
+)
 
 Reflectance = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -37,6 +49,21 @@ _PLACES: Final = 3
 """The numbers are looked at in up to 3 x 3 windows ..."""
 _SIDE: Final = 64
 """... of 64 x 64 pixels, before a scale is settled."""
+
+
+class NumberReader(Protocol):
+    """Gives stored numbers, window by window, from any thread."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the scene."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the scene."""
+
+    def read(self, window: Window) -> tuple[npt.NDArray[np.generic], Mask]:
+        """Numbers (band, y, x), and where masks let them be valid (y, x)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +78,7 @@ class CubeSource:
     """Where the file states them."""
     place: Place
     """Size, CRS and geotransform."""
-    reader: BandReader
+    reader: NumberReader
     """Gives the stored numbers."""
     rule: ValidityRule
     """Which of them are valid."""
@@ -88,7 +115,9 @@ def open_cube(
     assume_crs: str | None = None,
     max_pixels: int | None = None,
 ) -> CubeSource:
-    """Open a hyperspectral GeoTIFF or ENVI file that names the wavelength of each band.
+    """Open a hyperspectral GeoTIFF, ENVI file or Zarr store that names the wavelength of each band.
+
+    A file of coefficients is read as the cube that they stand for.
 
     Args:
         path: the file; for ENVI the raw file, with its header beside it.
@@ -103,21 +132,42 @@ def open_cube(
     check_path_text(os.fspath(path))
     if scale is not None:
         parse_scale(scale)
+    if is_zarr(Path(path)):
+        return _open_store(Path(path), scale, assume_crs, max_pixels)
     checked = check_raster(path, max_pixels=max_pixels)
+    coefficients = coefficients_in(checked)
+    if coefficients is not None:
+        return _expanding(coefficients, scale)
     request = Request(paths=(checked.path,), assume_crs=assume_crs)
-    place, facts, tags, (grid, origin) = _inspect(checked, request)
+    place, facts, tags, grid = _inspect(checked, request)
     reader = _reader(checked, facts, place)
     bands = [fact for fact in facts if fact.colour != "alpha"]
-    rule = ValidityRule(
-        nodata=tuple(band.nodata for band in bands),
-        has_mask=reader.files[0].alpha is not None or reader.files[0].mask is not None,
-    )
-    numbers, seen = _look(reader, rule)
-    found = resolve_cube_scale(scale, bands, tags, Spread.of(numbers), checked.path)
+    has_mask = reader.files[0].alpha is not None or reader.files[0].mask is not None
+    return _source(reader, bands, tags, place, grid, scale, has_mask=has_mask)
+
+
+_Named = tuple[WavelengthGrid, str]
+"""Wavelengths, and where they were found."""
+
+
+def _source(
+    reader: NumberReader,
+    bands: Sequence[BandFacts],
+    tags: Mapping[str, str],
+    place: Place,
+    grid: _Named,
+    scale: float | str | None,
+    *,
+    has_mask: bool,
+) -> CubeSource:
+    """A cube whose numbers have been looked at, so that their scale is settled."""
+    rule = ValidityRule(nodata=tuple(band.nodata for band in bands), has_mask=has_mask)
+    numbers, seen = _look(reader, rule, place.path)
+    found = resolve_cube_scale(scale, bands, tags, Spread.of(numbers), place.path)
     return CubeSource(
-        path=checked.path,
-        grid=grid,
-        wavelengths_from=origin,
+        path=place.path,
+        grid=grid[0],
+        wavelengths_from=grid[1],
         place=place,
         reader=reader,
         rule=rule,
@@ -126,7 +176,39 @@ def open_cube(
     )
 
 
-_Facts = tuple[Place, tuple[BandFacts, ...], dict[str, str], tuple[WavelengthGrid, str]]
+def _expanding(source: CoefficientSource, scale: float | str | None) -> CubeSource:
+    if scale is not None:
+        raise UsageError("coefficients have no scale to be given", path=source.path)
+    count = len(source.basis.grid)
+    return CubeSource(
+        path=source.path,
+        grid=source.basis.grid,
+        wavelengths_from="spectral basis",
+        place=source.place,
+        reader=source,
+        rule=ValidityRule(nodata=(math.nan,) * count, has_mask=False),
+        scale=Scale(factors=(1.0,) * count, offsets=(0.0,) * count, evidence="spectral basis"),
+        warnings=source.place.warnings,
+    )
+
+
+def _open_store(
+    path: Path, scale: float | str | None, assume_crs: str | None, max_pixels: int | None
+) -> CubeSource:
+    cube = ZarrArray.of(path, "reflectance")
+    check_cube(cube, max_pixels=max_pixels)
+    crs, transform = read_georeference(path)
+    request = Request(paths=(path,), assume_crs=assume_crs)
+    size = cube.shape[1], cube.shape[2]
+    place = make_place(path, crs=crs, transform=transform, size=size, request=request)
+    grid = read_store_grid(path, count=cube.shape[0])
+    bands = store_facts(cube, grid)
+    tags = {key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()}
+    named = grid, "wavelength coordinate"
+    return _source(ZarrReader(array=cube), bands, tags, place, named, scale, has_mask=False)
+
+
+_Facts = tuple[Place, tuple[BandFacts, ...], dict[str, str], _Named]
 
 
 def _inspect(checked: CheckedFile, request: Request) -> _Facts:
@@ -158,7 +240,9 @@ def _reader(checked: CheckedFile, facts: tuple[BandFacts, ...], place: Place) ->
     return BandReader(files=(file,), height=place.height, width=place.width)
 
 
-def _look(reader: BandReader, rule: ValidityRule) -> tuple[npt.NDArray[np.generic], set[str]]:
+def _look(
+    reader: NumberReader, rule: ValidityRule, path: Path
+) -> tuple[npt.NDArray[np.generic], set[str]]:
     """Stored numbers (band, n) of valid pixels here and there, and fill values that were met."""
     found, seen = [], set[str]()
     for window in _windows(reader.height, reader.width):
@@ -175,7 +259,7 @@ def _look(reader: BandReader, rule: ValidityRule) -> tuple[npt.NDArray[np.generi
             return numbers[:, valid][:, : _SIDE * _SIDE], seen
     raise InputRefused(
         f"no valid pixel in {reader.width} x {reader.height} ({rule.describe(alpha=False)})",
-        path=reader.files[0].checked.path,
+        path=path,
         remedy="check the nodata value and the bands",
     )
 

@@ -24,28 +24,19 @@ SCALE: Final = 0.0001
 NODATA: Final = 65535
 """Marks invalid pixels of a uint16 cube; counts 0..65534 hold reflectance 0..6.5534."""
 
-_LOSSLESS = {"NONE", "LZW", "PACKBITS", "DEFLATE", "ZSTD", "LZMA"}
+_LOSSLESS = {"NONE", "DEFLATE", "ZSTD"}
 _FREE_OPTIONS = {
-    *("BIGTIFF", "COMPRESS", "ENDIANNESS", "GEOTIFF_KEYS_FLAVOR", "GEOTIFF_VERSION", "INTERLEAVE"),
-    *("LZMA_PRESET", "NUM_THREADS", "PREDICTOR", "SPARSE_OK", "ZLEVEL", "ZSTD_LEVEL"),
+    *("BIGTIFF", "COMPRESS", "GEOTIFF_KEYS_FLAVOR", "GEOTIFF_VERSION", "INTERLEAVE"),
+    *("NUM_THREADS", "PREDICTOR", "ZLEVEL", "ZSTD_LEVEL"),
 }
 """What `--co` may set. The rest would lose digits, leave sidecars or break the blocks."""
-_BOOLEANS = frozenset({"YES", "NO", "TRUE", "FALSE", "ON", "OFF"})
 _CHOICES = {
     "BIGTIFF": frozenset({"YES", "NO", "IF_NEEDED", "IF_SAFER"}),
-    "ENDIANNESS": frozenset({"NATIVE", "INVERTED", "LITTLE", "BIG"}),
     "GEOTIFF_KEYS_FLAVOR": frozenset({"STANDARD", "ESRI_PE"}),
     "GEOTIFF_VERSION": frozenset({"AUTO", "1.0", "1.1"}),
     "INTERLEAVE": frozenset({"BAND", "PIXEL"}),
-    "SPARSE_OK": _BOOLEANS,
 }
-_RANGES = {
-    "LZMA_PRESET": (0, 9),
-    "NUM_THREADS": (1, 1024),
-    "PREDICTOR": (1, 3),
-    "ZLEVEL": (1, 12),
-    "ZSTD_LEVEL": (1, 22),
-}
+_RANGES = {"NUM_THREADS": (1, 1024), "PREDICTOR": (1, 3), "ZLEVEL": (1, 9), "ZSTD_LEVEL": (1, 22)}
 """GDAL ignores some values outside with a warning of its own, and stops at others."""
 _CLASSIC_LIMIT = 2**32
 """Bytes that a TIFF without BIGTIFF can address."""
@@ -103,9 +94,9 @@ def _refuse_not_finite(
 
 
 def cube_bytes(height: int, width: int, bands: int, *, dtype: CubeDtype = "uint16") -> int:
-    """The most that a cube of this size can take on disk, overviews and metadata included."""
+    """The most that a cube of this size takes on disk while it is made, overviews included."""
     pixels = height * width * bands * np.dtype(dtype).itemsize
-    return pixels + pixels // 10 + 4096 * bands + 2**20
+    return pixels + pixels // 5 + 4096 * bands + 2**20
 
 
 def creation_options(
@@ -131,7 +122,6 @@ def creation_options(
         "COMPRESS": "ZSTD",
         "PREDICTOR": "2" if dtype == "uint16" else "3",
         "BIGTIFF": "YES",
-        "SPARSE_OK": "TRUE",
         "NUM_THREADS": str(min(4, os.cpu_count() or 1)),
     }
     for key, value in given.items():
@@ -142,7 +132,7 @@ def creation_options(
         merged[name] = str(value)
     if merged["COMPRESS"].upper() not in _LOSSLESS:
         names = ", ".join(sorted(_LOSSLESS))
-        raise UsageError(f"COMPRESS={merged['COMPRESS']} may lose digits", remedy=f"use {names}")
+        raise UsageError(f"COMPRESS={merged['COMPRESS']} is not written", remedy=f"use {names}")
     for name, value in merged.items():
         _check_value(name, value, dtype)
     if merged["COMPRESS"].upper() == "ZSTD":
@@ -173,17 +163,18 @@ def _check_value(name: str, value: str, dtype: CubeDtype) -> None:
         )
 
 
-def overview_block(block: int) -> int:
-    """Side of the overviews' blocks: GDAL wants a power of two in 64-4096 there."""
-    return min(max(64, 1 << (block - 1).bit_length()), 4096)
-
-
 def overview_levels(height: int, width: int) -> list[int]:
     """Overview factors for a scene: 4, 8, 16 ... until the longest side has 512 pixels or less.
 
-    There is no factor 2: it would take twice as long to build as the cube takes to write.
+    There is no factor 2: it would add a quarter to the file and to the time.
     """
     longest = max(height, width)
     if longest <= _OVERVIEWS_FROM:
         return []
     return [4 * 2**k for k in range(32) if k == 0 or longest // (2 * 2**k) > _OVERVIEWS_FROM]
+
+
+def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Height and width of a scene, then of each of its overviews."""
+    factors = [1, *overview_levels(height, width)]
+    return [(-(-height // factor), -(-width // factor)) for factor in factors]

@@ -41,6 +41,12 @@ class Window:
         top, left = self.row - outer.row, self.col - outer.col
         return slice(top, top + self.height), slice(left, left + self.width)
 
+    def quarters(self) -> Iterator[Window]:
+        """This window cut in half along each axis that is longer than a pixel."""
+        for row, height in _halves(self.row, self.height):
+            for col, width in _halves(self.col, self.width):
+                yield Window(row, col, height, width)
+
     def intersection(self, other: Window) -> Window | None:
         """The pixels in both windows, or None where there are none."""
         top, left = max(self.row, other.row), max(self.col, other.col)
@@ -49,6 +55,11 @@ class Window:
         if bottom <= top or right <= left:
             return None
         return Window(top, left, bottom - top, right - left)
+
+
+def _halves(start: int, length: int) -> list[tuple[int, int]]:
+    half = length // 2
+    return [(start, half), (start + half, length - half)] if half else [(start, length)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,11 @@ class TileGrid:
         i, j = divmod(index, self.shape[1])
         row, col = i * self.tile, j * self.tile
         core = Window(row, col, min(self.tile, self.height - row), min(self.tile, self.width - col))
-        return Tile(index, core, core.grown(self.halo, height=self.height, width=self.width))
+        return Tile(index, core, self.with_halo(core))
+
+    def with_halo(self, window: Window) -> Window:
+        """A window and the context that is read around it, clipped to the scene."""
+        return window.grown(self.halo, height=self.height, width=self.width)
 
     def __iter__(self) -> Iterator[Tile]:
         return (self[index] for index in range(len(self)))

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rasterio.enums import ColorInterp
 
 from uavssr.bands import WavelengthGrid
+from uavssr.raster.encoding import NODATA, SCALE, CubeDtype
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
@@ -22,14 +23,24 @@ TRUE_COLOUR_NM = (650.0, 560.0, 450.0)
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
+class Metadata(Protocol):
+    """What a file says of itself."""
+
+    def apply(self, dataset: DatasetWriter) -> None:
+        """Write it into an open dataset."""
+
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first thing that an open dataset does not say as `apply` wrote it, or None."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CubeMetadata:
     """All that is written beside the pixels of a cube."""
 
     grid: WavelengthGrid
     """Wavelengths and widths of the C bands in nm."""
-    nodata: str
-    """Marks invalid pixels, as text: `65535` or `nan`."""
+    dtype: CubeDtype
+    """Of the stored numbers, which tells their scale and what marks invalid pixels."""
     tags: Mapping[str, str]
     """Provenance for the dataset's default domain."""
 
@@ -41,6 +52,9 @@ class CubeMetadata:
         """
         if dataset.count != len(self.grid):
             raise ValueError(f"{dataset.count} bands for {len(self.grid)} wavelengths")
+        if self.dtype == "uint16":
+            dataset.scales = (SCALE,) * len(self.grid)
+            dataset.offsets = (0.0,) * len(self.grid)
         dataset.update_tags(**self.tags)
         dataset.update_tags(ns="ENVI", **self.envi())
         dataset.colorinterp = self.colours()
@@ -78,7 +92,7 @@ class CubeMetadata:
             "wavelength": _braced(self.grid.centres.tolist()),
             "fwhm": _braced(self.grid.fwhm.tolist()),
             "wavelength_units": "Nanometers",
-            "data_ignore_value": self.nodata,
+            "data_ignore_value": str(NODATA) if self.dtype == "uint16" else "nan",
         }
         shown = true_colour(self.grid)
         return fields | ({"default_bands": _braced([k + 1 for k in shown])} if shown else {})

@@ -6,11 +6,12 @@ Must not know what the files hold.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,15 @@ PathLike = str | os.PathLike[str]
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk or a quota is full, or a file as long as it may get."""
+UNFINISHED: Final = ".unfinished"
+"""Ends the name of a small file while it is written."""
+STORE_PARTS: Final = frozenset(
+    {".zattrs", ".zgroup", ".zmetadata", "fwhm", "reflectance", "spatial_ref", "wavelength"}
+    | {"x", "y"}
+)
+"""All that lies at the top of a Zarr store of ours ..."""
+STORE_MARK: Final = "uavssr_product"
+"""... and the attribute that tells it is one."""
 _PROBE_BYTES: Final = 2**20
 """How much must still fit behind a part file for a failed write to have another reason."""
 
@@ -48,10 +58,21 @@ def check_output(
         raise OutputError(f"output name {str(out)!r} holds a NUL character")
     _check_existing(out, overwrite=overwrite, inputs=inputs)
     _check_folder(out)
+    check_room(out, needed_bytes)
+
+
+def check_room(path: PathLike, needed_bytes: int) -> None:
+    """Refuse an output for which the disk has no room.
+
+    Raises:
+        OutputError: what is needed and what is free.
+    """
+    out = Path(path)
     free = shutil.disk_usage(out.parent).free
     if needed_bytes > free:
         raise OutputError(
-            f"needs up to {_size(needed_bytes)}, and {_size(free)} are free in {out.parent}",
+            f"needs up to {size_text(needed_bytes)}, "
+            f"and {size_text(free)} are free in {out.parent}",
             path=out,
             remedy="free some space or write to another disk",
         )
@@ -64,9 +85,9 @@ def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -
         return
     except OSError as err:
         raise OutputError(f"cannot be used as an output ({err.strerror})", path=out) from err
-    if out.is_dir():
+    if out.is_dir() and (stat.S_ISLNK(mode) or not is_own_store(out)):
         raise OutputError("is a folder", path=out, remedy="name a file inside it")
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
         raise OutputError("is neither a file nor a link to one", path=out, remedy="name a file")
     for source in map(Path, inputs):
         if out.exists() and source.exists() and out.samefile(source):
@@ -75,6 +96,16 @@ def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -
             )
     if not overwrite:
         raise OutputError("exists", path=out, remedy="pass --overwrite or choose another name")
+
+
+def is_own_store(folder: Path) -> bool:
+    """Whether a folder is a Zarr store that we wrote, and to which nobody has added anything."""
+    if folder.suffix.lower() != ".zarr" or {each.name for each in folder.iterdir()} - STORE_PARTS:
+        return False
+    try:
+        return STORE_MARK in json.loads((folder / ".zattrs").read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _check_folder(out: Path) -> None:
@@ -113,7 +144,7 @@ def remove_stale_parts(path: PathLike) -> list[Path]:
     found = [(part, form.fullmatch(part.name)) for part in out.parent.iterdir()]
     stale = [part for part, name in found if name and not _alive(int(name[1]))]
     for part in stale:
-        part.unlink()
+        remove(part)
     return stale
 
 
@@ -136,15 +167,37 @@ def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
     out = Path(path)
     _check_existing(out, overwrite=overwrite, inputs=())
     try:
-        _sync(part)
+        sync(part)
         part.replace(out)
-        _sync(out.parent)
+        sync(out.parent)
     except OSError as err:
         raise OutputError(f"cannot be completed ({err.strerror})", path=out) from err
     return out
 
 
-def _sync(path: Path) -> None:
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Put a small file of our own in place, whole or not at all, whatever happens meanwhile.
+
+    Raises:
+        OutputError: the system refused, a full disk most often.
+    """
+    temporary = path.with_name(f"{path.name}{UNFINISHED}")
+    size = 0
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                size += file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as err:
+        temporary.unlink(missing_ok=True)
+        raise write_failed(path, err.strerror, needed_bytes=size) from err
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to a file, or renamed in a folder, would survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -156,7 +209,15 @@ def discard(part: Path) -> None:
     """Remove a part file and the sidecars that libraries put beside it."""
     for path in part.parent.iterdir():
         if path.name.startswith(part.name):
-            path.unlink(missing_ok=True)
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -188,14 +249,14 @@ def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> Output
         return OutputError(
             f"writing failed ({reason})",
             path=out,
-            remedy="nothing was left behind; should it happen again, write to another disk",
+            remedy="run again, and should it happen again, write to another disk",
         )
     said = str(reason) if full in str(reason) else f"{reason}; {full}"
     return OutputError(
-        f"writing failed ({said}): needs up to {_size(needed_bytes)}, "
-        f"and {_size(shutil.disk_usage(out.parent).free)} are free in {out.parent}",
+        f"writing failed ({said}): needs up to {size_text(needed_bytes)}, "
+        f"and {size_text(shutil.disk_usage(out.parent).free)} are free in {out.parent}",
         path=out,
-        remedy="nothing was left behind; free some space or write to another disk",
+        remedy="free some space or write to another disk",
     )
 
 
@@ -232,8 +293,9 @@ def _refused_for_room(probe: Path, offset: int) -> str | None:
     return None
 
 
-def _size(count: int) -> str:
+def size_text(count: float) -> str:
+    """A number of bytes for people."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
+    return f"{count:g} bytes"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -63,20 +63,36 @@ def read_place(dataset: DatasetReader, checked: CheckedFile, request: Request) -
         InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
         UsageError: `--assume-crs` is no AUTHORITY:CODE.
     """
-    transform: Affine6 = tuple(dataset.transform)[:6]
-    worlds, others = sidecars(checked.path)
-    _check_transform(transform, checked.path, worlds, others)
-    crs, warnings = _crs(dataset.crs, checked.path, request)
-    ignored = [sidecar.name for sidecar in (*worlds, *others)]
-    if ignored:
-        warnings.append(f"sidecar files of {checked.path.name} ignored: {', '.join(ignored)}")
+    found = make_place(
+        checked.path,
+        crs=dataset.crs,
+        transform=tuple(dataset.transform)[:6],
+        size=(dataset.height, dataset.width),
+        request=request,
+    )
+    ignored = [sidecar.name for pair in sidecars(checked.path) for sidecar in pair]
+    said = f"sidecar files of {checked.path.name} ignored: {', '.join(ignored)}"
+    return replace(found, warnings=(*found.warnings, said)) if ignored else found
+
+
+def make_place(
+    path: Path, *, crs: CRS | None, transform: Affine6, size: tuple[int, int], request: Request
+) -> Place:
+    """The place of a raster of `size` (rows, columns) that states this CRS and transform.
+
+    Raises:
+        InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
+        UsageError: `--assume-crs` is no AUTHORITY:CODE.
+    """
+    _check_transform(transform, path, *sidecars(path))
+    known, warnings = _crs(crs, path, request)
     return Place(
-        path=checked.path,
-        height=dataset.height,
-        width=dataset.width,
-        crs_wkt=crs.to_wkt(),
-        crs_name=_crs_name(crs),
-        unit="degree" if crs.is_geographic else str(crs.linear_units),
+        path=path,
+        height=size[0],
+        width=size[1],
+        crs_wkt=known.to_wkt(),
+        crs_name=_crs_name(known),
+        unit="degree" if known.is_geographic else str(known.linear_units),
         transform=transform,
         warnings=tuple(warnings),
     )

@@ -13,14 +13,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
-from rasterio.windows import Window
 
 from uavssr.bands import FloatArray
 from uavssr.errors import InputRefused
+from uavssr.raster.cubeview import CubeView, view_cube
+from uavssr.raster.grid import Window
 
 _SHOWN_NM: Final = (450.0, 560.0, 650.0, 860.0)
 _LONGEST_SIDE: Final = 1000
@@ -115,13 +113,16 @@ class CubePreview:
     def _spectra(self, places: Sequence[tuple[int, int]]) -> list[FloatArray]:
         """Mean spectra of the pixels around places of the preview, at full resolution."""
         spectra = []
-        with rasterio.open(self.path, driver="GTiff") as cube:
-            rows, cols = (cube.height / self.bands.shape[1], cube.width / self.bands.shape[2])
-            height, width = (max(1, min(_SPOT_SIDE, int(step))) for step in (rows, cols))
+        with view_cube(self.path) as cube:
+            steps = [
+                side / shown for side, shown in zip(cube.size, self.bands.shape[1:], strict=True)
+            ]
+            height, width = (max(1, min(_SPOT_SIDE, int(step))) for step in steps)
             for y, x in places:
-                row, col = int((y + 0.5) * rows - height / 2), int((x + 0.5) * cols - width / 2)
-                read = cube.read(window=Window(col, row, width, height), masked=True)
-                spectrum = _reflectance(read, cube).reshape(cube.count, -1)
+                row = int((y + 0.5) * steps[0] - height / 2)
+                col = int((x + 0.5) * steps[1] - width / 2)
+                read = cube.spectra(Window(row, col, height, width))
+                spectrum = read.reshape(len(read), -1)
                 count = np.isfinite(spectrum).sum(1)
                 with np.errstate(invalid="ignore"):
                     spectra.append(np.asarray(np.nansum(spectrum, axis=1) / count, float))
@@ -167,27 +168,21 @@ def _place_at(
 
 
 def read_preview(path: Path) -> CubePreview:
-    """Read what a figure needs of a cube, through its overviews.
+    """Read what a figure needs of a cube, through its overviews where it has some.
 
     Raises:
         InputRefused: not a cube with wavelengths, or one without a valid pixel.
     """
     try:
-        with rasterio.open(path, driver="GTiff") as cube:
-            wavelengths = _wavelengths(cube, path)
+        with view_cube(path) as cube:
+            wavelengths = cube.wavelengths
             indices = tuple(int(np.abs(wavelengths - nm).argmin()) for nm in _SHOWN_NM)
-            factor = max(cube.height, cube.width) / _LONGEST_SIDE
-            shape = [max(1, round(side / max(factor, 1))) for side in (cube.height, cube.width)]
-            read = cube.read(
-                [k + 1 for k in indices],
-                out_shape=(len(indices), *shape),
-                resampling=Resampling.average,
-                masked=True,
-            )
-            bands = _reflectance(read, cube)
-            metres = _metres_per_pixel(cube, shape[1])
+            factor = max(1, max(cube.size) / _LONGEST_SIDE)
+            height, width = (max(1, round(side / factor)) for side in cube.size)
+            bands = cube.decimated(indices, (height, width))
+            metres = _metres_per_pixel(cube, width)
     except RasterioError as err:
-        raise InputRefused(f"is not a GeoTIFF cube ({err})", path=path) from err
+        raise InputRefused(f"is not a GeoTIFF or ENVI cube ({err})", path=path) from err
     if not np.isfinite(bands).all(0).any():
         raise InputRefused("holds no valid pixel to show", path=path)
     return CubePreview(
@@ -195,30 +190,13 @@ def read_preview(path: Path) -> CubePreview:
     )
 
 
-def _wavelengths(cube: DatasetReader, path: Path) -> FloatArray:
-    try:
-        return np.array([float(cube.tags(k + 1)["wavelength"]) for k in range(cube.count)])
-    except (KeyError, ValueError) as err:
-        raise InputRefused(
-            "its bands have no wavelengths", path=path, remedy="give a cube that uavssr wrote"
-        ) from err
-
-
-def _reflectance(
-    read: np.ma.MaskedArray[tuple[int, ...], np.dtype[np.generic]], cube: DatasetReader
-) -> npt.NDArray[np.float32]:
-    scaled = np.asarray(read.data, np.float32) * np.float32(cube.scales[0])
-    scaled[np.ma.getmaskarray(read)] = np.nan
-    return scaled
-
-
-def _metres_per_pixel(cube: DatasetReader, width: int) -> float | None:
+def _metres_per_pixel(cube: CubeView, width: int) -> float | None:
     """Size of a preview's pixel along x; degrees are taken at the scene's middle."""
-    if cube.crs is None:
+    (crs, t), (rows, cols) = cube.place, cube.size
+    if crs is None:
         return None
-    t = cube.transform
-    step = math.hypot(t.a, t.d) * cube.width / width
-    if not cube.crs.is_geographic:
-        return float(step * cube.crs.linear_units_factor[1])
-    latitude = math.radians((cube.bounds.top + cube.bounds.bottom) / 2)
+    step = math.hypot(t.a, t.d) * cols / width
+    if not crs.is_geographic:
+        return float(step * crs.linear_units_factor[1])
+    latitude = math.radians(t.d * cols / 2 + t.e * rows / 2 + t.f)
     return float(step * _METRES_PER_DEGREE * math.cos(latitude))

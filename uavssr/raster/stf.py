@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,9 +61,21 @@ def tiles_path(out: PathLike) -> Path:
 
 
 def write_stf(
-    ds: xr.Dataset, path: PathLike, *, overwrite: bool = False, inputs: Sequence[Path] = ()
+    ds: xr.Dataset,
+    path: PathLike,
+    *,
+    further: Iterable[xr.Dataset] = (),
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> Path:
     """Write an STF dataset as netCDF-4 and read it back before it gets its name.
+
+    Args:
+        ds: the scene and its tiles, or the first of them.
+        path: the final name.
+        further: more tiles of the same scene, which need not be in memory together.
+        overwrite: whether a file at `path` may be replaced.
+        inputs: files that must never be replaced.
 
     Raises:
         OutputError: something stands in the way, or the disk is full.
@@ -73,14 +86,52 @@ def write_stf(
     packed = {name: {"zlib": True, "complevel": 1} for name in ds.data_vars if ds[name].ndim > 1}
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
         try:
-            ds.to_netcdf(part, engine="h5netcdf", encoding=packed)
+            count = ds.sizes.get("tile", 0)
+            growing = ["tile"] if count else []
+            ds.to_netcdf(part, engine="h5netcdf", encoding=packed, unlimited_dims=growing)
+            written = _append(part, further)
             with xr.open_dataset(part, engine="h5netcdf") as back:
-                same = back.load().identical(ds)
+                first = back.isel(tile=slice(count)) if growing else back
+                same = first.load().identical(ds) and _as_written(back, count, written)
         except (OSError, RuntimeError) as err:
             raise write_failed(path, err, needed_bytes=needed) from err
         if not same:
             raise write_failed(path, "not as written when read back", needed_bytes=needed)
     return Path(path)
+
+
+def _append(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
+    """Put more tiles behind those in the file; how many each dataset had, and their checksum."""
+    import h5netcdf
+
+    written = []
+    with h5netcdf.File(part, "a") as file:
+        for ds in further:
+            start, count = file.dimensions["tile"].size, ds.sizes["tile"]
+            file.resize_dimension("tile", start + count)
+            for name in _of_tiles(ds):
+                file[name][start:] = ds[name].to_numpy().astype(file[name].dtype)
+            written.append((count, _checksum(ds)))
+    return written
+
+
+def _as_written(back: xr.Dataset, start: int, written: list[tuple[int, int]]) -> bool:
+    for count, checksum in written:
+        if _checksum(back.isel(tile=slice(start, start + count))) != checksum:
+            return False
+        start += count
+    return back.sizes.get("tile", 0) == start
+
+
+def _checksum(ds: xr.Dataset) -> int:
+    checksum = 0
+    for name in _of_tiles(ds):
+        checksum = zlib.crc32(np.ascontiguousarray(ds[name].to_numpy()).data, checksum)
+    return checksum
+
+
+def _of_tiles(ds: xr.Dataset) -> list[str]:
+    return sorted(str(name) for name in ds.data_vars if "tile" in ds[name].dims)
 
 
 def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> xr.Dataset:

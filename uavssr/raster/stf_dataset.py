@@ -151,10 +151,14 @@ Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic], dict[str, 
 def _estimate_variables(
     prefix: str, estimates: Sequence[StfEstimate], *, shape: tuple[int, ...] | None = None
 ) -> Variables:
-    """One variable per field: of the one scene where there is a prefix, else of all tiles."""
+    """One variable per field: of the one scene where there is a prefix, else of all tiles.
+
+    A tile's arrays are float32, as the network gave them: there may be very many tiles.
+    """
     variables: Variables = {}
     for name, quantity in QUANTITIES.items():
-        kind = bool if name == "prior_driven" else float
+        exact = prefix or not quantity.dims
+        kind = bool if name == "prior_driven" else np.float64 if exact else np.float32
         values = np.array([getattr(estimate, name) for estimate in estimates], kind)
         dims = ("tile", *quantity.dims)
         if prefix:
@@ -201,7 +205,7 @@ def affine(ds: xr.Dataset) -> tuple[float, ...]:
 
 def scene_estimate(ds: xr.Dataset) -> StfEstimate:
     """The estimate for the whole scene."""
-    return _estimate({name: ds["scene_" + name].to_numpy() for name in QUANTITIES})
+    return estimate_of({name: ds["scene_" + name].to_numpy() for name in QUANTITIES})
 
 
 def tile_estimates(ds: xr.Dataset) -> list[tuple[Window, StfEstimate]]:
@@ -211,11 +215,14 @@ def tile_estimates(ds: xr.Dataset) -> list[tuple[Window, StfEstimate]]:
     stacks = {name: ds[name].to_numpy() for name in QUANTITIES}
     windows = ds["tile_window"].to_numpy().tolist()
     return [
-        (Window(*window), _estimate({name: stack[index] for name, stack in stacks.items()}))
+        (Window(*window), estimate_of({name: stack[index] for name, stack in stacks.items()}))
         for index, window in enumerate(windows)
     ]
 
 
-def _estimate(values: Mapping[str, npt.NDArray[np.generic]]) -> StfEstimate:
-    scalar = {name: float(v) for name, v in values.items() if not QUANTITIES[name].dims}
-    return StfEstimate(**(dict(values) | scalar))  # type: ignore[arg-type]
+def estimate_of(values: Mapping[str, npt.NDArray[np.generic]]) -> StfEstimate:
+    """The estimate whose fields are among these named arrays."""
+    fields = {name: values[name] for name in QUANTITIES}
+    scalar = {name: float(v) for name, v in fields.items() if not QUANTITIES[name].dims}
+    flags = {"prior_driven": values["prior_driven"].astype(bool)}
+    return StfEstimate(**(fields | scalar | flags))  # type: ignore[arg-type]

@@ -48,14 +48,19 @@ def read_grid(
     for origin, read in readers:
         centres, widths = read()
         if all(centre is not None for centre in centres):
-            return _grid(checked.path, centres, widths), origin
+            return make_grid(checked.path, centres, widths), origin
         named = max(named, sum(centre is not None for centre in centres))
     raise InputRefused(
         f"a wavelength for {named} of its {len(indexes)} bands", path=checked.path, remedy=_REMEDY
     )
 
 
-def _grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
+def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
+    """The grid of centres and widths in nm; a width that is None is the spacing there.
+
+    Raises:
+        InputRefused: wavelengths that do not increase, or that are not optical.
+    """
     nm = np.array(centres, float)
     low, high = float(nm.min()), float(nm.max())
     if nm.size < 2 or not np.all(np.diff(nm) > 0):

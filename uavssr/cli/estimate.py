@@ -1,0 +1,118 @@
+"""The command that estimates an image's STF, blind or from a reference. No logic."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from uavssr import console
+from uavssr.cli.app import app, check_outputs, check_suffix, say
+from uavssr.cli.opening import open_image, plan_image
+from uavssr.cli.options import (
+    AsJson,
+    AssumeCrs,
+    Bands,
+    Bidx,
+    Device,
+    Files,
+    MaxPixels,
+    ModelName,
+    Overwrite,
+    Scale,
+    SensorName,
+    Stages,
+    TileSize,
+    Workers,
+)
+from uavssr.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from uavssr.raster.source import MsiSource
+
+
+@app.command("estimate-stf")
+def estimate_stf(
+    context: typer.Context,
+    files: Files,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The netCDF to write, a .stf.nc.")
+    ] = None,
+    sensor: SensorName = None,
+    bands: Bands = None,
+    bidx: Bidx = None,
+    scale: Scale = None,
+    assume_crs: AssumeCrs = None,
+    max_pixels: MaxPixels = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", help="Known ground: an overlapping cube, or a .csv of spectra or panels."
+        ),
+    ] = None,
+    reference_scale: Annotated[
+        str | None,
+        typer.Option("--reference-scale", help="Reflectance per number in the reference: 1/100."),
+    ] = None,
+    model: ModelName = None,
+    tile: TileSize = 256,
+    stages: Stages = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw nominal and estimated STF as this PNG.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate the STF of an image, blind or calibrated with known ground; no cube is written."""
+    from uavssr.raster.stf import write_stf
+
+    if reference is None and reference_scale is not None:
+        raise UsageError("--reference-scale without --reference")
+    msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    inputs = files if reference is None else [*files, reference]
+    check_outputs([out, plot], inputs, overwrite=overwrite)
+    check_suffix(out, ".nc")
+    check_suffix(plot, ".png")
+    chosen: dict[str, Any] = {"sensor": msi.sensor.name}
+    if reference is None:
+        plan = plan_image(msi, model, tile=tile, stages=stages, device=device, workers=workers)
+        chosen["model"] = plan.model.name
+        with console.progress(quiet=context.obj["quiet"]) as progress:
+            found = plan.stf(progress=progress)
+    else:
+        found, told = _calibrated(context, msi, reference, reference_scale, model)
+        chosen |= told
+    if out is not None:
+        write_stf(found, out, overwrite=overwrite, inputs=inputs)
+    if plot is not None:
+        from uavssr.raster.plots import draw_stf
+
+        draw_stf(found, plot, overwrite=overwrite, inputs=inputs)
+    rows = console.scene_rows(found)
+    if as_json:
+        typer.echo(jsonlib.dumps(chosen | {"scene": rows}))
+    else:
+        console.show(console.stf_table(rows, sensor=msi.sensor.name))
+
+
+def _calibrated(
+    context: typer.Context, msi: MsiSource, path: Path, scale: str | None, model: str | None
+) -> tuple[xr.Dataset, dict[str, Any]]:
+    """The STF from a reference, and what is told of it besides."""
+    from uavssr.calibration import calibrate_scene
+    from uavssr.model.weights import DEFAULT_MODEL, load_model
+    from uavssr.raster.reference import open_reference
+
+    loaded = load_model(model or DEFAULT_MODEL)
+    reference = open_reference(path, msi, scale=scale)
+    found = calibrate_scene(msi, reference, model=loaded)
+    for warning in found.warnings:
+        say(context, f"uavssr: warning: {warning}")
+    told = {"kind": reference.kind, "used": found.used, "warnings": list(found.warnings)}
+    return found.dataset, {"model": loaded.name, "reference": told}

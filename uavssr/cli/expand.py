@@ -1,0 +1,90 @@
+"""The command that makes a cube of a file of coefficients. No logic."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uavssr import console
+from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, say
+from uavssr.cli.options import AsJson, MaxPixels, Overwrite
+from uavssr.errors import UsageError
+
+
+@app.command()
+def expand(
+    context: typer.Context,
+    coefficients: Annotated[
+        Path,
+        typer.Argument(
+            help="What `reconstruct --format coefficients` wrote.", metavar="COEFFICIENTS"
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The cube to write.")],
+    wavelengths: Annotated[
+        str | None,
+        typer.Option(
+            "--wavelengths", help="Only these nm: 450-900, 550,670,840, or a file with a list."
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the name of the option
+        str | None, typer.Option("--format", help="gtiff, cog, envi or zarr; else by the suffix.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="uint16 (reflectance x 10000) or float32.")
+    ] = "uint16",
+    co: Annotated[
+        list[str] | None, typer.Option("--co", help="GDAL creation option K=V, repeatable.")
+    ] = None,
+    quicklook: Annotated[
+        Path | None, typer.Option("--quicklook", help="Also draw the cube as this PNG.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Blocks expanded at a time; default: the cores.")
+    ] = None,
+    max_pixels: MaxPixels = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the cube that a file of coefficients stands for, or some of its wavelengths."""
+    from uavssr.expand import expand as write_cube
+    from uavssr.raster.expansion import open_coefficients
+    from uavssr.raster.formats import check_format
+    from uavssr.raster.selection import select_wavelengths
+
+    chosen = check_format(out, format)
+    check_outputs([out, quicklook], [coefficients], overwrite=overwrite)
+    check_suffix(quicklook, ".png")
+    if dtype not in ("uint16", "float32"):
+        raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be positive, got {workers}")
+    source = open_coefficients(coefficients, max_pixels=max_pixels)
+    bands = None
+    if wavelengths is not None:
+        _, bands = select_wavelengths(source.basis.grid, wavelengths)
+    with console.progress(quiet=context.obj["quiet"]) as progress:
+        write_cube(
+            source,
+            out,
+            format=chosen,
+            dtype="uint16" if dtype == "uint16" else "float32",
+            wavelengths=bands,
+            creation_options=creation_options(co or []),
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
+        )
+    written = {"cube": out}
+    if quicklook is not None:
+        from uavssr.raster.plots import draw_quicklook
+
+        inputs = [coefficients, out]
+        written["quicklook"] = draw_quicklook(out, quicklook, overwrite=overwrite, inputs=inputs)
+    if as_json:
+        typer.echo(jsonlib.dumps({key: str(path) for key, path in written.items()}))
+    else:
+        say(context, "wrote " + ", ".join(str(path) for path in written.values()))

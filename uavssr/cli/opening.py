@@ -1,0 +1,60 @@
+"""What the commands on an image share: opening it as asked, planning its reconstruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from uavssr.cli.app import say
+from uavssr.errors import UsageError
+
+if TYPE_CHECKING:
+    from uavssr.inference import Plan
+    from uavssr.raster.source import MsiSource
+
+
+def open_image(
+    context: typer.Context,
+    files: list[Path],
+    sensor: str | None,
+    bands: str | None,
+    bidx: str | None,
+    scale: str | None,
+    assume_crs: str | None,
+    max_pixels: int | None,
+    *,
+    warn: bool = True,
+) -> MsiSource:
+    """The image of a command's arguments, after its warnings have been said."""
+    from uavssr.raster.source import open_msi
+
+    msi = open_msi(
+        files,
+        sensor=sensor,
+        bands=None if bands is None else [role.strip() for role in bands.split(",")],
+        bidx=None if bidx is None else _whole_numbers(bidx),
+        scale=scale,
+        assume_crs=assume_crs,
+        max_pixels=max_pixels,
+    )
+    if warn:
+        for warning in msi.card.warnings:
+            say(context, f"uavssr: warning: {warning}")
+    return msi
+
+
+def plan_image(msi: MsiSource, model: str | None, **options: Any) -> Plan:
+    """A plan with the command's model, the released one by default."""
+    from uavssr.inference import plan_reconstruction
+    from uavssr.model.weights import DEFAULT_MODEL
+
+    return plan_reconstruction(msi, model=model or DEFAULT_MODEL, **options)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as err:
+        raise UsageError(f"--bidx must be whole numbers such as 1,2,3, got {text!r}") from err

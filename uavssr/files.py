@@ -1,0 +1,262 @@
+"""A reconstruction written to files, tile by tile, so that whatever stops it can be gone on from.
+
+Must not know how a tile is computed, or how a file is laid out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from uavssr.engine import COEFFICIENTS, torch_threads
+from uavssr.errors import IncompleteRun, InputRefused
+from uavssr.model.response import ResponseFamily
+from uavssr.pipeline import Crew, Pass, telling_what_is_kept
+from uavssr.preparation import THREADS, Preparation, Progress
+from uavssr.products import CubeRender, Product
+from uavssr.provenance import BLOCK, identity, input_identity
+from uavssr.raster.blockcache import block_cache
+from uavssr.raster.coefficients import CubeBasis
+from uavssr.raster.encoding import CubeDtype
+from uavssr.raster.formats import Format, check_format, open_sink
+from uavssr.raster.journal import Journal, TileRecord, was_publishing
+from uavssr.raster.output import check_output, check_room, remove_stale_parts
+from uavssr.raster.stf import stf_path, tiles_path, write_stf, write_tiles
+from uavssr.records import FoundStf
+
+SLAB = 256
+"""Tiles whose STFs are in memory at a time while they are written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files of one reconstruction."""
+
+    cube: Path
+    """The hyperspectral cube, or its coefficients."""
+    stf: Path
+    """The STF of the scene and its tiles, netCDF."""
+    tiles: Path
+    """Tile polygons with the scalars, GeoPackage."""
+
+    @classmethod
+    def beside(cls, cube: Path) -> Outputs:
+        """The names that go with a cube."""
+        return cls(cube=cube, stf=stf_path(cube), tiles=tiles_path(cube))
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter((self.cube, self.stf, self.tiles))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """How the cube is stored; nothing here changes what is computed or kept."""
+
+    format: Format = "gtiff"
+    """Of the cube."""
+    dtype: CubeDtype = "uint16"
+    """Counts of 0.0001 reflectance, or float32 reflectance."""
+    bands: Sequence[int] | None = None
+    """Indices of the wavelengths that are written; None for all."""
+    creation_options: Mapping[str, str] | None = None
+    """GDAL options that win over the defaults."""
+
+    @property
+    def stored_as(self) -> CubeDtype:
+        """Type of the stored numbers."""
+        return "float32" if self.format == "coefficients" else self.dtype
+
+    def count(self, plan: Preparation) -> int:
+        """Numbers that are stored for each pixel."""
+        if self.format == "coefficients":
+            return plan.network.config.rank
+        return len(plan.model.grid) if self.bands is None else len(self.bands)
+
+    def pixel_bytes(self, plan: Preparation) -> int:
+        """Bytes of a pixel as it is written."""
+        return self.count(plan) * np.dtype(self.stored_as).itemsize
+
+
+def write_files(
+    plan: Preparation,
+    out: str | Path,
+    *,
+    options: FileOptions,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Outputs:
+    """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
+
+    Each name appears when its file is complete and has been read back, the cube's first. Until then
+    finished tiles are kept in a journal beside the cube.
+
+    Args:
+        plan: what to reconstruct.
+        out: the cube.
+        options: how it is stored.
+        overwrite: whether outputs may be replaced, and a journal thrown away that is not resumed.
+        resume: go on with the journal, if there is one.
+        progress: told of every tile.
+
+    Raises:
+        UsageError: the options do not fit the format.
+        OutputError: something stands in the way, another run is writing the same, the run to resume
+            is another one, or the disk is full.
+        InputRefused: the input cannot be read, or changed.
+        IncompleteRun: tiles failed, which are named; the others are kept.
+    """
+    outputs = Outputs.beside(Path(out))
+    check_format(outputs.cube, options.format)
+    replaceable = overwrite or (resume and was_publishing(outputs.cube))
+    for target in (outputs.stf, outputs.tiles):
+        check_output(target, overwrite=replaceable, inputs=plan.inputs)
+    budget = plan.budget(options.pixel_bytes(plan))
+    products = [cube_product(plan, outputs.cube, options, overwrite=replaceable)]
+    with (
+        Journal(outputs.cube, resume=resume, overwrite=overwrite) as journal,
+        block_cache(),
+    ):
+        for target in outputs:
+            remove_stale_parts(target)
+        needed = sum(product.sink.needed_bytes for product in products)
+        check_room(outputs.cube, needed + max(budget.journal - journal.size, 0))
+        begun = _begun(plan, journal)
+        with telling_what_is_kept(journal, len(plan.tiles)), _forgetting_a_change(plan, journal):
+            _write_products(begun, journal, products, budget.crew, progress)
+            _write_stfs(begun, journal, outputs, overwrite=replaceable)
+        journal.clear()
+    return outputs
+
+
+def cube_product(
+    plan: Preparation,
+    out: Path,
+    options: FileOptions,
+    *,
+    size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+) -> Product:
+    """The cube, or the coefficients it is made of; of another size (rows, columns) for a trial."""
+    height, width = size or (plan.msi.height, plan.msi.width)
+    basis = plan.network.basis
+    sink = open_sink(
+        out,
+        format=options.format,
+        height=height,
+        width=width,
+        grid=plan.model.grid,
+        crs_wkt=plan.msi.crs_wkt,
+        transform=plan.msi.transform,
+        dtype=options.dtype,
+        block=min(plan.settings.tile, BLOCK),
+        overwrite=overwrite,
+        creation_options=options.creation_options,
+        tags=plan.provenance,
+        inputs=plan.inputs,
+        basis=CubeBasis(
+            grid=plan.model.grid,
+            mean=basis.mean.cpu().numpy(),
+            components=basis.components.cpu().numpy(),
+            sha256=plan.model.sha256,
+        ),
+        wavelengths=options.bands,
+    )
+    render = CubeRender(basis=basis, dtype=options.dtype, bands=options.bands)
+    return Product(maps=COEFFICIENTS, sink=sink, render=render if sink.takes == "cube" else None)
+
+
+def _begun(plan: Preparation, journal: Journal) -> Preparation:
+    """The plan with the scene's STF that the journal holds, from now on or from before."""
+    now = identity(plan.msi, plan.model, plan.settings, maps=[COEFFICIENTS])
+    if not journal.begun:
+        journal.begin(now, plan.found.numbers())
+        return plan
+    journal.check(now)
+    family = ResponseFamily.of(plan.msi.sensor, plan.model.grid).to(plan.device)
+    return replace(plan, known=FoundStf.of(journal.scene, family))
+
+
+def _write_products(
+    plan: Preparation,
+    journal: Journal,
+    products: Sequence[Product],
+    crew: Crew,
+    progress: Progress | None,
+) -> None:
+    tiles = plan.tiles
+
+    def add(record: TileRecord) -> None:
+        for product in products:
+            product.add(tiles[record.index].core, record)
+
+    with torch_threads(THREADS), ExitStack() as stack:
+        computer = plan.localised(journal, progress, crew=crew)
+        for product in products:
+            stack.enter_context(product.sink)
+        Pass(
+            computer=computer,
+            keeper=journal,
+            kind="tile",
+            deliver=plan.tracked("writing the cube", progress, add),
+            crew=crew,
+        ).run()
+        _check_unchanged(plan, journal)
+        journal.publish()
+        for product in products:
+            product.sink.finish()
+
+
+def _write_stfs(plan: Preparation, journal: Journal, outputs: Outputs, *, overwrite: bool) -> None:
+    slabs = _stf_slabs(plan, journal)
+    first, inputs = next(slabs), plan.inputs
+    write_stf(first, outputs.stf, further=slabs, overwrite=overwrite, inputs=inputs)
+    with xr.open_dataset(outputs.stf, engine="h5netcdf") as found:
+        write_tiles(found, outputs.tiles, overwrite=overwrite, inputs=inputs)
+
+
+def _stf_slabs(plan: Preparation, journal: Journal) -> Iterator[xr.Dataset]:
+    """The STFs of the tiles that have one, some hundred at a time: together they may be large."""
+    indices = sorted(journal.finished("tile"))
+    for start in range(0, len(indices), SLAB):
+        records = []
+        for index in indices[start : start + SLAB]:
+            record = journal.load("tile", index, maps=False)
+            if record is None:
+                raise IncompleteRun(f"tile {index} was damaged after it had been written")
+            records += [record] if record.stf else []
+        if records:
+            yield plan.stf_dataset(records)
+
+
+def _check_unchanged(plan: Preparation, journal: Journal) -> None:
+    if not _unchanged(plan, journal):
+        raise InputRefused(
+            "changed while it was read",
+            path=plan.msi.card.paths[0],
+            remedy="start again when nothing writes to it",
+        )
+
+
+def _unchanged(plan: Preparation, journal: Journal) -> bool:
+    return input_identity(plan.msi.card).items() <= journal.identity.items()
+
+
+@contextmanager
+def _forgetting_a_change(plan: Preparation, journal: Journal) -> Iterator[None]:
+    """Clear the journal of an image that is no longer what it was: nothing could go on with it."""
+    try:
+        yield
+    except InputRefused:
+        try:
+            same = _unchanged(plan, journal)
+        except InputRefused:
+            same = False  # it is gone
+        if not same:
+            journal.clear()
+        raise

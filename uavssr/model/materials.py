@@ -1,0 +1,93 @@
+"""The materials of a scene: a few dozen spectra that stand for all of its pixels.
+
+The STF is learned from them and not from the pixels: a scene is mostly more of the same, and what
+it is made of is not drawn from the prior pixel by pixel. Each material counts alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+MATERIALS: Final = 40
+"""Clusters of a scene."""
+PIXELS: Final = 8192
+"""Pixels that are clustered, at most: every n-th of more."""
+DARKEST: Final = 0.003
+"""Reflectance below which differences do not count: clusters are made of logarithms."""
+RARE: Final = 1e-3
+"""Share of the pixels at which a material counts half: a few odd pixels are no material."""
+ROUNDS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materials:
+    """Mean spectra of J clusters of the pixels of S scenes."""
+
+    values: Tensor
+    """(S, J, c) reflectance in the camera's bands."""
+    weight: Tensor
+    """(S, J) summing to one; zeros where a scene has no valid pixel."""
+
+
+@torch.no_grad()
+def find_materials(
+    msi: Tensor, valid: Tensor | None = None, *, pooled: bool, count: int = MATERIALS
+) -> Materials:
+    """Cluster pixels by k-means on the logarithm of reflectance, from a k-means++ start.
+
+    The same image gives the same materials: the start is drawn with a fixed seed.
+
+    Args:
+        msi: Y (B, c, N).
+        valid: (B, N) pixels that count; all by default.
+        pooled: whether the B images are windows of one scene (S = 1), or a scene each (S = B).
+        count: J.
+    """
+    kept = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
+    pixels = msi.mT
+    if pooled:
+        pixels, kept = pixels.flatten(0, 1)[None], kept.flatten()[None]
+    step = -(-pixels.shape[1] // PIXELS)
+    pixels, kept = pixels[:, ::step], kept[:, ::step]
+    points = pixels.clamp_min(DARKEST).log()
+    centres = _start(points, kept, count)
+    for _ in range(ROUNDS):
+        member = _membership(points, centres) * kept[..., None]
+        mass = member.sum(1)
+        moved = member.mT @ points / mass.clamp_min(1e-12)[..., None]
+        centres = torch.where(mass[..., None] > 0, moved, centres)
+    member = _membership(points, centres) * kept[..., None]
+    mass = member.sum(1)
+    values = member.mT @ pixels / mass.clamp_min(1e-12)[..., None]
+    share = mass / mass.sum(1, keepdim=True).clamp_min(1)
+    weight = share / (share + RARE)
+    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
+    seen = torch.where(mass[..., None] > 0, values, values.new_tensor(DARKEST))
+    return Materials(values=seen, weight=weight)
+
+
+def _start(points: Tensor, kept: Tensor, count: int) -> Tensor:
+    """k-means++ (Arthur and Vassilvitskii 2007): each centre far from those before it."""
+    generator = torch.Generator(points.device).manual_seed(0)
+    chance = kept + 1e-12
+    distance: Tensor | None = None
+    chosen = []
+    for _ in range(count):
+        index = torch.multinomial(chance, 1, generator=generator)
+        centre = points.gather(1, index[..., None].expand(-1, -1, points.shape[-1]))
+        chosen.append(centre)
+        found = (points - centre).square().sum(-1)
+        distance = found if distance is None else torch.minimum(distance, found)
+        chance = distance * kept + 1e-12
+    return torch.cat(chosen, 1)
+
+
+def _membership(points: Tensor, centres: Tensor) -> Tensor:
+    """(S, N, J) one where a centre is a pixel's nearest."""
+    distance = centres.square().sum(-1)[:, None] - 2 * points @ centres.mT
+    nearest = distance.argmin(-1)
+    return torch.nn.functional.one_hot(nearest, centres.shape[1]).to(points.dtype)

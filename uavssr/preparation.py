@@ -1,0 +1,204 @@
+"""All that a reconstruction needs before its first tile: image, network, settings, the scene's STF.
+
+Must not write files or build graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from uavssr.budget import Budget
+from uavssr.engine import TileEngine, torch_threads
+from uavssr.estimation import held_stf, scene_stf
+from uavssr.inputs import TileInput
+from uavssr.model.pgunet import PGUNet
+from uavssr.pipeline import Crew, Keeper, Pass
+from uavssr.provenance import Settings, provenance
+from uavssr.raster.grid import TileGrid
+from uavssr.raster.journal import TileRecord
+from uavssr.raster.stf_dataset import StfEstimate, estimate_of, stf_dataset
+from uavssr.records import FoundStf, KeptStfs
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from uavssr.model.weights import Model
+    from uavssr.raster.source import MsiSource
+
+THREADS: Final = 1
+"""Torch's own per tile: more would change the last digits with the number of workers."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, pixels just finished, pixels in all) from any thread."""
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: what is found once lives in __dict__
+class Preparation:
+    """What is fixed for all tiles; the scene's STF is found when it is first asked for."""
+
+    msi: MsiSource
+    """The input."""
+    model: Model
+    """The model, on the CPU."""
+    network: PGUNet
+    """Its network, on `device`."""
+    device: torch.device
+    """Where the network runs."""
+    settings: Settings
+    """What the pixels depend on besides."""
+    crew: Crew
+    """Threads."""
+    inputs: tuple[Path, ...]
+    """Files that are read and must survive."""
+    given: StfEstimate | None = None
+    """An STF to be held fixed."""
+    known: FoundStf | None = None
+    """The scene's STF as an earlier run found it."""
+    mem_limit: int | None = None
+    """Bytes of memory that a run may take; None for as many as it does."""
+
+    @property
+    def tiles(self) -> TileGrid:
+        """The scene, cut."""
+        tile, halo = self.settings.tile, self.settings.halo
+        return TileGrid(height=self.msi.height, width=self.msi.width, tile=tile, halo=halo)
+
+    @cached_property
+    def found(self) -> FoundStf:
+        """The scene's STF: known already, held fixed, or estimated now from a sample of windows.
+
+        Raises:
+            InputRefused: the scene has no valid pixel.
+            IncompleteRun: the network gave NaN or infinity.
+        """
+        if self.known is not None:
+            return self.known
+        find = scene_stf if self.given is None else partial(held_stf, given=self.given)
+        stf, estimate = find(
+            self.network, self.msi, device=self.device, stages=self.settings.stages
+        )
+        return FoundStf(stf=stf, estimate=estimate)
+
+    @property
+    def scene(self) -> StfEstimate:
+        """The scene's STF as numbers."""
+        return self.found.estimate
+
+    @cached_property
+    def engine(self) -> TileEngine:
+        """What runs for each tile, with the scene's STF."""
+        return TileEngine(
+            network=self.network,
+            source=self.msi,
+            tiles=self.tiles,
+            scene=self.found.stf,
+            device=self.device,
+            stages=self.settings.stages,
+            half=self.settings.precision == "bf16",
+            batch=self.settings.batch,
+            overlap=self.settings.overlap,
+        )
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What an output records: version, weights, settings, input."""
+        return provenance(self.msi, self.model, self.settings)
+
+    def budget(self, pixel_bytes: int) -> Budget:
+        """Memory and disk of a run that writes so many bytes per pixel; fewer workers if need be.
+
+        Raises:
+            OutputError: one is too many for `mem_limit`.
+        """
+        return Budget(
+            config=self.network.config,
+            stages=self.settings.stages,
+            msi_bands=len(self.msi.sensor),
+            tiles=self.tiles,
+            batch=self.settings.batch,
+            crew=self.crew,
+            pixel_bytes=pixel_bytes,
+            gpu=self.device.type == "cuda",
+        ).within(self.mem_limit)
+
+    def tracked(
+        self, what: str, progress: Progress | None, deliver: Callable[[TileRecord], None]
+    ) -> Callable[[TileRecord], None]:
+        """`deliver`, and then a word on the tile's pixels to `progress`."""
+        tiles = self.tiles
+        total = tiles.height * tiles.width
+
+        def done(record: TileRecord) -> None:
+            deliver(record)
+            if progress is not None:
+                core = tiles[record.index].core
+                progress(what, core.height * core.width, total)
+
+        return done
+
+    def find_tile_stfs(
+        self, keeper: Keeper, progress: Progress | None, *, crew: Crew | None = None
+    ) -> None:
+        """A pass over the tiles that leaves each one's own STF with `keeper`."""
+        estimating = Pass(
+            computer=_StfsOnly(engine=self.engine),
+            keeper=keeper,
+            kind="stf",
+            deliver=self.tracked("estimating STFs", progress, lambda _: None),
+            crew=crew or self.crew,
+        )
+        with torch_threads(THREADS):
+            estimating.run()
+
+    def localised(
+        self, keeper: Keeper, progress: Progress | None, *, crew: Crew | None = None
+    ) -> TileEngine:
+        """The engine that makes the cube; with `stf_scope="tile"` after a pass for their STFs."""
+        if self.settings.stf_scope == "scene":
+            return self.engine
+        self.find_tile_stfs(keeper, progress, crew=crew)
+        local = KeptStfs(
+            load=partial(keeper.load, "stf", maps=False),
+            indices=frozenset(keeper.finished("stf")),
+            family=self.found.stf.family,
+        )
+        return replace(self.engine, local=local)
+
+    def stf_dataset(self, records: Iterable[TileRecord] = ()) -> xr.Dataset:
+        """The STF of the scene and of those tiles among `records` that have one."""
+        sensor, tiles = self.msi.sensor, self.tiles
+        return stf_dataset(
+            sensor=sensor,
+            grid=self.model.grid,
+            nominal=sensor.srf(self.model.grid),
+            scene=self.scene,
+            tiles=[(tiles[r.index].core, estimate_of(r.stf)) for r in records if r.stf],
+            crs_wkt=self.msi.crs_wkt,
+            transform=self.msi.transform,
+            attrs=self.provenance,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StfsOnly:
+    """An engine whose records hold nothing but the tiles' STFs."""
+
+    engine: TileEngine
+
+    def groups(self) -> Iterator[tuple[int, ...]]:
+        return self.engine.groups()
+
+    def read(self, indices: Sequence[int]) -> list[TileInput]:
+        return self.engine.read(indices)
+
+    def compute(self, inputs: Sequence[TileInput]) -> list[TileRecord]:
+        nothing = np.zeros((0, 0), bool)
+        records = self.engine.compute(inputs)
+        return [TileRecord(index=r.index, valid=nothing, stf=r.stf) for r in records]

@@ -1,0 +1,112 @@
+"""What becomes of a tile's maps: each product takes one stack of them into a file of its own.
+
+Must not know how a file is laid out, or where maps come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from uavssr.errors import IncompleteRun
+from uavssr.model.basis import SpectralBasis
+from uavssr.raster.encoding import NODATA, SCALE, CubeDtype
+from uavssr.raster.formats import Sink
+from uavssr.raster.grid import Window
+from uavssr.raster.journal import TileRecord
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Render = Callable[[Floats, Mask], npt.NDArray[Any]]
+"""Maps (k, h, w) and the valid pixels (h, w) to numbers as a file stores them."""
+
+_ROWS: Final = 32
+"""Wavelengths expanded at a time, so that what lies between two steps stays in the cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A file that is made of one stack of each tile's maps."""
+
+    maps: str
+    """Name of the stack."""
+    sink: Sink
+    """The file."""
+    render: Render | None = None
+    """Makes what the file stores; None where the sink does that itself."""
+
+    def add(self, window: Window, record: TileRecord) -> None:
+        """Write a tile, unless it is empty: what is not written is nodata."""
+        if self.maps not in record.maps:
+            return
+        stack, valid = record.maps[self.maps], record.valid
+        if self.render is None:
+            self.sink.write(window, stack, valid)
+        else:
+            self.sink.write_quantised(window, self.render(stack, valid))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubeRender:
+    """Coefficients A to the numbers of a cube, X = mean + E A, on the device of the basis.
+
+    As uint16 they are those of `encoding.quantise` but for rounding at the half: clipped to
+    0..65534 counts, 65535 where invalid. As float32 they are reflectance, NaN where invalid.
+    """
+
+    basis: SpectralBasis
+    """E and the mean."""
+    dtype: CubeDtype
+    """What the file stores."""
+    bands: Sequence[int] | None = None
+    """Indices of the wavelengths that the file holds; None for all."""
+    _affine: tuple[Tensor, Tensor] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        components, mean = self.basis.components, self.basis.mean[:, None]
+        if self.bands is not None:
+            chosen = list(self.bands)
+            components, mean = components[chosen], mean[chosen]
+        factor = 1 / SCALE if self.dtype == "uint16" else 1.0
+        object.__setattr__(self, "_affine", (components * factor, mean * factor))
+
+    @torch.inference_mode()
+    def __call__(self, coefficients: Floats, valid: Mask) -> npt.NDArray[Any]:
+        """(C, h, w) in the file's type.
+
+        Raises:
+            IncompleteRun: a number would overflow.
+        """
+        components, mean = self._affine
+        device = components.device
+        # A copy: what is computed must not depend on how the array happens to lie in memory.
+        flat = torch.tensor(coefficients, device=device).flatten(1)
+        invalid = torch.from_numpy(~valid.ravel()).to(device)
+        _check_range(flat, components)
+        kind = torch.uint16 if self.dtype == "uint16" else torch.float32
+        stored = torch.empty((len(components), flat.shape[1]), dtype=kind, device=device)
+        for start in range(0, len(components), _ROWS):
+            rows = slice(start, start + _ROWS)
+            part = torch.addmm(mean[rows], components[rows], flat)
+            if kind == torch.uint16:
+                part.clamp_(0, NODATA - 1).round_()
+            part.masked_fill_(invalid, NODATA if kind == torch.uint16 else math.nan)
+            stored[rows] = part
+        numbers: npt.NDArray[Any] = stored.cpu().numpy()
+        return numbers.reshape(-1, *valid.shape)
+
+
+def _check_range(flat: Tensor, components: Tensor) -> None:
+    largest = float(flat.abs().amax()) * float(components.abs().sum(1).amax())
+    if not largest < torch.finfo(torch.float32).max / 2:
+        raise IncompleteRun(
+            f"coefficients of {float(flat.abs().amax()):.3g} are no reflectance",
+            remedy="look at the input's values with uavssr inspect",
+        )

@@ -1,0 +1,199 @@
+"""One run from its settings to a model folder: data, network, training, figures and card.
+
+Must not parse settings, or know how a step is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from uavssr import __version__
+from uavssr.bands import HEADWALL_NANO
+from uavssr.config import RunConfig, network_sizes
+from uavssr.data.dataset import TrainingData, load_data
+from uavssr.data.library import load_library
+from uavssr.data.pairs import read_manifest
+from uavssr.engine import resolve_device
+from uavssr.errors import OutputError
+from uavssr.evaluation.validation import validation_images
+from uavssr.model.basis import SpectralBasis, choose_rank
+from uavssr.model.pgunet import PGUNetConfig
+from uavssr.model.weights import Model, load_model, save_model
+from uavssr.modelcard import model_card
+from uavssr.parallel import Team, joined, own_device
+from uavssr.training import Progress, Trained, prior_spectra, train
+
+Tell = Callable[[str, int, int], None]
+
+WORRYING: Final = 0.02
+"""A warning is given where the basis leaves more than this of the mean reflectance."""
+_REAL: Final = "Blind: the STF is estimated from each image."
+_NEW: Final = (
+    "Blind, on scenes simulated anew from the spectra that were trained on: they say nothing of "
+    "spectra that the library lacks."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What a run leaves."""
+
+    folder: Path
+    """The model."""
+    warnings: tuple[str, ...]
+    """What to be wary of."""
+
+
+def run_training(
+    run: RunConfig,
+    *,
+    told: Tell | None = None,
+    progress: Progress | None = None,
+) -> Finished:
+    """Train a model as the settings say, and write its folder `out`/`name`.
+
+    Started by torchrun, every process calls this; the first one writes.
+
+    Args:
+        run: the settings.
+        told: told what is being read, how much of it, of how much.
+        progress: called after every step.
+
+    Raises:
+        ManifestRefused: anything is wrong with the data; all of it is in the message.
+        UavssrError: as `load_model` and `train` say.
+    """
+    device = resolve_device(own_device(run.device))
+    with joined(device) as team:
+        team.own(run.training.shards)
+        init = None if run.init is None else load_model(run.init)
+        _make_folder(run.out)
+        data = _data(run, init, team, told)
+        network = _network(run, init, data)
+        judges = team.leads and run.training.validate > 0
+        size, seed = run.training.size, run.training.seed
+        apart = validation_images(data, seed=seed, size=size) if judges else []
+        trained = train(
+            data,
+            run.out,
+            network=network,
+            config=run.training,
+            init=init,
+            images=apart,
+            device=str(device),
+            workers=run.workers,
+            log=run.log,
+            team=team,
+            progress=progress,
+        )
+        folder, warnings = run.out / run.name, []
+        if team.leads:
+            left = residual_of(trained.network.basis, prior_spectra(data, run.training))
+            _write(folder, run, init, data, trained, left)
+            warnings = _warnings(run, data, trained, left)
+        team.wait()
+    return Finished(folder=folder, warnings=tuple(warnings))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(
+            f"cannot be the folder of the run ({err.strerror})", path=out, remedy="name another"
+        ) from err
+
+
+def _data(run: RunConfig, init: Model | None, team: Team, told: Tell | None) -> TrainingData:
+    """The data, which the first process prepares for the others."""
+    if not team.leads:
+        team.wait()
+    grid = None if init is None else init.grid
+    if run.spectra is not None:
+        data = TrainingData.of(load_library(run.spectra, grid or HEADWALL_NANO), path=run.spectra)
+    else:
+        data = load_data(
+            run.out,
+            read_manifest(run.pairs or Path()),
+            run.data,
+            size=run.training.size,
+            seed=run.training.seed,
+            grid=grid,
+            progress=told if team.leads else None,
+        )
+    if team.leads:
+        team.wait()
+    return data
+
+
+def _network(run: RunConfig, init: Model | None, data: TrainingData) -> PGUNetConfig:
+    if init is not None:
+        return init.network.config
+    rank = run.network.get("rank", PGUNetConfig().rank)
+    if isinstance(rank, str):  # auto
+        rank = choose_rank(prior_spectra(data, run.training))
+    return network_sizes(run.network, bands=len(data.grid), rank=rank)
+
+
+def _write(
+    folder: Path,
+    run: RunConfig,
+    init: Model | None,
+    data: TrainingData,
+    trained: Trained,
+    left: dict[str, float],
+) -> None:
+    """The weights, their settings and the card."""
+    network = trained.network
+    real = any(f.validate.size for f in data.fields)
+    facts: dict[str, Any] = {
+        "uavssr_version": __version__,
+        "torch_version": torch.__version__,
+        "command": run.command(),
+        "init": "" if init is None else f"{init.name} ({init.sha256})",
+        "step": trained.step,
+        "kept": "the last" if run.training.keep == "last" or not trained.validated else "the best",
+        "settings": {**asdict(run.training), **asdict(run.data)},
+        "data": data.facts,
+        "residual": left,
+        "figures": [asdict(each) for each in trained.validated],
+        "figures_note": _REAL if real else _NEW,
+    }
+    digest = save_model(network, folder, name=run.name, training=facts)
+    card = model_card(run.name, digest, network.config.to_dict(), facts)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def residual_of(basis: SpectralBasis, spectra: np.ndarray) -> dict[str, float]:
+    """What a basis leaves of spectra (n, C): RMS, that over their mean, and the worst band's."""
+    values = torch.as_tensor(spectra.T, dtype=torch.float32)
+    explained = basis.expand(basis.project(values)[..., None])[..., 0]
+    per_band = (values - explained).double().square().mean(1).numpy()
+    worst = int(per_band.argmax())
+    rms = float(np.sqrt(per_band.mean()))
+    return {
+        "rms": rms,
+        "relative": rms / abs(float(spectra.mean())),
+        "worst_nm": float(basis.grid.centres[worst]),
+        "worst_rms": float(np.sqrt(per_band[worst])),
+    }
+
+
+def _warnings(
+    run: RunConfig, data: TrainingData, trained: Trained, left: dict[str, float]
+) -> list[str]:
+    found = [text for row in data.facts["rows"] for text in row.get("warnings", ())]
+    if run.training.validate > 0 and not trained.validated:
+        found.append("nothing was set apart for validation: the scenes are too small to be divided")
+    if left["relative"] > WORRYING:
+        found.append(
+            f"the basis of rank {trained.network.config.rank} leaves {left['relative']:.1%} of the "
+            "training spectra unexplained; train anew with --rank auto"
+        )
+    return found
