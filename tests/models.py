@@ -19,8 +19,10 @@ from uavssr.data.library import SpectralLibrary, concatenate
 from uavssr.data.materials import manmade_spectra, water_spectra
 from uavssr.data.scenes import simulate_scene
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture, fit_mixture
-from uavssr.model.pgunet import PGUNet, PGUNetConfig, ResponseStage, Stage
+from uavssr.model.parametric import ResponseStage
+from uavssr.model.pgunet import PGUNet, PGUNetConfig, Stage
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import save_model
@@ -32,7 +34,7 @@ P4M = SENSORS["p4m"]
 CONFIG = PGUNetConfig(
     bands=len(GRID), rank=6, components=3, stages=2, response_stages=2, width=8, stf_width=8
 )
-Parts = TypeVar("Parts", ResponseFamily, SpectralBasis, SpectralMixture)
+Parts = TypeVar("Parts", ResponseFamily, SpectralBasis, SpectralMixture, Materials)
 
 
 def tiny_library(seed: int = 0) -> SpectralLibrary:
@@ -117,6 +119,11 @@ def tiny_msi(sensor: Sensor = P4M, height: int = 24, width: int = 24, *, seed: i
     scene = tiny_scene(height, width, seed=seed)
     image = np.tensordot(rows, scene, 1) + rng.normal(0, 0.003, (len(sensor), height, width))
     return torch.as_tensor(image[None], dtype=torch.float32)
+
+
+def tiny_materials(sensor: Sensor = P4M, *, seed: int = 0) -> Materials:
+    """The materials of a tiny image (S = 1)."""
+    return find_materials(tiny_msi(sensor, seed=seed).flatten(2), pooled=True)
 
 
 def expected_stf(sensor: Sensor = P4M, *, knowledge: float = 1.0) -> Stf:

@@ -1,4 +1,4 @@
-"""Runs of the command line in processes of their own, to be killed; forked from one that is warm."""
+"""Runs of the command line in processes of their own, to be killed: forked from a warm one."""
 
 from __future__ import annotations
 

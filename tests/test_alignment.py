@@ -57,7 +57,7 @@ def test_shift_is_found_under_noise_and_holes_and_over_several_views() -> None:
     assert shift_between(views) == pytest.approx((1.2, 0.5), abs=0.05)
 
 
-@pytest.mark.parametrize("kind", ["flat", "stripes", "other", "worse", "empty", "none"])
+@pytest.mark.parametrize("kind", ["flat", "stripes", "ramp", "other", "worse", "empty", "none"])
 def test_where_nothing_can_tell_nothing_is_moved(kind: str) -> None:
     image = scene()
     if kind == "flat":
@@ -65,6 +65,9 @@ def test_where_nothing_can_tell_nothing_is_moved(kind: str) -> None:
     elif kind == "stripes":  # alike along a column: the rows cannot be told
         stripes = np.broadcast_to(image[:, :1], image.shape).astype("f4")
         views = [(stripes, moved(stripes, 1.0, 2))]
+    elif kind == "ramp":  # a shift is as good as an offset
+        ramp = np.broadcast_to(np.arange(48, dtype="f4"), image.shape)
+        views = [(ramp, moved(ramp, 1.0, 2))]
     elif kind == "empty":
         views = [(np.full_like(image, np.nan), image)]
     elif kind == "other":

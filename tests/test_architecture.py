@@ -24,13 +24,22 @@ PARTS = {"raster", "model", "data"}
 TOOLS = {
     "provenance",
     "inference",
+    "budget",
     "engine",
     "estimation",
+    "files",
+    "forecast",
+    "inputs",
+    "pipeline",
+    "preparation",
+    "products",
+    "records",
     "expand",
     "calibration",
     "objective",
     "config",
     "parallel",
+    "feed",
     "trainstate",
     "training",
     "modelcard",
@@ -46,19 +55,36 @@ ALLOWED = {
     "data": CORE | {"raster", "model"},
     "estimation": CORE | PARTS,
     "calibration": CORE | PARTS | {"estimation"},
-    "engine": CORE | PARTS | {"estimation"},
-    "provenance": CORE | PARTS | {"engine"},
-    "inference": CORE | PARTS | {"engine", "estimation", "provenance"},
+    "inputs": CORE | PARTS | {"estimation"},
+    "records": CORE | PARTS,
+    "engine": CORE | PARTS | {"estimation", "inputs", "records"},
+    "pipeline": CORE | PARTS | {"inputs"},
+    "budget": CORE | PARTS | {"pipeline"},
+    "products": CORE | PARTS,
+    "provenance": CORE | PARTS,
+    "preparation": CORE
+    | PARTS
+    | {"budget", "engine", "estimation", "inputs", "pipeline", "provenance", "records"},
+    "files": CORE
+    | PARTS
+    | {"engine", "pipeline", "preparation", "products", "provenance"}
+    | {"records"},
+    "forecast": CORE | PARTS | {"engine", "files", "preparation"},
+    "inference": CORE
+    | PARTS
+    | {"budget", "engine", "files", "forecast", "pipeline", "preparation", "products"}
+    | {"provenance"},
     "evaluation": CORE | PARTS | {"calibration", "engine", "estimation", "inference"},
     "checkpoints": CORE | {"raster"},
     "objective": CORE | PARTS,
     "config": CORE | PARTS,
     "parallel": CORE,
     "modelcard": set(),
+    "feed": CORE | PARTS | {"config"},
     "trainstate": CORE | PARTS | {"evaluation"},
     "training": CORE
     | PARTS
-    | {"checkpoints", "config", "evaluation", "objective", "parallel", "trainstate"},
+    | {"checkpoints", "config", "evaluation", "feed", "objective", "parallel", "trainstate"},
     "runs": CORE | PARTS | {"config", "engine", "evaluation", "modelcard", "parallel", "training"},
     "testing": CORE | PARTS | TOOLS,
     "expand": CORE | PARTS | {"engine", "products"},
@@ -75,6 +101,7 @@ ONLY_IN = {
     "dask": {"inference.py"},
     "zarr": {"raster/"},
     "numcodecs": {"raster/"},
+    "zstandard": {"raster/"},
     "distributed": {"inference.py"},
     "hypothesis": {"testing.py"},
     "rich": {"console.py"},
@@ -85,9 +112,8 @@ ONLY_IN = {
 NEVER_TORCH = ("raster/", "bands.py", "errors.py")
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460, "inference.py": 360}
-"""Files over the limit, by the length they may have: bands.py holds the table of sensors, and a
-third of inference.py is the docstrings of the public calls."""
+LONGER = {"bands.py": 460}
+"""Files over the limit, by the length they may have: bands.py holds the table of sensors."""
 
 every_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]

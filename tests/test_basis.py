@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.models import GRID, P4M, tiny_library
-from uavssr.model.basis import SpectralBasis
+from uavssr.model.basis import SpectralBasis, choose_rank
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +118,30 @@ def test_span_share_of_a_response_grows_with_the_rank(spectra: np.ndarray) -> No
     assert (shares[0] <= shares[1] + 1e-6).all()
     assert (shares[1] <= shares[2] + 1e-6).all()
     torch.testing.assert_close(SpectralBasis.identity(GRID).span_share(rows), torch.ones(1, 5))
+
+
+# --- the rule that chooses a rank -----------------------------------------------------------------
+
+
+def relative_residual(spectra: np.ndarray, rank: int) -> float:
+    """By the singular value decomposition: RMS of what is left, over the mean."""
+    centred = spectra - spectra.mean(0)
+    U, values, V = np.linalg.svd(centred, full_matrices=False)
+    left = centred - (U[:, :rank] * values[:rank]) @ V[:rank]
+    return float(np.sqrt(np.mean(left**2)) / spectra.mean())
+
+
+@pytest.mark.parametrize("residual", [0.2, 0.05, 0.02, 0.01])
+def test_the_chosen_rank_is_the_smallest_that_leaves_little(
+    spectra: np.ndarray, residual: float
+) -> None:
+    rank = choose_rank(spectra, residual=residual)
+    assert relative_residual(spectra, rank) <= residual
+    assert rank == 1 or relative_residual(spectra, rank - 1) > residual
+
+
+def test_the_chosen_rank_has_a_limit_and_is_at_least_one(spectra: np.ndarray) -> None:
+    assert choose_rank(spectra, residual=0.0, most=5) == 5
+    assert choose_rank(spectra, residual=1e-3, most=len(GRID)) <= len(GRID)
+    assert choose_rank(np.full((30, 8), 0.3)) == 1
+    assert choose_rank(spectra, residual=10.0) == 1

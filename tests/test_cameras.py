@@ -89,7 +89,7 @@ def test_cameras_are_a_function_of_the_generator() -> None:
 
 @pytest.mark.parametrize("bands", sorted(set(BAND_COUNTS)))
 def test_random_sensors_fit_the_grid_and_the_number_of_bands(bands: int) -> None:
-    sensors = random_sensors(np.random.default_rng(bands), 40, bands)
+    sensors = random_sensors(np.random.default_rng(bands), 40, bands, GRID)
     assert len(sensors) == 40
     assert all(len(sensor) == bands for sensor in sensors)
     for sensor in sensors:

@@ -198,3 +198,12 @@ def test_reference_is_not_written_over(truth: Path, run: Run) -> None:
     options = ["--reference", target, "-o", target, "--overwrite", "--model", truth / "tiny"]
     assert run("estimate-stf", truth / "msi.tif", *options).code == 5
     assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", [("--tile", 128), ("--stages", 1), ("--device", "cpu")])
+def test_options_of_the_network_are_refused_with_a_reference(
+    option: tuple[str, object], run: Run
+) -> None:
+    done = run("estimate-stf", "field.tif", "--reference", "spectra.csv", *option)
+    assert done.code == 2
+    assert f"{option[0]} has no effect with --reference" in done.err

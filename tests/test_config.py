@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -168,3 +169,12 @@ def test_network_sizes_are_the_released_ones_with_what_is_given() -> None:
         network_sizes({}, bands=40, rank=41)
     with pytest.raises(UsageError, match="network: config stages must be a whole number in 1-32"):
         network_sizes({"stages": 99}, bands=40, rank=7)
+
+
+def test_the_settings_in_the_documents_are_settings(repo: Path, tmp_path: Path) -> None:
+    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- settings: run.yaml -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    run = read_run(settings(tmp_path, block), [], {})
+    assert run.training == TrainingConfig()
+    assert run.data == DataConfig()
+    assert (run.device, run.workers, run.log) == ("auto", 0, "csv")

@@ -185,11 +185,31 @@ def test_invalid_pixels_are_not_counted_as_what_they_are_filled_with() -> None:
     pixelwise = tiny_network(asleep=True).requires_grad_(False)
     mask = np.zeros((64, 60), bool)
     mask[:32] = True
-    half = simulated(mask=mask)
+    few = simulated().image[:, :4, :10]  # no more colours than materials: each of them is one
+    half = FakeSource(image=np.tile(few, (1, 16, 6)), sensor=P4M, mask=mask)
     alone = FakeSource(image=half.image[:, :32], sensor=P4M, mask=mask[:32])
     one, other = (scene_stf(pixelwise, each, device=CPU)[1] for each in (half, alone))
     assert (one.valid_fraction, other.valid_fraction) == (0.5, 1.0)
     assert same(replace(one, valid_fraction=1.0), other, rtol=1e-4, atol=1e-5)
+    assert np.abs(one.gain - 1).max() > 1e-3
+
+
+def test_pixels_that_are_no_reflectance_do_not_make_the_scene_stf() -> None:
+    """A glint stays in the cube; the STF is that of the scene without it."""
+    source = simulated()
+    mask = source.mask.copy()
+    mask[10:12, 20:25] = False
+    source.image[:, ~mask] = 9.0
+    glint = scene_stf(NETWORK, source, device=CPU)[0]
+    hidden = scene_stf(NETWORK, replace(source, mask=mask), device=CPU)[0]
+    for name in ("theta", "deviation", "rows"):
+        assert torch.allclose(getattr(glint, name), getattr(hidden, name), atol=1e-6), name
+
+
+def test_scene_stf_does_not_depend_on_the_stages_of_the_cube() -> None:
+    one, other = (scene_stf(NETWORK, simulated(), device=CPU, stages=n) for n in (0, None))
+    assert torch.equal(one[0].theta, other[0].theta)
+    assert not np.array_equal(one[1].residual, other[1].residual)
 
 
 def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:
@@ -255,7 +275,7 @@ def test_nan_from_the_network_is_incomplete_and_no_bug() -> None:
     """Row 32, for the scene: an outlier of 1e25 in a float file is enough."""
     source = simulated()
     source.image[0, 5, 5] = 1e25
-    with pytest.raises(IncompleteRun, match="NaN or infinity for the STF"):
+    with pytest.raises(IncompleteRun, match="the network gave NaN or infinity"):
         scene_stf(NETWORK, source, device=CPU)
 
 
@@ -273,19 +293,26 @@ def test_given_estimate_is_the_stf_it_was_made_from() -> None:
 # --- a tile's STF --------------------------------------------------------------------------------
 
 
-def local_stf(share: float, *, stages: int | None = None, wild: float = 0) -> tuple[Stf, Stf]:
-    """The scene's STF and that of a tile of which only `share` is valid, the rest `wild` off."""
+def scene_of_a_camera(rows: float = 0.0) -> Stf:
+    """The scene's STF, known to a fifth; measured rows may differ from the family's by `rows`."""
     scene = Stf.of(FAMILY, FAMILY.prior, 0.2 * FAMILY.spread)
+    return replace(scene, rows=scene.rows + rows)
+
+
+def local_stf(
+    share: float, *, wild: float = 0, scene: Stf | None = None
+) -> tuple[Stf, Stf, StfEstimate]:
+    """The scene's STF and that of a tile of which only `share` is valid, the rest `wild` off."""
+    scene = scene or scene_of_a_camera()
     msi = torch.from_numpy(
         np.tensordot(P4M.srf(GRID), tiny_scene(32, 32, seed=2), 1).astype(np.float32)
     )
     msi = msi[None]
-    result = NETWORK(msi, scene, blind=False, stages=stages)
+    result = NETWORK(msi, scene, blind=False)
     valid = torch.zeros(1, 32, 32, dtype=torch.bool)
     valid[:, : int(32 * share)] = True
     msi += wild * ~valid[:, None]
     result.coefficients[:] += wild * ~valid[:, None]
-    result.stage_coefficients[-1][:] += wild * ~valid[:, None]
     tile, estimate = tile_stf(
         NETWORK,
         scene,
@@ -294,22 +321,24 @@ def local_stf(share: float, *, stages: int | None = None, wild: float = 0) -> tu
         result.coefficients,
         valid,
         valid_fraction=share,
-        stages=stages,
+        stages=None,
     )
     assert estimate.valid_fraction == share
-    return scene, tile
+    return scene, tile, estimate
 
 
-def test_tile_stf_without_stages_is_the_scenes() -> None:
-    scene, tile = local_stf(1, stages=0)
+def test_tile_stf_without_valid_pixels_is_the_scenes() -> None:
+    scene, tile, estimate = local_stf(0)
     assert torch.equal(tile.theta, scene.theta)
     expected = (scene.deviation.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
     assert torch.allclose(tile.deviation, torch.minimum(expected, FAMILY.spread))
+    assert torch.allclose(tile.rows, scene.rows, atol=1e-7)
+    assert estimate.prior_driven.all()
 
 
 def test_tile_stf_strays_from_the_scenes_within_its_prior() -> None:
     """And its doubt counts the scene's own."""
-    scene, tile = local_stf(1)
+    scene, tile, _ = local_stf(1)
     stray = (tile.theta - scene.theta).abs()
     assert stray.max() > 1e-3
     assert (stray <= 4 * TILE_SPREAD * FAMILY.spread + 1e-6).all()
@@ -317,6 +346,14 @@ def test_tile_stf_strays_from_the_scenes_within_its_prior() -> None:
     limit = (scene.deviation.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
     assert (tile.deviation <= limit + 1e-6).all()
     assert (tile.deviation < limit - 1e-6).any()
+
+
+def test_tile_stf_keeps_what_the_scenes_rows_have_beyond_the_family() -> None:
+    """Of a measured or given STF: a tile's differs from it as the parameters say."""
+    scene, tile, _ = local_stf(1, scene=scene_of_a_camera(rows=1e-3))
+    moved = FAMILY.rows(tile.theta) - FAMILY.rows(scene.theta)
+    assert moved.abs().max() > 1e-4
+    assert torch.allclose(tile.rows - scene.rows, moved, atol=1e-6)
 
 
 def test_pixels_that_are_not_valid_have_no_say_in_the_tile_stf() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,11 @@ def test_wavelengths_are_exact(tmp_path: Path) -> None:
     nm = np.linspace(397.865, 1001.51, 270)
     text = "x,y," + ",".join(map(repr, nm.tolist())) + "\n1,2," + ",".join(["0.5"] * 270) + "\n"
     assert np.array_equal(read_field_table(table(tmp_path, text)).nm, nm)
+
+
+def test_tables_in_the_documentation_are_read(tmp_path: Path) -> None:
+    formats = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
+    text = formats.read_text(encoding="utf-8")
+    found = re.findall(r"<!-- reference: (\S+) -->\n```csv\n(.*?)```", text, flags=re.DOTALL)
+    kinds = {name: read_field_table(table(tmp_path, content, name)).kind for name, content in found}
+    assert kinds == {"spectra.csv": "spectra", "panel.csv": "panels"}

@@ -21,16 +21,18 @@ import rasterio
 import rioxarray  # noqa: F401 - the .rio accessor
 import spectral
 import xarray as xr
+from numcodecs import Blosc, Zstd
 from rasterio.crs import CRS
 
 from uavssr.bands import WavelengthGrid
-from uavssr.errors import IncompleteRun, OutputError, UsageError
+from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.raster.cube import open_cube
 from uavssr.raster.encoding import NODATA, SCALE, quantise
 from uavssr.raster.formats import Format, Sink, check_format, open_sink
 from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.metadata import true_colour
 from uavssr.raster.output import remove_stale_parts
+from uavssr.raster.quicklook import read_preview
 from uavssr.raster.zarrstore import ZarrRegion
 
 UTM = CRS.from_epsg(32650).to_wkt()
@@ -458,8 +460,13 @@ def test_other_processes_write_their_windows_of_a_zarr_store(tmp_path: Path) -> 
         written = pool.map(write_part, [out.region] * len(tiles), tiles, parts)
         for core, checksums in zip(tiles, written, strict=True):
             out.accept(core, checksums)
+        four = {(row, col): bytes(12) for row in (0, 1) for col in (0, 1)}
         with pytest.raises(ValueError, match="overlaps"):
-            out.accept(Window(0, 0, 64, 64), {})
+            out.accept(Window(0, 0, 64, 64), four)
+        with pytest.raises(ValueError, match="checksums of"):
+            out.accept(Window(0, 0, 32, 32), four)
+        with pytest.raises(ValueError, match="uint16"):
+            out.region.write_quantised(Window(0, 0, 32, 32), np.zeros((1, 32, 32), "u2"))
         path = out.finish()
     assert np.array_equal(read(path, "zarr"), quantise(cube, valid))
 
@@ -555,3 +562,115 @@ def test_needed_room_bounds_what_a_format_takes(tmp_path: Path) -> None:
             path = out.finish()
         inside = path.rglob("*") if path.is_dir() else [path]
         assert sum(each.stat().st_size for each in inside if each.is_file()) <= out.needed_bytes
+
+
+# What is no store of ours
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A sound store of 16 x 16 pixels."""
+    cube, valid = scene(16, 16), np.ones((16, 16), bool)
+    return write_scene(tmp_path / "d.zarr", "zarr", cube, valid)
+
+
+def change(store: Path, name: str, **values: object) -> None:
+    path = store / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("reflectance/.zarray", {"filters": [{"id": "pickle"}]}, "codecs zstd"),
+        ("reflectance/.zarray", {"compressor": {"id": "pickle"}}, "codecs pickle"),
+        ("reflectance/.zarray", {"dtype": "|O"}, "type object"),
+        ("reflectance/.zarray", {"shape": [23, 0, 16]}, "shape"),
+        ("reflectance/.zarray", {"shape": [23, 2**40, 2**40]}, "pixels"),
+        ("reflectance/.zarray", {"chunks": [23, 2**20, 2**20]}, "one block is"),
+        ("reflectance/.zarray", {"shape": "many"}, "not of the Zarr format 2"),
+        ("reflectance/.zarray", {"fill_value": "pi"}, "not of the Zarr format 2"),
+        ("reflectance/.zattrs", {"_ARRAY_DIMENSIONS": ["y", "x", "wavelength"]}, "dimensions"),
+        ("wavelength/.zarray", {"shape": [5]}, r"wavelength has shape \(5,\)"),
+        ("spatial_ref/.zattrs", {"GeoTransform": "0 1"}, "no CRS and GeoTransform"),
+        ("spatial_ref/.zattrs", {"crs_wkt": "PROJCS[nonsense"}, "no CRS and GeoTransform"),
+        ("spatial_ref/.zattrs", {"crs_wkt": ""}, "no CRS"),
+    ],
+)
+def test_store_of_other_making_is_refused(
+    store: Path, name: str, values: dict[str, object], said: str
+) -> None:
+    """Promise P3; rows 6, 7, 11: some codecs of Zarr's run code, so only known ones are called."""
+    change(store, name, **values)
+    with pytest.raises(InputRefused, match=said):
+        open_cube(store)
+
+
+@pytest.mark.parametrize("name", [".zattrs", "reflectance/.zarray", "wavelength/.zarray"])
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"\xff\xfe{", b"[" * 100_000])
+def test_store_without_its_metadata_is_refused(
+    store: Path, name: str, content: bytes | None
+) -> None:
+    """Row 3."""
+    path = store / name
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(InputRefused, match=r"has no|is no JSON"):
+        open_cube(store)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "bomb", "empty", "fifo"])
+def test_damaged_chunk_is_refused(store: Path, damage: str) -> None:
+    """Rows 4, 5, 9, 10: a chunk may not decode to more than its metadata say, nor never end."""
+    chunk = store / "reflectance" / "1" / "0" / "0"
+    data = chunk.read_bytes()
+    changed = {
+        "cut": data[: len(data) // 2],
+        "flip": bytes([data[0] ^ 1]) + data[1:],
+        "bomb": bytes(Zstd(level=1).encode(bytes(2**26))),
+        "empty": b"",
+    }
+    chunk.unlink()
+    os.mkfifo(chunk) if damage == "fifo" else chunk.write_bytes(changed[damage])
+    with pytest.raises(InputRefused, match=r"chunk 1/0/0 of its array reflectance cannot be read"):
+        open_cube(store)
+
+
+def test_store_as_xarray_writes_it_is_read(tmp_path: Path) -> None:
+    """Chunks in C order, packed by Blosc, named with dots; and by default not at all."""
+    cube, valid = scene(40, 30), np.ones((40, 30), bool)
+    own = write_scene(tmp_path / "d.zarr", "zarr", cube, valid, dtype="float32")
+    packed = Blosc(cname="lz4", clevel=3, shuffle=Blosc.SHUFFLE)
+    with xr.open_zarr(own, chunks=None) as found:
+        plain = found.load().drop_encoding()
+        for name, packing in (
+            ("a.zarr", {"compressors": packed}),
+            ("b.zarr", {"compressors": None}),
+        ):
+            encoding = {"reflectance": packing | {"chunks": (7, 16, 30)}}
+            plain.to_zarr(tmp_path / name, zarr_format=2, encoding=encoding)
+            numbers, _ = open_cube(tmp_path / name).read(Window(3, 4, 30, 20))
+            assert np.array_equal(numbers, cube[:, 3:33, 4:24])
+
+
+def test_store_of_zarr_format_3_is_refused(tmp_path: Path) -> None:
+    xr.Dataset({"reflectance": ("x", [1.0])}).to_zarr(
+        tmp_path / "v3.zarr", zarr_format=3, consolidated=False
+    )
+    with pytest.raises(InputRefused, match=r"has no reflectance/\.zarray.*zarr_format=2"):
+        open_cube(tmp_path / "v3.zarr")
+
+
+@every_format
+def test_quicklook_sees_every_format(tmp_path: Path, form: Format) -> None:
+    cube, valid = scene(40, 1200), np.ones((40, 1200), bool)
+    valid[:, 600:660] = False
+    path = write_scene(tmp_path / NAMES[form], form, cube, valid)
+    preview = read_preview(path)
+    assert preview.bands.shape == (4, 33, 1000)
+    assert preview.metres_per_pixel == pytest.approx(0.12)
+    wanted = cube[list(preview.indices)].mean((1, 2))
+    assert np.nanmean(preview.bands, axis=(1, 2)) == pytest.approx(wanted, rel=0.02)
+    assert np.isnan(preview.bands[:, :, 510:540]).all()
+    for spot in preview.spots(3):
+        place = int((spot.y + 0.5) * 40 / 33), int((spot.x + 0.5) * 1.2)
+        assert spot.spectrum == pytest.approx(cube[:, *place], abs=2e-3)

@@ -101,11 +101,9 @@ def test_materials_cover_a_scene_better_the_more_there_are() -> None:
 
 
 def test_rare_outliers_weigh_little() -> None:
-    """Two odd pixels among ten thousand are found, and count a sixth of what a material does."""
-    plain = coloured((4000, 3000, 1998))
-    odd = torch.cat([plain, torch.full((1, 3, 2), 1.4)], 2)
-    odd = odd[..., torch.randperm(9000, generator=torch.Generator().manual_seed(1))]
-    found = find_materials(odd[..., :PIXELS], pooled=True)
+    """Two odd pixels among eight thousand are found, and count a fifth of what a material does."""
+    image = torch.cat([coloured((4000, 3000, 998)), torch.full((1, 3, 2), 1.4)], 2)
+    found = find_materials(image, pooled=True)
     outlier = (found.values - 1.4).abs().amax(-1)[0] < 1e-3
     weight = found.weight[0]
     assert outlier.sum() == 1

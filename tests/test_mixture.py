@@ -101,6 +101,24 @@ def test_posterior_does_not_depend_on_the_order_of_the_components() -> None:
     torch.testing.assert_close(found, other)
 
 
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_belonging_equals_the_densities_written_out(cameras: int) -> None:
+    mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(cameras)
+    share, distance = mixture.belonging(msi, mixing, offset, noise)
+    torch.testing.assert_close(share.sum(1), torch.ones(2, PIXELS).double())
+    for i in range(2):
+        B, b, S = (each[min(i, cameras - 1)] for each in (mixing, offset, noise))
+        joint = torch.empty(COMPONENTS, PIXELS).double()
+        for k in range(COMPONENTS):
+            covariance = B @ mixture.covariance[k] @ B.T + torch.diag(S[k])
+            seen = torch.distributions.MultivariateNormal(B @ mixture.mean[k] + b, covariance)
+            joint[k] = mixture.weight[k].log() + seen.log_prob(msi[i].T)
+            away = (msi[i] - seen.mean[:, None]).numpy()
+            expected = (away * np.linalg.solve(covariance.numpy(), away)).sum(0)
+            np.testing.assert_allclose(distance[i, k], expected, rtol=1e-9)
+        torch.testing.assert_close(share[i], joint.softmax(0))
+
+
 def test_posterior_without_information_is_the_prior() -> None:
     mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(1)
     mean, variance = mixture.posterior(msi, mixing, offset, torch.full_like(noise, 1e12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import pytest
 
 from uavssr.errors import OutputError
 from uavssr.raster import output
-from uavssr.raster.output import check_output, part_path, remove_stale_parts, replacing
+from uavssr.raster.output import (
+    check_output,
+    check_room,
+    part_path,
+    remove_stale_parts,
+    replacing,
+    size_text,
+    write_durably,
+)
 
 
 def test_existing_output_needs_overwrite(tmp_path: Path) -> None:
@@ -99,6 +108,40 @@ def test_replacing_leaves_the_old_file_on_error_and_no_litter(tmp_path: Path) ->
         part.write_bytes(b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_small_file_is_put_in_place_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 24: on a full disk the old one stays, and no temporary beside it."""
+    path = tmp_path / "run.json"
+    write_durably(path, [b"one ", memoryview(b"whole")])
+    assert path.read_bytes() == b"one whole"
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(output.os, "fsync", full)
+    with pytest.raises(OutputError, match=r"run\.json: writing failed \(No space left on device"):
+        write_durably(path, [b"another"])
+    assert path.read_bytes() == b"one whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_room_is_asked_for_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 24."""
+    usage = output.shutil._ntuple_diskusage(10**9, 0, 2 * 10**6)
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage)
+    check_room(tmp_path / "c.tif", 2 * 10**6)
+    with pytest.raises(OutputError, match=r"needs up to 3\.0 MB, and 2\.0 MB are free in"):
+        check_room(tmp_path / "c.tif", 3 * 10**6)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB")]
+)
+def test_sizes_are_told_in_units(count: float, text: str) -> None:
+    assert size_text(count) == text
 
 
 def test_stale_parts_of_dead_processes_are_removed(tmp_path: Path) -> None:

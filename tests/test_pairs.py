@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -211,7 +212,7 @@ def test_a_cell_that_makes_no_sense_is_refused_with_its_line(
 
 
 def test_all_problems_are_told_at_once(folder: Path) -> None:
-    text = "msi,hsi,split,weight\na.tif,missing,val,-1\n,cube,,\n../b.tif,other,trian,\n"
+    text = "msi,hsi,split,weight\na.tif,missing,val,-1\n,cube,,\n../b.tif,other,dev,\n"
     found = read_manifest(manifest(folder, text))
     assert [(p.line, p.text.partition(":")[0]) for p in found.problems] == [
         (2, "hsi"),
@@ -310,3 +311,19 @@ def test_the_digest_is_that_of_the_bytes(folder: Path) -> None:
     assert digest(folder / "a.tif") == hashlib.sha256(b"a.tif").hexdigest()
     with pytest.raises(InputRefused, match="cannot be read"):
         digest(folder / "none")
+
+
+def test_the_manifest_in_the_documents_is_one(repo: Path, folder: Path) -> None:
+    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- manifest: pairs.csv -->\n```csv\n(.*?)```", text, re.DOTALL)
+    for place in ("june", "july", "elsewhere"):
+        (folder / place).mkdir()
+    for name in ("june/field", "july/field", "elsewhere/cube"):
+        for ending in (".tif", "_cube"):
+            (folder / f"{name}{ending}").touch()
+    (folder / "library.npz").touch()
+    rows = rows_of(folder, block)
+    assert [row.kind for row in rows] == ["pair", "pair", "cube", "spectra"]
+    table = re.findall(r"^\| (`.*?`) \|", text[text.index("| column | meaning |") :], re.MULTILINE)
+    named = [name for cell in table for name in re.findall(r"`(\w+)`", cell)]
+    assert set(COLUMNS) <= set(named)

@@ -72,12 +72,26 @@ def test_noise_and_holes_do_not_move_it(tmp_path: Path) -> None:
 
 
 def test_several_windows_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "_SIDE", 48)
+    monkeypatch.setattr(registration, "_LATTICES", ((48, 3),))
     image = open_msi(write_image(tmp_path / "msi.tif"), sensor="p4m")
     found = fit(image, write_field_cube(tmp_path / "cube", shift=(0.07, 0.05)))
     assert found.windows == 9
     assert found.shift == pytest.approx((0.7, -0.5), abs=0.1)
     assert found.spread < 0.1
+
+
+def test_a_narrow_strip_is_registered_in_small_windows(tmp_path: Path) -> None:
+    """A flight line across the image, nothing on both sides of it."""
+    image = open_msi(write_image(tmp_path / "msi.tif"), sensor="p4m")
+    cube = write_field_cube(tmp_path / "cube", shift=(0.05, 0.0), fill=-9999.0)
+    numbers = np.fromfile(cube, "f4").reshape(SIDE, -1, SIDE)
+    row, column = np.mgrid[:SIDE, :SIDE]
+    outside = np.abs(row - column) > 40
+    numbers.transpose(0, 2, 1)[outside] = -9999.0
+    numbers.tofile(cube)
+    found = fit(image, cube)
+    assert 1 < found.windows <= 9
+    assert found.shift == pytest.approx((0.5, 0.0), abs=0.1)
 
 
 # --- brightness -----------------------------------------------------------------------------------
@@ -157,7 +171,7 @@ def test_another_ground_is_refused(tmp_path: Path) -> None:
 
 def test_a_distorted_cube_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two halves that are shifted in opposite ways."""
-    monkeypatch.setattr(registration, "_SIDE", 48)
+    monkeypatch.setattr(registration, "_LATTICES", ((48, 3),))
     image = open_msi(write_image(tmp_path / "msi.tif"), sensor="p4m")
     cube = write_field_cube(tmp_path / "cube")
     numbers = np.fromfile(cube, "f4").reshape(SIDE, -1, SIDE)

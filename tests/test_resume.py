@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
-import shutil
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,20 @@ import pytest
 import rasterio
 import xarray as xr
 
-from tests.models import P4M, tiny_model, tiny_msi
+import uavssr
+from tests.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
 from tests.rasters import write
 from tests.runs import start
-from uavssr import cli
+from uavssr import cli, provenance
 from uavssr.engine import torch_threads
+from uavssr.inference import plan_reconstruction
+from uavssr.raster import output
+from uavssr.raster.encoding import cube_bytes
 from uavssr.raster.journal import journal_path
+from uavssr.raster.source import open_msi
 from uavssr.testing import irregular_mask
 
-KILLS = int(os.environ.get("UAVSSR_KILLS", "8"))
+KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
 """Kills in one test; more with UAVSSR_KILLS."""
 HEIGHT, WIDTH, TILE = 80, 112, 16
 TILES = 35
@@ -49,11 +54,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scene(tmp_path_factory.mktemp("in") / "in.tif")
 
 
-def scene(path: Path, *, seed: int = 0) -> Path:
+def scene(path: Path, *, repeat: tuple[int, int] = (1, 1)) -> Path:
     mask = irregular_mask(HEIGHT, WIDTH, seed=2)
     mask[:TILE, : 2 * TILE] = False
-    numbers = tiny_msi(P4M, HEIGHT, WIDTH, seed=seed)[0].numpy()
-    numbers = np.where(mask, numbers, np.float32(np.nan))
+    numbers = tiny_msi(P4M, HEIGHT, WIDTH)[0].numpy()
+    numbers = np.tile(np.where(mask, numbers, np.float32(np.nan)), (1, *repeat))
     return write(path, numbers, tags={"sensor": "p4m"}, blockxsize=64, blockysize=64, tiled=True)
 
 
@@ -193,10 +198,12 @@ def test_run_killed_while_its_files_get_their_names_is_gone_on_from(
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_within_a_tile_and_says_how_to_go_on(
-    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], by: signal.Signals
+    tmp_path: Path, model: Path, by: signal.Signals
 ) -> None:
-    """Row 23: and the very command works."""
-    process = start(tmp_path / "said", *command())
+    """Row 23: with a command that works."""
+    large = scene(tmp_path / "large.tif", repeat=(6, 4))
+    options = ["--model", model, "--tile", TILE, "--stages", 1, "-q"]
+    process = start(tmp_path / "said", "reconstruct", large, "-o", tmp_path / "out.tif", *options)
     while process.is_alive() and kept(tmp_path) < 3:
         time.sleep(0.002)
     os.kill(process.pid, by)
@@ -204,12 +211,243 @@ def test_signal_stops_within_a_tile_and_says_how_to_go_on(
     said = (tmp_path / "said").read_text()
     assert process.exitcode == 130, said
     count = kept(tmp_path)
-    assert 3 <= count < TILES
-    assert "out.tif" not in listed(tmp_path)
-    assert not [name for name in listed(tmp_path) if "part" in name]
-    start_of_it = f"uavssr: interrupted; {count} of {TILES} tiles are kept, go on with: uavssr -q "
-    assert said.startswith(start_of_it)
-    assert said.endswith(" --resume\n")
-    told = said.split("go on with: uavssr ")[1].split()
-    assert run(*told) == 0
+    assert 3 <= count < 24 * TILES / 2
+    assert listed(tmp_path) == {"said", "large.tif", ".out.tif.uavssr"}
+    how = f"uavssr: interrupted; {count} of {24 * TILES} tiles are kept, go on with: uavssr "
+    assert said.startswith(how)
+    told = shlex.split(said.removeprefix(how))
+    assert told[-1] == "--resume"
+    assert run(*told, "--dry-run") == 0
+    process = start(tmp_path / "said", *told)
+    while process.is_alive() and kept(tmp_path) == count:
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert kept(tmp_path) > count
+
+
+# --- what a resumed run must share, and what it may change ---------------------------------------
+
+
+def stop_at(number: int) -> Callable[..., None]:
+    """A callback that interrupts the run at the tile of that number."""
+    seen: list[int] = []
+
+    def count(*_: object) -> None:
+        seen.append(1)
+        if len(seen) == number:
+            raise KeyboardInterrupt
+
+    return count
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, image: Path, model: Path) -> Path:
+    """An output of which a run was stopped after some of its tiles."""
+    out = tmp_path / "out.tif"
+    plan = plan_reconstruction(open_msi(image), model=model, tile=TILE, workers=2)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        plan.write(out, progress=stop_at(10))
+    assert f"of {TILES} tiles are kept" in interrupt.value.__notes__[0]
+    assert 10 <= kept(tmp_path) < TILES
+    return out
+
+
+def other_model(folder: Path) -> Path:
+    return tiny_model(folder / "other", network=tiny_network(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("weights", lambda folder, _: ("--model", other_model(folder))),
+        ("--tile", lambda *_: ("--tile", 32)),
+        ("--stages", lambda *_: ("--stages", 1)),
+        ("--overlap", lambda *_: ("--overlap", 8)),
+        ("--stf-scope", lambda *_: ("--stf-scope", "tile")),
+        ("--precision", lambda *_: ("--precision", "bf16")),
+        ("--batch", lambda *_: ("--batch", 2)),
+        ("sensor", lambda *_: ("--sensor", "m4.csv", "--bands", "blue,green,red,rededge,nir")),
+        ("scale", lambda *_: ("--scale", "0.5")),
+    ],
+)
+def test_other_run_is_not_gone_on_from(
+    stopped: Path,
+    command: Go,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    change: Callable[[Path, Path], tuple[object, ...]],
+) -> None:
+    """Row 28: the field is named with both values, and nothing is lost."""
+    monkeypatch.chdir(stopped.parent)
+    rows = [f"{b.role},{b.centre + 1},{b.fwhm},4" for b in P4M.bands]
+    Path("m4.csv").write_text("\n".join(["role,centre,fwhm,shape", *rows]) + "\n")
+    count = kept(stopped.parent)
+    assert run(*command("--resume", *change(stopped.parent, stopped))) == 5
+    said = capsys.readouterr().err
+    assert f"out.tif: the run to resume had {field} " in said
+    assert "give the same again, or pass --overwrite" in said
+    assert len(said.splitlines()) == 1
+    assert kept(stopped.parent) == count
+
+
+@pytest.mark.parametrize("how", ["content", "time", "size"])
+def test_other_image_is_not_gone_on_from(
+    tmp_path: Path, model: Path, command: Go, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    """Rows 20, 28: one flipped bit under the same size and time is enough."""
+    source = scene(tmp_path / "in.tif")
+    plan = plan_reconstruction(open_msi(source), model=model, tile=TILE, workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        plan.write(tmp_path / "out.tif", progress=stop_at(10))
+    times = source.stat().st_atime_ns, source.stat().st_mtime_ns
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2] ^= how == "content"
+    source.write_bytes(bytes(content) + b"\0" * (how == "size"))
+    os.utime(source, ns=(times[0], times[1] + (how == "time") * 10**9))
+    assert run(*command("--resume", source=source)) == 5
+    wanted = {"content": "input content", "time": "input modified", "size": "input in.tif"}
+    assert f"the run to resume had {wanted[how]}" in capsys.readouterr().err
+
+
+def test_other_version_is_not_gone_on_from(
+    stopped: Path, command: Go, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 28."""
+    monkeypatch.setattr(provenance, "__version__", "99.0")
+    assert run(*command("--resume")) == 5
+    assert f"had version {uavssr.__version__}, and this one has 99.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--workers", 1), ("--workers", 5), ("--mem-limit", "1.5GB"), ("--overwrite",)]
+)
+def test_run_may_be_gone_on_from_with_more_or_fewer_workers(
+    stopped: Path,
+    command: Go,
+    golden: dict[str, tuple[str, xr.Dataset]],
+    options: tuple[object, ...],
+) -> None:
+    assert run(*command("--resume", *options)) == 0
+    finished(stopped.parent, golden["scene"])
+
+
+def test_tiles_that_are_kept_go_into_any_form_of_the_cube(
+    stopped: Path, command: Go, tmp_path: Path
+) -> None:
+    """What is kept are coefficients: it is decided at the end how they are stored."""
+    assert run(*command("--resume", "--dtype", "float32")) == 0
+    (tmp_path / "whole").mkdir()
+    whole = [each if each != stopped else tmp_path / "whole" / "out.tif" for each in command()]
+    assert run(*whole, "--dtype", "float32") == 0
+    assert digest(stopped) == digest(tmp_path / "whole" / "out.tif")
+
+
+def test_stopped_run_is_not_overwritten_unasked(
+    stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+) -> None:
+    count = kept(stopped.parent)
+    assert run(*command()) == 5
+    assert kept(stopped.parent) == count
+    assert run(*command("--overwrite")) == 0
+    finished(stopped.parent, golden["scene"])
+
+
+def test_tile_that_was_damaged_is_computed_again(
+    stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+) -> None:
+    """Row 22: cut, emptied, or with a flipped bit."""
+    one, two, three = sorted(journal_path(stopped).glob("tile-???????"))[-3:]
+    one.write_bytes(one.read_bytes()[:-100])
+    two.write_bytes(b"")
+    damaged = bytearray(three.read_bytes())
+    damaged[-5] ^= 4
+    three.write_bytes(damaged)
+    assert run(*command("--resume")) == 0
+    finished(stopped.parent, golden["scene"])
+
+
+# --- two runs, full disks ------------------------------------------------------------------------
+
+
+def test_second_run_is_refused_with_the_first_ones_number(
+    tmp_path: Path, command: Go, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 27: whatever it asks for; once the first is killed its lock is taken over."""
+    process = start(tmp_path / "said", *command())
+    while process.is_alive() and kept(tmp_path) < 1:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGSTOP)  # it holds the lock for as long as we like
+    try:
+        for more in ([], ["--resume"], ["--overwrite"]):
+            assert run(*command(*more)) == 5
+            assert f"another run is writing it: process {process.pid}" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.join()
+    assert run(*command("--resume")) == 0
+
+
+def test_full_disk_keeps_the_tiles_and_the_old_output(
+    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+) -> None:
+    """Row 24, in the middle: exit 5 with what is needed and free; more room, and it goes on."""
+    old = tmp_path / "out.tif"
+    old.write_bytes(b"old")
+    process = start(tmp_path / "said", *command("--overwrite"), largest=100_000)
+    process.join(timeout=120)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 5, said
+    assert "needs up to" in said
+    assert "free in" in said
+    assert f"of {TILES} tiles are kept, go on with --resume" in said
+    assert len(said.splitlines()) == 1
+    assert old.read_bytes() == b"old"
+    assert kept(tmp_path) > 0
+    assert listed(tmp_path) == {"out.tif", "said", ".out.tif.uavssr"}
+    assert run(*command("--resume")) == 5  # the old output is still there
+    assert run(*command("--resume", "--overwrite")) == 0
     finished(tmp_path, golden["scene"])
+
+
+def test_disk_too_full_for_a_tile_keeps_those_before(
+    tmp_path: Path,
+    command: Go,
+    golden: dict[str, tuple[str, xr.Dataset]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Row 24: where it is the journal that finds no room."""
+    real = output.os.fsync
+
+    def full(handle: int) -> None:
+        if kept(tmp_path) >= 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output.os, "fsync", full)
+        assert run(*command()) == 5
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert f"{kept(tmp_path)} of {TILES} tiles are kept" in said
+    assert run(*command("--resume")) == 0
+    finished(tmp_path, golden["scene"])
+
+
+def test_room_for_the_journal_is_asked_for_too(
+    tmp_path: Path,
+    command: Go,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Row 24, at the start: there is room for the cube, and not for both."""
+    needed = cube_bytes(HEIGHT, WIDTH, len(GRID))
+    usage = output.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage._replace(free=needed + 9999))
+    assert run(*command()) == 5
+    said = capsys.readouterr().err
+    assert "needs up to" in said
+    assert "are free in" in said
+    assert listed(tmp_path) == set()

@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from uavssr.model.solvers import (
     SceneStatistics,
+    participation,
     r_step,
-    r_step_parametric,
     wiener_gain,
     x_step,
 )
@@ -239,11 +237,11 @@ def test_a_constant_image_is_finite_and_its_condition_huge(generator: torch.Gene
     found = statistics_of(msi, coefficients, extended, rows)
     assert found.condition().item() > 1e9
     assert np.isfinite(found.condition().item())
-    assert found.participation().item() == pytest.approx(1)
+    assert participation(found.second).item() == pytest.approx(1)
     assert torch.isfinite(r_step(rows, extended, found, torch.tensor(1e-3).double())).all()
 
 
-def test_condition_and_participation_of_a_known_spectrum(generator: torch.Generator) -> None:
+def test_condition_and_participation_of_known_moments(generator: torch.Generator) -> None:
     rotation = torch.linalg.qr(normal(generator, 3, 3))[0]
     values = torch.tensor([8.0, 2.0, 0.5]).double()
     found = SceneStatistics(
@@ -253,7 +251,18 @@ def test_condition_and_participation_of_a_known_spectrum(generator: torch.Genera
         misfit=torch.zeros(1, 1),
     )
     assert found.condition().item() == pytest.approx(16)
-    assert found.participation().item() == pytest.approx(10.5**2 / (64 + 4 + 0.25))
+    assert participation(found.second).item() == pytest.approx(10.5**2 / (64 + 4 + 0.25))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+def test_participation_counts_directions_that_are_alike(
+    rank: int, generator: torch.Generator
+) -> None:
+    """Whatever their strength; nothing at all takes part in nothing."""
+    rotation = torch.linalg.qr(normal(generator, 5, 5))[0][:, :rank]
+    second = torch.stack([scale * rotation @ rotation.T for scale in (1e-3, 1.0, 40.0)])
+    torch.testing.assert_close(participation(second), torch.full((3,), float(rank)).double())
+    assert not participation(torch.zeros(2, 5, 5)).any()
 
 
 # --- R-step ---------------------------------------------------------------------------------------
@@ -320,110 +329,3 @@ def test_r_step_has_the_gradient_of_its_differences(generator: torch.Generator) 
         torch.tensor(0.3).double(),
     )
     assert torch.autograd.gradcheck(step, [each.requires_grad_() for each in inputs])
-
-
-# --- R-step on the tangent of a response family ---------------------------------------------------
-
-
-def parametric_case(generator: torch.Generator) -> dict[str, Tensor]:
-    """theta, prior, spread, J (S, c, 3, C), Y, A, D, R and the precision for two cameras."""
-    return {
-        "theta": normal(generator, 2, CHANNELS, 3),
-        "prior": normal(generator, 2, CHANNELS, 3),
-        "spread": normal(generator, 2, CHANNELS, 3).exp(),
-        "jacobian": normal(generator, 2, CHANNELS, 3, BANDS),
-        "msi": normal(generator, 2, CHANNELS, PIXELS),
-        "maps": normal(generator, 2, 5, PIXELS),
-        "extended": normal(generator, BANDS, 6),
-        "rows": normal(generator, 2, CHANNELS, BANDS),
-        "precision": normal(generator, 2, CHANNELS).exp(),
-    }
-
-
-def parametric_step(case: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    found = r_step_parametric(
-        case["theta"],
-        case["prior"],
-        case["spread"],
-        case["jacobian"] @ case["extended"],
-        statistics_of(case["msi"], case["maps"], case["extended"], case["rows"]),
-        case["precision"],
-    )
-    return found.theta, found.share
-
-
-def test_parametric_r_step_equals_stacked_least_squares(generator: torch.Generator) -> None:
-    case = parametric_case(generator)
-    found, _ = parametric_step(case)
-    given = {key: value.numpy() for key, value in case.items()}
-    for i in range(2):
-        X = given["extended"] @ np.vstack([given["maps"][i], np.ones((1, PIXELS))])
-        for band in range(CHANNELS):
-            J, at, spread = (given[k][i, band] for k in ("jacobian", "theta", "spread"))
-            weight = np.sqrt(given["precision"][i, band] / PIXELS)
-            # Y - (R + J^T (t - theta)) X = (Y - R X + J^T theta X) - J^T t X
-            left = given["msi"][i, band] - given["rows"][i, band] @ X + at @ J @ X
-            matrix = np.vstack([weight * (J @ X).T, np.diag(1 / spread)])
-            right = np.concatenate([weight * left, given["prior"][i, band] / spread])
-            expected = np.linalg.lstsq(matrix, right, rcond=None)[0]
-            np.testing.assert_allclose(found[i, band], expected, rtol=1e-8, atol=1e-9)
-
-
-def test_share_is_the_information_of_the_image_alone_over_all(generator: torch.Generator) -> None:
-    case = parametric_case(generator)
-    _, share = parametric_step(case)
-    for i in range(2):
-        X = case["extended"] @ torch.cat([case["maps"][i], torch.ones(1, PIXELS).double()])
-        power = (case["jacobian"][i] @ X).square().mean(-1)  # (c, 3)
-        image = case["precision"][i, :, None] * power
-        own = case["spread"][i] ** -2
-        torch.testing.assert_close(share[i], image / (image + own))
-
-
-def test_zero_spread_fixes_its_parameter_and_no_other(generator: torch.Generator) -> None:
-    case = parametric_case(generator)
-    case["spread"][..., 1] = 0
-    theta, share = parametric_step(case)
-    torch.testing.assert_close(theta[..., 1], case["prior"][..., 1])
-    assert not share[..., 1].any()
-    assert ((theta - case["prior"])[..., [0, 2]].abs() > 1e-6).all()
-    # the others are as if the fixed parameter did not exist
-    small = dict(case, spread=case["spread"].clone())
-    small["spread"][..., 1] = 1e-9
-    torch.testing.assert_close(theta, parametric_step(small)[0], rtol=0, atol=1e-7)
-
-
-def test_an_image_without_precision_leaves_the_prior(generator: torch.Generator) -> None:
-    case = parametric_case(generator)
-    theta, share = parametric_step(dict(case, precision=torch.zeros(2, CHANNELS).double()))
-    torch.testing.assert_close(theta, case["prior"])
-    assert not share.any()
-    _, little = parametric_step(dict(case, precision=1e-9 * case["precision"]))
-    assert little.max() < 1e-5
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    exponent=st.floats(-12, 12),
-    spreads=st.lists(st.sampled_from([0.0, 1e-6, 0.1, 10.0]), min_size=3, max_size=3),
-)
-def test_share_stays_within_zero_and_one(seed: int, exponent: float, spreads: list[float]) -> None:
-    case = parametric_case(torch.Generator().manual_seed(seed))
-    case["precision"] = case["precision"] * 10**exponent
-    case["spread"] = torch.tensor(spreads).double().expand(2, CHANNELS, 3)
-    theta, share = parametric_step(case)
-    assert torch.isfinite(theta).all()
-    assert share.min() >= 0
-    assert share.max() <= 1
-
-
-def test_parametric_r_step_has_the_gradient_of_its_differences(generator: torch.Generator) -> None:
-    case = parametric_case(generator)
-    keys = ("theta", "prior", "spread", "msi", "maps", "rows", "precision")
-
-    def step(*values: Tensor) -> tuple[Tensor, Tensor]:
-        return parametric_step(dict(case, **dict(zip(keys, values, strict=True))))
-
-    short = {"msi": case["msi"][..., :4], "maps": case["maps"][..., :4]}
-    inputs = [dict(case, **short)[key].clone().requires_grad_() for key in keys]
-    assert torch.autograd.gradcheck(step, inputs)

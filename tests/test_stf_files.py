@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
@@ -18,6 +18,7 @@ from rasterio.transform import Affine
 
 from uavssr.bands import SENSORS, WavelengthGrid
 from uavssr.errors import InputRefused, OutputError
+from uavssr.raster import stf as stf_files
 from uavssr.raster import stf_dataset as layout
 from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.stf import (
@@ -127,6 +128,40 @@ def test_bounds_are_those_of_the_rotated_outline() -> None:
     ]
     x, y = zip(*[transform @ end for end in ends], strict=True)
     assert ds["tile_bounds"].to_numpy()[1] == pytest.approx([min(x), min(y), max(x), max(y)])
+
+
+@pytest.mark.parametrize("slab", [1, 3, 7])
+def test_tiles_may_come_some_at_a_time(tmp_path: Path, slab: int) -> None:
+    """Promise P6: together they need not fit into memory; the file is the same."""
+    whole = dataset(tiles=8)
+    parts = [whole.isel(tile=slice(i, i + slab)) for i in range(0, 8, slab)]
+    path = write_stf(parts[0], tmp_path / "a.stf.nc", further=iter(parts[1:]))
+    assert read_stf(path, sensor=SENSOR, grid=GRID).identical(whole)
+    with xr.open_dataset(path, engine="h5netcdf") as lazy:  # as a run hands it on
+        write_tiles(lazy, tmp_path / "a.tiles.gpkg")
+    assert pyogrio.read_info(tmp_path / "a.tiles.gpkg")["features"] == 8
+
+
+def test_tiles_that_are_not_as_written_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 25: in those that came later, too."""
+    whole, real = dataset(tiles=8), stf_files._append
+
+    def spoiled(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
+        written = real(part, further)
+        with h5py.File(part, "a") as file:
+            file["centre"][6, 2] += 1
+        return written
+
+    monkeypatch.setattr(stf_files, "_append", spoiled)
+    with pytest.raises(OutputError, match="not as written"):
+        write_stf(
+            whole.isel(tile=slice(3)),
+            tmp_path / "a.stf.nc",
+            further=[whole.isel(tile=slice(3, 8))],
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("tiles", [0, 1, 8])

@@ -343,7 +343,7 @@ def with_header(folder: Path, change: Callable[[dict[str, Any]], object]) -> byt
 )
 def test_tensors_that_point_elsewhere_are_refused(offsets: object, folder: Path) -> None:
     """Names, shapes and types are as they should be; only the places in the file are not."""
-    sign(folder, with_header(folder, lambda h: h["log_noise"].update(data_offsets=offsets)))
+    sign(folder, with_header(folder, lambda h: h["weight"].update(data_offsets=offsets)))
     refused(folder, "model.safetensors", "not a safetensors file")
 
 
@@ -359,7 +359,9 @@ def test_overlapping_tensors_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("key", ["mean", "stages.1.znet.stem.weight", "log_noise"])
+@pytest.mark.parametrize(
+    "key", ["mean", "stages.1.znet.stem.weight", "response_stages.1.pnet.head.bias"]
+)
 def test_weights_that_are_not_finite_are_refused_by_name(
     bad: float, key: str, folder: Path
 ) -> None:
@@ -375,15 +377,23 @@ TENSORS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
     "one band less": (lambda t: t.update(mean=t["mean"][:-1].clone()), "mean"),
     "transposed": (lambda t: t.update(components=t["components"].T.contiguous()), "components"),
     "scalar as a vector": (
-        lambda t: t.update({"stages.1.log_beta": t["stages.1.log_beta"][None].clone()}),
-        "stages.1.log_beta",
+        lambda t: t.update({"stages.1.log_alpha": t["stages.1.log_alpha"][None].clone()}),
+        "stages.1.log_alpha",
     ),
     "half precision": (lambda t: t.update(residual=t["residual"].half()), "residual"),
     "double precision": (lambda t: t.update(weight=t["weight"].double()), "weight"),
-    "integers": (lambda t: t.update(log_noise=t["log_noise"].int()), "log_noise"),
+    "integers": (lambda t: t.update(mean=t["mean"].int()), "mean"),
     "a third stage": (
         lambda t: t.update({"stages.2.log_alpha": torch.zeros(())}),
         "stages.2.log_alpha",
+    ),
+    "a tensor of the STF less": (
+        lambda t: t.pop("response_stages.1.pnet.head.bias"),
+        "response_stages.1.pnet.head.bias",
+    ),
+    "another network of the same name": (
+        lambda t: t.update({"stages.0.pnet.head.bias": torch.zeros(6)}),
+        "stages.0.pnet.head.bias",
     ),
     "nothing at all": (lambda t: t.clear(), "components"),
 }
@@ -410,7 +420,7 @@ NUMBERS = [0, -1, 10**9, 10**400, 2.0, 1e400, True, None, "4", [4], {}]
 
 
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("key", CONFIG.to_dict())
+@pytest.mark.parametrize("key", [key for key in CONFIG.to_dict() if key != "stf"])
 def test_sizes_that_are_no_sizes_are_refused_by_name(key: str, value: object, folder: Path) -> None:
     rewrite(folder, lambda config: config["network"].update({key: value}))
     refused(folder, "config.json", "key network", f"config {key} must be a whole number")
@@ -418,6 +428,11 @@ def test_sizes_that_are_no_sizes_are_refused_by_name(key: str, value: object, fo
 
 CONFIGS: dict[str, tuple[Change, str]] = {
     "unknown size": (lambda c: c["network"].update(depth=3), "depth"),
+    "STF of another sort": (
+        lambda c: c["network"].update(stf="exact"),
+        "config stf must be parametric or free, got 'exact'",
+    ),
+    "STF a list": (lambda c: c["network"].update(stf=["free"]), "config stf must be"),
     "network a list": (lambda c: c.update(network=[40, 6]), "network"),
     "network none": (lambda c: c.update(network=None), "network"),
     "rank over bands": (lambda c: c["network"].update(rank=41), "rank 41 exceeds bands 40"),
@@ -503,6 +518,7 @@ LARGEST = {
     "rank": 4096,
     "components": 512,
     "stages": 32,
+    "response_stages": 32,
     "width": 1024,
     "stf_width": 1024,
 }

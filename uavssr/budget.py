@@ -16,7 +16,7 @@ from uavssr.raster.blockcache import BLOCK_CACHE
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.output import size_text
 
-BASE: Final = 700 * 10**6
+BASE: Final = 800 * 10**6
 """Python, torch and GDAL with the weights, and what the sample of the scene leaves behind."""
 FLOAT: Final = 4
 
@@ -56,7 +56,7 @@ class Budget:
 
     @property
     def writing(self) -> int:
-        """One tile while it is expanded and written, 32 wavelengths at a time in float32."""
+        """One tile while it is expanded, some wavelengths at a time in float32, and written."""
         return self.tiles.tile**2 * (self.pixel_bytes + FLOAT * (32 + 2 * self.config.rank))
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from uavssr import __version__
 from uavssr.bands import FINE_NM, FloatArray, Sensor, WavelengthGrid
@@ -115,23 +116,9 @@ def calibrate(
         used=torch.as_tensor(used),
     ).run()
     stf = _as_stf(instrument, fit, family)
-    seen_basis = stf.rows @ basis.extended
-    statistics = SceneStatistics.of(
-        seen.T[None].float(),
-        basis.project(known.T.float())[None],
-        seen_basis[..., :-1],
-        seen_basis[..., -1],
-    )
-    tangent = instrument.tangent(fit.z)
-    variance = torch.einsum("cpl,cpq,cql->cl", tangent, fit.covariance, tangent)
-    estimate = replace(
-        summarise(stf, statistics, basis, valid_fraction=1.0),
-        stf_se=variance.clamp_min(0).sqrt().numpy(),
-        residual=(seen - known @ instrument.rows(fit.z).T).square().mean(0).sqrt().numpy(),
-    )
     return Calibration(
         stf=stf,
-        estimate=estimate,
+        estimate=_as_numbers(instrument, fit, stf, basis, known, seen),
         weight=fit.weight.numpy(),
         offset=fit.offset.numpy(),
         offset_se=fit.offset_se.numpy(),
@@ -139,13 +126,32 @@ def calibrate(
 
 
 def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
-    """The fit as the network takes it, in float32; all that the rows hold beyond theta stays."""
+    """The fit as the network takes it, float32; its rows hold what theta cannot say."""
     marginal = fit.covariance.diagonal(dim1=-2, dim2=-1)[:, :PARAMETERS].sqrt()
-    return Stf(
-        family=family,
-        theta=instrument.theta(fit.z)[None].float(),
-        deviation=(marginal * instrument.family.spread[0])[None].float(),
-        rows=instrument.rows(fit.z)[None].float(),
+    deviation = marginal * instrument.family.spread[0]
+    exact = (instrument.theta(fit.z), deviation, instrument.rows(fit.z))
+    theta, deviation, rows = (each[None].to(family.curves) for each in exact)
+    return Stf(family=family, theta=theta, deviation=deviation, rows=rows)
+
+
+def _as_numbers(
+    instrument: Instrument, fit: Fit, stf: Stf, basis: SpectralBasis, known: Tensor, seen: Tensor
+) -> StfEstimate:
+    """The fit as numbers, with errors of the joint posterior and the misfit of the full spectra."""
+    acting = stf.rows @ basis.extended
+    statistics = SceneStatistics.of(
+        seen.T[None].to(acting),
+        basis.project(known.T.to(acting))[None],
+        acting[..., :-1],
+        acting[..., -1],
+    )
+    tangent = instrument.tangent(fit.z)
+    variance = torch.einsum("cpl,cpq,cql->cl", tangent, fit.covariance, tangent)
+    misfit = seen - known @ instrument.rows(fit.z).T
+    return replace(
+        summarise(stf, statistics, basis, valid_fraction=1.0),
+        stf_se=variance.clamp_min(0).sqrt().numpy(),
+        residual=misfit.square().mean(0).sqrt().numpy(),
     )
 
 

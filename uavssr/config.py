@@ -191,9 +191,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     except UsageError as err:
         raise UsageError(err.fact, path=path, remedy=err.remedy) from err
     for key in ("out", "pairs", "spectra"):
-        if key in found:
+        if found.get(key) is not None:
             found[key] = path.parent / found[key]
-    if "init" in found and (path.parent / found["init"]).is_dir():
+    if found.get("init") is not None and (path.parent / found["init"]).is_dir():
         found["init"] = str(path.parent / found["init"])
     return found
 

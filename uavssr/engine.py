@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from uavssr.doubts import DOUBTS, Doubts
 from uavssr.errors import IncompleteRun, OutputError, UsageError
 from uavssr.estimation import Source, fill_values, telling, tile_stf
 from uavssr.inputs import Patch, TileInput, batches, read_patch, share_weight, shares
@@ -34,8 +35,6 @@ class Maps:
 
     msi: Tensor
     """(c, h, w) the image."""
-    proximal: Tensor
-    """(r, h, w) the last proximal copy."""
     coefficients: Tensor
     """(r, h, w) the result."""
 
@@ -62,6 +61,8 @@ class TileEngine:
     """Most tiles in one forward pass."""
     overlap: int = 32
     """Pixels over which neighbouring tiles' STFs are blended, half of them on each side."""
+    doubts: Doubts | None = None
+    """Makes the maps of standard errors and flags; None where they are not wanted."""
     local: Mapping[int, FoundStf] = field(default_factory=dict)
     """The tiles' own STFs by index; where empty the scene's is used everywhere."""
 
@@ -123,11 +124,9 @@ class TileEngine:
             self.network,
             self.scene,
             maps.msi[None],
-            maps.proximal[None],
             maps.coefficients[None],
             kept[None],
             valid_fraction=float(patch.valid.mean()),
-            stages=self.stages,
         )
         return FoundStf(stf=stf, estimate=estimate)
 
@@ -163,9 +162,15 @@ class TileEngine:
         return TileRecord(
             index=tile.index,
             valid=patch.valid,
-            maps={COEFFICIENTS: self._to_host(coefficients)},
+            maps={COEFFICIENTS: self._to_host(coefficients), **self._doubted(patch, coefficients)},
             stf={} if found is None else compact(found.numbers()),
         )
+
+    def _doubted(self, patch: Patch, coefficients: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        if self.doubts is None:
+            return {}
+        maps = self.doubts.maps(patch.msi.to(self.device), coefficients)
+        return {DOUBTS: self._to_host(maps)}
 
     @staticmethod
     def _check(coefficients: Tensor, tile: Tile) -> None:
@@ -198,17 +203,18 @@ class TileEngine:
         found = []
         for i, patch in enumerate(patches):
             rows, cols = patch.window.within(patch.outer)
-            stacks = msi, result.stage_coefficients[-1], result.coefficients
-            image, proximal, coefficients = (each[i, :, rows, cols].clone() for each in stacks)
-            found.append(Maps(msi=image, proximal=proximal, coefficients=coefficients))
+            image, coefficients = (
+                each[i, :, rows, cols].clone() for each in (msi, result.coefficients)
+            )
+            found.append(Maps(msi=image, coefficients=coefficients))
         return found
 
     def _in_quarters(self, patch: Patch, stf: Stf) -> Maps:
         """The same maps, to rounding, with a quarter of the memory."""
         size = patch.window.height, patch.window.width
         bands, rank = len(patch.image), self.network.config.rank
-        msi, proximal, coefficients = (
-            torch.empty(count, *size, device=self.device) for count in (bands, rank, rank)
+        msi, coefficients = (
+            torch.empty(count, *size, device=self.device) for count in (bands, rank)
         )
         for quarter in patch.quarters(self.tiles):
             try:
@@ -223,9 +229,8 @@ class TileEngine:
                 ) from err
             rows, cols = quarter.window.within(patch.window)
             msi[:, rows, cols] = maps.msi
-            proximal[:, rows, cols] = maps.proximal
             coefficients[:, rows, cols] = maps.coefficients
-        return Maps(msi=msi, proximal=proximal, coefficients=coefficients)
+        return Maps(msi=msi, coefficients=coefficients)
 
     @contextmanager
     def _stream(self) -> Iterator[None]:

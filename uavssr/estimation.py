@@ -228,12 +228,10 @@ def tile_stf(
     network: PGUNet,
     scene: Stf,
     msi: Tensor,
-    proximal: Tensor,
     coefficients: Tensor,
     valid: Tensor,
     *,
     valid_fraction: float,
-    stages: int | None,
 ) -> tuple[Stf, StfEstimate]:
     """A tile's STF: the scene's and a deviation shrunk by the tile's own information.
 
@@ -241,11 +239,9 @@ def tile_stf(
         network: the network.
         scene: the scene's STF, with which the tile was reconstructed.
         msi: (1, c, H, W) the tile's core.
-        proximal: (1, r, H, W) Z of the last stage.
         coefficients: (1, r, H, W) the result.
         valid: (1, H, W) pixels that count.
         valid_fraction: share of valid pixels, to be reported.
-        stages: as in the run.
 
     Returns:
         The tile's STF, whose standard errors count the scene's own, and the same as numbers.

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 
 from uavssr.engine import torch_threads
@@ -114,7 +115,8 @@ def _stream(
     def work(window: Window) -> int:
         coefficients, valid = source.coefficients(window)
         if valid.any():  # what is not written is nodata
-            sink.write_quantised(window, render(coefficients, valid))
+            known = np.where(valid, coefficients, np.float32(0))
+            sink.write_quantised(window, render(known, valid))
         return valid.size
 
     total, pending = source.height * source.width, deque[Future[int]]()

@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from uavssr.budget import FLOAT
+from uavssr.doubts import DOUBTS, SigmaRender, render_flags
 from uavssr.engine import COEFFICIENTS, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.model.response import ResponseFamily
+from uavssr.model.uncertainty import MAPS
 from uavssr.pipeline import Crew, Pass, telling_what_is_kept
 from uavssr.preparation import THREADS, Preparation, Progress
 from uavssr.products import CubeRender, Product
@@ -23,10 +26,12 @@ from uavssr.provenance import BLOCK, identity, input_identity
 from uavssr.raster.blockcache import block_cache
 from uavssr.raster.coefficients import CubeBasis
 from uavssr.raster.encoding import CubeDtype
+from uavssr.raster.flags import FlagSink
 from uavssr.raster.formats import Format, check_format, open_sink
 from uavssr.raster.journal import Journal, TileRecord, was_publishing
 from uavssr.raster.output import check_output, check_room, remove_stale_parts
 from uavssr.raster.stf import stf_path, tiles_path, write_stf, write_tiles
+from uavssr.raster.tilesink import Target
 from uavssr.records import FoundStf
 
 SLAB = 256
@@ -65,6 +70,15 @@ class FileOptions:
     """Indices of the wavelengths that are written; None for all."""
     creation_options: Mapping[str, str] | None = None
     """GDAL options that win over the defaults."""
+    sigma: Path | None = None
+    """Standard errors of the cube, in its form; None where they are not wanted."""
+    quality: Path | None = None
+    """Flags of every pixel; None where they are not wanted."""
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """Further files that are made of the tiles."""
+        return tuple(path for path in (self.sigma, self.quality) if path is not None)
 
     @property
     def stored_as(self) -> CubeDtype:
@@ -78,8 +92,11 @@ class FileOptions:
         return len(plan.model.grid) if self.bands is None else len(self.bands)
 
     def pixel_bytes(self, plan: Preparation) -> int:
-        """Bytes of a pixel as it is written."""
-        return self.count(plan) * np.dtype(self.stored_as).itemsize
+        """Bytes of a pixel as it is written, in the larger of cube and standard errors."""
+        bands = len(plan.model.grid) if self.bands is None else len(self.bands)
+        own = self.count(plan) * np.dtype(self.stored_as).itemsize
+        errors = bands * (np.dtype(self.dtype).itemsize + 4) if self.sigma is not None else 0
+        return max(own, errors)
 
 
 def write_files(
@@ -117,15 +134,21 @@ def write_files(
     for target in (outputs.stf, outputs.tiles):
         check_output(target, overwrite=replaceable, inputs=plan.inputs)
     budget = plan.budget(options.pixel_bytes(plan))
-    products = [cube_product(plan, outputs.cube, options, overwrite=replaceable)]
+    if options.beside:
+        plan = replace(plan, doubted=True, known=plan.found)
+    products = [
+        cube_product(plan, outputs.cube, options, overwrite=replaceable),
+        *doubt_products(plan, options, overwrite=replaceable),
+    ]
     with (
         Journal(outputs.cube, resume=resume, overwrite=overwrite) as journal,
         block_cache(),
     ):
-        for target in outputs:
+        for target in (*outputs, *options.beside):
             remove_stale_parts(target)
         needed = sum(product.sink.needed_bytes for product in products)
-        check_room(outputs.cube, needed + max(budget.journal - journal.size, 0))
+        more = FLOAT * (MAPS + 1) * plan.msi.height * plan.msi.width if options.beside else 0
+        check_room(outputs.cube, needed + max(budget.journal + more - journal.size, 0))
         begun = _begun(plan, journal)
         with telling_what_is_kept(journal, len(plan.tiles)), _forgetting_a_change(plan, journal):
             _write_products(begun, journal, products, budget.crew, progress)
@@ -171,9 +194,38 @@ def cube_product(
     return Product(maps=COEFFICIENTS, sink=sink, render=render if sink.takes == "cube" else None)
 
 
+def doubt_products(
+    plan: Preparation, options: FileOptions, *, overwrite: bool
+) -> Iterator[Product]:
+    """The standard errors and the flags, those that are wanted."""
+    if options.sigma is not None:
+        as_cube = "gtiff" if options.format == "coefficients" else options.format
+        chosen = replace(options, format=check_format(options.sigma, as_cube))
+        product = cube_product(plan, options.sigma, chosen, overwrite=overwrite)
+        render = SigmaRender(
+            uncertainty=plan.doubts.uncertainty, dtype=options.dtype, bands=options.bands
+        )
+        yield replace(product, maps=DOUBTS, render=render)
+    if options.quality is not None:
+        target = Target(
+            path=options.quality,
+            height=plan.msi.height,
+            width=plan.msi.width,
+            bands=1,
+            crs_wkt=plan.msi.crs_wkt,
+            transform=plan.msi.transform,
+            dtype="uint16",
+            block=min(plan.settings.tile, BLOCK),
+            overwrite=overwrite,
+            inputs=plan.inputs,
+        )
+        yield Product(maps=DOUBTS, sink=FlagSink(target, plan.provenance), render=render_flags)
+
+
 def _begun(plan: Preparation, journal: Journal) -> Preparation:
     """The plan with the scene's STF that the journal holds, from now on or from before."""
-    now = identity(plan.msi, plan.model, plan.settings, maps=[COEFFICIENTS])
+    kept = [COEFFICIENTS, DOUBTS] if plan.doubted else [COEFFICIENTS]
+    now = identity(plan.msi, plan.model, plan.settings, maps=kept)
     if not journal.begun:
         journal.begin(now, plan.found.numbers())
         return plan

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
+from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 
 from uavssr.budget import crew_of, network_bytes
-from uavssr.engine import COEFFICIENTS, TileEngine, resolve_device
+from uavssr.doubts import DOUBTS, SigmaRender
+from uavssr.engine import COEFFICIENTS, resolve_device
 from uavssr.errors import UsageError
 from uavssr.files import FileOptions, Outputs, write_files
 from uavssr.forecast import Forecast, forecast
@@ -29,11 +32,13 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.weights import DEFAULT_MODEL, Model, load_model
 from uavssr.pipeline import Crew, Scratch
 from uavssr.preparation import Preparation, Progress
-from uavssr.products import CubeRender
+from uavssr.products import CubeRender, Render
 from uavssr.provenance import Precision, Settings, StfScope
 from uavssr.raster.encoding import CubeDtype
 from uavssr.raster.formats import Format, check_format
 from uavssr.raster.georeference import coordinates
+from uavssr.raster.grid import TileGrid
+from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf import read_stf, scene_estimate
 
 if TYPE_CHECKING:
@@ -50,8 +55,12 @@ GPU_WORKERS: Final = 2
 class Plan(Preparation):
     """A reconstruction that is ready to run: all options fit, and no cube was made yet."""
 
-    def dataset(self, *, progress: Progress | None = None) -> xr.Dataset:
+    def dataset(self, *, uncertainty: bool = False, progress: Progress | None = None) -> xr.Dataset:
         """The cube as a lazy dataset, one dask chunk per tile.
+
+        Args:
+            uncertainty: add `reflectance_se`, the standard error of every band and pixel.
+            progress: told of the tiles whose STFs are estimated now.
 
         Returns:
             `reflectance` (wavelength, y, x) float32, NaN where invalid; `fwhm` (wavelength) in nm;
@@ -59,14 +68,27 @@ class Plan(Preparation):
             coordinates wavelength (nm), band, spatial_ref, and y, x unless the raster is rotated.
             With `stf_scope="tile"` the tiles' STFs are estimated now, the cube when it is computed.
         """
-        engine = self.localised(Scratch(), progress)
-        rows, cols = engine.tiles.shape
-        blocks = [[self._block(engine, i * cols + j) for j in range(cols)] for i in range(rows)]
+        plan = replace(self, doubted=True, known=self.found) if uncertainty else self
+        engine = plan.localised(Scratch(), progress)
+        indices = range(len(engine.tiles))
+        records = [dask.delayed(partial(engine.record, stf=False), pure=False)(i) for i in indices]
         shape = {"height": self.msi.height, "width": self.msi.width}
         found = self.stf_dataset().drop_dims("tile", errors="ignore")
         found = found.assign_coords(coordinates(self.msi.crs_wkt, self.msi.transform, **shape))
-        attributes = {"long_name": "reflectance", "units": "1", "grid_mapping": "spatial_ref"}
-        found["reflectance"] = ("wavelength", "y", "x"), dask.array.block(blocks), attributes
+        kinds: dict[str, tuple[str, Render, str]] = {
+            "reflectance": (
+                COEFFICIENTS,
+                CubeRender(basis=self.network.basis, dtype="float32"),
+                "reflectance",
+            )
+        }
+        if uncertainty:
+            sigma = SigmaRender(uncertainty=plan.doubts.uncertainty, dtype="float32")
+            kinds["reflectance_se"] = DOUBTS, sigma, "standard error of reflectance"
+        for name, (maps, render, said) in kinds.items():
+            array = _array(records, engine.tiles, len(self.model.grid), maps, render)
+            attributes = {"long_name": said, "units": "1", "grid_mapping": "spatial_ref"}
+            found[name] = ("wavelength", "y", "x"), array, attributes
         found["fwhm"] = "wavelength", self.model.grid.fwhm, {"units": "nm"}
         return found
 
@@ -85,6 +107,8 @@ class Plan(Preparation):
         dtype: CubeDtype = "uint16",
         wavelengths: Sequence[int] | None = None,
         creation_options: Mapping[str, str] | None = None,
+        sigma: Path | None = None,
+        quality: Path | None = None,
         overwrite: bool = False,
         resume: bool = False,
         progress: Progress | None = None,
@@ -97,6 +121,8 @@ class Plan(Preparation):
             dtype: counts of 0.0001 reflectance, or float32 reflectance.
             wavelengths: indices into the model's grid of what is written; all by default.
             creation_options: GDAL options that win over the defaults.
+            sigma: where to write the standard error of every band and pixel.
+            quality: where to write the flags of every pixel, see `raster.flags.Quality`.
             overwrite: whether outputs may be replaced.
             resume: go on with a run to the same output that was stopped.
             progress: told of every tile.
@@ -106,6 +132,8 @@ class Plan(Preparation):
             dtype=dtype,
             bands=wavelengths,
             creation_options=creation_options,
+            sigma=sigma,
+            quality=quality,
         )
         return write_files(
             self, out, options=options, overwrite=overwrite, resume=resume, progress=progress
@@ -123,19 +151,26 @@ class Plan(Preparation):
         options = FileOptions(format=check_format(out, format), dtype=dtype, bands=wavelengths)
         return forecast(self, Path(out), options, cores=CPU_COUNT)
 
-    def _block(self, engine: TileEngine, index: int) -> dask.array.Array:
-        core = engine.tiles[index].core
-        shape = (len(self.model.grid), core.height, core.width)
-        render = CubeRender(basis=self.network.basis, dtype="float32")
-        task = dask.delayed(partial(_cube_of, engine, render), pure=False)(index)
+
+def _array(
+    records: Sequence[Delayed], tiles: TileGrid, bands: int, maps: str, render: Render
+) -> dask.array.Array:
+    """The tiles' maps as one lazy array (C, y, x); tiles share their records."""
+    rows, cols = tiles.shape
+
+    def block(index: int) -> dask.array.Array:
+        core = tiles[index].core
+        shape = (bands, core.height, core.width)
+        task = dask.delayed(partial(_rendered, render, maps, bands), pure=False)(records[index])
         return dask.array.from_delayed(task, shape, dtype=np.float32)
 
+    return dask.array.block([[block(i * cols + j) for j in range(cols)] for i in range(rows)])
 
-def _cube_of(engine: TileEngine, render: CubeRender, index: int) -> npt.NDArray[np.float32]:
-    record = engine.record(index, stf=False)
-    if not record.maps:
-        return np.full((len(engine.network.grid), *record.valid.shape), np.nan, np.float32)
-    return render(record.maps[COEFFICIENTS], record.valid)
+
+def _rendered(render: Render, maps: str, bands: int, record: TileRecord) -> npt.NDArray[np.float32]:
+    if maps not in record.maps:
+        return np.full((bands, *record.valid.shape), np.nan, np.float32)
+    return render(record.maps[maps], record.valid)
 
 
 def plan_reconstruction(
@@ -231,6 +266,7 @@ def reconstruct(
     tile: int = DEFAULT_TILE,
     stages: int | None = None,
     device: str = "auto",
+    uncertainty: bool = False,
 ) -> xr.Dataset:
     """The hyperspectral cube of an image, lazily; see `Plan.dataset` for what is in it.
 
@@ -238,7 +274,7 @@ def reconstruct(
     """
     return plan_reconstruction(
         msi, model=model, stf=stf, stf_scope=stf_scope, tile=tile, stages=stages, device=device
-    ).dataset()
+    ).dataset(uncertainty=uncertainty)
 
 
 def estimate_stf(

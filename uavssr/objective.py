@@ -57,7 +57,8 @@ def loss_of(
         parts["nll"] = stf_loss(result.stage_stf, batch.theta)
         difference = (result.stf.rows - batch.rows).abs().sum(-1)
         parts["stf"] = (difference / batch.rows.sum(-1)).mean()
-        total = total + 0.2 * parts["nll"] + 0.2 * parts["stf"]
+        parametric = network.config.stf == "parametric"
+        total = total + 0.2 * parts["stf"] + (0.2 * parts["nll"] if parametric else 0.0)
     prefix = "blind_" if blind else "known_"
     return total, {prefix + key: float(value.detach()) for key, value in parts.items()}
 
@@ -87,7 +88,21 @@ def bag_loss(network: PGUNet, bags: BagBatch) -> tuple[Tensor, dict[str, float]]
     """The loss of the STF on bags of spectra, and the error of its gains over the prior's."""
     materials = find_materials(bags.msi, pooled=False)
     stages = network.estimate(materials, Stf.expected(bags.family))
-    loss = stf_loss(stages, bags.theta)
+    if network.config.stf == "free":
+        loss = _rows_loss(stages, bags.rows)
+    else:
+        loss = stf_loss(stages, bags.theta)
     error = (stages[-1].theta - bags.theta)[..., GAIN].detach().square().mean().sqrt()
     prior = bags.theta[..., GAIN].square().mean().sqrt()
     return loss, {"bags_nll": float(loss.detach()), "bags_gain": float(error / prior)}
+
+
+def _rows_loss(stages: Sequence[Stf], rows: Tensor) -> Tensor:
+    """Relative L1 of free responses, the later a stage the more; they have no parameters."""
+    told = stages[1:]
+    total = torch.zeros((), device=rows.device)
+    for k, stf in enumerate(told):
+        total = total + ((stf.rows - rows).abs().sum(-1) / rows.sum(-1)).mean() * (k + 1) / len(
+            told
+        )
+    return total

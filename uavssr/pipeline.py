@@ -110,7 +110,7 @@ class Pass:
     crew: Crew
     """Threads."""
     _failed: dict[int, Exception] = field(default_factory=dict, init=False, repr=False)
-    _fatal: list[Exception] = field(default_factory=list, init=False, repr=False)
+    _fatal: list[BaseException] = field(default_factory=list, init=False, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def run(self) -> None:
@@ -127,12 +127,14 @@ class Pass:
         # In a thread of its own, so that an interrupt never strikes while others are started. An
         # event is waited for, as Python 3.11 takes a thread whose join is interrupted for ended.
         ended = threading.Event()
-        threading.Thread(target=self._feed, args=[ended], name="feed").start()
+        feeder = threading.Thread(target=self._feed, args=[ended], name="feed")
         try:
+            feeder.start()
             ended.wait()
         except BaseException:
             self._stop.set()
-            ended.wait()
+            if feeder.ident is not None:
+                ended.wait()
             raise
         self._tell()
 
@@ -196,15 +198,15 @@ class Pass:
         return [record for each in inputs for record in self._computed([each])]
 
     def _write(self, computed: Future[Work]) -> None:
-        work = computed.result()
         try:
+            work = computed.result()
             for record in work.new:
                 self.keeper.store(self.kind, record)
             for record in (*work.kept, *work.new):
                 if self._stop.is_set():
                     return
                 self.deliver(record)
-        except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
+        except BaseException as err:  # noqa: BLE001 - kept for the end, whatever it is
             self._end(err)
 
     def _note(self, group: Sequence[int], err: Exception) -> None:
@@ -215,7 +217,7 @@ class Pass:
         if len(self._failed) >= MOST_FAILURES:
             self._stop.set()
 
-    def _end(self, err: Exception) -> None:
+    def _end(self, err: BaseException) -> None:
         self._fatal.append(err)
         self._stop.set()
 

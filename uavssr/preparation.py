@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from uavssr.budget import Budget
+from uavssr.doubts import Doubts, saturation
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.estimation import held_stf, scene_stf
 from uavssr.inputs import TileInput
@@ -63,6 +64,8 @@ class Preparation:
     """The scene's STF as an earlier run found it."""
     mem_limit: int | None = None
     """Bytes of memory that a run may take; None for as many as it does."""
+    doubted: bool = False
+    """Whether standard errors and flags are made beside the cube."""
 
     @property
     def tiles(self) -> TileGrid:
@@ -84,7 +87,9 @@ class Preparation:
         stf, estimate = find(
             self.network, self.msi, device=self.device, stages=self.settings.stages
         )
-        return FoundStf(stf=stf, estimate=estimate)
+        # By way of its numbers, so that it lies in memory as one that comes from a journal does:
+        # how a tensor lies there may change the last digit of what is computed from it.
+        return FoundStf.of(FoundStf(stf=stf, estimate=estimate).numbers(), stf.family)
 
     @property
     def scene(self) -> StfEstimate:
@@ -104,6 +109,16 @@ class Preparation:
             half=self.settings.precision == "bf16",
             batch=self.settings.batch,
             overlap=self.settings.overlap,
+            doubts=self.doubts if self.doubted else None,
+        )
+
+    @property
+    def doubts(self) -> Doubts:
+        """What standard errors and flags are made with, for the scene's STF."""
+        return Doubts(
+            uncertainty=self.network.uncertainty(self.found.stf),
+            saturation=torch.from_numpy(saturation(self.msi.card)).to(self.device),
+            prior_driven=bool(self.scene.prior_driven.any()),
         )
 
     @property

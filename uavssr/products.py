@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 Render = Callable[[Floats, Mask], npt.NDArray[Any]]
 """Maps (k, h, w) and the valid pixels (h, w) to numbers as a file stores them."""
 
-_ROWS: Final = 32
+_ROWS: Final = 16
 """Wavelengths expanded at a time, so that what lies between two steps stays in the cache."""
 
 
@@ -74,8 +74,9 @@ class CubeRender:
         if self.bands is not None:
             chosen = list(self.bands)
             components, mean = components[chosen], mean[chosen]
-        factor = 1 / SCALE if self.dtype == "uint16" else 1.0
-        object.__setattr__(self, "_affine", (components * factor, mean * factor))
+        if self.dtype == "uint16":
+            components, mean = components / SCALE, mean / SCALE + 0.5  # counts, then cut off
+        object.__setattr__(self, "_affine", (components, mean))
 
     @torch.inference_mode()
     def __call__(self, coefficients: Floats, valid: Mask) -> npt.NDArray[Any]:
@@ -88,17 +89,21 @@ class CubeRender:
         device = components.device
         # A copy: what is computed must not depend on how the array happens to lie in memory.
         flat = torch.tensor(coefficients, device=device).flatten(1)
-        invalid = torch.from_numpy(~valid.ravel()).to(device)
         _check_range(flat, components)
-        kind = torch.uint16 if self.dtype == "uint16" else torch.float32
+        holes = torch.from_numpy(~valid.ravel()).to(device)
+        counts = self.dtype == "uint16"
+        kind = torch.uint16 if counts else torch.float32
         stored = torch.empty((len(components), flat.shape[1]), dtype=kind, device=device)
+        work = torch.empty((_ROWS, flat.shape[1]), device=device)
         for start in range(0, len(components), _ROWS):
-            rows = slice(start, start + _ROWS)
-            part = torch.addmm(mean[rows], components[rows], flat)
-            if kind == torch.uint16:
-                part.clamp_(0, NODATA - 1).round_()
-            part.masked_fill_(invalid, NODATA if kind == torch.uint16 else math.nan)
-            stored[rows] = part
+            target = stored[start : start + _ROWS]
+            part, rows = work[: len(target)], slice(start, start + len(target))
+            torch.addmm(mean[rows], components[rows], flat, out=part)
+            target.copy_(part.clamp_(0, NODATA - 0.5) if counts else part)
+        if counts:  # every bit of 65535 is set, and or is quicker than a choice
+            stored.view(torch.int16).bitwise_or_(-holes.to(torch.int16))
+        else:
+            stored.masked_fill_(holes, math.nan)
         numbers: npt.NDArray[Any] = stored.cpu().numpy()
         return numbers.reshape(-1, *valid.shape)
 

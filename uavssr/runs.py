@@ -5,7 +5,8 @@ Must not parse settings, or know how a step is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +22,13 @@ from uavssr.data.library import load_library
 from uavssr.data.pairs import read_manifest
 from uavssr.engine import resolve_device
 from uavssr.errors import OutputError
-from uavssr.evaluation.validation import validation_images
+from uavssr.evaluation.validation import ValidationImage, validation_images
 from uavssr.model.basis import SpectralBasis, choose_rank
 from uavssr.model.pgunet import PGUNetConfig
 from uavssr.model.weights import Model, load_model, save_model
 from uavssr.modelcard import model_card
 from uavssr.parallel import Team, joined, own_device
+from uavssr.raster.lock import Lock
 from uavssr.training import Progress, Trained, prior_spectra, train
 
 Tell = Callable[[str, int, int], None]
@@ -73,41 +75,46 @@ def run_training(
     with joined(device) as team:
         team.own(run.training.shards)
         init = None if run.init is None else load_model(run.init)
-        _make_folder(run.out)
-        data = _data(run, init, team, told)
-        network = _network(run, init, data)
-        judges = team.leads and run.training.validate > 0
-        size, seed = run.training.size, run.training.seed
-        apart = validation_images(data, seed=seed, size=size) if judges else []
-        trained = train(
-            data,
-            run.out,
-            network=network,
-            config=run.training,
-            init=init,
-            images=apart,
-            device=str(device),
-            workers=run.workers,
-            log=run.log,
-            team=team,
-            progress=progress,
-        )
-        folder, warnings = run.out / run.name, []
-        if team.leads:
+        with _held(run.out, team):
+            data = _data(run, init, team, told)
+            trained = train(
+                data,
+                run.out,
+                network=_network(run, init, data),
+                config=run.training,
+                init=init,
+                images=_images(run, data, team),
+                device=str(device),
+                workers=run.workers,
+                log=run.log,
+                team=team,
+                progress=progress,
+            )
             left = residual_of(trained.network.basis, prior_spectra(data, run.training))
-            _write(folder, run, init, data, trained, left)
-            warnings = _warnings(run, data, trained, left)
-        team.wait()
-    return Finished(folder=folder, warnings=tuple(warnings))
+            if team.leads:
+                _write(run, init, data, trained, left)
+            team.wait()
+    warnings = _warnings(data, trained, left)
+    return Finished(folder=run.out / run.name, warnings=tuple(warnings))
 
 
-def _make_folder(out: Path) -> None:
+@contextmanager
+def _held(out: Path, team: Team) -> Iterator[None]:
+    """Make the folder of the run, and keep other runs out of it."""
+    if not team.leads:
+        yield
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(
             f"cannot be the folder of the run ({err.strerror})", path=out, remedy="name another"
         ) from err
+    lock = Lock.take(out / ".lock", output=out)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _data(run: RunConfig, init: Model | None, team: Team, told: Tell | None) -> TrainingData:
@@ -141,8 +148,14 @@ def _network(run: RunConfig, init: Model | None, data: TrainingData) -> PGUNetCo
     return network_sizes(run.network, bands=len(data.grid), rank=rank)
 
 
+def _images(run: RunConfig, data: TrainingData, team: Team) -> list[ValidationImage]:
+    """What the first process validates on."""
+    if not team.leads or run.training.validate == 0:
+        return []
+    return validation_images(data, seed=run.training.seed, size=run.training.size)
+
+
 def _write(
-    folder: Path,
     run: RunConfig,
     init: Model | None,
     data: TrainingData,
@@ -150,7 +163,7 @@ def _write(
     left: dict[str, float],
 ) -> None:
     """The weights, their settings and the card."""
-    network = trained.network
+    folder, network = run.out / run.name, trained.network
     real = any(f.validate.size for f in data.fields)
     facts: dict[str, Any] = {
         "uavssr_version": __version__,
@@ -185,12 +198,10 @@ def residual_of(basis: SpectralBasis, spectra: np.ndarray) -> dict[str, float]:
     }
 
 
-def _warnings(
-    run: RunConfig, data: TrainingData, trained: Trained, left: dict[str, float]
-) -> list[str]:
+def _warnings(data: TrainingData, trained: Trained, left: dict[str, float]) -> list[str]:
     found = [text for row in data.facts["rows"] for text in row.get("warnings", ())]
-    if run.training.validate > 0 and not trained.validated:
-        found.append("nothing was set apart for validation: the scenes are too small to be divided")
+    if data.fields and not any(f.validate.size for f in data.fields):
+        found.append("no ground was set apart for validation: see data.share, and the scenes' size")
     if left["relative"] > WORRYING:
         found.append(
             f"the basis of rank {trained.network.config.rank} leaves {left['relative']:.1%} of the "

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +20,13 @@ import torch
 from uavssr.bands import FloatArray
 from uavssr.checkpoints import RunLog, read_checkpoint, write_checkpoint
 from uavssr.config import Log, TrainingConfig
-from uavssr.data.bags import SIDE, BagBatch, Bags
 from uavssr.data.batches import MARGIN, Batch, seen_by_cameras
 from uavssr.data.dataset import TrainingData
 from uavssr.data.library import SpectralLibrary
 from uavssr.errors import IncompleteRun
 from uavssr.evaluation.coverage import fit_sigma_scale
 from uavssr.evaluation.validation import Validated, ValidationImage, validate
+from uavssr.feed import Drawn, Feed
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import fit_mixture
 from uavssr.model.pgunet import PGUNet, PGUNetConfig
@@ -114,13 +110,12 @@ def train(
     team.share_weights(run.model)
     team.share_weights(run.average)
     shards = team.own(config.shards)
-    bags = _bags(data, run.average.basis, config)
-    draw = partial(_draw, data, bags, config, shards)
+    feed = Feed.of(data, run.average.basis, config, shards)
     logs = RunLog(out, start=run.step, tensorboard=log == "tensorboard") if team.leads else None
-    with closing(_ahead(draw, run.step, config.steps, workers)) as batches:
+    with closing(feed.ahead(run.step, config.steps, workers)) as batches:
         for step, drawn in enumerate(batches, run.step):
             _set_rate(run.optimiser, config, step)
-            figures = _step(run, [_on(part, device) for part in drawn], step, config, team)
+            figures = _step(run, [part.to(device) for part in drawn], step, config, team)
             _check(run, figures, step, out)
             _average(run.average, run.model, min(config.average, (step + 1) / (step + 10)))
             run.step = step + 1
@@ -181,59 +176,8 @@ def _begun(
     return run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawn:
-    """The data of one shard of a step."""
-
-    batch: Batch
-    """Images and cubes."""
-    bags: BagBatch | None
-    """Spectra without places, for P-Net; None where none are wanted."""
-
-
-def _bags(data: TrainingData, basis: SpectralBasis, config: TrainingConfig) -> Bags | None:
-    if config.bags == 0:
-        return None
-    return Bags.fill(
-        data.scenes,
-        basis.to(torch.device("cpu")),
-        count=config.bag_pool,
-        seed=config.seed,
-        side=data.side_up_to(SIDE),
-    )
-
-
-def _draw(
-    data: TrainingData, bags: Bags | None, config: TrainingConfig, shards: Sequence[int], step: int
-) -> list[_Drawn]:
-    place = [{"seed": config.seed, "step": step, "shard": k} for k in shards]
-    return [
-        _Drawn(
-            batch=data.draw(**each, count=config.batch, size=config.size),
-            bags=None if bags is None else bags.draw(**each, count=config.bags),
-        )
-        for each in place
-    ]
-
-
-def _ahead(
-    draw: Callable[[int], list[_Drawn]], start: int, stop: int, workers: int
-) -> Generator[list[_Drawn], None, None]:
-    """What `draw` gives for every step, drawn by threads ahead of its use."""
-    if workers == 0:
-        yield from map(draw, range(start, stop))
-        return
-    steps = iter(range(start, stop))
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = deque(pool.submit(draw, step) for step in islice(steps, 2 * workers))
-        while waiting:
-            drawn = waiting.popleft().result()
-            waiting.extend(pool.submit(draw, step) for step in islice(steps, 1))
-            yield drawn
-
-
 def _step(
-    run: TrainState, drawn: Sequence[_Drawn], step: int, config: TrainingConfig, team: Team
+    run: TrainState, drawn: Sequence[Drawn], step: int, config: TrainingConfig, team: Team
 ) -> dict[str, float]:
     """One step of the optimiser on this process's shards; the figures of all of them."""
     run.optimiser.zero_grad(set_to_none=True)
@@ -248,7 +192,7 @@ def _step(
     return figures
 
 
-def _backward(model: PGUNet, drawn: _Drawn, step: int, config: TrainingConfig) -> dict[str, float]:
+def _backward(model: PGUNet, drawn: Drawn, step: int, config: TrainingConfig) -> dict[str, float]:
     half, blind, batch = config.precision == "bf16", step % 2 == 0, drawn.batch
     start = Stf.expected(batch.family) if blind else _calibrated(batch, config.seed, step)
     try:
@@ -322,25 +266,6 @@ def _validate(
         logs.validation(run.step - 1, each.image, figures)
     if found or ends:
         run.judge(found, last=config.keep == "last" or not found)
-
-
-def _on(drawn: _Drawn, device: str) -> _Drawn:
-    batch, bags = drawn.batch, drawn.bags
-    images = Batch(
-        msi=batch.msi.to(device),
-        hsi=batch.hsi.to(device),
-        family=batch.family.to(torch.device(device)),
-        theta=None if batch.theta is None else batch.theta.to(device),
-        rows=None if batch.rows is None else batch.rows.to(device),
-    )
-    if bags is None:
-        return _Drawn(batch=images, bags=None)
-    spectra = BagBatch(
-        msi=bags.msi.to(device),
-        family=bags.family.to(torch.device(device)),
-        theta=bags.theta.to(device),
-    )
-    return _Drawn(batch=images, bags=spectra)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, step: int) -> None:

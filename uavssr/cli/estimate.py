@@ -74,6 +74,8 @@ def estimate_stf(
 
     if reference is None and reference_scale is not None:
         raise UsageError("--reference-scale without --reference")
+    if reference is not None:
+        _refuse_unused(context)
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     inputs = files if reference is None else [*files, reference]
     check_outputs([out, plot], inputs, overwrite=overwrite)
@@ -99,6 +101,14 @@ def estimate_stf(
         typer.echo(jsonlib.dumps(chosen | {"scene": rows}))
     else:
         console.show(console.stf_table(rows, sensor=msi.sensor.name))
+
+
+def _refuse_unused(context: typer.Context) -> None:
+    """A calibration runs no network on tiles, so what steers that would be ignored."""
+    for name in ("tile", "stages", "device", "workers"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise UsageError(f"--{name} has no effect with --reference", remedy="leave it out")
 
 
 def _calibrated(

@@ -68,6 +68,12 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what the run would take, after a trial; write nothing."),
 ]
+Wavelengths = Annotated[
+    str | None,
+    typer.Option(
+        "--wavelengths", help="Only these nm: 450-900, 550,670,840, or a file with a list."
+    ),
+]
 FormatName = Annotated[
     str | None,
     typer.Option("--format", help="gtiff, cog, envi, zarr or coefficients; else by the suffix."),

@@ -31,12 +31,14 @@ from uavssr.cli.options import (
     SensorName,
     Stages,
     TileSize,
+    Wavelengths,
     Workers,
 )
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.forecast import Forecast
+    from uavssr.inference import Plan
 
 
 @app.command()
@@ -69,11 +71,20 @@ def reconstruct(
     workers: Workers = None,
     mem_limit: MemLimit = None,
     format: FormatName = None,  # noqa: A002 - the name of the option
+    wavelengths: Wavelengths = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help="uint16 (reflectance x 10000) or float32.")
     ] = "uint16",
     co: Annotated[
         list[str] | None, typer.Option("--co", help="GDAL creation option K=V, repeatable.")
+    ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option("--uncertainty", help="Also write the standard error of every band here."),
+    ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option("--quality", help="Also write flags (saturated, strange ...) here, a .tif."),
     ] = None,
     quicklook: Annotated[
         Path | None, typer.Option("--quicklook", help="Also draw the cube as this PNG.")
@@ -93,27 +104,32 @@ def reconstruct(
     inputs = files if stf is None else [*files, stf]
     chosen_format = check_format(out, format)
     replaceable = overwrite or (resume and was_publishing(out))
-    check_outputs([out, quicklook], inputs, overwrite=replaceable)
-    check_outputs([stf_path(out), tiles_path(out), quicklook], inputs, overwrite=replaceable)
+    further = [uncertainty, quality, quicklook]
+    beside = [stf_path(out), tiles_path(out)]
+    check_outputs([out, *further], inputs, overwrite=replaceable)
+    check_outputs([*beside, *further], inputs, overwrite=replaceable)
+    check_suffix(quality, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
     options = creation_options(co or [])
-    if dtype not in ("uint16", "float32"):
-        raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
-    chosen: Literal["uint16", "float32"] = "uint16" if dtype == "uint16" else "float32"
+    number = _number_type(dtype)
     plan = plan_image(
         msi, model, stf=stf, stf_scope=stf_scope, tile=tile, overlap=overlap, stages=stages,
         device=device, precision=precision, batch=_batch(batch), workers=workers,
         mem_limit=None if mem_limit is None else parse_size(mem_limit),
     )  # fmt: skip
+    rows = _rows(plan, wavelengths)
     if dry_run:
-        _show_forecast(plan.forecast(out, format=chosen_format, dtype=chosen), as_json=as_json)
+        told = plan.forecast(out, format=chosen_format, dtype=number, wavelengths=rows)
+        _show_forecast(told, as_json=as_json)
         return
     with console.progress(quiet=context.obj["quiet"]) as progress, resumable():
         outputs = plan.write(
-            out, format=chosen_format, dtype=chosen, creation_options=options,
-            overwrite=overwrite, resume=resume, progress=progress,
+            out, format=chosen_format, dtype=number, wavelengths=rows, creation_options=options,
+            sigma=uncertainty, quality=quality, overwrite=overwrite, resume=resume, progress=progress,
         )  # fmt: skip
     written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles}
+    written |= {"uncertainty": uncertainty} if uncertainty is not None else {}
+    written |= {"quality": quality} if quality is not None else {}
     if quicklook is not None:
         from uavssr.raster.plots import draw_quicklook
 
@@ -124,6 +140,18 @@ def reconstruct(
         typer.echo(jsonlib.dumps({key: str(path) for key, path in written.items()}))
     else:
         say(context, "wrote " + ", ".join(str(path) for path in written.values()))
+
+
+def _number_type(text: str) -> Literal["uint16", "float32"]:
+    if text not in ("uint16", "float32"):
+        raise UsageError(f"--dtype must be uint16 or float32, got {text!r}")
+    return "uint16" if text == "uint16" else "float32"
+
+
+def _rows(plan: Plan, wavelengths: str | None) -> tuple[int, ...] | None:
+    from uavssr.raster.selection import select_wavelengths
+
+    return None if wavelengths is None else select_wavelengths(plan.model.grid, wavelengths)[1]
 
 
 def _batch(text: str) -> int | None:

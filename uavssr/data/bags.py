@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from uavssr.bands import WavelengthGrid
-from uavssr.data.cameras import BAND_COUNTS, draw_cameras, random_sensors
+from uavssr.data.cameras import draw_cameras, random_count, random_sensors
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.response import ResponseFamily
 
@@ -28,8 +28,8 @@ SIDE: Final = 16
 PIXELS: Final = 96
 """Spectra of a bag."""
 SNR_DB: Final = (25.0, 45.0)
-LIGHT: Final = 0.04
-"""Relative deviation of the smooth change of all spectra of a scene: light, haze, calibration."""
+LIGHT: Final = 0.03
+"""Relative deviation, about, of the smooth change of all spectra of a scene: light, haze, calibration."""
 LEVEL: Final = 0.15
 """Deviation of the logarithm of a scene's brightness, beyond its own."""
 _WAVES: Final = 6
@@ -47,6 +47,8 @@ class BagBatch:
     """Nominal curves and the spread that the model is told."""
     theta: Tensor
     """(B, c, 3) true parameters."""
+    rows: Tensor
+    """(B, c, C) true STF."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ class Bags:
         rng = np.random.default_rng([seed, step, shard, _CAMERA])
         grid = self.basis.grid
         knowledge = np.where(rng.random(count) < 0.6, 1.0, rng.random(count))
-        sensors = random_sensors(rng, count, int(rng.choice(BAND_COUNTS)))
+        sensors = random_sensors(rng, count, random_count(rng, grid), grid)
         cameras = draw_cameras(rng, sensors, grid, knowledge=knowledge)
         light = _light(rng, count, grid)
         seen = torch.from_numpy(cameras.rows * light[:, None]) @ self.basis.extended
@@ -94,7 +96,10 @@ class Bags:
             knowledge=cameras.knowledge,
         )
         return BagBatch(
-            msi=clean + sigma * noise, family=family, theta=torch.from_numpy(cameras.theta)
+            msi=clean + sigma * noise,
+            family=family,
+            theta=torch.from_numpy(cameras.theta),
+            rows=torch.from_numpy(cameras.rows),
         )
 
 
@@ -102,6 +107,6 @@ def _light(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> npt.ND
     """Factor (count, C): smooth over the spectrum, the same for all pixels of a scene."""
     position = np.linspace(0, np.pi, len(grid))
     orders = np.arange(1, _WAVES + 1)
-    amount = rng.standard_normal((count, _WAVES)) * LIGHT / np.sqrt(orders) / 1.5
+    amount = rng.standard_normal((count, _WAVES)) * LIGHT / np.sqrt(orders) / 1.125
     level = LEVEL * rng.standard_normal((count, 1))
     return np.exp(amount @ np.cos(np.outer(orders, position)) + level).astype(np.float32)

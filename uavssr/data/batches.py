@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from uavssr.bands import WavelengthGrid
-from uavssr.data.cameras import BAND_COUNTS, draw_cameras, observe, random_sensors
+from uavssr.data.cameras import draw_cameras, observe, random_count, random_sensors
 from uavssr.data.library import SpectralLibrary
 from uavssr.data.scenes import simulate_batch
 from uavssr.model.response import ResponseFamily
@@ -58,9 +58,9 @@ def draw_batch(
 def seen_by_cameras(rng: np.random.Generator, scenes: Scenes, grid: WavelengthGrid) -> Batch:
     """Scenes (B, C, H, W) seen by a random camera each; `MARGIN` pixels are cut off all around."""
     count = len(scenes)
-    bands = int(rng.choice(BAND_COUNTS))
+    bands = random_count(rng, grid)
     knowledge = np.where(rng.random(count) < 0.5, 1.0, rng.random(count))
-    cameras = draw_cameras(rng, random_sensors(rng, count, bands), grid, knowledge=knowledge)
+    cameras = draw_cameras(rng, random_sensors(rng, count, bands, grid), grid, knowledge=knowledge)
     shifted = np.where(rng.random(count) < MISREGISTERED, rng.random(count), 0.0)
     images = observe(rng, scenes, cameras.rows, misregistration=0.3 * shifted)
     inner = (slice(None), slice(None), slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))

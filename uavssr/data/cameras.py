@@ -16,6 +16,9 @@ from uavssr.bands import FINE_NM, SENSORS, Band, Sensor, WavelengthGrid, nominal
 
 Array32 = npt.NDArray[np.float32]
 BAND_COUNTS: Final = (3, 4, 4, 5, 5, 5, 5, 5, 6, 10)
+VISIBLE_COUNTS: Final = (3, 3, 3, 4, 5)
+"""How many bands cameras have, by chance; on a grid that ends with the visible the second row."""
+VISIBLE_NM: Final = 760.0
 LEAK: Final = 0.06
 
 
@@ -60,20 +63,37 @@ def draw_cameras(
     )
 
 
-def random_sensors(rng: np.random.Generator, count: int, bands: int) -> list[Sensor]:
-    """`count` nominal sensors of `bands` bands: half of them known cameras where there are some."""
-    known = [sensor for sensor in SENSORS.values() if len(sensor) == bands]
+def random_count(rng: np.random.Generator, grid: WavelengthGrid) -> int:
+    """How many bands the cameras of a batch have."""
+    visible = grid.centres[-1] < VISIBLE_NM
+    return int(rng.choice(VISIBLE_COUNTS if visible else BAND_COUNTS))
+
+
+def random_sensors(
+    rng: np.random.Generator, count: int, bands: int, grid: WavelengthGrid
+) -> list[Sensor]:
+    """`count` nominal sensors of `bands` bands within a grid, half of them known cameras if any."""
+    first, last = grid.centres[0], grid.centres[-1]
+    known = [
+        sensor
+        for sensor in SENSORS.values()
+        if len(sensor) == bands and all(first < band.centre < last for band in sensor.bands)
+    ]
     return [
-        known[rng.integers(len(known))] if known and rng.random() < 0.5 else _invent(rng, bands)
+        known[rng.integers(len(known))]
+        if known and rng.random() < 0.5
+        else _invent(rng, bands, grid)
         for _ in range(count)
     ]
 
 
-def _invent(rng: np.random.Generator, count: int) -> Sensor:
-    span = rng.uniform(410, 480), rng.uniform(780, 930)
+def _invent(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> Sensor:
+    first, whole = float(grid.centres[0]), float(grid.centres[-1] - grid.centres[0])
+    span = first + whole * rng.uniform(0.02, 0.14), first + whole * rng.uniform(0.63, 0.88)
     edges = np.linspace(*span, count + 1)
     centres = rng.uniform(edges[:-1], edges[1:])
-    widths = np.exp(rng.uniform(np.log(10), np.log(90), count)).clip(8, 1.6 * np.diff(span) / count)
+    widest = np.minimum(1.6 * np.diff(span) / count, 90.0)
+    widths = np.exp(rng.uniform(np.log(10), np.log(90), count)).clip(8, widest)
     shape = float(rng.choice([2.0, 3.0, 4.0, 6.0]))
     return Sensor(
         name="random",

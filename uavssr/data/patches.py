@@ -6,6 +6,7 @@ They are built once per run, whole or not at all. Must not say what a patch is f
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -32,6 +33,8 @@ Indices = npt.NDArray[np.intp]
 FOLDER: Final = "patches"
 _INDEX: Final = "index.json"
 _FORMAT: Final = 1
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -270,6 +273,7 @@ def _entry(scene: Scene, windows: Sequence[Window], folder: Path) -> dict[str, A
     }
     if scene.registration is not None and sensor is not None:
         facts["registration"] = scene.registration.facts(sensor)
+        _log.info("line %s: registered: %s", row.line, facts["registration"])
     if warned := scene.warnings():
         facts["warnings"] = warned
     return {

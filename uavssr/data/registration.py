@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import islice
 from typing import Final, Protocol
 
 import numpy as np
@@ -38,8 +39,11 @@ SUSPECT_OFFSET: Final = 0.03
 """The same for the offset."""
 
 _REFERENCE_NM: Final = 660.0
-_SIDE: Final = 192
-_PLACES: Final = 3
+_LATTICES: Final = ((192, 3), (96, 6), (48, 12))
+"""Longest side in pixels, and number along each axis, of the windows that are tried: large ones
+first, small ones for narrow strips."""
+_WINDOWS: Final = 9
+"""Windows that are compared."""
 _LEAST_SIDE: Final = 32
 _LEAST_VALID: Final = 0.75
 _DETAIL: Final = 4.0
@@ -209,35 +213,46 @@ class _View:
 
 
 def _views(image: Image, warped: WarpedCube, srf: Array32) -> list[_View]:
-    """What both see in windows in the middle of equal parts of the ground that both cover."""
-    found = []
-    for window in _windows(warped):
-        seen, seen_valid = image.read(window)
-        spectra, valid = warped.read(window)
-        valid &= seen_valid
-        if valid.mean() >= _LEAST_VALID:
-            cube = np.tensordot(srf, spectra, 1)
-            found.append(_View(image=seen, cube=cube, valid=valid))
-    return found
+    """What both see in up to nine windows, from all over the ground that both cover."""
+    for side, places in _LATTICES:
+        windows = _windows(warped, side, places)
+        order = np.random.default_rng(places).permutation(len(windows))
+        views = (_view(image, warped, srf, windows[i]) for i in order)
+        found = list(islice((view for view in views if view is not None), _WINDOWS))
+        if found:
+            return found
+    return []
 
 
-def _windows(warped: WarpedCube) -> list[Window]:
-    """Up to 3 x 3 windows over the part of the image under which the cube lies."""
+def _view(image: Image, warped: WarpedCube, srf: Array32, window: Window) -> _View | None:
+    """What both see in a window, None where too little of it is valid in both."""
+    seen, valid = image.read(window)
+    if valid.mean() < _LEAST_VALID:
+        return None
+    spectra, cube_valid = warped.read(window)
+    valid = valid & cube_valid
+    if valid.mean() < _LEAST_VALID:
+        return None
+    return _View(image=seen, cube=np.tensordot(srf, spectra, 1), valid=valid)
+
+
+def _windows(warped: WarpedCube, side: int, places: int) -> list[Window]:
+    """Windows over the part of the image under which the cube lies, at most `places` squared."""
     common = warped.common()
     if common is None or min(common.height, common.width) < _LEAST_SIDE:
         return []
-    rows = _spans(common.row, common.height)
-    columns = _spans(common.col, common.width)
+    rows = _spans(common.row, common.height, side, places)
+    columns = _spans(common.col, common.width, side, places)
     return [Window(row, col, h, w) for row, h in rows for col, w in columns]
 
 
-def _spans(start: int, length: int) -> list[tuple[int, int]]:
-    """First pixel and length of up to three equal parts, none longer than a window may be."""
-    parts = min(_PLACES, max(length // _SIDE, 1))
+def _spans(start: int, length: int, side: int, places: int) -> list[tuple[int, int]]:
+    """First pixel and length, `side` at most, in the middle of up to `places` equal parts."""
+    parts = min(places, max(length // side, 1))
     found = []
     for part in range(parts):
         first, last = part * length // parts, (part + 1) * length // parts
-        size = min(_SIDE, last - first)
+        size = min(side, last - first)
         found.append((start + first + (last - first - size) // 2, size))
     return found
 

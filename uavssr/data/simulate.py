@@ -202,7 +202,7 @@ def _provenance(
     return {
         "synthetic": f"simulated from {cube.path.name}; no camera took this image",
         "uavssr_version": __version__,
-        "uavssr_input": f"{cube.path.name} ({cube.reader.files[0].checked.identity[2]} bytes)",
+        "uavssr_input": cube.label,
         "uavssr_camera": f"{camera.sensor.name}, {drawn}",
         "uavssr_seed": str(seed),
         "uavssr_snr_db": f"{snr_db:g}",

@@ -39,9 +39,9 @@ class Evidence:
         Component k sees a material as N(B mu_k + b, B C_k B^T + noise_k). With L the inverse of
         that covariance and d the misfit, L d / diag(L) is the misfit of each band given the others
         and 1 / diag(L) its variance; the posterior mean of the spectrum is mu_k + C_k B^T L d.
-        The curvature and gradient are those of |d|_L^2 / 2 for spectra held at that mean
-        (Gauss-Newton); that the covariances depend on R, too, is left out, since it draws every
-        band towards its neighbours in scenes less diverse than the prior.
+        The gradient is that of the mixture's likelihood with the determinants held, which draw
+        every band towards its neighbours in scenes less diverse than the prior; the curvature is
+        that of |d|_L^2 / 2 for spectra held at their mean (Gauss-Newton).
         """
         observed = torch.einsum("scr,kr->skc", seen.mixing, mixture.mean) + seen.offset[:, None]
         carried = mixture.covariance @ seen.mixing[:, None].mT  # (S, K, r, c)

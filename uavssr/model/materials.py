@@ -51,8 +51,7 @@ def find_materials(
     pixels = msi.mT
     if pooled:
         pixels, kept = pixels.flatten(0, 1)[None], kept.flatten()[None]
-    step = -(-pixels.shape[1] // PIXELS)
-    pixels, kept = pixels[:, ::step], kept[:, ::step]
+    pixels, kept = _thinned(pixels, kept)
     points = pixels.clamp_min(DARKEST).log()
     centres = _start(points, kept, count)
     for _ in range(ROUNDS):
@@ -70,18 +69,31 @@ def find_materials(
     return Materials(values=seen, weight=weight)
 
 
+def _thinned(pixels: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """At most `PIXELS` of a scene's pixels, drawn at random, those that count first."""
+    if pixels.shape[1] <= PIXELS:
+        return pixels, kept
+    luck = torch.rand(pixels.shape[1], generator=torch.Generator().manual_seed(0))
+    chosen = (kept + luck.to(kept)).topk(PIXELS, 1).indices
+    spectra = chosen[..., None].expand(-1, -1, pixels.shape[-1])
+    return pixels.gather(1, spectra), kept.gather(1, chosen)
+
+
 def _start(points: Tensor, kept: Tensor, count: int) -> Tensor:
-    """k-means++ (Arthur and Vassilvitskii 2007): each centre far from those before it."""
-    generator = torch.Generator(points.device).manual_seed(0)
-    chance = kept + 1e-12
-    distance: Tensor | None = None
-    chosen = []
-    for _ in range(count):
-        index = torch.multinomial(chance, 1, generator=generator)
+    """k-means++ (Arthur and Vassilvitskii 2007): each centre far from those before it.
+
+    A race: of waiting times with the rates `chance` the shortest is drawn in proportion to them.
+    The same luck for every scene, on every device.
+    """
+    luck = torch.empty(count, points.shape[1], dtype=torch.float64)
+    luck.exponential_(generator=torch.Generator().manual_seed(0))
+    distance = torch.full_like(kept, torch.inf)
+    chance, chosen = kept + 1e-12, []
+    for waiting in luck.to(points):
+        index = (chance / waiting).argmax(1, keepdim=True)
         centre = points.gather(1, index[..., None].expand(-1, -1, points.shape[-1]))
         chosen.append(centre)
-        found = (points - centre).square().sum(-1)
-        distance = found if distance is None else torch.minimum(distance, found)
+        distance = torch.minimum(distance, (points - centre).square().sum(-1))
         chance = distance * kept + 1e-12
     return torch.cat(chosen, 1)
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from uavssr.errors import IncompleteRun, ModelRefused, UsageError
+from uavssr.errors import ModelRefused, UsageError
 from uavssr.model.basis import SpectralBasis
-from uavssr.model.evidence import Evidence, r_step_mixture
+from uavssr.model.freeform import FreeStage
 from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.proximal import PNet, ZNet
-from uavssr.model.solvers import participation, wiener_gain, x_step
+from uavssr.model.parametric import ResponseStage
+from uavssr.model.proximal import ZNet
+from uavssr.model.solvers import wiener_gain, x_step
 from uavssr.model.state import Observation, Reconstruction, Stf
 from uavssr.model.uncertainty import CubeUncertainty
 
@@ -34,15 +35,6 @@ FINAL_NOISE: Final = (0.006, 0.03)
 
 Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
 """
-
-SAMPLES: Final = 3.0
-"""How many independent materials a scene is taken to be worth, at most.
-
-Far fewer than it has: they are not drawn from the prior (docs/design.md).
-"""
-
-UNIFORM: Final = 0.05
-"""Excess of the materials' participation ratio over one at which a scene counts half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +55,8 @@ class PGUNetConfig:
     """Channels inside Z-Net."""
     stf_width: int = 48
     """Channels inside P-Net."""
+    stf: Literal["parametric", "free"] = "parametric"
+    """Whether an STF is its nominal curve shifted, stretched and scaled, or any curve."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -80,13 +74,15 @@ class PGUNetConfig:
                 raise ModelRefused(
                     f"config {key} must be a whole number in 1-{limit}, got {value!r}"
                 )
+        if self.stf not in ("parametric", "free"):
+            raise ModelRefused(f"config stf must be parametric or free, got {self.stf!r}")
         if self.width % 8 or self.stf_width % 8:
             raise ModelRefused("config width and stf_width must be multiples of 8")
         if self.rank > self.bands:
             raise ModelRefused(f"config rank {self.rank} exceeds bands {self.bands}")
 
-    def to_dict(self) -> dict[str, int]:
-        """The fields as plain numbers."""
+    def to_dict(self) -> dict[str, int | str]:
+        """The fields as plain values."""
         return asdict(self)
 
 
@@ -111,70 +107,6 @@ class Stage(nn.Module):
         with torch.autocast(msi.device.type, torch.bfloat16, enabled=half):
             proximal: Tensor = self.znet(*maps, deviation)
         return proximal.float() if half else proximal
-
-
-class ResponseStage(nn.Module):
-    """One unrolled iteration for the STF: R-step (closed form), then P-Net."""
-
-    def __init__(self, config: PGUNetConfig) -> None:
-        super().__init__()
-        self.pnet = PNet(config.rank, config.stf_width)
-
-    def forward(
-        self, materials: Materials, stf: Stf, seen: Observation, mixture: SpectralMixture
-    ) -> Stf:
-        """The STF from a scene's materials, shrunk towards the family's prior.
-
-        The share of information that the closed form ascribes to the scene bounds what P-Net may
-        change and how much doubt it may remove: without information the prior stays as it is.
-        """
-        family, prior, spread = stf.family, stf.family.prior, stf.family.spread
-        with torch.no_grad():
-            current = stf.theta.detach()
-            evidence = Evidence.of(materials, mixture, seen)
-            samples = SAMPLES * diversity(evidence.coefficients, materials.weight)
-            step = r_step_mixture(current, prior, spread, evidence, samples)
-            scale = spread.clamp_min(1e-9)
-            proposed = ((step.theta - prior) / scale).clamp(-4, 4)
-            tokens = _tokens(materials, evidence)
-            now = ((current - prior) / scale).clamp(-4, 4)
-            place = torch.stack([(family.centre - 700) / 200, (family.fwhm / 30).log()], -1)
-            bands = torch.cat([place, proposed, now, 2 * step.share - 1], -1)
-        known = evidence.coefficients.clamp(-5, 5)
-        change, doubt = self.pnet(tokens, known, materials.weight, bands)
-        theta = prior + (proposed + step.share * change).clamp(-4, 4) * spread
-        kept = (1 - step.share).clamp_min(1e-3) ** (2 * torch.sigmoid(-doubt))
-        if not bool(torch.isfinite(theta).all() and torch.isfinite(kept).all()):
-            raise IncompleteRun(
-                "the network gave NaN or infinity for the STF",
-                remedy="nothing was written; check the input's values with uavssr inspect",
-            )
-        return Stf.of(family, theta, spread * kept.sqrt())
-
-
-def diversity(coefficients: Tensor, weight: Tensor) -> Tensor:
-    """(S,) one for a scene of diverse materials (S, J, r), zero for a constant one.
-
-    One spectrum determines no response: whatever it is, the prior explains it.
-    """
-    extended = torch.cat([coefficients, torch.ones_like(coefficients[..., :1])], -1)
-    second = (extended * weight[..., None]).mT @ extended
-    excess = (participation(second) - 1).clamp_min(0)
-    return excess / (excess + UNIFORM)
-
-
-def _tokens(materials: Materials, evidence: Evidence) -> Tensor:
-    """P-Net's view (S, J, c, 4) of each material in each band, from what the other bands expect."""
-    level = (materials.values - evidence.surprise).clamp_min(0.01)
-    return torch.stack(
-        [
-            materials.values.clamp_min(0.003).log() + 2,
-            (evidence.surprise / level).clamp(-1.5, 1.5),
-            (evidence.surprise / evidence.expected.clamp_min(1e-6)).clamp(-5, 5) / 2,
-            (evidence.expected / level).clamp(1e-3, 10).log() / 2,
-        ],
-        -1,
-    )
 
 
 class PGUNet(nn.Module):
@@ -208,7 +140,10 @@ class PGUNet(nn.Module):
         self.register_buffer("sigma_scale", torch.ones(config.bands))
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
         self.response_stages = nn.ModuleList(
-            ResponseStage(config) for _ in range(config.response_stages)
+            ResponseStage(config.rank, config.stf_width)
+            if config.stf == "parametric"
+            else FreeStage(config.stf_width)
+            for _ in range(config.response_stages)
         )
 
     @property
@@ -271,7 +206,7 @@ class PGUNet(nn.Module):
         estimates = [stf]
         for stage in self.response_stages:
             seen = self.observe(estimates[-1], doubted=False)
-            estimates.append(stage(materials, estimates[-1], seen, self.mixture))
+            estimates.append(stage(materials, estimates[-1], seen, self.mixture, self.basis))
         return tuple(estimates)
 
     def refine(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
@@ -288,9 +223,8 @@ class PGUNet(nn.Module):
             deviation=stf.deviation,
             rows=stf.rows,
         )
-        last = cast("ResponseStage", self.response_stages[-1])
-        seen = self.observe(stf, doubted=False)
-        refined: Stf = last(materials, centred, seen, self.mixture)
+        last, seen = self.response_stages[-1], self.observe(stf, doubted=False)
+        refined: Stf = last(materials, centred, seen, self.mixture, self.basis)
         return refined
 
     def uncertainty(self, stf: Stf) -> CubeUncertainty:

@@ -115,7 +115,8 @@ class PNet(nn.Module):
         read = self.reading(torch.cat([read, about], -1))
         mean = _weighted_mean(read, weight)
         spread = (_weighted_mean(read.square(), weight) - mean.square()).clamp_min(1e-6).sqrt()
-        pooled = torch.cat([mean, spread, read.amax(1), bands], -1)
+        counted = read.masked_fill(weight[..., None, None] == 0, -1)  # below what GELU gives
+        pooled = torch.cat([mean, spread, counted.amax(1), bands], -1)
         change, doubt = self.head(self.across(self.band(pooled))).chunk(2, -1)
         return change, doubt
 

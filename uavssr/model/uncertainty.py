@@ -1,9 +1,9 @@
 """The standard error of a cube: what the camera's bands leave open, and what its doubt adds.
 
 Under component k of the mixture the spectrum of a pixel has a covariance P_k that the image does
-not change, so the variance of every band of every pixel is a product of a few maps (which component
-it is, how bright it is in each camera band) and a matrix that is fixed for a scene. Nothing here
-knows of tiles or files.
+not change, so the variance of every band of every pixel is a product of a few maps (made of which
+component it is and how bright it is in each camera band) and a matrix fixed for a scene. Nothing
+here knows of tiles or files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from uavssr.model.mixture import SpectralMixture
 from uavssr.model.solvers import wiener_gain
 from uavssr.model.state import Observation, Stf
 
+MAPS: Final = 16
+"""Maps that are kept of a pixel's variance: it is smooth over the spectrum."""
 SURE: Final = 3.7
 """Standard normal quantile beyond which a pixel counts as unlike all training spectra (1e-4)."""
 
@@ -34,8 +36,12 @@ class CubeUncertainty:
     """How the scene's STF acts."""
     doubt: Tensor
     """(c, 3) standard errors of the STF's parameters."""
-    variance: Tensor
-    """(C, K + c) what each map adds to a band's variance; never negative."""
+    reduction: Tensor
+    """(q, K + c) from the probability of each component and the change of each band to maps."""
+    expansion: Tensor
+    """(C, q) from maps to the variance of each band."""
+    floor: Tensor
+    """(C,) the least variance, which the subspace leaves: rounding stays above it."""
 
     @classmethod
     def of(
@@ -66,22 +72,35 @@ class CubeUncertainty:
         own = own.clamp_min(0) + basis.residual.square()[:, None]
         moved = (basis.components @ wiener_gain(seen.mixing, seen.final)[0]).square()
         variance = torch.cat([own, moved], 1) * scale.square()[:, None]
-        return cls(mixture=mixture, seen=seen, doubt=stf.deviation[0], variance=variance)
+        # Bands and maps weigh alike, however large they are.
+        band = variance.mean(1, keepdim=True).clamp_min(1e-12).double()
+        part = (variance / band).mean(0).clamp_min(1e-12).double()
+        level = variance.double() / band / part
+        left_side, singular, right_side = torch.linalg.svd(level, full_matrices=False)
+        kept = min(MAPS, len(singular))
+        return cls(
+            mixture=mixture,
+            seen=seen,
+            doubt=stf.deviation[0],
+            reduction=(singular[:kept, None] * right_side[:kept] * part).to(variance),
+            expansion=(left_side[:, :kept] * band).to(variance),
+            floor=(basis.residual * scale).square(),
+        )
 
     def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
-        """(B, K + c, H, W) of an image (B, c, H, W) and its coefficients (B, r, H, W)."""
+        """(B, q, H, W) of an image (B, c, H, W) and its coefficients (B, r, H, W)."""
         shape = msi.shape[-2:]
         share, _ = self._belonging(msi)
         tangent = self.seen.tangent[0]  # (c, 3, r+1)
         flat = coefficients.flatten(2)
         change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], flat) + tangent[..., -1:]
         moved = (change * self.doubt[..., None]).square().sum(2)
-        return torch.cat([share, moved], 1).unflatten(-1, shape)
+        return (self.reduction @ torch.cat([share, moved], 1)).unflatten(-1, shape)
 
     def expand(self, maps: Tensor) -> Tensor:
-        """Standard errors (..., C, H, W), reflectance, of maps (..., K + c, H, W)."""
-        flat = torch.einsum("cm,...mn->...cn", self.variance, maps.flatten(-2))
-        return flat.clamp_min(0).sqrt().unflatten(-1, maps.shape[-2:])
+        """Standard errors (..., C, H, W), reflectance, of maps (..., q, H, W)."""
+        flat = torch.einsum("cm,...mn->...cn", self.expansion, maps.flatten(-2))
+        return torch.maximum(flat, self.floor[:, None]).sqrt().unflatten(-1, maps.shape[-2:])
 
     def strange(self, msi: Tensor) -> Tensor:
         """(B, H, W) whether a pixel is unlike every component of the prior.

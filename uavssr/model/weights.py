@@ -24,7 +24,7 @@ from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.pgunet import PGUNet, PGUNetConfig
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 DEFAULT_MODEL: Final = "p4m-nano"
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"

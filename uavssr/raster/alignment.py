@@ -28,7 +28,12 @@ _LEAST: Final = 16
 """Pixels from which a band says anything of the shift."""
 _CLEAR: Final = 0.5
 """Share of the variance that the moved views must explain for a shift to be believed."""
-_SINGULAR: Final = 1e6
+_BLUR: Final = 0.01
+"""Share that a right shift may lose, as moving by part of a pixel blurs."""
+_FAINTEST: Final = 0.01
+"""Share of a band's variance that is taken as noise at least: no cube is the image exactly."""
+_UNSURE: Final = 0.2
+"""Standard error in pixels of a shift that cannot be told."""
 
 
 def patterns(expected: Values) -> Values:
@@ -44,7 +49,8 @@ def patterns(expected: Values) -> Values:
 
 def _derivatives(image: Values, axis: int) -> tuple[Values, Values]:
     before, after = moved(image, 1, axis), moved(image, -1, axis)
-    return (after - before) / 2, after + before - 2 * image
+    two = np.float32(2)
+    return (after - before) / two, after + before - two * image
 
 
 def moved(image: Values, pixels: float, axis: int) -> Values:
@@ -80,17 +86,17 @@ def shift_between(views: Sequence[View]) -> tuple[float, float]:
     shift = np.zeros(2)
     for _ in range(_STEPS):
         normal, right = np.zeros((2, 2)), np.zeros(2)
-        for slopes, rest, _ in _fits(views, shift):
-            weight = 1 / max(float((rest**2).mean()), 1e-12)
+        for slopes, rest, total in _fits(views, shift):
+            weight = len(rest) / max(float((rest**2).sum()), _FAINTEST * total, 1e-12)
             normal += weight * slopes.T @ slopes
             right += weight * slopes.T @ rest
-        if not np.linalg.cond(normal) < _SINGULAR:
+        if np.linalg.eigvalsh(normal)[0] < 1 / _UNSURE**2:
             return 0.0, 0.0
         step = np.clip(-np.linalg.solve(normal, right), -_LONGEST, _LONGEST)
         shift += step
         if np.abs(step).max() < _EXACT:
             break
-    better = explained(views, shift) > max(explained(views), _CLEAR)
+    better = explained(views, shift) > max(explained(views) - _BLUR, _CLEAR)
     return (float(shift[0]), float(shift[1])) if better else (0.0, 0.0)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STRIP: Final = 256
 """Rows whose coefficients are in memory at a time, and side of the chunks that are suggested."""
 
+_WHOLE: Final = (int, np.integer)
 Key = tuple[int | slice | npt.NDArray[np.integer], ...]
 
 
@@ -69,7 +70,7 @@ def _dataset(source: CoefficientSource) -> xr.Dataset:
     grid, size = source.basis.grid, {"height": source.height, "width": source.width}
     lazy = indexing.LazilyIndexedArray(LazyCube(source))
     about = {"long_name": "reflectance", "units": "1", "grid_mapping": "spatial_ref"}
-    chunks = {"wavelength": len(grid), "y": STRIP, "x": STRIP}
+    chunks = {"y": STRIP, "x": STRIP}
     cube = xr.Variable(("wavelength", "y", "x"), lazy, about, {"preferred_chunks": chunks})
     nm = {"units": "nm", "standard_name": "radiation_wavelength"}
     width = {"units": "nm", "long_name": "full width at half maximum"}
@@ -114,9 +115,7 @@ class LazyCube(BackendArray):
         for strip in np.unique(strips):
             at = np.flatnonzero(strips == strip)
             out[:, at] = self._strip(bands, rows[at], cols)
-        scalar = tuple(axis for axis, each in enumerate(key) if np.ndim(each) == 0)
-        kept = tuple(axis for axis in scalar if not isinstance(key[axis], slice))
-        return out.squeeze(kept)
+        return out.squeeze(tuple(k for k, each in enumerate(key) if isinstance(each, _WHOLE)))
 
     def _strip(
         self,
@@ -131,7 +130,7 @@ class LazyCube(BackendArray):
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
         coefficients, valid = self.source.coefficients(window)
-        places = np.ix_(rows - top, cols - left)
-        cube = self.source.basis.expand(coefficients[:, *places], bands=bands.tolist())
-        cube[:, ~valid[places]] = np.nan
+        down, across = np.ix_(rows - top, cols - left)
+        cube = self.source.basis.expand(coefficients[:, down, across], bands=bands.tolist())
+        cube[:, ~valid[down, across]] = np.nan
         return cube

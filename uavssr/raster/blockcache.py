@@ -11,7 +11,7 @@ from typing import Final
 
 import rasterio
 
-BLOCK_CACHE: Final = 128 * 2**20
+BLOCK_CACHE: Final = 64 * 2**20
 """Bytes for blocks that were read or are to be written, in the whole process."""
 
 

@@ -10,7 +10,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,13 +93,13 @@ class BlockFile:
             OSError: the system refused, a full disk most often.
         """
         sizes = np.array([len(block) for block in blocks])
-        data = b"".join(blocks)
         with self._lock:
-            start, self._end = self._end, self._end + len(data)
+            start, self._end = self._end, self._end + int(sizes.sum())
         offsets = start + np.cumsum(sizes) - sizes
         # Remembered before the write, so that a failed one is found.
-        self.stored[key] = checksum(data, offsets, sizes)
-        self._write(data, start)
+        self.stored[key] = checksum(blocks, offsets, sizes)
+        for block, offset in zip(blocks, offsets.tolist(), strict=True):
+            self._write(block, offset)
         level, row, col = key
         indices = self.levels[level].indices(row, col)
         self._enter(level, OFFSETS, indices, offsets)
@@ -110,7 +110,7 @@ class BlockFile:
         for key, stored in self.stored.items():
             offsets, sizes = self.entries(key)
             inside = np.all(np.diff(offsets) >= sizes[:-1]) and offsets[-1] + sizes[-1] <= self._end
-            if not inside or checksum(self.read(key), offsets, sizes) != stored:
+            if not inside or checksum([self.read(key)], offsets, sizes) != stored:
                 yield key
 
     def entries(self, key: Key) -> tuple[Numbers, Numbers]:
@@ -181,6 +181,9 @@ class BlockFile:
         put(self._handle, data, place)
 
 
-def checksum(data: bytes, offsets: Numbers, sizes: Numbers) -> int:
-    """Of the blocks of one place and of what the tables say of them."""
-    return zlib.crc32(data, zlib.crc32(np.stack([offsets, sizes]).tobytes()))
+def checksum(data: Iterable[bytes], offsets: Numbers, sizes: Numbers) -> int:
+    """Of the blocks of one place, one after the other, and of what the tables say of them."""
+    found = zlib.crc32(np.stack([offsets, sizes]).tobytes())
+    for part in data:
+        found = zlib.crc32(part, found)
+    return found

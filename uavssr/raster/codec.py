@@ -6,13 +6,13 @@ GDAL does the same behind a lock and a cache, in twice the time. Must not open f
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from numcodecs import Zstd
+from zstandard import ZstdCompressor
 
 Block = npt.NDArray[np.generic]
 Rows = npt.NDArray[Any]
@@ -47,7 +47,8 @@ class BlockCodec:
     def encode(self, blocks: Iterable[Block]) -> list[bytes]:
         """The bytes of blocks (samples, h, w); the samples of a pixel lie next to each other."""
         scratch: dict[int, Rows] = {}  # memory fresh from the system takes longer than the work
-        return [self._pack(self._predicted(block, scratch)) for block in blocks]
+        pack = self._packer()
+        return [pack(self._predicted(block, scratch)) for block in blocks]
 
     def _predicted(self, block: Block, scratch: dict[int, Rows]) -> Rows:
         samples, height, width = block.shape
@@ -60,10 +61,14 @@ class BlockCodec:
         out = scratch.setdefault(samples, np.empty_like(whole))
         return _differences(whole, lag=samples, out=out)
 
-    def _pack(self, rows: Rows) -> bytes:
-        if self.packing == "ZSTD":
-            return bytes(Zstd(level=self.level).encode(rows))
-        return rows.tobytes() if self.packing == "NONE" else zlib.compress(rows.data, self.level)
+    def _packer(self) -> Callable[[Rows], bytes]:
+        """Compresses blocks one after the other, in one thread."""
+        if self.packing == "NONE":
+            return np.ndarray.tobytes
+        if self.packing == "DEFLATE":
+            return lambda rows: zlib.compress(rows.data, self.level)
+        compress = ZstdCompressor(level=self.level).compress  # keeps its tables between blocks
+        return lambda rows: compress(rows.data)
 
 
 def _differences(rows: Rows, *, lag: int, out: Rows) -> Rows:

@@ -62,7 +62,7 @@ def arrange(file: BlockFile, path: Path) -> dict[Key, int]:
         for key in order:
             data = _wrapped(file, key)
             offsets, sizes = tables[key[0]][:, file.levels[key[0]].indices(*key[1:])]
-            stored[key] = checksum(data[_AROUND:-_AROUND], offsets, sizes)
+            stored[key] = checksum([data[_AROUND:-_AROUND]], offsets, sizes)
             out.write(data)
     return stored
 
@@ -71,7 +71,7 @@ def _wrapped(file: BlockFile, key: Key) -> bytes:
     """The blocks of one place, each with its size before it and its last bytes again behind."""
     offsets, sizes = file.entries(key)
     data, first = file.read(key), int(offsets[0])
-    if checksum(data, offsets, sizes) != file.stored[key]:
+    if checksum([data], offsets, sizes) != file.stored[key]:
         place = f"the block of {key} (level, row, column)"
         raise OSError(errno.EIO, f"{place} not as written when read back")
     ends = zip((offsets - first).tolist(), sizes.tolist(), strict=True)

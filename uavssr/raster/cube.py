@@ -97,6 +97,13 @@ class CubeSource:
         """Columns."""
         return self.place.width
 
+    @property
+    def label(self) -> str:
+        """The name, and the size of a file: what an output records of its input."""
+        if self.path.is_dir():
+            return self.path.name
+        return f"{self.path.name} ({self.path.stat().st_size} bytes)"
+
     def read(self, window: Window) -> tuple[Reflectance, Mask]:
         """Reflectance (C, y, x), NaN where invalid, and the pixels valid in every band (y, x).
 

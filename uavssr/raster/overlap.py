@@ -37,6 +37,9 @@ and image differ in sharpness, which matters less to it."""
 ENOUGH: Final = 400
 COARSE: Final = 4
 """The shift is looked for on blocks so many times as long first, to find one of several pixels."""
+STILL: Final = 0.1
+"""Pixels of the image below which a cube stays where it is: moving blurs, and what is left shows in
+the patterns."""
 VIEWS: Final = 9
 """Most windows in which the shift is looked for."""
 
@@ -129,7 +132,7 @@ def _shift(cube: CubeSource, msi: MsiSource, block: int) -> Shift:
         views = list(_views(warped, msi, side, _response(cube, msi)))
         down, right = shift_between(views)
         shift = shift[0] + side * down, shift[1] + side * right
-    return shift
+    return (0.0, 0.0) if np.hypot(*shift) < STILL else shift
 
 
 def _views(warped: WarpedCube, msi: MsiSource, block: int, response: Values) -> Iterator[View]:

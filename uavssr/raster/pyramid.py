@@ -10,7 +10,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import reduce
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,28 +22,33 @@ Array = npt.NDArray[np.generic]
 Work = npt.NDArray[Any]
 
 
-def reduced(band: Work, *, factor: int, nodata: float) -> Array:
-    """Means (ceil(h / factor), ceil(w / factor)) of what is valid in squares of a band (h, w).
+def reduced(bands: Work, *, factor: int, nodata: float) -> Array:
+    """Means (k, ceil(h / factor), ceil(w / factor)) of what is valid in squares of (k, h, w).
 
     Whole numbers are rounded to the nearest, halves up, as GDAL does. A square without a valid
     pixel is nodata: of whole numbers the largest there is, of float numbers NaN.
     """
-    kind = np.dtype("u4" if band.dtype.kind == "u" else "f4")
-    highest = band.max()  # the largest count marks nodata, and a NaN wins over every number
+    kind = np.dtype("u4" if bands.dtype.kind == "u" else "f4")
+    highest = bands.max()  # the largest count marks nodata, and a NaN wins over every number
     all_valid = highest < nodata if kind.kind == "u" else not np.isnan(highest)
-    if all_valid and not any(side % factor for side in band.shape):
-        return _mean(_squares(band.astype(kind), factor), factor**2).astype(band.dtype)
-    invalid = band == nodata if kind.kind == "u" else np.isnan(band)
-    margin = [(0, -side % factor) for side in band.shape]
-    total = _squares(np.pad(np.where(invalid, 0, band).astype(kind), margin), factor)
-    count = _squares(np.pad((~invalid).astype(kind), margin), factor)
-    return np.where(count > 0, _mean(total, np.maximum(count, 1)), nodata).astype(band.dtype)
+    if all_valid and not any(side % factor for side in bands.shape[1:]):
+        return _mean(_squares(bands, factor, kind), factor**2).astype(bands.dtype)
+    invalid = bands == nodata if kind.kind == "u" else np.isnan(bands)
+    margin = [(0, 0), *((0, -side % factor) for side in bands.shape[1:])]
+    total = _squares(np.pad(np.where(invalid, 0, bands), margin), factor, kind)
+    count = _squares(np.pad(~invalid, margin), factor, kind)
+    return np.where(count > 0, _mean(total, np.maximum(count, 1)), nodata).astype(bands.dtype)
 
 
-def _squares(band: Work, factor: int) -> Work:
+def _squares(bands: Work, factor: int, kind: np.dtype[Any]) -> Work:
     """Sums over squares; whole rows are added first, which is several times faster."""
-    rows = reduce(np.add, [band[k::factor] for k in range(factor)])
-    return reduce(np.add, [rows[:, k::factor] for k in range(factor)])
+    rows = bands[:, 0::factor].astype(kind)
+    for k in range(1, factor):
+        rows += bands[:, k::factor]
+    cells = rows[..., 0::factor].copy()
+    for k in range(1, factor):
+        cells += rows[..., k::factor]
+    return cells
 
 
 def _mean(total: Work, count: Work | int) -> Work:
@@ -88,11 +92,11 @@ class Pyramid:
         """Pixels of a level along the side of one pixel of the next."""
         return 2 if level else 4
 
-    def reduce(self, level: int, band: Work) -> Array:
-        """One band (h, w) of a block of `level` as `put` takes it."""
-        return reduced(band, factor=self.factor(level), nodata=self._nodata)
+    def reduce(self, level: int, bands: Work) -> Array:
+        """Some bands (k, h, w) of a block of `level` as `put` takes them."""
+        return reduced(bands, factor=self.factor(level), nodata=self._nodata)
 
-    def put(self, level: int, place: tuple[int, int], bands: Sequence[Array]) -> None:
+    def put(self, level: int, place: tuple[int, int], parts: Sequence[Array]) -> None:
         """Keep a reduced block of `level`, instead of any kept for that place before.
 
         Raises:
@@ -101,7 +105,7 @@ class Pyramid:
         places = self._places[level]
         slot = places.setdefault(place, len(places))
         step = self._bands * (self._side // self.factor(level)) ** 2 * self._kind.itemsize
-        put(self._files[level].fileno(), np.stack(bands).tobytes(), slot * step)
+        put(self._files[level].fileno(), np.concatenate(parts).tobytes(), slot * step)
 
     def blocks(self, level: int) -> Iterator[tuple[int, int, Array]]:
         """Row, column and numbers (bands, h, w) of an overview's blocks that hold anything."""

@@ -34,7 +34,7 @@ from uavssr.raster.tilesink import Array, Target, TileSink
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 8
 """Bands that one thread packs in a row: fewer would spend more on handing them out."""
 
 _log = logging.getLogger(__name__)
@@ -123,9 +123,9 @@ class GeoTiffSink(TileSink):
         packed = self._codec.encode([] if apart else [block])
         smaller: list[Array] = []
         parts = [block[k : k + _AT_ONCE] for k in range(0, self.bands, _AT_ONCE)]
-        for some, few in self._pool.map(partial(self._work, level, apart=apart), parts):
+        for some, less in self._pool.map(partial(self._work, level, apart=apart), parts):
             packed += some
-            smaller += few
+            smaller += less
         self._file.append((level, row, col), packed)
         if smaller:
             self._pyramid.put(level, (row, col), smaller)
@@ -135,7 +135,7 @@ class GeoTiffSink(TileSink):
         packed = self._codec.encode(bands[:, None]) if apart else []
         if level + 1 == len(self._sizes):
             return packed, []
-        return packed, [self._pyramid.reduce(level, band) for band in bands]
+        return packed, [self._pyramid.reduce(level, bands)]
 
     def _complete(self) -> None:
         for level in range(1, len(self._sizes)):

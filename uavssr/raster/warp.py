@@ -113,12 +113,6 @@ class WarpedCube:
         found[:, ~whole] = np.nan
         return found, whole
 
-    def covers(self, window: Window) -> bool:
-        """Whether the cube's raster reaches under all of a window of the target."""
-        points = self._to_cube(_outline(window))
-        inside = (points >= 0) & (points <= [self.cube.width, self.cube.height])
-        return bool(np.isfinite(points).all() and inside.all())
-
     def common(self) -> Window | None:
         """The smallest window of the target that holds what the cube covers of it; None: nothing.
 

@@ -22,7 +22,14 @@ from uavssr.raster.encoding import cube_bytes
 from uavssr.raster.grid import Window
 from uavssr.raster.output import check_output, sync
 from uavssr.raster.tilesink import Array, Target, TileSink
-from uavssr.raster.zarrstore import CUBE, Checksums, ZarrRegion, array_of, create_store
+from uavssr.raster.zarrstore import (
+    CUBE,
+    Checksums,
+    ZarrRegion,
+    array_of,
+    create_store,
+    packed_checksums,
+)
 
 
 class ZarrSink(TileSink):
@@ -49,10 +56,13 @@ class ZarrSink(TileSink):
         """Count in a window that another process has written through `region`.
 
         Raises:
-            ValueError: the window is not whole blocks, or overlaps another.
+            ValueError: the window is not whole blocks, overlaps another, or has other checksums.
         """
+        blocks = [(row, col) for row, col, _ in self.target.blocks(window)]
+        if set(checksums) != set(blocks):
+            raise ValueError(f"{window} is not what the checksums of {sorted(checksums)} are of")
         with self._changed:
-            self._take(window, [(row, col) for row, col, _ in self.target.blocks(window)])
+            self._take(window, blocks)
             self._checksums.update(checksums)
 
     def _create(self) -> None:
@@ -67,7 +77,8 @@ class ZarrSink(TileSink):
         sample = np.ascontiguousarray(block[self.region.bands(self._sample_chunk(row, col))])
         self._samples[row, col] = zlib.crc32(sample.data)
         work = partial(self.region.store_chunk, row=row, col=col, block=block)
-        self._checksums.update(self._pool.map(work, range(self.region.chunks)))
+        found = self._pool.map(work, range(self.region.chunks))
+        self._checksums[row, col] = packed_checksums(found)
 
     def _complete(self) -> None:
         """Nothing is left to add."""
@@ -86,9 +97,10 @@ class ZarrSink(TileSink):
         return None if self._tags.items() <= dict(group.attrs).items() else "provenance"
 
     def _wrong_bytes(self) -> str | None:
-        for name, checksum in self._checksums.items():
-            if zlib.crc32((self._part / CUBE / name).read_bytes()) != checksum:
-                return f"chunk {name}"
+        for (row, col), checksums in self._checksums.items():
+            chunks = (self.region.chunk(k, row, col) for k in range(self.region.chunks))
+            if packed_checksums(zlib.crc32(each.read_bytes()) for each in chunks) != checksums:
+                return self._place(row, col)
         return None
 
     def _wrong_sample(self, group: zarr.Group) -> str | None:

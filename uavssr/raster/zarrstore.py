@@ -7,8 +7,9 @@ when a store is complete.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +39,8 @@ _PACKING: Final = {
 Chunks lie in memory with neighbouring wavelengths next to each other (Zarr's order F): differences
 between those take half the room of differences along a row.
 """
-Checksums = dict[str, int]
-"""CRC-32 of each chunk's file, by its name in the array's folder."""
+Checksums = dict[tuple[int, int], bytes]
+"""By row and column of a block the CRC-32 of its chunks' files, four bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,26 +79,40 @@ class ZarrRegion:
             IncompleteRun: a valid pixel is not finite.
             OSError: the system refused, a full disk most often.
         """
+        where = f"{self.target.path}: {window}"
+        return self.write_quantised(
+            window, quantise(cube, valid, dtype=self.target.dtype, where=where)
+        )
+
+    def write_quantised(self, window: Window, array: Array) -> Checksums:
+        """Store what `quantise` made of a window, (bands, h, w) in the store's own dtype.
+
+        Raises:
+            ValueError: the window is not whole blocks, or the array differs.
+            OSError: the system refused, a full disk most often.
+        """
+        expected = (self.target.bands, window.height, window.width)
+        if array.shape != expected or array.dtype != self.target.dtype:
+            raise ValueError(f"{window} needs {expected}, got {array.shape} {array.dtype}")
         found: Checksums = {}
-        stored = quantise(cube, valid, dtype=self.target.dtype, where=f"{self.folder}: {window}")
         for row, col, part in self.target.blocks(window):
             rows, cols = part.within(window)
-            found |= self.store(row, col, stored[:, rows, cols])
+            work = partial(self.store_chunk, row=row, col=col, block=array[:, rows, cols])
+            found[row, col] = packed_checksums(map(work, range(self.chunks)))
         return found
 
-    def store(self, row: int, col: int, block: Array) -> Checksums:
-        """Store one block (bands, h, w) as it is; a chunk appears whole or not at all."""
-        return dict(self.store_chunk(index, row, col, block) for index in range(self.chunks))
-
-    def store_chunk(self, index: int, row: int, col: int, block: Array) -> tuple[str, int]:
-        """Store the `index`-th of a block's chunks."""
-        name, data = f"{index}/{row}/{col}", self._packed(block[self.bands(index)])
-        path = self.folder / CUBE / name
+    def store_chunk(self, index: int, *, row: int, col: int, block: Array) -> int:
+        """Store the `index`-th chunk of a block (bands, h, w), whole or not at all; its CRC-32."""
+        data, path = self._packed(block[self.bands(index)]), self.chunk(index, row, col)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{path.name}{UNFINISHED}")
         unfinished.write_bytes(data)
         unfinished.replace(path)
-        return name, zlib.crc32(data)
+        return zlib.crc32(data)
+
+    def chunk(self, index: int, row: int, col: int) -> Path:
+        """The file of a chunk."""
+        return self.folder / CUBE / str(index) / str(row) / str(col)
 
     def bands(self, index: int) -> slice:
         """The wavelengths of the `index`-th chunk at every place."""
@@ -124,16 +139,7 @@ def create_store(region: ZarrRegion, grid: WavelengthGrid, tags: Mapping[str, st
     target = region.target
     attributes: dict[str, Any] = {"Conventions": "CF-1.8", STORE_MARK: CUBE, **tags}
     group = zarr.open_group(region.folder, mode="w", zarr_format=2, attributes=attributes)
-    crs, size = target.crs_wkt, {"height": target.height, "width": target.width}
-    place = coordinates(crs, target.transform, **size)
-    dims = {"spatial_ref": (), "y": ("y",), "x": ("x",)}
-    for name, found in place.items():
-        _small(group, name, found.to_numpy(), dims[name], found.attrs)
-    nm = {"units": "nm", "standard_name": "radiation_wavelength"}
-    _small(group, "wavelength", grid.centres, ("wavelength",), nm)
-    width = {"units": "nm", "long_name": "full width at half maximum"}
-    _small(group, "fwhm", grid.fwhm, ("wavelength",), width)
-    scale = {"scale_factor": SCALE, "add_offset": 0.0} if target.dtype == "uint16" else {}
+    _create_coordinates(group, target, grid)
     group.create_array(
         CUBE,
         shape=(target.bands, target.height, target.width),
@@ -144,17 +150,33 @@ def create_store(region: ZarrRegion, grid: WavelengthGrid, tags: Mapping[str, st
         filters=list(_FILTER[target.dtype]) or None,
         compressors=_PACKING[target.dtype],
         chunk_key_encoding={"name": "v2", "separator": "/"},
-        attributes={
-            "_ARRAY_DIMENSIONS": ["wavelength", "y", "x"],
-            "_CRS": {"wkt": crs},  # GDAL 3.10 looks here
-            "coordinates": "fwhm spatial_ref",
-            "grid_mapping": "spatial_ref",
-            "long_name": "reflectance",
-            "units": "1",
-            **scale,
-        },
+        attributes=_about(target),
     )
     zarr.consolidate_metadata(region.folder, zarr_format=2)
+
+
+def _about(target: Target) -> dict[str, Any]:
+    scale = {"scale_factor": SCALE, "add_offset": 0.0} if target.dtype == "uint16" else {}
+    return {
+        "_ARRAY_DIMENSIONS": ["wavelength", "y", "x"],
+        "_CRS": {"wkt": target.crs_wkt},  # GDAL 3.10 looks here
+        "coordinates": "fwhm spatial_ref",
+        "grid_mapping": "spatial_ref",
+        "long_name": "reflectance",
+        "units": "1",
+        **scale,
+    }
+
+
+def _create_coordinates(group: zarr.Group, target: Target, grid: WavelengthGrid) -> None:
+    size = {"height": target.height, "width": target.width}
+    for name, found in coordinates(target.crs_wkt, target.transform, **size).items():
+        dims = () if name == "spatial_ref" else (name,)
+        _small(group, name, found.to_numpy(), dims, found.attrs)
+    nm = {"units": "nm", "standard_name": "radiation_wavelength"}
+    _small(group, "wavelength", grid.centres, ("wavelength",), nm)
+    width = {"units": "nm", "long_name": "full width at half maximum"}
+    _small(group, "fwhm", grid.fwhm, ("wavelength",), width)
 
 
 def _small(
@@ -174,6 +196,11 @@ def _small(
         attributes={**attributes, "_ARRAY_DIMENSIONS": list(dims)},
     )
     array[...] = values
+
+
+def packed_checksums(checksums: Iterable[int]) -> bytes:
+    """CRC-32 of the chunks of a block, one after the other."""
+    return np.fromiter(checksums, "<u4").tobytes()
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -1,0 +1,130 @@
+"""The paper's own STF stage: a free R in closed form, then a P-Net along the wavelength axis.
+
+It may take any shape, and what the image does not say of it is made up from the training: no
+standard errors come out of it, and every band is called prior-driven (docs/design.md says why the
+parametric stages are the default).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uavssr.model.basis import SpectralBasis
+from uavssr.model.evidence import Evidence
+from uavssr.model.materials import Materials
+from uavssr.model.mixture import SpectralMixture
+from uavssr.model.response import ResponseFamily
+from uavssr.model.solvers import SceneStatistics, r_step
+from uavssr.model.state import Observation, Stf
+
+
+class CurveNet(nn.Module):
+    """Proximal operator of free responses: curves (S, c, 5, C) in, a change of each (S, c, C) out.
+
+    Convolutions of several kernel sizes along the wavelength, fused, then a transformer over
+    wavelength. Bands are read one by one, so their order does not matter.
+    """
+
+    CHANNELS = 5
+
+    def __init__(
+        self, width: int, *, kernels: tuple[int, ...] = (3, 7, 15), tokens: int = 32
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv1d(self.CHANNELS, width // 2, size, padding=size // 2) for size in kernels
+        )
+        self.fuse = nn.Conv1d(width // 2 * len(kernels), width, 3, padding=1)
+        self.tokens = tokens
+        self.along = nn.TransformerEncoderLayer(
+            width, 4, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.head = nn.Conv1d(2 * width, 1, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, curves: Tensor) -> Tensor:
+        """Change in units of each curve's peak, zero before training."""
+        cameras, bands, _, count = curves.shape
+        flat = curves.flatten(0, 1)
+        read = torch.cat([functional.gelu(branch(flat)) for branch in self.branches], 1)
+        local = functional.gelu(self.fuse(read))
+        distant = self.along(functional.adaptive_avg_pool1d(local, self.tokens).mT).mT
+        spread = functional.interpolate(distant, size=count, mode="linear", align_corners=False)
+        change: Tensor = self.head(torch.cat([local, spread], 1))
+        return change[:, 0].unflatten(0, (cameras, bands))
+
+
+class FreeStage(nn.Module):
+    """One unrolled iteration for a free STF: R-step (closed form), then P-Net."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.log_beta = nn.Parameter(torch.tensor(0.0))
+        self.pnet = CurveNet(width)
+
+    def forward(
+        self,
+        materials: Materials,
+        stf: Stf,
+        seen: Observation,
+        mixture: SpectralMixture,
+        basis: SpectralBasis,
+    ) -> Stf:
+        """The STF from a scene's materials, R = argmin |Y - R Z|^2 / N + beta |R - P|^2."""
+        with torch.no_grad():
+            spectra = Evidence.of(materials, mixture, seen).coefficients.mT
+            statistics = SceneStatistics.of(
+                materials.values.mT,
+                spectra,
+                seen.mixing,
+                seen.offset,
+                valid=materials.weight * materials.weight.shape[1],
+            )
+        update = r_step(stf.rows, basis.extended, statistics, self.log_beta.exp())
+        peak = stf.rows.detach().abs().amax(-1, keepdim=True).clamp_min(1e-9)
+        change = self.pnet(_curves(stf.rows, update, peak, statistics, basis))
+        rows = update + change * peak
+        centres = basis.grid.centres
+        theta = measured(rows, stf.family, float(centres[-1] - centres[0]) / 2)
+        return Stf(family=stf.family, theta=theta, deviation=stf.family.spread, rows=rows)
+
+
+def measured(rows: Tensor, family: ResponseFamily, half_span: float) -> Tensor:
+    """(S, c, 3) shift, stretch and gain of free rows against the nominal ones, from their moments.
+
+    Centre and width are the first two moments of what is positive; both curves are measured alike.
+    `half_span` is half of the wavelength range of the rows in nm.
+    """
+    nominal = family.rows(torch.zeros_like(family.prior))
+    axis = torch.linspace(-1, 1, rows.shape[-1], dtype=rows.dtype, device=rows.device)
+
+    def moments(curves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        positive = curves.clamp_min(0)
+        share = positive / positive.sum(-1, keepdim=True).clamp_min(1e-9)
+        centre = (share * axis).sum(-1)
+        width = (share * (axis - centre[..., None]).square()).sum(-1).clamp_min(1e-9).sqrt()
+        return curves.sum(-1).clamp_min(1e-6), centre, width
+
+    total, centre, width = moments(rows)
+    total_0, centre_0, width_0 = moments(nominal)
+    return torch.stack(
+        [(centre - centre_0) * half_span, (width / width_0).log(), (total / total_0).log()], -1
+    )
+
+
+def _curves(
+    rows: Tensor, update: Tensor, peak: Tensor, statistics: SceneStatistics, basis: SpectralBasis
+) -> Tensor:
+    """P-Net's view (S, c, 5, C): the row, its R-step, the scene's mean and deviation, the axis."""
+    extended = basis.extended
+    mean = statistics.second[:, -1] @ extended.mT
+    power = torch.einsum("ci,sij,cj->sc", extended, statistics.second, extended)
+    deviation = (power - mean.square()).clamp_min(1e-8).sqrt()
+    axis = torch.linspace(-1, 1, rows.shape[-1], dtype=rows.dtype, device=rows.device)
+    context = torch.stack([mean, deviation, axis.expand_as(mean)], 1)
+    own = torch.stack([rows / peak, (update - rows) / peak], 2)
+    shared = context[:, None].expand(-1, rows.shape[1], -1, -1)
+    return torch.cat([own, shared], 2)
