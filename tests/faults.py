@@ -6,11 +6,14 @@ Runs are processes forked from a warm one (`tests.runs`), so that a kill costs l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -20,15 +23,15 @@ from tests.models import P4M, tiny_model, tiny_msi
 from tests.rasters import write
 from tests.runs import CONTEXT, start
 from uavssr.raster.journal import journal_path
+from uavssr.raster.output import remove
 from uavssr.testing import irregular_mask
 
 CONTEXT.set_forkserver_preload(  # what a run loads on its way, so that one begins at once
     ["tests.runs", "uavssr.inference", "uavssr.raster.source", "uavssr.cli.reconstruct"]
-    + ["distributed", "h5netcdf", "pyogrio", "shapely", "xarray.backends.h5netcdf_"]
+    + ["distributed", "h5netcdf", "pyogrio", "shapely", "xarray.backends.h5netcdf_", "hypothesis.stateful"]
 )
 HEIGHT, WIDTH, TILE = 48, 64, 16
 TILES = 12
-ONE_LINE = "uavssr: error: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ class Lab:
     def clear(self) -> None:
         """Remove the outputs, as somebody does who starts again."""
         for path in self.folder.glob(f"{self.out.stem}.*"):
-            path.unlink()
+            remove(path)
 
     def digest(self) -> str | None:
         """Of all pixels of the output; None where there is none."""
@@ -123,6 +126,24 @@ def ended(process: BaseProcess, said: Path, *, timeout: float = 120) -> Ended:
         process.join()
         raise AssertionError(f"a run has hung: {said.read_text()}")
     return Ended(code=process.exitcode, said=said.read_text() if said.exists() else "")
+
+
+def apart(function: Callable[..., None], *arguments: object, timeout: float = 120) -> Any:
+    """What a function writes as JSON to the file that it is given last, in a process of its own.
+
+    Raises:
+        AssertionError: it crashed or hung.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "told"
+        process = CONTEXT.Process(target=function, args=(*arguments, told))
+        process.start()
+        process.join(timeout)
+        if process.exitcode != 0:
+            process.kill()
+            process.join()
+            raise AssertionError(f"{function.__name__}{arguments} ended with {process.exitcode}")
+        return json.loads(told.read_text())
 
 
 def pixels(path: Path) -> np.ndarray:

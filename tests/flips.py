@@ -11,14 +11,14 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import torch
 
-from tests.faults import laboratory, scene
+from tests.faults import scene
 from tests.models import tiny_model
 from uavssr.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
 from uavssr.errors import InputRefused, ModelRefused, OutputError
@@ -27,7 +27,6 @@ from uavssr.raster.grid import Window
 from uavssr.raster.journal import Journal, TileRecord, journal_path
 from uavssr.raster.source import open_msi
 
-Told = Callable[[str], object]
 SETTINGS = {"seed": 3, "batch": 2}
 IDENTITY = {"version": "1", "--tile": "16"}
 
@@ -174,20 +173,6 @@ def checkpoints(folder: Path, count: int, seed: int) -> Counter[str]:
     return flip_each(folder / CHECKPOINT, count, random.Random(seed), judge)
 
 
-def envelopes(folder: Path, count: int, seed: int) -> Counter[str]:
-    """The image in a file of its own with a damaged model: the whole command, once per flip."""
-    lab = laboratory(folder / "lab")
-
-    def judge() -> str:
-        done = lab.run()
-        if not done.decent or (done.code == 0) == (lab.digest() is None):
-            raise AssertionError(done)
-        lab.clear()
-        return "refused" if done.code else "silent or harmless"
-
-    return flip_each(lab.image, count, random.Random(seed), judge)
-
-
 KINDS: dict[str, Callable[[Path, int, int], Counter[str]]] = {
     "image, plain": lambda f, n, s: images(f, n, s, compress=None),
     "image, LZW": lambda f, n, s: images(f, n, s, compress="lzw"),
@@ -205,8 +190,3 @@ def counted(kind: str, folder: Path, count: int, seed: int, said: Path) -> None:
     logging.disable(logging.WARNING)  # one for every flip
     torch.set_num_threads(1)
     said.write_text(json.dumps(KINDS[kind](folder, count, seed)))
-
-
-def shares(counts: Counter[str]) -> Iterable[str]:
-    """`name number` for each word."""
-    return (f"{word} {number}" for word, number in sorted(counts.items()))

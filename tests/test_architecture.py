@@ -24,6 +24,8 @@ PARTS = {"raster", "model", "data"}
 TOOLS = {
     "provenance",
     "inference",
+    "cluster",
+    "workbench",
     "budget",
     "engine",
     "estimation",
@@ -34,6 +36,7 @@ TOOLS = {
     "preparation",
     "products",
     "records",
+    "doubts",
     "expand",
     "calibration",
     "objective",
@@ -57,23 +60,38 @@ ALLOWED = {
     "calibration": CORE | PARTS | {"estimation"},
     "inputs": CORE | PARTS | {"estimation"},
     "records": CORE | PARTS,
-    "engine": CORE | PARTS | {"estimation", "inputs", "records"},
+    "doubts": CORE | PARTS,
+    "engine": CORE | PARTS | {"doubts", "estimation", "inputs", "records"},
     "pipeline": CORE | PARTS | {"inputs"},
     "budget": CORE | PARTS | {"pipeline"},
     "products": CORE | PARTS,
     "provenance": CORE | PARTS,
     "preparation": CORE
     | PARTS
-    | {"budget", "engine", "estimation", "inputs", "pipeline", "provenance", "records"},
+    | {
+        "budget",
+        "doubts",
+        "engine",
+        "estimation",
+        "inputs",
+        "pipeline",
+        "products",
+        "provenance",
+        "records",
+    },
+    "workbench": CORE | PARTS | {"preparation", "products", "records"},
+    "cluster": CORE
+    | PARTS
+    | {"engine", "inputs", "pipeline", "preparation", "products", "records", "workbench"},
     "files": CORE
     | PARTS
-    | {"engine", "pipeline", "preparation", "products", "provenance"}
+    | {"budget", "doubts", "engine", "pipeline", "preparation", "products", "provenance"}
     | {"records"},
     "forecast": CORE | PARTS | {"engine", "files", "preparation"},
     "inference": CORE
     | PARTS
-    | {"budget", "engine", "files", "forecast", "pipeline", "preparation", "products"}
-    | {"provenance"},
+    | {"budget", "doubts", "engine", "files", "forecast", "pipeline", "preparation", "products"}
+    | {"cluster", "provenance"},
     "evaluation": CORE | PARTS | {"calibration", "engine", "estimation", "inference"},
     "checkpoints": CORE | {"raster"},
     "objective": CORE | PARTS,
@@ -102,7 +120,7 @@ ONLY_IN = {
     "zarr": {"raster/"},
     "numcodecs": {"raster/"},
     "zstandard": {"raster/"},
-    "distributed": {"inference.py"},
+    "distributed": {"cluster.py", "workbench.py"},
     "hypothesis": {"testing.py"},
     "rich": {"console.py"},
     "typer": {"cli/"},

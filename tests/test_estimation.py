@@ -317,11 +317,9 @@ def local_stf(
         NETWORK,
         scene,
         msi,
-        result.stage_coefficients[-1],
         result.coefficients,
         valid,
         valid_fraction=share,
-        stages=None,
     )
     assert estimate.valid_fraction == share
     return scene, tile, estimate

@@ -16,7 +16,7 @@ from uavssr.raster.blockcache import BLOCK_CACHE
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.output import size_text
 
-BASE: Final = 800 * 10**6
+BASE: Final = 900 * 10**6
 """Python, torch and GDAL with the weights, and what the sample of the scene leaves behind."""
 FLOAT: Final = 4
 

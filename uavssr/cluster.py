@@ -10,17 +10,16 @@ import time
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import distributed
-from distributed import Client, LocalCluster
-from distributed.comm import CommClosedError
+from distributed import Client, Future, LocalCluster
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from uavssr.engine import TileEngine
-from uavssr.errors import ClusterError, IncompleteRun, UsageError
+from uavssr.errors import IncompleteRun, UsageError
 from uavssr.inputs import TileInput
 from uavssr.pipeline import Crew
 from uavssr.preparation import Preparation
@@ -29,8 +28,19 @@ from uavssr.raster.grid import Window
 from uavssr.raster.journal import TileRecord
 from uavssr.raster.zarrsink import ZarrSink
 from uavssr.raster.zarrstore import Checksums
-from uavssr.records import FoundStf, Numbers
-from uavssr.workbench import VERSIONS, About, Kit, Part, Shipment, about, compute, find_scene
+from uavssr.records import Numbers
+from uavssr.workbench import (
+    VERSIONS,
+    About,
+    ClusterError,
+    Kit,
+    Part,
+    Result,
+    Shipment,
+    about,
+    compute,
+    find_scene,
+)
 
 JOINING: Final = 120
 """Seconds until the first worker must have joined."""
@@ -113,7 +123,7 @@ class Cluster:
             Part.of(product, sink.region) if isinstance(sink, ZarrSink) else None
             for product, sink in zip(products, sinks, strict=True)
         )
-        kit = Kit.of(plan, parts=parts, maps=bool(products))
+        kit = Kit.of(replace(plan, known=plan.found), parts=parts, maps=bool(products))
         remote = RemoteTiles(cluster=self, plan=plan, engine=engine, key=self._ship(kit))
         shared: list[Receiver] = [
             SharedProduct(product=product, sink=sink, number=i, written=remote.written)
@@ -162,11 +172,11 @@ class Cluster:
         except (CancelledError, CommClosedError) as err:
             raise _gone() from err
 
-    def _wait(self, future: distributed.Future) -> None:
+    def _wait(self, future: Future[Any]) -> None:
         since = time.monotonic()
         while True:
             try:
-                distributed.wait(future, timeout=LOOK)
+                future.exception(timeout=LOOK)
                 return
             except TimeoutError:
                 if self.client.nthreads():
@@ -176,7 +186,7 @@ class Cluster:
 
     def ask_tiles(
         self, plan: Preparation, key: str, group: Sequence[int], local: Mapping[int, Numbers]
-    ) -> list[tuple[TileRecord, list[Checksums | None]]]:
+    ) -> list[Result]:
         """Records of tiles, each with what was written of it."""
         what = "tile " + ", ".join(map(str, group))
         return self._ask(plan, compute, key, what, tuple(group), local)
@@ -283,6 +293,7 @@ def local_cluster(count: int) -> Iterator[Cluster]:
     if count < 1:
         raise UsageError(f"--cluster local:{count} has no worker", remedy="use local:1 or more")
     with (
+        _quiet(),
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -296,6 +307,19 @@ def local_cluster(count: int) -> Iterator[Cluster]:
         Client(processes, set_as_default=False, name="uavssr") as client,
     ):
         yield from _joined(client)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the scheduler's chatter, which it begins on import, to those who asked for more."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    if logging.getLogger().getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _joined(client: Client) -> Iterator[Cluster]:

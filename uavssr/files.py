@@ -15,13 +15,13 @@ import xarray as xr
 
 from uavssr.budget import FLOAT
 from uavssr.doubts import DOUBTS, SigmaRender, render_flags
-from uavssr.engine import COEFFICIENTS, torch_threads
+from uavssr.engine import COEFFICIENTS, TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.model.response import ResponseFamily
 from uavssr.model.uncertainty import MAPS
-from uavssr.pipeline import Crew, Pass, telling_what_is_kept
+from uavssr.pipeline import Computer, Crew, Pass, telling_what_is_kept
 from uavssr.preparation import THREADS, Preparation, Progress
-from uavssr.products import CubeRender, Product
+from uavssr.products import CubeRender, Product, Receiver
 from uavssr.provenance import BLOCK, identity, input_identity
 from uavssr.raster.blockcache import block_cache
 from uavssr.raster.coefficients import CubeBasis
@@ -244,13 +244,14 @@ def _write_products(
     tiles = plan.tiles
 
     def add(record: TileRecord) -> None:
-        for product in products:
-            product.add(tiles[record.index].core, record)
+        for receiver in receivers:
+            receiver.add(tiles[record.index].core, record)
 
     with torch_threads(THREADS), ExitStack() as stack:
-        computer = plan.localised(journal, progress, crew=crew)
+        engine = plan.localised(journal, progress, crew=crew)
         for product in products:
             stack.enter_context(product.sink)
+        computer, receivers = _at_work(plan, engine, products)
         Pass(
             computer=computer,
             keeper=journal,
@@ -262,6 +263,14 @@ def _write_products(
         journal.publish()
         for product in products:
             product.sink.finish()
+
+
+def _at_work(
+    plan: Preparation, engine: TileEngine, products: Sequence[Product]
+) -> tuple[Computer, Sequence[Receiver]]:
+    if plan.farm is None:
+        return engine, products
+    return plan.farm.tiles(plan, engine, products)
 
 
 def _write_stfs(plan: Preparation, journal: Journal, outputs: Outputs, *, overwrite: bool) -> None:

@@ -30,7 +30,7 @@ from uavssr.files import FileOptions, Outputs, write_files
 from uavssr.forecast import Forecast, forecast
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.weights import DEFAULT_MODEL, Model, load_model
-from uavssr.pipeline import Crew, Scratch
+from uavssr.pipeline import Scratch
 from uavssr.preparation import Preparation, Progress
 from uavssr.products import CubeRender, Render
 from uavssr.provenance import Precision, Settings, StfScope
@@ -42,6 +42,7 @@ from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf import read_stf, scene_estimate
 
 if TYPE_CHECKING:
+    from uavssr.cluster import Cluster
     from uavssr.raster.source import MsiSource
 
 __all__ = ["Outputs", "Plan", "estimate_stf", "plan_reconstruction", "reconstruct"]
@@ -187,6 +188,7 @@ def plan_reconstruction(
     batch: int | None = None,
     workers: int | None = None,
     mem_limit: int | None = None,
+    cluster: Cluster | None = None,
 ) -> Plan:
     """Load the model and check the options; the scene's STF is estimated when it is needed.
 
@@ -203,6 +205,7 @@ def plan_reconstruction(
         batch: most tiles in one forward pass; by default 1, or what suits the GPU.
         workers: groups of tiles in the network at a time; by default the cores, 2 on a GPU.
         mem_limit: bytes of memory that the run may take; workers are left out until it does.
+        cluster: from `cluster.connect` or `cluster.local_cluster`, whose workers then compute.
 
     Raises:
         UsageError, ModelRefused, InputRefused: see the options, the model and the input.
@@ -212,12 +215,18 @@ def plan_reconstruction(
         raise UsageError("--stf holds one STF fixed, --stf-scope tile estimates many; choose one")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be positive, got {workers}")
-    place = resolve_device(device)
-    gpu = place.type == "cuda"
+    place = resolve_device(device if cluster is None else "cpu")
+    kind = place.type if cluster is None else cluster.device(device)
+    gpu = kind == "cuda"
     loaded = model if isinstance(model, Model) else load_model(model)
-    network = copy.deepcopy(loaded.network).to(place) if gpu else loaded.network
+    on_gpu = place.type == "cuda"
+    network = copy.deepcopy(loaded.network).to(place) if on_gpu else loaded.network
     halo = network.halo(stages)
-    crew = crew_of(workers or (GPU_WORKERS if gpu else CPU_COUNT))
+    if cluster is None:
+        crew = crew_of(workers or (GPU_WORKERS if gpu else CPU_COUNT))
+        memory = torch.cuda.get_device_properties(place).total_memory // crew.workers if gpu else 0
+    else:
+        crew, memory = cluster.crew(kind, groups=workers), cluster.gpu_memory
     settings = Settings(
         stages=len(network.stages) if stages is None else stages,
         stf_scope=stf_scope,
@@ -225,9 +234,9 @@ def plan_reconstruction(
         tile=tile,
         halo=halo,
         overlap=min(DEFAULT_OVERLAP, tile) if overlap is None else overlap,
-        batch=_gpu_batch(network, place, tile + 2 * halo, crew) if batch is None else batch,
+        batch=_batch(network, memory, tile + 2 * halo) if batch is None else batch,
         precision=precision or ("bf16" if gpu else "float32"),
-        device=place.type,
+        device=kind,
     )
     given = None
     if stf is not None:
@@ -242,19 +251,18 @@ def plan_reconstruction(
         inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [Path(stf)])),
         given=given,
         mem_limit=mem_limit,
+        farm=cluster,
     )
 
 
-def _gpu_batch(network: PGUNet, place: torch.device, side: int, crew: Crew) -> int:
-    """Tiles that take half of a GPU's memory at most, a power of two up to 32; 1 on the CPU.
+def _batch(network: PGUNet, memory: int, side: int) -> int:
+    """Tiles that take half of `memory` at most, a worker's share of its GPU in bytes; 1 without.
 
-    Of all its memory, not of what is free now: a resumed run must have the same.
+    A power of two up to 32. Of all memory, not of what is free now: a resumed run must have the
+    same.
     """
-    if place.type != "cuda":
-        return 1
-    total = torch.cuda.get_device_properties(place).total_memory
-    each = crew.workers * side**2 * network_bytes(network.config, len(network.stages))
-    return 2 ** min(5, int(math.log2(max(1, total // 2 // each))))
+    each = side**2 * network_bytes(network.config, len(network.stages))
+    return 2 ** min(5, int(math.log2(max(1, memory // 2 // each))))
 
 
 def reconstruct(

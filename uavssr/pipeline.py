@@ -125,12 +125,14 @@ class Pass:
             UavssrError: what stopped the run.
         """
         # In a thread of its own, so that an interrupt never strikes while others are started. An
-        # event is waited for, as Python 3.11 takes a thread whose join is interrupted for ended.
+        # event is waited for, as Python 3.11 takes a thread whose join is interrupted for ended;
+        # and in short spells, as a signal that comes just before a wait begins does not end it.
         ended = threading.Event()
         feeder = threading.Thread(target=self._feed, args=[ended], name="feed")
         try:
             feeder.start()
-            ended.wait()
+            while not ended.wait(0.2):
+                continue
         except BaseException:
             self._stop.set()
             if feeder.ident is not None:

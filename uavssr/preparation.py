@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from uavssr.engine import TileEngine, torch_threads
 from uavssr.estimation import held_stf, scene_stf
 from uavssr.inputs import TileInput
 from uavssr.model.pgunet import PGUNet
-from uavssr.pipeline import Crew, Keeper, Pass
+from uavssr.model.response import ResponseFamily
+from uavssr.pipeline import Computer, Crew, Keeper, Pass
+from uavssr.products import Product, Receiver
 from uavssr.provenance import Settings, provenance
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf_dataset import StfEstimate, estimate_of, stf_dataset
-from uavssr.records import FoundStf, KeptStfs
+from uavssr.records import FoundStf, KeptStfs, Numbers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +40,18 @@ THREADS: Final = 1
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, pixels just finished, pixels in all) from any thread."""
+
+
+class Farm(Protocol):
+    """Other processes that compute; `cluster.Cluster` is one."""
+
+    def scene(self, plan: Preparation) -> Numbers:
+        """The scene's STF, as `FoundStf.numbers` gives it."""
+
+    def tiles(
+        self, plan: Preparation, engine: TileEngine, products: Sequence[Product]
+    ) -> tuple[Computer, Sequence[Receiver]]:
+        """What computes tiles as `engine` would, and what takes them into the products."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: what is found once lives in __dict__
@@ -66,6 +80,8 @@ class Preparation:
     """Bytes of memory that a run may take; None for as many as it does."""
     doubted: bool = False
     """Whether standard errors and flags are made beside the cube."""
+    farm: Farm | None = None
+    """Where tiles are computed; None for here."""
 
     @property
     def tiles(self) -> TileGrid:
@@ -83,6 +99,9 @@ class Preparation:
         """
         if self.known is not None:
             return self.known
+        if self.farm is not None:
+            family = ResponseFamily.of(self.msi.sensor, self.model.grid).to(self.device)
+            return FoundStf.of(self.farm.scene(self), family)
         find = scene_stf if self.given is None else partial(held_stf, given=self.given)
         stf, estimate = find(
             self.network, self.msi, device=self.device, stages=self.settings.stages
@@ -140,7 +159,7 @@ class Preparation:
             batch=self.settings.batch,
             crew=self.crew,
             pixel_bytes=pixel_bytes,
-            gpu=self.device.type == "cuda",
+            gpu=self.device.type == "cuda" or self.farm is not None,
         ).within(self.mem_limit)
 
     def tracked(
@@ -162,8 +181,11 @@ class Preparation:
         self, keeper: Keeper, progress: Progress | None, *, crew: Crew | None = None
     ) -> None:
         """A pass over the tiles that leaves each one's own STF with `keeper`."""
+        computer: Computer = _StfsOnly(engine=self.engine)
+        if self.farm is not None:
+            computer, _ = self.farm.tiles(self, self.engine, [])
         estimating = Pass(
-            computer=_StfsOnly(engine=self.engine),
+            computer=computer,
             keeper=keeper,
             kind="stf",
             deliver=self.tracked("estimating STFs", progress, lambda _: None),

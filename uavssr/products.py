@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,13 @@ Render = Callable[[Floats, Mask], npt.NDArray[Any]]
 
 _ROWS: Final = 16
 """Wavelengths expanded at a time, so that what lies between two steps stays in the cache."""
+
+
+class Receiver(Protocol):
+    """What takes tiles; `Product` is one."""
+
+    def add(self, window: Window, record: TileRecord) -> None:
+        """Take a tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
 from uavssr import __version__
-from uavssr.errors import ClusterError, InputRefused
+from uavssr.errors import InputRefused, OutputError
 from uavssr.model.response import ResponseFamily
 from uavssr.preparation import THREADS, Preparation
 from uavssr.products import Product, Render
@@ -34,6 +35,14 @@ from uavssr.records import FoundStf, Numbers
 
 VERSIONS: Final = (__version__, torch.__version__)
 """Of uavssr and of torch: with another of either a tile may come out differently."""
+
+
+Result = tuple[TileRecord, list[Checksums | None]]
+"""A tile, and the checksums of what was written of it by the product's number."""
+
+
+class ClusterError(OutputError):
+    """A worker does not fit, or the cluster is gone: the run stops, and keeps what is finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +155,14 @@ class Kit:
         network = plan.network.to(device)
         return replace(plan, msi=_seen_here(plan.msi), network=network, device=device, known=known)
 
+    def result(self, record: TileRecord) -> Result:
+        """What is sent back of a tile, after its part of each store has been written."""
+        if not self.maps:
+            return TileRecord(index=record.index, valid=np.zeros((0, 0), bool), stf=record.stf), []
+        core = self.plan.tiles[record.index].core
+        written = [None if part is None else part.write(core, record) for part in self.parts]
+        return record, written
+
     def _check_files(self) -> None:
         paths = _paths(self.plan.msi)
         try:
@@ -191,6 +208,7 @@ class Shipment(WorkerPlugin):
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002
         """Dask calls it when the run ends."""
         _ARRIVED.pop(self.key, None)
+        _unpacked.cache_clear()  # another run's kit is unpacked again
 
     def unpacked(self) -> Kit:
         """The kit.
@@ -215,9 +233,7 @@ def find_scene(key: str) -> Numbers:
     return plan.found.numbers()
 
 
-def compute(
-    key: str, indices: Sequence[int], local: Mapping[int, Numbers]
-) -> list[tuple[TileRecord, list[Checksums | None]]]:
+def compute(key: str, indices: Sequence[int], local: Mapping[int, Numbers]) -> list[Result]:
     """Tiles of the run whose kit this is, each with what was written of it.
 
     Args:
@@ -242,7 +258,7 @@ def _opened(key: str) -> tuple[Kit, Preparation]:
         return _unpacked(key)
 
 
-@lru_cache(2)
+@lru_cache(8)
 def _unpacked(key: str) -> tuple[Kit, Preparation]:
     shipment = _ARRIVED.get(key)
     if shipment is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from uavssr.cli.app import say
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
+    from uavssr.cluster import Cluster
     from uavssr.inference import Plan
     from uavssr.raster.source import MsiSource
 
@@ -51,6 +53,26 @@ def plan_image(msi: MsiSource, model: str | None, **options: Any) -> Plan:
     from uavssr.model.weights import DEFAULT_MODEL
 
     return plan_reconstruction(msi, model=model or DEFAULT_MODEL, **options)
+
+
+def open_cluster(
+    scheduler: str | None, processes: str | None
+) -> AbstractContextManager[Cluster | None]:
+    """The cluster of --scheduler or --cluster, while the command runs; None without either."""
+    if scheduler is None and processes is None:
+        return nullcontext()
+    if scheduler is not None and processes is not None:
+        raise UsageError("--scheduler and --cluster name two clusters; choose one")
+    try:
+        from uavssr.cluster import connect, local_cluster
+    except ModuleNotFoundError as err:
+        raise UsageError(f"{err.name} is not installed", remedy="install uavssr[cluster]") from err
+    if scheduler is not None:
+        return connect(scheduler)
+    kind, _, count = str(processes).partition(":")
+    if kind != "local" or not count.isdecimal():
+        raise UsageError(f"--cluster must be local:N, got {processes!r}")
+    return local_cluster(int(count))
 
 
 def _whole_numbers(text: str) -> list[int]:

@@ -64,6 +64,17 @@ MemLimit = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a run that was stopped, if there is one.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="Compute on a dask cluster: tcp://host:port, or its scheduler file.",
+    ),
+]
+ClusterSize = Annotated[
+    str | None,
+    typer.Option("--cluster", help="local:N computes in N processes of this machine."),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what the run would take, after a trial; write nothing."),

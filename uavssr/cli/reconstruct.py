@@ -10,13 +10,14 @@ import typer
 
 from uavssr import console
 from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, resumable, say
-from uavssr.cli.opening import open_image, plan_image
+from uavssr.cli.opening import open_cluster, open_image, plan_image
 from uavssr.cli.options import (
     AsJson,
     AssumeCrs,
     Bands,
     Batch,
     Bidx,
+    ClusterSize,
     Device,
     DryRun,
     Files,
@@ -28,6 +29,7 @@ from uavssr.cli.options import (
     Precision,
     Resume,
     Scale,
+    Scheduler,
     SensorName,
     Stages,
     TileSize,
@@ -70,6 +72,8 @@ def reconstruct(
     batch: Batch = "auto",
     workers: Workers = None,
     mem_limit: MemLimit = None,
+    scheduler: Scheduler = None,
+    cluster: ClusterSize = None,
     format: FormatName = None,  # noqa: A002 - the name of the option
     wavelengths: Wavelengths = None,
     dtype: Annotated[
@@ -116,6 +120,7 @@ def reconstruct(
         msi, model, stf=stf, stf_scope=stf_scope, tile=tile, overlap=overlap, stages=stages,
         device=device, precision=precision, batch=_batch(batch), workers=workers,
         mem_limit=None if mem_limit is None else parse_size(mem_limit),
+        cluster=None if dry_run else context.with_resource(open_cluster(scheduler, cluster)),
     )  # fmt: skip
     rows = _rows(plan, wavelengths)
     if dry_run:

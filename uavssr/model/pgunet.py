@@ -30,7 +30,7 @@ SENSOR_NOISE: Final = (0.004, 0.02)
 Learned, it grew threefold and took the mixture's sharpness with it (docs/design.md).
 """
 
-FINAL_NOISE: Final = (0.006, 0.03)
+FINAL_NOISE: Final = (0.005, 0.022)
 """Noise of the last X-step, absolute and relative: how closely the cube explains the image.
 
 Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Final, Literal
@@ -90,6 +90,14 @@ class CheckedFile:
                 return rasterio.open(self.absolute, driver=self.driver)
         except GDAL_ERRORS as err:
             raise InputRefused(f"GDAL cannot open it: {err}", path=self.path) from err
+
+    def here(self) -> CheckedFile:
+        """The same file as this machine sees it, by device and inode of its own.
+
+        Raises:
+            OSError: it is not to be seen.
+        """
+        return replace(self, identity=_identity(Path(self.absolute).stat()))
 
     def check_unchanged(self) -> None:
         """Refuse a file that was replaced or written to since it was checked."""

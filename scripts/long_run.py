@@ -1,0 +1,267 @@
+"""Kill runs, flip bits, fill disks and start runs beside each other, for as long as it pays.
+
+    python scripts/long_run.py [--kills 200] [--flips 10000] [--steps 500] [--seed 0]
+
+From the repository's root. After every step the final name is absent or its pixels are those of a
+run that nothing disturbed, and every run has ended with 0 or one line and a code of its own. The
+small versions are in tests/test_faults_*.py; 0 leaves a part out. Exit code 1 on any violation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import ClassVar
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the helpers of the tests
+
+from tests.faults import TILES, Ended, Lab, apart, ended, laboratory, undisturbed
+from tests.flips import KINDS, counted
+from uavssr.raster.journal import journal_path
+
+BATCH = 500
+"""Flips in one process."""
+LENGTH = 10
+"""Steps of one life of the state machine."""
+Golden = tuple[str | None, str | None]
+Row = tuple[str, int, str]
+
+
+class Violation(AssertionError):
+    """A promise that was not kept."""
+
+
+def main() -> int:
+    """Do harm, print what came of it; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--flips", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    parts: list[tuple[str, int, Callable[[int, int], list[Row]]]] = [
+        ("kills", options.kills, kill),
+        ("flips", options.flips, flip),
+        ("steps", options.steps, live),
+    ]
+    failed = 0
+    for name, number, part in parts:
+        begun = time.monotonic()
+        try:
+            rows = part(number, options.seed) if number else []
+        except Exception:  # noqa: BLE001 - a violation, or what a reader should not have raised
+            traceback.print_exc()
+            rows, failed = [(name, number, "VIOLATED, see above")], failed + 1
+        for what, count, came in rows:
+            print(f"{what:22}{count:7}  {came}", flush=True)
+        print(f"{name}: {time.monotonic() - begun:.0f} s\n", flush=True)
+    print("violations" if failed else "no violation")
+    return int(bool(failed))
+
+
+def check(lab: Lab, golden: Golden) -> None:
+    """The invariant.
+
+    Raises:
+        Violation: an output is there that is not what it should be.
+    """
+    for found, wanted in ((lab.digest(), golden[0]), (lab.stf_digest(), golden[1])):
+        if found not in (None, wanted):
+            raise Violation(f"an output in {lab.folder} is not whole")
+
+
+def complete(lab: Lab, golden: Golden) -> None:
+    """Go on until all is done, and be left with the outputs alone.
+
+    Raises:
+        Violation: that could not be done, or the pixels are others.
+    """
+    done = lab.run("--resume")
+    if done.code == 5 and "run.json: the record" in done.said:  # as the message says
+        done = lab.run("--overwrite")
+    outputs = {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    whole = (lab.digest(), lab.stf_digest()) == golden and lab.files() == outputs
+    if not whole or (done.code != 0 and "exists" not in done.said):
+        raise Violation(f"not completed: {done}, {lab.files()}")
+
+
+# --- kills ---------------------------------------------------------------------------------------
+
+
+def kill(count: int, number: int) -> list[Row]:
+    """Kill a run at a random tile, and what goes on with it, until one comes through; then anew."""
+    rng, came = random.Random(number), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        lab = laboratory(Path(folder) / "lab")
+        with undisturbed(lab) as golden:
+            pass
+        for done in range(1, count + 1):
+            process, _ = lab.start("--resume")
+            wanted = rng.randrange(len(lab.kept()), TILES + 1)
+            while process.is_alive() and len(lab.kept()) < wanted:
+                time.sleep(0.002)
+            process.join(rng.uniform(0, 0.3) if rng.random() < 0.5 else 0)
+            process.kill()
+            process.join()
+            check(lab, golden)
+            came["came through" if process.exitcode == 0 else "killed"] += 1
+            if rng.random() < 0.5 or lab.out.exists() or done == count:
+                complete(lab, golden)
+                lab.clear()
+                came["completed"] += 1
+    return [("kill -9", count, ", ".join(f"{word} {n}" for word, n in sorted(came.items())))]
+
+
+# --- flips ---------------------------------------------------------------------------------------
+
+
+def flip(count: int, number: int) -> list[Row]:
+    """Share the flips among the kinds of files."""
+    rows = []
+    each = -(-count // len(KINDS))
+    for kind in KINDS:
+        found = Counter[str]()
+        for start in range(0, each, BATCH):
+            with tempfile.TemporaryDirectory() as folder:
+                size = min(BATCH, each - start)
+                seeded = 1000 * number + start
+                found += Counter(apart(counted, kind, Path(folder), size, seeded, timeout=600))
+        rows.append((kind, each, ", ".join(f"{word} {n}" for word, n in sorted(found.items()))))
+    return rows
+
+
+# --- the life of an output -----------------------------------------------------------------------
+
+Running = tuple[BaseProcess, Path]
+
+
+class Life(RuleBasedStateMachine):
+    """Start, kill, resume, corrupt, fill the disk, two runs at once."""
+
+    lab: ClassVar[Lab]
+    """Where it happens."""
+    golden: ClassVar[Golden]
+    """What must come out."""
+    came: ClassVar[Counter[str]]
+    """What was done, and how runs ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: list[Running] = []
+
+    @initialize()
+    def nothing_is_there(self) -> None:
+        self.lab.clear()
+
+    @precondition(lambda self: len(self.running) < 2)
+    @rule(option=st.sampled_from([(), ("--resume",), ("--overwrite",)]))
+    def start(self, option: tuple[str, ...]) -> None:
+        self.came["start"] += 1
+        self.running.append(self.lab.start(*option))
+
+    @precondition(lambda self: len(self.running) < 2)
+    @rule(largest=st.sampled_from([1000, 3000, 8000, 12_000, 30_000, 60_000]))
+    def fill_disk(self, largest: int) -> None:
+        self.came["fill disk"] += 1
+        self.running.append(self.lab.start("--resume", largest=largest))
+
+    @rule(seconds=st.floats(0, 0.6))
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @precondition(lambda self: self.running)
+    @rule(last=st.booleans(), hard=st.booleans())
+    def stop(self, *, last: bool, hard: bool) -> None:
+        self.came["kill -9" if hard else "SIGTERM"] += 1
+        process, said = self.running.pop(-1 if last else 0)
+        (process.kill if hard else process.terminate)()
+        self._judge(ended(process, said))
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def let_end(self) -> None:
+        self._judge(ended(*self.running.pop(0)))
+
+    @precondition(lambda self: not self.running and self.lab.kept())
+    @rule(data=st.data(), cut=st.booleans())
+    def corrupt(self, data: st.DataObject, *, cut: bool) -> None:
+        self.came["corrupt"] += 1
+        path = data.draw(st.sampled_from(sorted(journal_path(self.lab.out).iterdir())))
+        content = bytearray(path.read_bytes())
+        place = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        if cut or not content:
+            path.write_bytes(content[:place])
+        else:
+            content[place] ^= 1 << data.draw(st.integers(0, 7))
+            path.write_bytes(content)
+
+    @precondition(lambda self: not self.running and self.lab.files())
+    @rule()
+    def resume(self) -> None:
+        self.came["resume to the end"] += 1
+        complete(self.lab, self.golden)
+        self.lab.clear()
+
+    @invariant()
+    def final_name_is_absent_or_golden(self) -> None:
+        for _ in range(3):
+            with suppress(FileNotFoundError):  # --overwrite takes names away for a moment
+                check(self.lab, self.golden)
+                return
+
+    def teardown(self) -> None:
+        for process, said in self.running:
+            process.kill()
+            self._judge(ended(process, said))
+        complete(self.lab, self.golden)
+        self.lab.clear()
+
+    def _judge(self, done: Ended) -> None:
+        self.came[f"exit {done.code}"] += 1
+        if not done.decent and done.code != -15:
+            raise Violation(done)
+
+
+def live(steps: int, number: int) -> list[Row]:
+    """Lives of the state machine, of so many steps together."""
+    lives = -(-steps // LENGTH)
+    with tempfile.TemporaryDirectory() as folder:
+        Life.lab, Life.came = laboratory(Path(folder) / "lab"), Counter()
+        with undisturbed(Life.lab) as Life.golden:
+            pass
+        run_state_machine_as_test(
+            seed(number)(Life),
+            settings=settings(
+                max_examples=lives,
+                stateful_step_count=LENGTH,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    return [(what, count, "") for what, count in sorted(Life.came.items())]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
