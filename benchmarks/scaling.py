@@ -6,7 +6,9 @@
 Each run reconstructs a made-up field of `size x size` pixels and five bands; the processes are
 started before the clock. The runs of all numbers of processes take turns and the least time of
 each counts, so that what else the machine does falls on all alike. From the sizes follow the cost
-per pixel and what a run costs however small it is. Memory is the peak of each process.
+per pixel and what a run costs however small it is. Processor seconds, of the process that writes
+and of all workers together, tell more than the clock where the machine is busy otherwise. Memory is
+the peak of each process.
 """
 
 from __future__ import annotations
@@ -129,16 +131,23 @@ def one(out: Path, image: Path, cluster: Cluster, options: argparse.Namespace) -
         msi, model=options.model, tile=options.tile, device="cpu", cluster=cluster
     )
     target = out.with_suffix(".zarr" if options.format == "zarr" else ".tif")
-    start = time.perf_counter()
+    start, here, there = time.perf_counter(), time.process_time(), busy(cluster)
     plan.write(target, format=options.format, overwrite=True)
     seconds = time.perf_counter() - start
     peaks = cluster.client.run(peak).values()
     return {
         "seconds": seconds,
+        "client_cpu": time.process_time() - here,
+        "worker_cpu": busy(cluster) - there,
         "tiles": len(plan.tiles),
         "client_MB": peak(),
         "worker_MB": max(peaks),
     }
+
+
+def busy(cluster: Cluster) -> float:
+    """Processor seconds of all workers so far."""
+    return sum(cluster.client.run(time.process_time).values())
 
 
 def peak() -> float:
@@ -160,11 +169,12 @@ def fitted(found: list[Cost], count: int) -> Cost:
 def show(report: dict) -> None:
     """The tables."""
     print(f"{report['machine']}; tile {report['tile']}, {report['format']}")
-    print("processes   size  tiles  seconds  client MB  worker MB")
+    print("processes   size  tiles  seconds  client CPU s  worker CPU s  client MB  worker MB")
     for cost in report["runs"]:
         print(
             f"{cost['processes']:9.0f} {cost['size']:6.0f} {cost['tiles']:6.0f} "
-            f"{cost['seconds']:8.2f} {cost['client_MB']:10.0f} {cost['worker_MB']:10.0f}"
+            f"{cost['seconds']:8.2f} {cost['client_cpu']:13.2f} {cost['worker_cpu']:13.2f} "
+            f"{cost['client_MB']:10.0f} {cost['worker_MB']:10.0f}"
         )
     slopes = [each["us_per_pixel"] for each in report["model"]]
     for each, slope in zip(report["model"], slopes, strict=True):

@@ -26,10 +26,12 @@ from uavssr.raster.journal import journal_path
 from uavssr.raster.output import remove
 from uavssr.testing import irregular_mask
 
-CONTEXT.set_forkserver_preload(  # what a run loads on its way, so that one begins at once
-    ["tests.runs", "uavssr.inference", "uavssr.raster.source", "uavssr.cli.reconstruct"]
-    + ["distributed", "h5netcdf", "pyogrio", "shapely", "xarray.backends.h5netcdf_", "hypothesis.stateful"]
-)
+LOADED = [  # by a run on its way, so that one begins at once
+    *("tests.runs", "uavssr.inference", "uavssr.raster.source", "uavssr.cli.reconstruct"),
+    *("distributed", "h5netcdf", "pyogrio", "shapely", "xarray.backends.h5netcdf_"),
+    "hypothesis.stateful",
+]
+CONTEXT.set_forkserver_preload(LOADED)
 HEIGHT, WIDTH, TILE = 48, 64, 16
 TILES = 12
 

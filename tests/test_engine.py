@@ -30,8 +30,9 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.raster.grid import TileGrid
+from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf_dataset import QUANTITIES
-from uavssr.records import FoundStf, compact
+from uavssr.records import FoundStf, KeptStfs, compact
 from uavssr.testing import (
     FakeSource,
     coordinate_image,
@@ -308,6 +309,28 @@ def test_stf_comes_back_from_its_numbers_to_the_last_bit() -> None:
             assert torch.equal(getattr(one.stf, name), getattr(other.stf, name)), name
         for name in QUANTITIES:
             assert np.array_equal(getattr(one.estimate, name), getattr(other.estimate, name)), name
+
+
+def test_kept_stfs_are_read_when_they_are_asked_for() -> None:
+    """Promise P6: an empty tile has none; one that is gone is no reason to use the scene's."""
+    engine = engine_of(coordinates(40, 40), 32)
+    record, asked = engine.record(0), []
+
+    def load(index: int) -> TileRecord | None:
+        asked.append(index)
+        empty = TileRecord(index=1, valid=np.zeros((0, 0), bool))
+        return {0: record, 1: empty}.get(index)
+
+    kept = KeptStfs(load=load, indices=frozenset({0, 1, 2}), family=FAMILY)
+    assert len(kept) == 3
+    assert asked == []
+    assert torch.equal(kept[0].stf.rows, found(engine, 0).stf.rows)
+    assert kept.get(0) is kept[0]
+    assert asked == [0]
+    assert kept.get(1) is None
+    assert kept.get(3) is None
+    with pytest.raises(IncompleteRun, match=r"tile 2 is gone from the journal; run .* --resume"):
+        kept.get(2)
 
 
 # --- memory --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What happens to a run while it runs: kills in every format, a changing input, others beside it."""
+"""What happens to a run while it runs: kills in every format, a changing input, other runs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,6 @@ def test_of_runs_that_begin_together_one_is_done(lab: Lab, option: tuple[str, ..
     assert lab.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
 
 
-@pytest.mark.xfail(raises=pytest.fail.Exception, reason="what is being published is looked at before the lock is held")
 def test_run_that_waited_for_another_does_not_replace_its_output(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

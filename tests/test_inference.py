@@ -332,7 +332,7 @@ def test_cube_that_fails_its_read_back_does_not_appear(
     plan = plan_of(fake(), model)
     with monkeypatch.context() as patch:
         patch.setattr(GeoTiffSink, "_wrong_header", lambda *_: "size")
-        with pytest.raises(OutputError, match="size not as written.* 9 of 9 tiles are kept"):
+        with pytest.raises(OutputError, match=r"size not as written.* 9 of 9 tiles are kept"):
             plan.write(tmp_path / "c.tif")
     assert listed(tmp_path) == {".c.tif.uavssr"}
     plan.write(tmp_path / "c.tif", resume=True)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -241,14 +242,21 @@ def stop_at(number: int) -> Callable[..., None]:
     return count
 
 
-@pytest.fixture
-def stopped(tmp_path: Path, image: Path, model: Path) -> Path:
-    """An output of which a run was stopped after some of its tiles."""
-    out = tmp_path / "out.tif"
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory: pytest.TempPathFactory, image: Path, model: Path) -> Path:
+    out = tmp_path_factory.mktemp("stopped") / "out.tif"
     plan = plan_reconstruction(open_msi(image), model=model, tile=TILE, workers=2)
     with pytest.raises(KeyboardInterrupt) as interrupt:
         plan.write(out, progress=stop_at(10))
     assert f"of {TILES} tiles are kept" in interrupt.value.__notes__[0]
+    return out
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, stopped_once: Path) -> Path:
+    """An output of which a run was stopped after some of its tiles."""
+    out = tmp_path / "out.tif"
+    shutil.copytree(journal_path(stopped_once), journal_path(out))
     assert 10 <= kept(tmp_path) < TILES
     return out
 

@@ -41,6 +41,8 @@ class Budget:
     """Bytes per pixel of what is written."""
     gpu: bool
     """Whether the network runs elsewhere."""
+    extra: int = 0
+    """Maps per pixel that are kept beside the coefficients."""
 
     @property
     def network(self) -> int:
@@ -52,7 +54,12 @@ class Budget:
     @property
     def waiting(self) -> int:
         """One group between two steps: its image and its coefficients."""
-        return self.batch * self.tiles.tile**2 * FLOAT * (self.msi_bands + self.config.rank)
+        return (
+            self.batch
+            * self.tiles.tile**2
+            * FLOAT
+            * (self.msi_bands + self.config.rank + self.extra)
+        )
 
     @property
     def writing(self) -> int:
@@ -97,7 +104,8 @@ class Budget:
     def journal(self) -> int:
         """Bytes of the journal on disk when all tiles are finished."""
         pixels, curves = self.tiles.height * self.tiles.width, self.msi_bands * self.config.bands
-        return pixels * FLOAT * self.config.rank + pixels // 8 + len(self.tiles) * _per_tile(curves)
+        kept = pixels * FLOAT * (self.config.rank + self.extra)
+        return kept + pixels // 8 + len(self.tiles) * _per_tile(curves)
 
 
 def network_bytes(config: PGUNetConfig, stages: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -159,13 +160,29 @@ def _cut(path: Path, columns: Sequence[str], start: int) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             whole = [row for row in csv.reader(file) if len(row) == len(columns)]
         rows = [row for row in whole if row[0].isdecimal() and int(row[0]) < start]
-    with replacing(path, overwrite=True) as part, part.open("w", newline="", encoding="utf-8") as f:
-        csv.writer(f).writerows([columns, *rows])
+    with (
+        _told(path),
+        replacing(path, overwrite=True) as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows([columns, *rows])
 
 
 def _append(path: Path, cells: Sequence[object]) -> None:
-    with path.open("a", newline="", encoding="utf-8") as file:
+    with _told(path), path.open("a", newline="", encoding="utf-8") as file:
         csv.writer(file).writerow(cells)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise OutputError(
+            f"the log could not be written ({err.strerror})",
+            path=path,
+            remedy="free some space and run again: the checkpoint is kept",
+        ) from err
 
 
 def _tensorboard(folder: Path, start: int) -> SummaryWriter:

@@ -35,8 +35,8 @@ from uavssr.workbench import (
     ClusterError,
     Kit,
     Part,
-    Result,
     Shipment,
+    Steadfast,
     about,
     compute,
     find_scene,
@@ -103,7 +103,7 @@ class Cluster:
 
     def scene(self, plan: Preparation) -> Numbers:
         """The scene's STF, found by one of the workers."""
-        return self._ask(plan, find_scene, self._ship(Kit.of(plan)), "the scene's STF")
+        return self.ask(plan, find_scene, self._ship(Kit.of(plan)), "the scene's STF")
 
     def tiles(
         self, plan: Preparation, engine: TileEngine, products: Sequence[Product]
@@ -147,7 +147,7 @@ class Cluster:
             with suppress(OSError, TimeoutError, CancelledError):  # the scheduler is gone
                 self.client.unregister_worker_plugin(key)
 
-    def _ask(
+    def ask(
         self, plan: Preparation, task: Callable[..., Answer], key: str, what: str, *more: object
     ) -> Answer:
         """Run a task of `workbench` somewhere, elsewhere should its worker be lost.
@@ -184,13 +184,6 @@ class Cluster:
             if time.monotonic() - since > PATIENCE:
                 raise ClusterError(f"no worker is left, for {PATIENCE} s", remedy="start workers")
 
-    def ask_tiles(
-        self, plan: Preparation, key: str, group: Sequence[int], local: Mapping[int, Numbers]
-    ) -> list[Result]:
-        """Records of tiles, each with what was written of it."""
-        what = "tile " + ", ".join(map(str, group))
-        return self._ask(plan, compute, key, what, tuple(group), local)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteTiles:
@@ -217,9 +210,11 @@ class RemoteTiles:
 
     def compute(self, inputs: Sequence[TileInput]) -> list[TileRecord]:
         """Records from the cluster."""
-        group = [each.tile.index for each in inputs]
+        group = tuple(each.tile.index for each in inputs)
+        what = f"tile {', '.join(map(str, group))}"
+        found = self.cluster.ask(self.plan, compute, self.key, what, group, self._local(group))
         records = []
-        for record, parts in self.cluster.ask_tiles(self.plan, self.key, group, self._local(group)):
+        for record, parts in found:
             records.append(record)
             for number, checksums in enumerate(parts):
                 if checksums is not None:
@@ -303,6 +298,7 @@ def local_cluster(count: int) -> Iterator[Cluster]:
             memory_limit=0,  # a tile takes what it takes; dask would stop workers halfway there
             resources={"GPU": 1} if torch.cuda.is_available() else {},
             silence_logs=logging.ERROR,
+            plugins=[Steadfast()],
         ) as processes,
         Client(processes, set_as_default=False, name="uavssr") as client,
     ):

@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from uavssr.budget import FLOAT
 from uavssr.doubts import DOUBTS, SigmaRender, render_flags
 from uavssr.engine import COEFFICIENTS, TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.model.response import ResponseFamily
-from uavssr.model.uncertainty import MAPS
 from uavssr.pipeline import Computer, Crew, Pass, telling_what_is_kept
 from uavssr.preparation import THREADS, Preparation, Progress
 from uavssr.products import CubeRender, Product, Receiver
@@ -135,21 +133,22 @@ def write_files(
         check_output(target, overwrite=replaceable, inputs=plan.inputs)
     budget = plan.budget(options.pixel_bytes(plan))
     if options.beside:
-        plan = replace(plan, doubted=True, known=plan.found)
-    products = [
-        cube_product(plan, outputs.cube, options, overwrite=replaceable),
-        *doubt_products(plan, options, overwrite=replaceable),
-    ]
+        plan = replace(plan, doubted=True)
+    cube = cube_product(plan, outputs.cube, options, overwrite=replaceable)
+    doubts = list(_doubt_sinks(plan, options, overwrite=replaceable))
     with (
         Journal(outputs.cube, resume=resume, overwrite=overwrite) as journal,
         block_cache(),
     ):
+        if resume and not overwrite and not was_publishing(outputs.cube):
+            for target in outputs:  # another run may have finished since the first look
+                check_output(target, inputs=plan.inputs)
         for target in (*outputs, *options.beside):
             remove_stale_parts(target)
-        needed = sum(product.sink.needed_bytes for product in products)
-        more = FLOAT * (MAPS + 1) * plan.msi.height * plan.msi.width if options.beside else 0
-        check_room(outputs.cube, needed + max(budget.journal + more - journal.size, 0))
+        needed = sum(product.sink.needed_bytes for product in (cube, *doubts))
+        check_room(outputs.cube, needed + max(budget.journal - journal.size, 0))
         begun = _begun(plan, journal)
+        products = [cube, *(_rendered(begun, options, product) for product in doubts)]
         with telling_what_is_kept(journal, len(plan.tiles)), _forgetting_a_change(plan, journal):
             _write_products(begun, journal, products, budget.crew, progress)
             _write_stfs(begun, journal, outputs, overwrite=replaceable)
@@ -194,18 +193,13 @@ def cube_product(
     return Product(maps=COEFFICIENTS, sink=sink, render=render if sink.takes == "cube" else None)
 
 
-def doubt_products(
-    plan: Preparation, options: FileOptions, *, overwrite: bool
-) -> Iterator[Product]:
-    """The standard errors and the flags, those that are wanted."""
+def _doubt_sinks(plan: Preparation, options: FileOptions, *, overwrite: bool) -> Iterator[Product]:
+    """The standard errors and the flags, those that are wanted; what renders them comes later."""
     if options.sigma is not None:
         as_cube = "gtiff" if options.format == "coefficients" else options.format
         chosen = replace(options, format=check_format(options.sigma, as_cube))
         product = cube_product(plan, options.sigma, chosen, overwrite=overwrite)
-        render = SigmaRender(
-            uncertainty=plan.doubts.uncertainty, dtype=options.dtype, bands=options.bands
-        )
-        yield replace(product, maps=DOUBTS, render=render)
+        yield replace(product, maps=DOUBTS, render=None)
     if options.quality is not None:
         target = Target(
             path=options.quality,
@@ -219,7 +213,18 @@ def doubt_products(
             overwrite=overwrite,
             inputs=plan.inputs,
         )
-        yield Product(maps=DOUBTS, sink=FlagSink(target, plan.provenance), render=render_flags)
+        sink = FlagSink(target, plan.provenance)
+        yield Product(maps=DOUBTS, sink=sink, render=render_flags)
+
+
+def _rendered(plan: Preparation, options: FileOptions, product: Product) -> Product:
+    """Standard errors need the scene's STF, which a resumed run has from its journal."""
+    if product.render is not None:
+        return product
+    found = plan.doubts.uncertainty
+    return replace(
+        product, render=SigmaRender(uncertainty=found, dtype=options.dtype, bands=options.bands)
+    )
 
 
 def _begun(plan: Preparation, journal: Journal) -> Preparation:

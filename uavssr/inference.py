@@ -261,7 +261,7 @@ def _batch(network: PGUNet, memory: int, side: int) -> int:
     A power of two up to 32. Of all memory, not of what is free now: a resumed run must have the
     same.
     """
-    each = side**2 * network_bytes(network.config, len(network.stages))
+    each = max(side, 1) ** 2 * network_bytes(network.config, len(network.stages))
     return 2 ** min(5, int(math.log2(max(1, memory // 2 // each))))
 
 

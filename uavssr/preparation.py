@@ -21,6 +21,7 @@ from uavssr.estimation import held_stf, scene_stf
 from uavssr.inputs import TileInput
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
+from uavssr.model.uncertainty import MAPS
 from uavssr.pipeline import Computer, Crew, Keeper, Pass
 from uavssr.products import Product, Receiver
 from uavssr.provenance import Settings, provenance
@@ -160,6 +161,7 @@ class Preparation:
             crew=self.crew,
             pixel_bytes=pixel_bytes,
             gpu=self.device.type == "cuda" or self.farm is not None,
+            extra=MAPS + 1 if self.doubted else 0,
         ).within(self.mem_limit)
 
     def tracked(

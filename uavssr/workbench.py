@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -180,6 +181,14 @@ class Kit:
                     f"{there.sha256[:12]}",
                     remedy="put the image where all machines see it, under one path",
                 )
+
+
+class Steadfast(WorkerPlugin):
+    """Lets Ctrl-C in a terminal stop the run alone, which then stops its workers in good order."""
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - dask's own signature
+        """Dask calls it in the worker's main thread."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Shipment(WorkerPlugin):

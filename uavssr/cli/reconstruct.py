@@ -130,7 +130,8 @@ def reconstruct(
     with console.progress(quiet=context.obj["quiet"]) as progress, resumable():
         outputs = plan.write(
             out, format=chosen_format, dtype=number, wavelengths=rows, creation_options=options,
-            sigma=uncertainty, quality=quality, overwrite=overwrite, resume=resume, progress=progress,
+            sigma=uncertainty, quality=quality, overwrite=overwrite, resume=resume,
+            progress=progress,
         )  # fmt: skip
     written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles}
     written |= {"uncertainty": uncertainty} if uncertainty is not None else {}

@@ -29,7 +29,7 @@ PIXELS: Final = 96
 """Spectra of a bag."""
 SNR_DB: Final = (25.0, 45.0)
 LIGHT: Final = 0.03
-"""Relative deviation, about, of the smooth change of all spectra of a scene: light, haze, calibration."""
+"""Relative deviation, about, of the smooth change of a scene's spectra: light, calibration."""
 LEVEL: Final = 0.15
 """Deviation of the logarithm of a scene's brightness, beyond its own."""
 _WAVES: Final = 6

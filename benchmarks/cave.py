@@ -1,0 +1,132 @@
+"""Accuracy of an RGB model on CAVE scenes: random cameras, and measured ones it was never told of.
+
+    python benchmarks/cave.py DATA_DIR --scenes paints,face,... [--model rgb-cave]
+
+DATA_DIR holds `cave/*.npz` and `srf/camspec_28_cameras_400-720nm.txt`. The scenes named are judged,
+ridge regression learns from all others, seen by random cameras near the generic RGB data sheet.
+Measured cameras are white-balanced (every band sums to one); the model is given the generic data
+sheet. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uavssr.bands import FloatArray, WavelengthGrid, load_sensor
+from uavssr.data.cameras import draw_cameras, observe
+from uavssr.evaluation.metrics import rmse, sam
+from uavssr.evaluation.ridge import Ridge, regress
+from uavssr.model.response import ResponseFamily
+from uavssr.model.state import Stf
+from uavssr.model.weights import load_model
+
+SIDE = 128
+
+
+def main() -> int:
+    """Print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--scenes", required=True)
+    parser.add_argument("--model", default="rgb-cave")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    if not (options.data_dir / "cave").is_dir():
+        print(f"skipped: not here: {options.data_dir / 'cave'}")
+        return 0
+    torch.set_num_threads(options.threads)
+    model, sensor = load_model(options.model), load_sensor("rgb")
+    grid, judged = model.grid, set(options.scenes.split(","))
+    paths = sorted((options.data_dir / "cave").glob("*.npz"))
+    ridge = _ridge([p for p in paths if p.stem not in judged], grid, options.seed)
+    measured = _measured(options.data_dir / "srf" / "camspec_28_cameras_400-720nm.txt", grid)
+    family = ResponseFamily.of(sensor, grid)
+    start = Stf.expected(family)
+    rows: dict[str, list[list[float]]] = {"random": [], "measured": []}
+    for number, path in enumerate(p for p in paths if p.stem in judged):
+        cube = _corner(path)
+        rng = np.random.default_rng([options.seed, number])
+        drawn = draw_cameras(rng, [sensor] * 4, grid, knowledge=np.ones(4)).rows
+        known = measured[rng.choice(len(measured), 4, replace=False)]
+        for kind, cameras in (("random", drawn), ("measured", known.astype(np.float32))):
+            for camera in cameras:
+                image = observe(rng, cube[None], camera[None])
+                found = _errors(model.network, start, image, cube, ridge, camera)
+                rows[kind].append(found)
+    print(f"Model {model.name} ({model.sha256[:12]}), {len(judged)} scenes, seed {options.seed}.\n")
+    print("| cameras | ridge RMSE | blind / ridge | true R / ridge | blind SAM / ridge |")
+    print("|---|---|---|---|---|")
+    for kind, found in rows.items():
+        mean = np.mean(found, 0)
+        print(f"| 4 {kind} | {mean[0]:.4f} | " + " | ".join(f"{v:.3f}" for v in mean[1:]) + " |")
+    return 0
+
+
+def _corner(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        cube = file["cube"][:SIDE, :SIDE] * file["scale"]
+    return np.ascontiguousarray(cube.transpose(2, 0, 1).astype(np.float32))
+
+
+def _ridge(paths: list[Path], grid: WavelengthGrid, seed: int) -> Ridge:
+    rng = np.random.default_rng([seed, 77])
+    sensor = load_sensor("rgb")
+    parts = []
+    for path in paths:
+        cube = _corner(path)
+        for top in range(0, SIDE, 32):
+            parts += [cube[:, top : top + 24, left : left + 24] for left in range(0, SIDE, 32)]
+    cubes = np.stack(parts)
+    knowledge = np.ones(len(cubes))
+    cameras = draw_cameras(rng, [sensor] * len(cubes), grid, knowledge=knowledge)
+    return regress(observe(rng, cubes, cameras.rows), cubes)
+
+
+def _measured(path: Path, grid: WavelengthGrid) -> FloatArray:
+    """(n, 3, C) measured cameras, blue first like the data sheet, each band summing to one."""
+    numbers = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        words = line.split()
+        if len(words) == 33:
+            numbers.append([float(word) for word in words])
+    curves = np.array(numbers).reshape(-1, 3, 33)[:, ::-1]
+    axis = np.arange(400, 721, 10)
+    flat = curves.reshape(-1, 33)
+    resampled = np.stack([np.interp(grid.centres, axis, curve) for curve in flat])
+    resampled /= resampled.sum(1, keepdims=True)
+    return resampled.reshape(-1, 3, len(grid))
+
+
+@torch.no_grad()
+def _errors(
+    network: torch.nn.Module,
+    start: Stf,
+    image: np.ndarray,
+    cube: np.ndarray,
+    ridge: Ridge,
+    camera: np.ndarray,
+) -> list[float]:
+    msi, reference = torch.from_numpy(image), cube.reshape(len(cube), -1)
+    sure = torch.zeros_like(start.deviation)
+    rows = torch.from_numpy(np.ascontiguousarray(camera))[None]
+    truth = Stf(family=start.family, theta=start.theta, deviation=sure, rows=rows)
+    spectra = [
+        network.basis.expand(network(msi, stf, blind=blind).coefficients)[0].flatten(1).numpy()
+        for stf, blind in ((start, True), (truth, False))
+    ]
+    base = ridge(image[0].reshape(3, -1))
+    least = rmse(base, reference)
+    return [
+        least,
+        *(rmse(each, reference) / least for each in spectra),
+        sam(spectra[0], reference) / sam(base, reference),
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
