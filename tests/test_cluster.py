@@ -35,6 +35,10 @@ from uavssr.workbench import VERSIONS, About, ClusterError
 
 HEIGHT, WIDTH, TILE = 80, 112, 16
 TILES = 35
+NAMES = pytest.mark.parametrize(
+    "name", ["out.tif", pytest.param("out.zarr", marks=pytest.mark.slow)]
+)
+"""Zarr is slow to test, because of its many files."""
 BAD = 17
 """A tile in the middle."""
 
@@ -199,7 +203,7 @@ def test_zarr_chunks_are_written_by_the_workers(
 # --- faults --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+@NAMES
 def test_killed_worker_costs_nothing_but_time(
     tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
 ) -> None:
@@ -219,7 +223,7 @@ def test_killed_worker_costs_nothing_but_time(
     assert_same(plan().write(tmp_path / "here" / name), there)
 
 
-@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+@NAMES
 def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
     tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
 ) -> None:
@@ -235,7 +239,7 @@ def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
     assert_same(plan().write(tmp_path / name, resume=True), whole)
 
 
-@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+@NAMES
 def test_cluster_goes_on_with_what_one_process_began(
     tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
 ) -> None:
