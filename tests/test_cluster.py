@@ -302,7 +302,11 @@ def test_scheduler_that_dies_leaves_what_was_finished(
             def progress(*_: object) -> None:
                 scheduler.kill()
 
-            with connect(told) as found, pytest.raises(ClusterError, match="scheduler is gone"):
+            with (
+                dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
+                connect(told) as found,
+                pytest.raises(ClusterError, match="scheduler is gone"),
+            ):
                 plan(cluster=found).write(tmp_path / "out.tif", progress=progress)
             worker.kill()
     assert 0 < kept(tmp_path / "out.tif") < TILES
