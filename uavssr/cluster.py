@@ -142,10 +142,11 @@ class Cluster:
         return shipment.key
 
     def forget(self) -> None:
-        """Take back what was sent."""
+        """Take back what was sent, if the scheduler is still there."""
         for key in self._shipped:
-            with suppress(OSError, TimeoutError, CancelledError):  # the scheduler is gone
-                self.client.unregister_worker_plugin(key)
+            with suppress(OSError, CancelledError):  # it goes just now
+                if self.client.status == "running" and self.client.scheduler is not None:
+                    self.client.unregister_worker_plugin(key)
 
     def ask(
         self, plan: Preparation, task: Callable[..., Answer], key: str, what: str, *more: object
