@@ -118,7 +118,8 @@ def _killed(field: Path, extra: list[str]) -> list[Run]:
     """The same scene left alone, and killed in the middle and resumed."""
     alone = _run(f"{field.stem}, left alone", field, extra)
     out = field.with_name("hsi.tif")
-    out.unlink()
+    for old in out.parent.glob("hsi.*"):
+        old.unlink()
     size = int(field.stem.removeprefix("field"))
     half = (-(-size // 256)) ** 2 // 2
     start = time.perf_counter()
