@@ -27,6 +27,7 @@ from uavssr.model.state import Stf
 from uavssr.raster.reference import Reference
 from uavssr.raster.source import MsiSource, open_msi
 from uavssr.raster.stf import read_stf, scene_estimate, write_stf
+from uavssr.raster.stf_dataset import references_of
 
 NETWORK = tiny_network(asleep=True)
 FAMILY = ResponseFamily.of(P4M, GRID)
@@ -251,6 +252,34 @@ def test_product_goes_through_a_file_and_into_the_network_unchanged(
     assert np.allclose(held.theta, direct.stf.theta, atol=1e-4)
     assert np.allclose(held.deviation, direct.stf.deviation, rtol=1e-4)
     assert "tile" not in found.dataset.sizes
+
+
+def test_product_holds_the_ground_that_a_cube_learns_from(
+    tmp_path: Path, msi: MsiSource, model: Path
+) -> None:
+    loaded, given = uavssr.load_model(model), reference(tmp_path / "spectra.csv")
+    spoiled = given.msi.copy()
+    spoiled[::9] *= 3  # moved, or in the shade: the fit leaves them out
+    found = calibrate_scene(msi, reference(tmp_path / "spectra.csv", msi=spoiled), model=loaded)
+    ground = references_of(found.dataset)
+    assert ground is not None
+    kept = np.setdiff1d(np.arange(len(SPECTRA)), np.arange(0, len(SPECTRA), 9))
+    assert found.taught == len(ground.msi) <= len(kept)
+    assert len(ground.msi) > 0.8 * len(kept)
+    nearest = np.abs(ground.msi[:, None] - given.msi[None]).sum(-1).argmin(1)
+    assert set(nearest) <= set(kept)
+    assert np.allclose(ground.spectra, SPECTRA[nearest], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "panels"}, {"nm": np.arange(400, 801, 10.0)}], ids=["panels", "short"]
+)
+def test_what_is_not_ground_or_not_whole_teaches_no_cube(
+    tmp_path: Path, msi: MsiSource, model: Path, changes: dict[str, object]
+) -> None:
+    found = calibrate_scene(msi, reference(tmp_path / "some.csv", **changes), model=model)
+    assert references_of(found.dataset) is None
+    assert found.taught == 0
 
 
 def test_product_says_where_it_is_from(tmp_path: Path, msi: MsiSource, model: Path) -> None:

@@ -140,13 +140,29 @@ def test_calibrated_stf_makes_a_better_cube_of_pixels_that_were_not_measured(
         difference = (cube - scene()).reshape(len(GRID), -1)[:, held_out]
         return float(np.sqrt(np.mean(difference**2)))
 
-    blind, calibrated = error("blind.tif"), error("calibrated.tif", "--stf", stf)
+    blind, taught = error("blind.tif"), error("taught.tif", "--stf", stf)
+    calibrated = error("calibrated.tif", "--stf", stf, "--stf-only")
     best = error("best.tif", "--stf", truth / "true.stf.nc")
     assert calibrated < blind
     assert calibrated < best + 0.1 * (blind - best)
+    assert taught < best
     with xr.open_dataset(tmp_path / "calibrated.stf.nc", engine="h5netcdf") as held:
         assert np.array_equal(held["scene_stf"], before[0])
         assert np.array_equal(held["scene_centre_se"], before[1])
+
+
+def test_run_says_what_it_learns_from(tmp_path: Path, truth: Path, run: Run) -> None:
+    model, stf = ["--model", truth / "tiny"], tmp_path / "found.stf.nc"
+    reference = ["--reference", truth / "spectra.csv", "-o", stf]
+    said = run("estimate-stf", truth / "msi.tif", *reference, *model)
+    assert "50 spectra" in said.err
+    ran = run("reconstruct", truth / "msi.tif", "-o", tmp_path / "a.tif", "--stf", stf, *model)
+    assert f"uavssr: learning from the 50 spectra in {stf}\n" in ran.err
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.tags()["uavssr_references"] == "50"
+    ran = run("reconstruct", truth / "msi.tif", "-o", tmp_path / "b.tif", "--stf-only", *model)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "--stf-only without --stf" in ran.err
 
 
 def test_table_warnings_and_plot(tmp_path: Path, truth: Path, run: Run) -> None:

@@ -319,6 +319,7 @@ def local_stf(
         msi,
         result.coefficients,
         valid,
+        basis=NETWORK.basis,
         valid_fraction=share,
     )
     assert estimate.valid_fraction == share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import weakref
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from uavssr import inference
 from uavssr.bands import SENSORS
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
+from uavssr.expand import expand
 from uavssr.inference import Outputs, Plan, plan_reconstruction
 from uavssr.model.weights import Model, load_model
 from uavssr.products import CubeRender
@@ -31,6 +33,8 @@ from uavssr.raster.encoding import SCALE
 from uavssr.raster.grid import Window
 from uavssr.raster.sink import GeoTiffSink
 from uavssr.raster.source import MsiSource, open_msi
+from uavssr.raster.stf import write_stf
+from uavssr.raster.stf_dataset import References, with_references
 from uavssr.testing import FakeSource, failing_at, irregular_mask
 
 HEIGHT, WIDTH, TILE = 70, 90, 32
@@ -400,6 +404,62 @@ def test_stf_of_a_run_gives_that_runs_cube(tmp_path: Path, model: Model) -> None
     other = plan_of(brighter, model).write(tmp_path / "o.tif")
     held = plan_of(source, model, stf=other.stf).write(tmp_path / "h.tif")
     assert np.nanmax(np.abs(read(first.cube) - read(held.cube))) > 0.005
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path, model: Model) -> Path:
+    """An STF with known ground in it: every seventh pixel of the scene, its spectra made up."""
+    first = plan_of(fake(), model).write(tmp_path / "first.tif")
+    source = fake()
+    seen = source.image[:, source.mask][:, ::97].T.astype(float)
+    nearest = read(first.cube)[:, source.mask][:, ::97].T.astype(float)
+    dip = np.where(np.abs(GRID.centres - 940) < 30, 0.6, 1.0)
+    ground = References(spectra=nearest * dip, msi=seen).some()
+    taught = with_references(xr.load_dataset(first.stf, engine="h5netcdf"), ground)
+    return write_stf(taught, tmp_path / "taught.stf.nc")
+
+
+def test_cube_learns_from_known_ground(tmp_path: Path, model: Model, calibrated: Path) -> None:
+    """The same by any way: written, lazily, as coefficients, elsewhere; and not with stf_only."""
+    source, found = field(tmp_path / "field.tif"), {}
+    for name, only in (("with", False), ("without", True)):
+        plan = plan_of(source, model, stf=calibrated, stf_only=only)
+        out = plan.write(
+            tmp_path / f"{name}.tif", dtype="float32", sigma=tmp_path / f"{name}-sigma.tif"
+        )
+        found[name] = read(out.cube)
+        lazy = plan.dataset(uncertainty=True)
+        assert np.allclose(lazy["reflectance"], found[name], atol=1e-6, equal_nan=True)
+        sigma = read(tmp_path / f"{name}-sigma.tif")
+        assert np.allclose(lazy["reflectance_se"], sigma, atol=1e-4, equal_nan=True)
+        again = pickle.loads(pickle.dumps(plan.engine))  # noqa: S301 - our own
+        index = TILES // 2
+        maps = (each.record(index).maps["coefficients"] for each in (plan.engine, again))
+        assert np.array_equal(*maps)
+        plan.write(tmp_path / f"{name}-coefficients.tif", format="coefficients")
+        expanded = expand(
+            tmp_path / f"{name}-coefficients.tif", tmp_path / f"{name}-x.tif", dtype="float32"
+        )
+        assert np.array_equal(read(expanded), found[name], equal_nan=True)
+    middle, edge = (int(np.abs(GRID.centres - nm).argmin()) for nm in (940, 560))
+    change = np.nanmean(found["with"] / found["without"], axis=(1, 2))
+    assert change[middle] == pytest.approx(0.6, abs=0.08)
+    assert change[edge] == pytest.approx(1, abs=0.05)
+
+
+def test_run_that_learns_is_not_gone_on_with_by_one_that_does_not(
+    tmp_path: Path, model: Model, calibrated: Path
+) -> None:
+    source = fake()
+    plan = plan_of(source, model, stf=calibrated, workers=1)
+    broken = replace(source, before_read=failing_at(4))
+    with pytest.raises(InputRefused, match="cannot be decoded"):
+        replace(plan, msi=broken, known=plan.found).write(tmp_path / "a.tif")
+    other = plan_of(source, model, stf=calibrated, stf_only=True)
+    with pytest.raises(OutputError, match="--stf-only"):
+        other.write(tmp_path / "a.tif", resume=True)
+    resumed = read(plan.write(tmp_path / "a.tif", resume=True).cube)
+    assert np.array_equal(resumed, read(plan.write(tmp_path / "b.tif").cube), equal_nan=True)
 
 
 def test_stf_of_another_camera_or_grid_is_refused(tmp_path: Path, model: Model) -> None:

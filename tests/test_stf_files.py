@@ -203,6 +203,33 @@ def test_plain_hdf5_reader_sees_the_numbers(tmp_path: Path) -> None:
         assert CRS.from_wkt(file["spatial_ref"].attrs["crs_wkt"]) == CRS.from_epsg(32650)
 
 
+def taught(ds: xr.Dataset, count: int = 7) -> xr.Dataset:
+    rng = np.random.default_rng(3)
+    spectra, msi = rng.random((count, len(GRID))), rng.random((count, len(SENSOR)))
+    return layout.with_references(ds, layout.References(spectra=spectra, msi=msi))
+
+
+def test_known_ground_goes_through_a_file_in_the_sensors_order(tmp_path: Path) -> None:
+    ds = taught(dataset())
+    path = write_stf(ds.isel(band=[4, 2, 0, 1, 3]), tmp_path / "a.stf.nc")
+    back = layout.references_of(read_stf(path, sensor=SENSOR, grid=GRID))
+    assert back is not None
+    assert np.array_equal(back.msi, ds["reference_msi"])
+    assert np.array_equal(back.spectra, ds["reference_hsi"])
+    assert layout.references_of(dataset()) is None
+
+
+def test_some_of_many_references_are_spread_over_all() -> None:
+    count = layout.MOST_REFERENCES * 3
+    numbers = np.arange(count, dtype=float)[:, None]
+    some = layout.References(spectra=numbers, msi=numbers).some()
+    assert len(some.msi) == layout.MOST_REFERENCES
+    assert some.msi[0] == 0
+    assert some.msi[-1] == count - 1
+    assert np.array_equal(some.msi, some.spectra)
+    assert np.ptp(np.diff(some.msi[:, 0])) <= 1
+
+
 def change(name: str, value: float) -> Callable[[xr.Dataset], xr.Dataset]:
     def apply(ds: xr.Dataset) -> xr.Dataset:
         values = ds[name].to_numpy().copy()
@@ -236,6 +263,13 @@ def change(name: str, value: float) -> Callable[[xr.Dataset], xr.Dataset]:
         ),
         (change("wavelength", np.nan), "variable wavelength"),
         (lambda _: xr.Dataset(), "variable band holds nothing"),
+        (lambda ds: change("reference_hsi", np.nan)(taught(ds)), "reference_hsi is not finite"),
+        (lambda ds: taught(ds).drop_vars("reference_msi"), "variable reference_msi is missing"),
+        (
+            lambda ds: taught(ds).assign(reference_msi=taught(ds)["reference_msi"].T),
+            r"variable reference_msi is float32 \(5, 7\)",
+        ),
+        (lambda ds: taught(ds, 201), "holds 201 references"),
     ],
 )
 def test_file_that_does_not_fit_is_refused(

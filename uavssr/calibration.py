@@ -31,6 +31,7 @@ from uavssr.model.state import Stf
 from uavssr.model.weights import DEFAULT_MODEL, Model, load_model
 from uavssr.raster.reference import Reference, open_reference
 from uavssr.raster.stf import StfEstimate, stf_dataset
+from uavssr.raster.stf_dataset import References, with_references
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,6 +42,8 @@ SIGNIFICANT: Final = 3.0
 """An additive offset is told of where it is so many standard errors from zero ..."""
 NOTABLE: Final = 0.002
 """... and larger than this."""
+LIKE_OTHERS: Final = 0.5
+"""Weight from which on a piece of ground is kept for the cube to learn from."""
 COVERED: Final = 0.95
 """Share of a band's response that a reference must cover for the band to be calibrated."""
 CARRIED_NM: Final = 12.0
@@ -77,6 +80,8 @@ class SceneCalibration:
     """The STF product, for the scene alone; `raster.stf.write_stf` writes it."""
     used: int
     """Reference pixels that the STF was fitted to."""
+    taught: int
+    """Reference spectra that the product holds, for a cube to learn from; none of panels."""
     warnings: tuple[str, ...]
     """Pixels that were skipped, bands that were not calibrated, offsets."""
 
@@ -219,9 +224,17 @@ def calibrate_scene(
         transform=msi.transform,
         attrs=_provenance(msi, loaded, reference, used=used, skipped=skipped),
     )
+    dataset = dataset.drop_dims("tile")
+    if reference.kind != "panels" and covered.all():  # ground that is in the scene
+        kept_ground = found.weight >= LIKE_OTHERS
+        ground = References(
+            spectra=spectra[kept_ground].astype(float), msi=reference.msi[kept][kept_ground]
+        )
+        dataset = with_references(dataset, ground.some())
     return SceneCalibration(
-        dataset=dataset.drop_dims("tile"),
+        dataset=dataset,
         used=used,
+        taught=dataset.sizes.get("reference", 0),
         warnings=(*reference.warnings, *_doubts(sensor, reference, found, covered, skipped)),
     )
 

@@ -19,6 +19,8 @@ from uavssr.doubts import DOUBTS, Doubts
 from uavssr.errors import IncompleteRun, OutputError, UsageError
 from uavssr.estimation import Source, fill_values, telling, tile_stf
 from uavssr.inputs import Patch, TileInput, batches, read_patch, share_weight, shares
+from uavssr.model.basis import SpectralBasis
+from uavssr.model.correction import Correction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
 from uavssr.raster.grid import Tile, TileGrid
@@ -61,10 +63,17 @@ class TileEngine:
     """Most tiles in one forward pass."""
     overlap: int = 32
     """Pixels over which neighbouring tiles' STFs are blended, half of them on each side."""
+    correction: Correction | None = None
+    """What known spectra of the scene say; None where there are none."""
     doubts: Doubts | None = None
     """Makes the maps of standard errors and flags; None where they are not wanted."""
     local: Mapping[int, FoundStf] = field(default_factory=dict)
     """The tiles' own STFs by index; where empty the scene's is used everywhere."""
+
+    @property
+    def basis(self) -> SpectralBasis:
+        """Of the coefficients."""
+        return self.network.basis if self.correction is None else self.correction.basis
 
     def groups(self) -> Iterator[tuple[int, ...]]:
         """All tiles in row-major order, those that go through the network together in a tuple."""
@@ -126,6 +135,7 @@ class TileEngine:
             maps.msi[None],
             maps.coefficients[None],
             kept[None],
+            basis=self.basis,
             valid_fraction=float(patch.valid.mean()),
         )
         return FoundStf(stf=stf, estimate=estimate)
@@ -135,7 +145,7 @@ class TileEngine:
         tile, own = given.tile, given.own
         if own is None:
             return _empty(tile)
-        shape = (self.network.config.rank, tile.core.height, tile.core.width)
+        shape = (self.basis.rank, tile.core.height, tile.core.width)
         total = torch.zeros(shape, device=self.device)
         for index, patch in given.patches.items():
             other = self.local.get(index)
@@ -149,7 +159,7 @@ class TileEngine:
 
     def _explained(self, local: FoundStf, patch: Patch, coefficients: Tensor) -> FoundStf:
         """A tile's STF with the residual that it leaves with these coefficients (r, h, w)."""
-        seen = local.stf.rows[0] @ self.network.basis.extended
+        seen = local.stf.rows[0] @ self.basis.extended
         predicted = seen[:, :-1] @ coefficients.flatten(1) + seen[:, -1:]
         valid = patch.valid
         misfit = predicted.cpu().numpy()[:, valid.ravel()] - patch.msi.numpy()[:, valid]
@@ -199,7 +209,14 @@ class TileEngine:
         if self.device.type == "cuda":
             stack = stack.pin_memory()  # so that the copy waits for nobody
         msi = stack.to(self.device, non_blocking=True)
-        result = self.network(msi, stf, blind=False, stages=self.stages, half=self.half)
+        result = self.network(
+            msi,
+            stf,
+            blind=False,
+            stages=self.stages,
+            half=self.half,
+            correction=self.correction,
+        )
         found = []
         for i, patch in enumerate(patches):
             rows, cols = patch.window.within(patch.outer)
@@ -212,7 +229,7 @@ class TileEngine:
     def _in_quarters(self, patch: Patch, stf: Stf) -> Maps:
         """The same maps, to rounding, with a quarter of the memory."""
         size = patch.window.height, patch.window.width
-        bands, rank = len(patch.image), self.network.config.rank
+        bands, rank = len(patch.image), self.basis.rank
         msi, coefficients = (
             torch.empty(count, *size, device=self.device) for count in (bands, rank)
         )

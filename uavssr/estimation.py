@@ -162,7 +162,7 @@ def scene_stf(
     sample = sample_scene(source, fill_values(network, start))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
     result = network(msi, start, blind=True, valid=valid, stages=stages)
-    statistics = _final_statistics(network, msi, result.coefficients, result.stf, valid)
+    statistics = _final_statistics(network.basis, msi, result.coefficients, result.stf, valid)
     return result.stf, summarise(
         result.stf, statistics, network.basis, valid_fraction=sample.fraction
     )
@@ -214,7 +214,7 @@ def held_stf(
     sample = sample_scene(source, fill_values(network, stf))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
     result = network(msi, stf, blind=False, stages=stages)
-    statistics = _final_statistics(network, msi, result.coefficients, stf, valid)
+    statistics = _final_statistics(network.basis, msi, result.coefficients, stf, valid)
     return stf, replace(
         given,
         residual=statistics.misfit[0].sqrt().double().cpu().numpy(),
@@ -231,6 +231,7 @@ def tile_stf(
     coefficients: Tensor,
     valid: Tensor,
     *,
+    basis: SpectralBasis,
     valid_fraction: float,
 ) -> tuple[Stf, StfEstimate]:
     """A tile's STF: the scene's and a deviation shrunk by the tile's own information.
@@ -240,6 +241,7 @@ def tile_stf(
         scene: the scene's STF, with which the tile was reconstructed.
         msi: (1, c, H, W) the tile's core.
         coefficients: (1, r, H, W) the result.
+        basis: of the coefficients.
         valid: (1, H, W) pixels that count.
         valid_fraction: share of valid pixels, to be reported.
 
@@ -256,7 +258,7 @@ def tile_stf(
         deviation=torch.minimum(total, torch.maximum(scene.family.spread, scene.deviation)),
         rows=scene.rows + local.rows - scene.family.rows(scene.theta),
     )
-    statistics = _final_statistics(network, msi, coefficients, stf, valid)
+    statistics = _final_statistics(basis, msi, coefficients, stf, valid)
     removed = 1 - (local.deviation / prior.deviation.clamp_min(1e-9)).square()
     return stf, summarise(
         stf,
@@ -268,9 +270,9 @@ def tile_stf(
 
 
 def _final_statistics(
-    network: PGUNet, msi: Tensor, coefficients: Tensor, stf: Stf, valid: Tensor
+    basis: SpectralBasis, msi: Tensor, coefficients: Tensor, stf: Stf, valid: Tensor
 ) -> SceneStatistics:
-    seen = stf.rows @ network.basis.extended
+    seen = stf.rows @ basis.extended
     found = SceneStatistics.of(
         msi.flatten(2),
         coefficients.flatten(2),

@@ -16,6 +16,7 @@ import xarray as xr
 from uavssr.doubts import DOUBTS, SigmaRender, render_flags
 from uavssr.engine import COEFFICIENTS, TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, InputRefused
+from uavssr.memory import memory_kept
 from uavssr.model.response import ResponseFamily
 from uavssr.pipeline import Computer, Crew, Pass, telling_what_is_kept
 from uavssr.preparation import THREADS, Preparation, Progress
@@ -86,7 +87,7 @@ class FileOptions:
     def count(self, plan: Preparation) -> int:
         """Numbers that are stored for each pixel."""
         if self.format == "coefficients":
-            return plan.network.config.rank
+            return plan.basis.rank
         return len(plan.model.grid) if self.bands is None else len(self.bands)
 
     def pixel_bytes(self, plan: Preparation) -> int:
@@ -139,6 +140,7 @@ def write_files(
     with (
         Journal(outputs.cube, resume=resume, overwrite=overwrite) as journal,
         block_cache(),
+        memory_kept(),
     ):
         if resume and not overwrite and not was_publishing(outputs.cube):
             for target in outputs:  # another run may have finished since the first look
@@ -166,7 +168,7 @@ def cube_product(
 ) -> Product:
     """The cube, or the coefficients it is made of; of another size (rows, columns) for a trial."""
     height, width = size or (plan.msi.height, plan.msi.width)
-    basis = plan.network.basis
+    basis = plan.basis
     sink = open_sink(
         out,
         format=options.format,

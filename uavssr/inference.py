@@ -40,6 +40,7 @@ from uavssr.raster.georeference import coordinates
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf import read_stf, scene_estimate
+from uavssr.raster.stf_dataset import references_of
 
 if TYPE_CHECKING:
     from uavssr.cluster import Cluster
@@ -79,7 +80,7 @@ class Plan(Preparation):
         kinds: dict[str, tuple[str, Render, str]] = {
             "reflectance": (
                 COEFFICIENTS,
-                CubeRender(basis=self.network.basis, dtype="float32"),
+                CubeRender(basis=self.basis, dtype="float32"),
                 "reflectance",
             )
         }
@@ -179,6 +180,7 @@ def plan_reconstruction(
     *,
     model: str | Path | Model = DEFAULT_MODEL,
     stf: str | Path | None = None,
+    stf_only: bool = False,
     stf_scope: StfScope = "scene",
     tile: int = DEFAULT_TILE,
     overlap: int | None = None,
@@ -195,7 +197,9 @@ def plan_reconstruction(
     Args:
         msi: from `open_msi`.
         model: a released model's name, a model folder, or a loaded model.
-        stf: a file with an STF to hold fixed instead of estimating one.
+        stf: a file with an STF to hold fixed instead of estimating one. If it was calibrated with
+            reference spectra, the cube also learns from them what the model gets wrong.
+        stf_only: do not learn from reference spectra: for an image of other ground.
         stf_scope: `scene`, one STF for all; `tile`, each tile's own, blended across borders.
         tile: side of a tile in pixels: a multiple of 256, or of 16 below that.
         overlap: pixels over which the tiles' STFs are blended; by default 32, at most a tile.
@@ -213,6 +217,8 @@ def plan_reconstruction(
     """
     if stf is not None and stf_scope == "tile":
         raise UsageError("--stf holds one STF fixed, --stf-scope tile estimates many; choose one")
+    if stf_only and stf is None:
+        raise UsageError("--stf-only without --stf")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be positive, got {workers}")
     place = resolve_device(device if cluster is None else "cpu")
@@ -222,6 +228,8 @@ def plan_reconstruction(
     on_gpu = place.type == "cuda"
     network = copy.deepcopy(loaded.network).to(place) if on_gpu else loaded.network
     halo = network.halo(stages)
+    held = None if stf is None else read_stf(Path(stf), sensor=msi.sensor, grid=loaded.grid)
+    references = None if held is None or stf_only else references_of(held)
     if cluster is None:
         crew = crew_of(workers or (GPU_WORKERS if gpu else CPU_COUNT))
         memory = torch.cuda.get_device_properties(place).total_memory // crew.workers if gpu else 0
@@ -231,6 +239,7 @@ def plan_reconstruction(
         stages=len(network.stages) if stages is None else stages,
         stf_scope=stf_scope,
         held=None if stf is None else Path(stf),
+        taught=0 if references is None else len(references.msi),
         tile=tile,
         halo=halo,
         overlap=min(DEFAULT_OVERLAP, tile) if overlap is None else overlap,
@@ -238,9 +247,6 @@ def plan_reconstruction(
         precision=precision or ("bf16" if gpu else "float32"),
         device=kind,
     )
-    given = None
-    if stf is not None:
-        given = scene_estimate(read_stf(Path(stf), sensor=msi.sensor, grid=loaded.grid))
     return Plan(
         msi=msi,
         model=loaded,
@@ -249,7 +255,8 @@ def plan_reconstruction(
         settings=settings,
         crew=crew,
         inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [Path(stf)])),
-        given=given,
+        given=None if held is None else scene_estimate(held),
+        references=references,
         mem_limit=mem_limit,
         farm=cluster,
     )
@@ -270,6 +277,7 @@ def reconstruct(
     *,
     model: str | Path | Model = DEFAULT_MODEL,
     stf: str | Path | None = None,
+    stf_only: bool = False,
     stf_scope: StfScope = "scene",
     tile: int = DEFAULT_TILE,
     stages: int | None = None,
@@ -281,7 +289,14 @@ def reconstruct(
     Arguments and errors are those of `plan_reconstruction`; `Plan.write` makes files.
     """
     return plan_reconstruction(
-        msi, model=model, stf=stf, stf_scope=stf_scope, tile=tile, stages=stages, device=device
+        msi,
+        model=model,
+        stf=stf,
+        stf_only=stf_only,
+        stf_scope=stf_scope,
+        tile=tile,
+        stages=stages,
+        device=device,
     ).dataset(uncertainty=uncertainty)
 
 

@@ -19,6 +19,8 @@ from uavssr.doubts import Doubts, saturation
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.estimation import held_stf, scene_stf
 from uavssr.inputs import TileInput
+from uavssr.model.basis import SpectralBasis
+from uavssr.model.correction import DIRECTIONS, Correction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.uncertainty import MAPS
@@ -27,7 +29,7 @@ from uavssr.products import Product, Receiver
 from uavssr.provenance import Settings, provenance
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.journal import TileRecord
-from uavssr.raster.stf_dataset import StfEstimate, estimate_of, stf_dataset
+from uavssr.raster.stf_dataset import References, StfEstimate, estimate_of, stf_dataset
 from uavssr.records import FoundStf, KeptStfs, Numbers
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Preparation:
     """Files that are read and must survive."""
     given: StfEstimate | None = None
     """An STF to be held fixed."""
+    references: References | None = None
+    """Known ground, from which the cube learns what the network gets wrong with that STF."""
     known: FoundStf | None = None
     """The scene's STF as an earlier run found it."""
     mem_limit: int | None = None
@@ -117,6 +121,24 @@ class Preparation:
         return self.found.estimate
 
     @cached_property
+    def correction(self) -> Correction | None:
+        """What the references say, with the STF that is held."""
+        if self.references is None:
+            return None
+        ground = self.references
+        msi, spectra = (
+            torch.tensor(each, dtype=torch.float32, device=self.device)
+            for each in (ground.msi, ground.spectra)
+        )
+        with torch_threads(THREADS):
+            return self.network.learn(self.found.stf, msi, spectra, stages=self.settings.stages)
+
+    @property
+    def basis(self) -> SpectralBasis:
+        """Of the coefficients that tiles keep."""
+        return self.network.basis if self.correction is None else self.correction.basis
+
+    @cached_property
     def engine(self) -> TileEngine:
         """What runs for each tile, with the scene's STF."""
         return TileEngine(
@@ -129,6 +151,7 @@ class Preparation:
             half=self.settings.precision == "bf16",
             batch=self.settings.batch,
             overlap=self.settings.overlap,
+            correction=self.correction,
             doubts=self.doubts if self.doubted else None,
         )
 
@@ -136,7 +159,7 @@ class Preparation:
     def doubts(self) -> Doubts:
         """What standard errors and flags are made with, for the scene's STF."""
         return Doubts(
-            uncertainty=self.network.uncertainty(self.found.stf),
+            uncertainty=self.network.uncertainty(self.found.stf, self.correction),
             saturation=torch.from_numpy(saturation(self.msi.card)).to(self.device),
             prior_driven=bool(self.scene.prior_driven.any()),
         )
@@ -161,7 +184,7 @@ class Preparation:
             crew=self.crew,
             pixel_bytes=pixel_bytes,
             gpu=self.device.type == "cuda" or self.farm is not None,
-            extra=MAPS + 1 if self.doubted else 0,
+            extra=(MAPS + 1 if self.doubted else 0) + (DIRECTIONS if self.references else 0),
         ).within(self.mem_limit)
 
     def tracked(

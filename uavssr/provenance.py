@@ -39,6 +39,8 @@ class Settings:
     """Whether the cube is made with the scene's STF or with each tile's own."""
     held: Path | None
     """The file whose STF is held fixed; None where it is estimated."""
+    taught: int
+    """Reference spectra of that file from which the cube learns."""
     tile: int
     """Side of a tile in pixels."""
     halo: int
@@ -81,6 +83,7 @@ def provenance(msi: MsiSource, model: Model, settings: Settings) -> dict[str, st
         "stages": str(settings.stages),
         "stf_scope": settings.stf_scope,
         "stf_held": _held(settings.held),
+        "references": str(settings.taught or ""),
         "tile": str(settings.tile),
         "overlap": str(settings.overlap),
         "precision": settings.precision,
@@ -121,6 +124,7 @@ def identity(
         "--overlap": str(settings.overlap),
         "--stf-scope": settings.stf_scope,
         "--stf": _held(settings.held) or "none",
+        "--stf-only": "no" if settings.taught else "yes",
         "--precision": settings.precision,
         "--batch": str(settings.batch),
         "--device": settings.device,

@@ -92,6 +92,8 @@ def estimate_stf(
         chosen |= told
     if out is not None:
         write_stf(found, out, overwrite=overwrite, inputs=inputs)
+        if kept := found.sizes.get("reference"):
+            say(context, f"uavssr: {out} holds {kept} spectra: reconstruct --stf learns from them")
     if plot is not None:
         from uavssr.raster.plots import draw_stf
 

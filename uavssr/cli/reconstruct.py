@@ -58,6 +58,12 @@ def reconstruct(
     stf: Annotated[
         Path | None, typer.Option("--stf", help="Hold the STF of this .stf.nc fixed.")
     ] = None,
+    stf_only: Annotated[
+        bool,
+        typer.Option(
+            "--stf-only", help="Leave out the reference spectra in --stf: for other ground."
+        ),
+    ] = False,
     stf_scope: Annotated[
         str, typer.Option("--stf-scope", help="scene: one STF; tile: each tile's own, blended.")
     ] = "scene",
@@ -104,6 +110,7 @@ def reconstruct(
     from uavssr.raster.journal import was_publishing
     from uavssr.raster.stf import stf_path, tiles_path
 
+    _check_trial(dry_run=dry_run, scheduler=scheduler, cluster=cluster)
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     inputs = files if stf is None else [*files, stf]
     chosen_format = check_format(out, format)
@@ -117,11 +124,13 @@ def reconstruct(
     options = creation_options(co or [])
     number = _number_type(dtype)
     plan = plan_image(
-        msi, model, stf=stf, stf_scope=stf_scope, tile=tile, overlap=overlap, stages=stages,
-        device=device, precision=precision, batch=_batch(batch), workers=workers,
+        msi, model, stf=stf, stf_only=stf_only, stf_scope=stf_scope, tile=tile, overlap=overlap,
+        stages=stages, device=device, precision=precision, batch=_batch(batch), workers=workers,
         mem_limit=None if mem_limit is None else parse_size(mem_limit),
         cluster=None if dry_run else context.with_resource(open_cluster(scheduler, cluster)),
     )  # fmt: skip
+    if plan.settings.taught:
+        say(context, f"uavssr: learning from the {plan.settings.taught} spectra in {stf}")
     rows = _rows(plan, wavelengths)
     if dry_run:
         told = plan.forecast(out, format=chosen_format, dtype=number, wavelengths=rows)
@@ -146,6 +155,17 @@ def reconstruct(
         typer.echo(jsonlib.dumps({key: str(path) for key, path in written.items()}))
     else:
         say(context, "wrote " + ", ".join(str(path) for path in written.values()))
+
+
+def _check_trial(*, dry_run: bool, scheduler: str | None, cluster: str | None) -> None:
+    """The trial of a dry run is made here, so it would tell nothing of a cluster."""
+    asked = {"--scheduler": scheduler, "--cluster": cluster}
+    named = [option for option, value in asked.items() if value is not None]
+    if dry_run and named:
+        raise UsageError(
+            "--dry-run measures a run in this process, not on a cluster",
+            remedy=f"leave out {' and '.join(named)}, or --dry-run",
+        )
 
 
 def _number_type(text: str) -> Literal["uint16", "float32"]:

@@ -20,7 +20,8 @@ from uavssr.bands import Sensor
 from uavssr.calibration import calibrate
 from uavssr.data.cameras import Cameras, draw_cameras, observe
 from uavssr.evaluation.metrics import rmse, sam, stf_error
-from uavssr.evaluation.ridge import Ridge
+from uavssr.evaluation.ridge import Ridge, regress
+from uavssr.model.correction import Correction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.state import Reconstruction, Stf
@@ -85,6 +86,8 @@ class Judged:
     """The STF calibrated on known pixels."""
     interval: float
     """Share of all bands and pixels of the blind cube within the nominal 90 % interval."""
+    taught_interval: float
+    """The same of the cube that learns from known pixels."""
 
 
 @torch.no_grad()
@@ -93,7 +96,8 @@ def judge(
 ) -> Judged:
     """All estimators on one cube (C, H, W) seen by one random camera.
 
-    Paired calibration knows the spectra of `pixels` random pixels.
+    Paired calibration knows the spectra of `pixels` random pixels. "R alone" takes nothing but the
+    STF from them; the regression on them, as that on random cameras, knows nothing else.
     """
     image, cameras = draw_image(cube, sensor, network, seed)
     family = ResponseFamily.of(sensor, network.grid)
@@ -105,44 +109,67 @@ def judge(
         rows=torch.from_numpy(cameras.rows),
     )
     blind = network(image, Stf.expected(family), blind=True)
-    paired = _paired(network, family, cube, image, seed, pixels)
+    spectra, seen = _known(cube, image, seed, pixels)
+    paired = calibrate(family, spectra, seen, basis=network.basis).stf
+    correction = network.learn(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
+    told = f"{pixels} known pixels"
     known = {
         "data sheet": Stf.of(family, family.prior, sure),
         "data sheet doubted": Stf.expected(family),
         "blind": blind.stf,
-        f"{pixels} known pixels": paired,
+        f"{told}, R alone": paired,
         "true R": truth,
     }
     reference = cube.reshape(len(cube), -1)
-    regressed = ridge(image[0].flatten(1).numpy())
-    found = [_figures("ridge", regressed, reference, float("nan"))]
+    flat_image = image[0].flatten(1).numpy()
+    found = [
+        _figures(name, each(flat_image), reference, float("nan"))
+        for name, each in (("ridge", ridge), (f"ridge, {told}", _regression(seen, spectra)))
+    ]
+
+    def add(name: str, coefficients: Tensor, stf: Stf) -> None:
+        estimate = network.basis.expand(coefficients)[0].flatten(1)
+        misfit = stf.rows[0] @ estimate - image[0].flatten(1)
+        trip = float(misfit.square().mean().sqrt() / image.mean())
+        found.append(_figures(name, estimate.numpy(), reference, trip))
+
     for estimator, stages in (("mixture", 0), ("network", None)):
         for knowledge, stf in known.items():
             result = network(image, stf, blind=False, stages=stages)
-            flat = result.stage_coefficients[0] if stages == 0 else result.coefficients
-            spectra = network.basis.expand(flat)[0].flatten(1)
-            misfit = stf.rows[0] @ spectra - image[0].flatten(1)
-            trip = float(misfit.square().mean().sqrt() / image.mean())
-            found.append(_figures(f"{estimator}, {knowledge}", spectra.numpy(), reference, trip))
+            last = result.stage_coefficients[0] if stages == 0 else result.coefficients
+            add(f"{estimator}, {knowledge}", last, stf)
+    taught = network(image, paired, blind=False, correction=correction)
+    add(f"network, {told}", taught.coefficients, paired)
     return Judged(
         figures=found,
         blind=_stf_figures(blind.stf, cameras, family),
         paired=_stf_figures(paired, cameras, family),
         interval=_interval(network, blind, image, reference),
+        taught_interval=_interval(network, taught, image, reference, correction),
     )
 
 
-def _paired(
-    network: PGUNet, family: ResponseFamily, cube: Cube, image: Tensor, seed: int, pixels: int
-) -> Stf:
+def _known(cube: Cube, image: Tensor, seed: int, pixels: int) -> tuple[Cube, Cube]:
+    """Spectra (k, C) of random pixels, and what the camera saw of them (k, c)."""
     rng = np.random.default_rng([seed, 50])
     spectra, seen = cube.reshape(len(cube), -1).T, image[0].flatten(1).T.numpy()
     chosen = rng.choice(len(spectra), pixels, replace=False)
-    return calibrate(family, spectra[chosen], seen[chosen], basis=network.basis).stf
+    return np.ascontiguousarray(spectra[chosen]), np.ascontiguousarray(seen[chosen])
 
 
-def _interval(network: PGUNet, result: Reconstruction, image: Tensor, reference: Cube) -> float:
-    doubt = network.uncertainty(result.stf)
+def _regression(seen: Cube, spectra: Cube) -> Ridge:
+    """Ridge on known pixels (k, c) and their spectra (k, C) alone."""
+    return regress(seen.T[None, ..., None], spectra.T[None, ..., None])
+
+
+def _interval(
+    network: PGUNet,
+    result: Reconstruction,
+    image: Tensor,
+    reference: Cube,
+    correction: Correction | None = None,
+) -> float:
+    doubt = network.uncertainty(result.stf, correction)
     sigma = doubt.expand(doubt.maps(image, result.coefficients))[0].flatten(1).numpy()
     error = network.basis.expand(result.coefficients)[0].flatten(1).numpy() - reference
     return float((np.abs(error) < NINETY * sigma).mean())

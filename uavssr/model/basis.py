@@ -66,6 +66,13 @@ class SpectralBasis:
         """(C, r+1) D = [E, mean]: spectra of coefficients with a row of ones appended."""
         return torch.cat([self.components, self.mean[:, None]], dim=1)
 
+    def widened(self, directions: Tensor) -> SpectralBasis:
+        """The basis with further components (C, q) behind its own."""
+        components = torch.cat([self.components, directions], dim=1)
+        return SpectralBasis(
+            grid=self.grid, mean=self.mean, components=components, residual=self.residual
+        )
+
     def expand(self, coefficients: Tensor) -> Tensor:
         """Spectra (..., C, H, W) of coefficients (..., r, H, W)."""
         flat = torch.einsum("cr,...rn->...cn", self.components, coefficients.flatten(-2))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from uavssr.errors import ModelRefused, UsageError
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.correction import Correction
 from uavssr.model.freeform import FreeStage
 from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture
@@ -227,11 +228,37 @@ class PGUNet(nn.Module):
         refined: Stf = last(materials, centred, seen, self.mixture, self.basis)
         return refined
 
-    def uncertainty(self, stf: Stf) -> CubeUncertainty:
+    def uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
         """What gives the standard errors of a scene's cube with this STF (S = 1)."""
         return CubeUncertainty.of(
-            stf, self.observe(stf, doubted=False), self.basis, self.mixture, self.sigma_scale
+            stf,
+            self.observe(stf, doubted=False),
+            self.basis,
+            self.mixture,
+            self.sigma_scale,
+            correction=correction,
         )
+
+    @torch.no_grad()
+    def learn(
+        self, stf: Stf, msi: Tensor, spectra: Tensor, *, stages: int | None = None
+    ) -> Correction:
+        """What known spectra of a scene say of this network's error in it.
+
+        Args:
+            stf: of the scene (S = 1), held.
+            msi: Y (k, c) what the camera saw of them; each is taken for a uniform piece of ground.
+            spectra: X (k, C) reflectance.
+            stages: how many stages will run.
+        """
+        reach = self.halo(stages)
+        ground = msi[:, :, None, None].expand(-1, -1, 2 * reach + 1, 2 * reach + 1)
+        found = self(ground, stf, blind=False, stages=stages).coefficients
+        estimate = found[:, :, reach, reach]
+        doubt = self.uncertainty(stf)
+        pixels = (each.mT[None, :, :, None] for each in (msi, estimate))
+        sigma = doubt.expand(doubt.maps(*pixels))[0, :, :, 0].mT
+        return Correction.fit(msi, spectra, estimate, basis=self.basis, variance=sigma.square())
 
     def forward(
         self,
@@ -242,6 +269,7 @@ class PGUNet(nn.Module):
         valid: Tensor | None = None,
         stages: int | None = None,
         half: bool = False,
+        correction: Correction | None = None,
     ) -> Reconstruction:
         """Reconstruct the coefficients of an image.
 
@@ -253,6 +281,8 @@ class PGUNet(nn.Module):
             valid: (B, H, W) pixels that count for the STF; all by default.
             stages: how many stages to run, all by default; 0 is the mixture's Wiener estimate.
             half: run Z-Net in bfloat16; the solvers stay in float32.
+            correction: what known spectra of the scene say; applied before the last X-step. The
+                coefficients are then those of its basis.
         """
         estimates: tuple[Stf, ...] = (stf,)
         if blind:
@@ -265,13 +295,31 @@ class PGUNet(nn.Module):
         for stage in self._stages(stages):
             hsi = stage(msi, hsi, deviation, seen, half=half)
             results.append(hsi)
-        final = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, seen.final)
         return Reconstruction(
-            coefficients=final.unflatten(-1, msi.shape[-2:]),
+            coefficients=self._finished(msi, hsi, seen, estimates[-1], correction),
             stf=estimates[-1],
             stage_coefficients=tuple(results),
             stage_stf=estimates,
         )
+
+    def _finished(
+        self,
+        msi: Tensor,
+        hsi: Tensor,
+        seen: Observation,
+        stf: Stf,
+        correction: Correction | None,
+    ) -> Tensor:
+        """What is known is added, then the last X-step; it moves nothing beyond the basis."""
+        image, flat, beyond = msi.flatten(2), hsi.flatten(2), None
+        if correction is not None:
+            rank = self.config.rank
+            change = correction(msi).flatten(2)
+            flat, beyond = flat + change[:, :rank], change[:, rank:]
+            image = image - stf.rows @ correction.basis.components[:, rank:] @ beyond
+        final = x_step(image, flat, seen.mixing, seen.offset, seen.final)
+        final = final if beyond is None else torch.cat([final, beyond], 1)
+        return final.unflatten(-1, msi.shape[-2:])
 
     @torch.no_grad()
     def _start(self, msi: Tensor, seen: Observation) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.correction import Correction
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.solvers import wiener_gain
 from uavssr.model.state import Observation, Stf
@@ -42,6 +43,8 @@ class CubeUncertainty:
     """(C, q) from maps to the variance of each band."""
     floor: Tensor
     """(C,) the least variance, which the subspace leaves: rounding stays above it."""
+    correction: Correction | None = None
+    """What known spectra say of the pixels like them."""
 
     @classmethod
     def of(
@@ -51,6 +54,8 @@ class CubeUncertainty:
         basis: SpectralBasis,
         mixture: SpectralMixture,
         scale: Tensor,
+        *,
+        correction: Correction | None = None,
     ) -> CubeUncertainty:
         """For a scene's STF and its observation.
 
@@ -64,7 +69,10 @@ class CubeUncertainty:
             basis: of the coefficients.
             mixture: the prior.
             scale: (C,) factor on the standard errors that makes their intervals honest.
+            correction: of the cube, by known spectra.
         """
+        if correction is not None:
+            scale = scale * correction.sigma_scale
         carried = mixture.covariance @ seen.mixing[0].mT  # (K, r, c)
         system = seen.mixing[0] @ carried + torch.diag_embed(seen.component_noise[0])
         left = mixture.covariance - carried @ torch.linalg.solve(system, carried.mT)
@@ -85,17 +93,22 @@ class CubeUncertainty:
             reduction=(singular[:kept, None] * right_side[:kept] * part).to(variance),
             expansion=(left_side[:, :kept] * band).to(variance),
             floor=(basis.residual * scale).square(),
+            correction=correction,
         )
 
     def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
-        """(B, q, H, W) of an image (B, c, H, W) and its coefficients (B, r, H, W)."""
+        """(B, q, H, W) of an image (B, c, H, W) and its coefficients (B, r, H, W).
+
+        Coefficients behind the first r, of a wider basis, do not count.
+        """
         shape = msi.shape[-2:]
         share, _ = self._belonging(msi)
         tangent = self.seen.tangent[0]  # (c, 3, r+1)
-        flat = coefficients.flatten(2)
+        flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
         change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], flat) + tangent[..., -1:]
         moved = (change * self.doubt[..., None]).square().sum(2)
-        return (self.reduction @ torch.cat([share, moved], 1)).unflatten(-1, shape)
+        maps = (self.reduction @ torch.cat([share, moved], 1)).unflatten(-1, shape)
+        return maps if self.correction is None else maps * self.correction.doubt(msi)[:, None]
 
     def expand(self, maps: Tensor) -> Tensor:
         """Standard errors (..., C, H, W), reflectance, of maps (..., q, H, W)."""

@@ -21,7 +21,9 @@ from uavssr.errors import InputRefused
 from uavssr.raster.output import PathLike, replacing, write_failed
 from uavssr.raster.stf_dataset import (
     MAY_BE_INFINITE,
+    MOST_REFERENCES,
     QUANTITIES,
+    REFERENCES,
     StfEstimate,
     affine,
     corners,
@@ -214,10 +216,12 @@ def _check_bands(ds: xr.Dataset, file: Path, sensor: Sensor | None) -> int:
 def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor | None, grid: WavelengthGrid) -> None:
     """Names, shapes, bands and wavelengths; no values but those of the axes are read."""
     bands = _check_bands(ds, file, sensor)
-    sizes = {"band": bands, "wavelength": len(grid), "tile": ds.sizes.get("tile", 0)}
-    if sizes["tile"] > _MOST_TILES:
-        raise InputRefused(f"holds {sizes['tile']} tiles", path=file, remedy=_REMEDY)
-    for name, dims in _expected_dims(tiles="tile" in ds.sizes).items():
+    sizes = {"band": bands, "wavelength": len(grid)}
+    for dim, most in (("tile", _MOST_TILES), ("reference", MOST_REFERENCES)):
+        sizes[dim] = ds.sizes.get(dim, 0)
+        if sizes[dim] > most:
+            raise InputRefused(f"holds {sizes[dim]} {dim}s", path=file, remedy=_REMEDY)
+    for name, dims in _expected_dims(ds).items():
         if name not in ds:
             raise InputRefused(f"variable {name} is missing", path=file, remedy=_REMEDY)
         shape, found = tuple(sizes.get(d, 4) for d in dims), ds[name]
@@ -237,14 +241,16 @@ def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor | None, grid: Wavel
         )
 
 
-def _expected_dims(*, tiles: bool) -> dict[str, tuple[str, ...]]:
+def _expected_dims(ds: xr.Dataset) -> dict[str, tuple[str, ...]]:
     """The variables of a file and their dimensions; an estimate of the scene alone has no tiles."""
     scene = {"scene_" + name: quantity.dims for name, quantity in QUANTITIES.items()}
     common: dict[str, tuple[str, ...]] = {
         "wavelength": ("wavelength",),
         "nominal_stf": ("band", "wavelength"),
     }
-    if not tiles:
+    if "reference" in ds.sizes:
+        common |= {name: quantity.dims for name, quantity in REFERENCES.items()}
+    if "tile" not in ds.sizes:
         return common | scene
     window: dict[str, tuple[str, ...]] = {"tile_window": ("tile", "window_edge")}
     each = {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
@@ -252,7 +258,7 @@ def _expected_dims(*, tiles: bool) -> dict[str, tuple[str, ...]]:
 
 
 def _check_values(ds: xr.Dataset, file: Path) -> None:
-    for name in _expected_dims(tiles="tile" in ds.sizes):
+    for name in _expected_dims(ds):
         values, plain = ds[name].to_numpy(), name.removeprefix("scene_")
         if plain not in MAY_BE_INFINITE and not np.isfinite(values).all():
             raise InputRefused(f"variable {name} is not finite", path=file, remedy=_REMEDY)

@@ -47,6 +47,14 @@ QUANTITIES: Final[dict[str, Quantity]] = {
 }
 """Every field of `StfEstimate`; the scene's variables have the prefix `scene_`."""
 
+REFERENCES: Final[dict[str, Quantity]] = {
+    "reference_hsi": Quantity(("reference", "wavelength"), "1", "spectra of known ground"),
+    "reference_msi": Quantity(("reference", "band"), "1", "what the camera saw of it"),
+}
+"""What a calibrated STF holds besides: see `References`."""
+MOST_REFERENCES: Final = 200
+"""Pieces of ground that a file holds at most; more say next to nothing new."""
+
 MAY_BE_INFINITE: Final = {"condition"}
 """An estimate's condition number is capped at 1e12, but a true STF has none at all."""
 
@@ -91,6 +99,43 @@ class StfEstimate:
             if np.shape(getattr(self, name)) != expected:
                 got = np.shape(getattr(self, name))
                 raise ValueError(f"{name} must have shape {expected}, got {got}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class References:
+    """Ground whose spectra are known, from which a cube can learn what its model gets wrong."""
+
+    spectra: FloatArray
+    """(k, C) reflectance on the cube's wavelengths."""
+    msi: FloatArray
+    """(k, c) what the camera saw of them, reflectance."""
+
+    def some(self, most: int = MOST_REFERENCES) -> References:
+        """`most` of them, evenly spaced, or all."""
+        count = len(self.msi)
+        kept = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+        return References(spectra=self.spectra[kept], msi=self.msi[kept])
+
+
+def with_references(ds: xr.Dataset, references: References) -> xr.Dataset:
+    """The same dataset with known ground in it."""
+    values = {"reference_hsi": references.spectra, "reference_msi": references.msi}
+    variables = {
+        name: (
+            q.dims,
+            values[name].astype(np.float32),
+            {"units": q.units, "long_name": q.long_name},
+        )
+        for name, q in REFERENCES.items()
+    }
+    return ds.assign(variables)
+
+
+def references_of(ds: xr.Dataset) -> References | None:
+    """The known ground of a dataset, if it holds any."""
+    if not ds.sizes.get("reference"):
+        return None
+    return References(spectra=ds["reference_hsi"].to_numpy(), msi=ds["reference_msi"].to_numpy())
 
 
 def stf_dataset(
