@@ -256,6 +256,8 @@ def test_estimate_stf_prints_writes_and_draws(
         (("--precision", "int8"), "--precision must be float32 or bf16, got 'int8'"),
         (("--batch", "many"), "--batch must be auto or a positive number, got 'many'"),
         (("--batch", "0"), "--batch must be auto or a positive number, got '0'"),
+        (("--dry-run", "--cluster", "local:1"), "leave out --cluster"),
+        (("--dry-run", "--scheduler", "tcp://x:1"), "leave out --scheduler"),
         (("--mem-limit", "lots"), "--mem-limit must be a size such as 4GB, got 'lots'"),
         (("--co", "BLOCKXSIZE=512"), "creation option BLOCKXSIZE cannot be set"),
         (("--device", "gpu"), "device"),

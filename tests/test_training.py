@@ -481,6 +481,26 @@ def test_shards_are_averaged(
     assert moments[0].norm() > 0
 
 
+def test_each_shard_is_told_another_stf_of_the_same_scenes(
+    library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How a calibrated start errs is drawn anew for every shard, and for every step."""
+    batch, forward = draw(library, 1), PGUNet.forward
+    told: list[Tensor] = []
+
+    def watched(self: PGUNet, msi: Tensor, stf: Stf, **options: bool) -> object:
+        told.extend([] if options["blind"] else [stf.theta])
+        return forward(self, msi, stf, **options)
+
+    monkeypatch.setattr(TrainingData, "draw", lambda *_, **__: batch)
+    monkeypatch.setattr(PGUNet, "forward", watched)
+    config = replace(CONFIG_OF_RUN, steps=4, checkpoint=4, shards=2, bags=0)
+    run(library, tmp_path, config)
+    assert len(told) == 4  # steps 1 and 3
+    for i, one in enumerate(told):
+        assert not any(torch.equal(one, other) for other in told[i + 1 :])
+
+
 def test_workers_change_nothing(library: SpectralLibrary, finished: Path, tmp_path: Path) -> None:
     for workers in (1, 5):
         run(library, tmp_path / str(workers), workers=workers)

@@ -31,11 +31,13 @@ class Drawn:
     """Images and cubes."""
     bags: BagBatch | None
     """Spectra without places, for P-Net; None where none are wanted."""
+    shard: int
+    """Which of the step's shards it is."""
 
     def to(self, device: str) -> Drawn:
         """The same on a device."""
         bags = None if self.bags is None else _moved(self.bags, device)
-        return Drawn(batch=_moved(self.batch, device), bags=bags)
+        return replace(self, batch=_moved(self.batch, device), bags=bags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Feed:
             Drawn(
                 batch=self.data.draw(**place, count=config.batch, size=config.size),
                 bags=None if self.bags is None else self.bags.draw(**place, count=config.bags),
+                shard=place["shard"],
             )
             for place in places
         ]

@@ -194,7 +194,8 @@ def _step(
 
 def _backward(model: PGUNet, drawn: Drawn, step: int, config: TrainingConfig) -> dict[str, float]:
     half, blind, batch = config.precision == "bf16", step % 2 == 0, drawn.batch
-    start = Stf.expected(batch.family) if blind else _calibrated(batch, config.seed, step)
+    place = [config.seed, step, drawn.shard, 43]
+    start = Stf.expected(batch.family) if blind else _calibrated(batch, place)
     try:
         result = model(batch.msi, start, blind=blind, half=half)
         loss, figures = loss_of(model, batch, result)
@@ -207,11 +208,11 @@ def _backward(model: PGUNet, drawn: Drawn, step: int, config: TrainingConfig) ->
     return {"loss": float(loss.detach()), **figures}
 
 
-def _calibrated(batch: Batch, seed: int, step: int) -> Stf:
+def _calibrated(batch: Batch, place: Sequence[int]) -> Stf:
     """The truth, doubted by none to half of the prior's spread; the prior for a real camera."""
     if batch.theta is None or batch.rows is None:
         return Stf.expected(batch.family)
-    rng = np.random.default_rng([seed, step, 43])
+    rng = np.random.default_rng(place)
     count, device = len(batch.theta), batch.theta.device
     doubt = torch.from_numpy(0.5 * rng.random((count, 1, 1)).astype(np.float32)).to(device)
     error = torch.from_numpy(rng.standard_normal(batch.theta.shape, np.float32)).to(device)
