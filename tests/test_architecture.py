@@ -32,6 +32,7 @@ TOOLS = {
     "files",
     "forecast",
     "inputs",
+    "memory",
     "pipeline",
     "preparation",
     "products",
@@ -52,6 +53,7 @@ TOOLS = {
 }
 ALLOWED = {
     "errors": set(),
+    "memory": set(),
     "bands": {"errors"},
     "raster": CORE,
     "model": CORE,
@@ -86,7 +88,7 @@ ALLOWED = {
     "files": CORE
     | PARTS
     | {"budget", "doubts", "engine", "pipeline", "preparation", "products", "provenance"}
-    | {"records"},
+    | {"memory", "records"},
     "forecast": CORE | PARTS | {"engine", "files", "preparation"},
     "inference": CORE
     | PARTS

@@ -27,8 +27,8 @@ Mask = npt.NDArray[np.bool_]
 Render = Callable[[Floats, Mask], npt.NDArray[Any]]
 """Maps (k, h, w) and the valid pixels (h, w) to numbers as a file stores them."""
 
-_ROWS: Final = 16
-"""Wavelengths expanded at a time, so that what lies between two steps stays in the cache."""
+_PIXELS: Final = {"cpu": 512, "cuda": 4096}
+"""Pixels expanded at a time, so that what lies between two steps stays in the cache."""
 
 
 class Receiver(Protocol):
@@ -97,20 +97,19 @@ class CubeRender:
         # A copy: what is computed must not depend on how the array happens to lie in memory.
         flat = torch.tensor(coefficients, device=device).flatten(1)
         _check_range(flat, components)
-        holes = torch.from_numpy(~valid.ravel()).to(device)
         counts = self.dtype == "uint16"
         kind = torch.uint16 if counts else torch.float32
         stored = torch.empty((len(components), flat.shape[1]), dtype=kind, device=device)
-        work = torch.empty((_ROWS, flat.shape[1]), device=device)
-        for start in range(0, len(components), _ROWS):
-            target = stored[start : start + _ROWS]
-            part, rows = work[: len(target)], slice(start, start + len(target))
-            torch.addmm(mean[rows], components[rows], flat, out=part)
+        step = _PIXELS[device.type]
+        for pixels, target in zip(flat.split(step, 1), stored.split(step, 1), strict=True):
+            part = torch.addmm(mean, components, pixels)
             target.copy_(part.clamp_(0, NODATA - 0.5) if counts else part)
-        if counts:  # every bit of 65535 is set, and or is quicker than a choice
-            stored.view(torch.int16).bitwise_or_(-holes.to(torch.int16))
-        else:
-            stored.masked_fill_(holes, math.nan)
+        if not valid.all():
+            holes = torch.from_numpy(~valid.ravel()).to(device)
+            if counts:  # every bit of 65535 is set, and or is quicker than a choice
+                stored.view(torch.int16).bitwise_or_(-holes.to(torch.int16))
+            else:
+                stored.masked_fill_(holes, math.nan)
         numbers: npt.NDArray[Any] = stored.cpu().numpy()
         return numbers.reshape(-1, *valid.shape)
 

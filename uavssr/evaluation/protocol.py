@@ -127,8 +127,8 @@ def judge(
         for name, each in (("ridge", ridge), (f"ridge, {told}", _regression(seen, spectra)))
     ]
 
-    def add(name: str, coefficients: Tensor, stf: Stf) -> None:
-        estimate = network.basis.expand(coefficients)[0].flatten(1)
+    def add(name: str, cube: Tensor, stf: Stf) -> None:
+        estimate = cube[0].flatten(1)
         misfit = stf.rows[0] @ estimate - image[0].flatten(1)
         trip = float(misfit.square().mean().sqrt() / image.mean())
         found.append(_figures(name, estimate.numpy(), reference, trip))
@@ -137,9 +137,9 @@ def judge(
         for knowledge, stf in known.items():
             result = network(image, stf, blind=False, stages=stages)
             last = result.stage_coefficients[0] if stages == 0 else result.coefficients
-            add(f"{estimator}, {knowledge}", last, stf)
+            add(f"{estimator}, {knowledge}", network.basis.expand(last), stf)
     taught = network(image, paired, blind=False, correction=correction)
-    add(f"network, {told}", taught.coefficients, paired)
+    add(f"network, {told}", correction.basis.expand(taught.coefficients), paired)
     return Judged(
         figures=found,
         blind=_stf_figures(blind.stf, cameras, family),
@@ -171,7 +171,8 @@ def _interval(
 ) -> float:
     doubt = network.uncertainty(result.stf, correction)
     sigma = doubt.expand(doubt.maps(image, result.coefficients))[0].flatten(1).numpy()
-    error = network.basis.expand(result.coefficients)[0].flatten(1).numpy() - reference
+    basis = network.basis if correction is None else correction.basis
+    error = basis.expand(result.coefficients)[0].flatten(1).numpy() - reference
     return float((np.abs(error) < NINETY * sigma).mean())
 
 

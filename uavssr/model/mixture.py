@@ -7,10 +7,20 @@ not known of the camera enters as noise, component by component.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
+
+_IN_CACHE: Final = 2**17
+"""Numbers of one array between two steps on a CPU: more would go to the memory and back."""
+_LEAST: Final = -60.0
+"""Logarithm of the least share of a component in a pixel, against the largest one's.
+
+Nothing in float64; but what lies below 1e-38 takes a CPU many times as long to multiply.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +59,23 @@ class SpectralMixture:
         gain = torch.cholesky_solve(carried, factor).mT  # (S, K, r, c)
         constant = self.mean - (gain @ observed[..., None]).squeeze(-1)
         variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
-        share = self._responsibility(_distance(msi, observed, factor), factor)
-        mean = constant.mT @ share
-        for band in range(msi.shape[1]):
-            mean = mean + gain[..., band].mT @ (share * msi[:, band, None])
-        return mean, variance.clamp_min(0).mT @ share
+        variance = variance.clamp_min(0)
+        whitening = _whitening(observed, factor)
+        means, variances = [], []
+        for part in self._parts(msi):
+            share = self._responsibility(_distance(part, *whitening), factor)
+            mean = constant.mT @ share
+            for band in range(msi.shape[1]):
+                mean = mean + gain[..., band].mT @ (share * part[:, band, None])
+            means.append(mean)
+            variances.append(variance.mT @ share)
+        return torch.cat(means, -1), torch.cat(variances, -1)
+
+    def _parts(self, msi: Tensor) -> Iterator[Tensor]:
+        """Pixels (B, c, .) that are computed at a time."""
+        if msi.device.type != "cpu":
+            return iter([msi])
+        return iter(msi.split(max(256, _IN_CACHE // (len(msi) * len(self.weight))), -1))
 
     def belonging(
         self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
@@ -65,7 +87,7 @@ class SpectralMixture:
             `posterior`.
         """
         observed, _, factor = self._observed(mixing, offset, noise)
-        distance = _distance(msi, observed, factor)
+        distance = _distance(msi, *_whitening(observed, factor))
         return self._responsibility(distance.clone(), factor), distance
 
     def _observed(
@@ -80,14 +102,20 @@ class SpectralMixture:
     def _responsibility(self, distance: Tensor, factor: Tensor) -> Tensor:
         """(B, K, N) posterior probability of each component; overwrites `distance`."""
         level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
-        return torch.softmax(distance.mul_(-0.5).add_(level[..., None]), dim=1)
+        joint = distance.mul_(-0.5).add_(level[..., None])
+        joint -= joint.amax(1, keepdim=True)
+        return torch.softmax(joint.clamp_min_(_LEAST), dim=1)
 
 
-def _distance(msi: Tensor, observed: Tensor, factor: Tensor) -> Tensor:
-    """(B, K, N) squared Mahalanobis distance of pixels (B, c, N) from each component."""
-    identity = torch.eye(msi.shape[1], dtype=msi.dtype, device=msi.device)
+def _whitening(observed: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """W (S, K, c, c) and t (S, K, c) with which W y - t has the unit matrix for covariance."""
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
     whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-    shift = (whiten @ observed[..., None]).squeeze(-1)
+    return whiten, (whiten @ observed[..., None]).squeeze(-1)
+
+
+def _distance(msi: Tensor, whiten: Tensor, shift: Tensor) -> Tensor:
+    """(B, K, N) squared Mahalanobis distance of pixels (B, c, N) from each component."""
     total: Tensor | None = None
     for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
         part = whiten[:, :, row] @ msi
