@@ -23,7 +23,7 @@ from uavssr.data.dataset import TrainingData
 from uavssr.data.library import SpectralLibrary, concatenate, load_library, resample
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.ridge import fit_ridge, regress
-from uavssr.model.pgunet import PGUNet, PGUNetConfig
+from uavssr.model.pgunet import PGUNetConfig
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.training import initial_network
@@ -133,13 +133,13 @@ def _estimates(
         "closed form, calibrated on the other stages' pairs": calibrated,
     }
     for name, stf in held.items():
-        result[name] = _spectra(network, image, stf)
+        found = network(image, stf, blind=False, stages=0).coefficients
+        result[name] = network.basis.expand(found)[0, :, 0].numpy()
+    ground = (torch.tensor(each[~out], dtype=torch.float32) for each in (seen, spectra))
+    correction = network.learn(calibrated, *ground, stages=0)
+    found = network(image, calibrated, blind=False, stages=0, correction=correction).coefficients
+    result["the same, and learns from them"] = correction.basis.expand(found)[0, :, 0].numpy()
     return result
-
-
-def _spectra(network: PGUNet, image: torch.Tensor, stf: Stf) -> np.ndarray:
-    coefficients = network(image, stf, blind=False, stages=0).coefficients
-    return network.basis.expand(coefficients)[0, :, 0].numpy()
 
 
 if __name__ == "__main__":

@@ -142,6 +142,35 @@ def test_posterior_far_from_every_component_is_finite() -> None:
     assert variance.min() >= 0
 
 
+def test_posterior_of_an_image_is_that_of_its_pixels_however_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(2)
+    many = msi.repeat(1, 1, 600 // PIXELS + 1)  # more than are computed at a time
+    monkeypatch.setattr("uavssr.model.mixture._IN_CACHE", 1)
+    assert many.shape[-1] > 2 * 256
+    for whole, part in zip(
+        mixture.posterior(many, mixing, offset, noise),
+        mixture.posterior(msi, mixing, offset, noise),
+        strict=True,
+    ):
+        torch.testing.assert_close(whole, part.repeat(1, 1, 600 // PIXELS + 1))
+
+
+def test_no_share_is_so_small_that_it_costs_more_than_a_large_one() -> None:
+    mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(1)
+    small = SpectralMixture(
+        weight=mixture.weight.float(),
+        mean=mixture.mean.float(),
+        covariance=mixture.covariance.float(),
+    )
+    known = (each.float() for each in (mixing, offset, noise))
+    share, distance = small.belonging(30 * msi.float(), *known)
+    assert (distance.amax(1) - distance.amin(1)).max() > 400, "no case of it"
+    assert share.min() > 1e-30
+    torch.testing.assert_close(share.sum(1), torch.ones_like(share[:, 0]))
+
+
 def test_second_moments_are_those_of_samples() -> None:
     mixture = random_mixture()
     moments = mixture.second_moments()
