@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from uavssr.model import proximal
 from uavssr.model.proximal import ChannelAttention, PNet, ZNet
 
 RANK, SCENES, COUNT, BANDS = 3, 2, 9, 6
@@ -143,3 +144,11 @@ def test_channel_attention_of_a_constant_image_is_constant() -> None:
     found = attention(image)
     torch.testing.assert_close(found, found[..., :1, :1].expand_as(found))
     assert not torch.allclose(found, image)
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (5, 5), (2, 7), (1, 1), (3, 1)])
+def test_means_of_the_surroundings_are_those_of_torchs_pooling(shape: tuple[int, int]) -> None:
+    maps = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    found = proximal._neighbourhood_mean(maps, 5)
+    wanted = torch.nn.functional.avg_pool2d(maps, 5, 1, 2, count_include_pad=False)
+    assert torch.allclose(found, wanted, atol=1e-6)

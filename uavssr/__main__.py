@@ -2,6 +2,6 @@
 
 import sys
 
-from uavssr.cli import main
+from uavssr.cli import process
 
-sys.exit(main())
+sys.exit(process())

@@ -7,6 +7,6 @@ from uavssr.cli import reconstruct  # isort: skip
 from uavssr.cli import estimate, expand  # isort: skip
 from uavssr.cli import evaluate, train  # isort: skip
 from uavssr.cli.app import app
-from uavssr.cli.entry import main
+from uavssr.cli.entry import main, process
 
-__all__ = ["app", "estimate", "evaluate", "expand", "main", "reconstruct", "train"]
+__all__ = ["app", "estimate", "evaluate", "expand", "main", "process", "reconstruct", "train"]

@@ -7,6 +7,7 @@ it is made of is not drawn from the prior pixel by pixel. Each material counts a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -85,8 +86,7 @@ def _start(points: Tensor, kept: Tensor, count: int) -> Tensor:
     A race: of waiting times with the rates `chance` the shortest is drawn in proportion to them.
     The same luck for every scene, on every device.
     """
-    luck = torch.empty(count, points.shape[1], dtype=torch.float64)
-    luck.exponential_(generator=torch.Generator().manual_seed(0))
+    luck = _luck(count, points.shape[1])
     distance = torch.full_like(kept, torch.inf)
     chance, chosen = kept + 1e-12, []
     for waiting in luck.to(points):
@@ -96,6 +96,13 @@ def _start(points: Tensor, kept: Tensor, count: int) -> Tensor:
         distance = torch.minimum(distance, (points - centre).square().sum(-1))
         chance = distance * kept + 1e-12
     return torch.cat(chosen, 1)
+
+
+@lru_cache(4)
+def _luck(count: int, points: int) -> Tensor:
+    """(count, points) waiting times, the same every time."""
+    luck = torch.empty(count, points, dtype=torch.float64)
+    return luck.exponential_(generator=torch.Generator().manual_seed(0))
 
 
 def _membership(points: Tensor, centres: Tensor) -> Tensor:
