@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from uavssr.raster.source import MsiSource
 
 THREADS: Final = 1
-"""Torch's own per tile: more would change the last digits with the number of workers."""
+"""Torch's own, for a tile and for the scene's STF: with more the last digits would depend on the
+machine, and its threads spend longer waiting for each other than they save."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, pixels just finished, pixels in all) from any thread."""
@@ -108,9 +109,10 @@ class Preparation:
             family = ResponseFamily.of(self.msi.sensor, self.model.grid).to(self.device)
             return FoundStf.of(self.farm.scene(self), family)
         find = scene_stf if self.given is None else partial(held_stf, given=self.given)
-        stf, estimate = find(
-            self.network, self.msi, device=self.device, stages=self.settings.stages
-        )
+        with torch_threads(THREADS):
+            stf, estimate = find(
+                self.network, self.msi, device=self.device, stages=self.settings.stages
+            )
         # By way of its numbers, so that it lies in memory as one that comes from a journal does:
         # how a tensor lies there may change the last digit of what is computed from it.
         return FoundStf.of(FoundStf(stf=stf, estimate=estimate).numbers(), stf.family)
