@@ -29,6 +29,8 @@ PLAUSIBLE: Final = (-0.1, 1.5)
 """Reflectance within which a pixel counts for the STF."""
 TILE_SPREAD: Final = 0.35
 """Prior deviation of a tile's STF from the scene's, in units of the camera prior's spread."""
+TILE_PIXELS: Final = 2048
+"""Pixels of a tile from which its materials are found: fifty each."""
 PRIOR_DRIVEN: Final = 0.75
 """A band is prior-driven when this share of its prior variance (centre, gain) remains."""
 
@@ -249,7 +251,8 @@ def tile_stf(
         The tile's STF, whose standard errors count the scene's own, and the same as numbers.
     """
     prior = Stf.of(scene.family, scene.theta, TILE_SPREAD * scene.family.spread)
-    materials = find_materials(msi.flatten(2), valid.flatten(1), pooled=True)
+    flat, counted = msi.flatten(2), valid.flatten(1)
+    materials = find_materials(flat, counted, pooled=True, most=TILE_PIXELS)
     local = network.refine(materials, scene, prior=prior)
     total = (local.deviation.square() + scene.deviation.square()).sqrt()
     stf = Stf(

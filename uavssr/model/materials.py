@@ -16,7 +16,7 @@ from torch import Tensor
 MATERIALS: Final = 40
 """Clusters of a scene."""
 PIXELS: Final = 8192
-"""Pixels that are clustered, at most: every n-th of more."""
+"""Pixels of a scene that are clustered, at most."""
 DARKEST: Final = 0.003
 """Reflectance below which differences do not count: clusters are made of logarithms."""
 RARE: Final = 1e-3
@@ -36,7 +36,12 @@ class Materials:
 
 @torch.no_grad()
 def find_materials(
-    msi: Tensor, valid: Tensor | None = None, *, pooled: bool, count: int = MATERIALS
+    msi: Tensor,
+    valid: Tensor | None = None,
+    *,
+    pooled: bool,
+    count: int = MATERIALS,
+    most: int = PIXELS,
 ) -> Materials:
     """Cluster pixels by k-means on the logarithm of reflectance, from a k-means++ start.
 
@@ -47,12 +52,13 @@ def find_materials(
         valid: (B, N) pixels that count; all by default.
         pooled: whether the B images are windows of one scene (S = 1), or a scene each (S = B).
         count: J.
+        most: pixels of a scene that are clustered.
     """
     kept = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
     pixels = msi.mT
     if pooled:
         pixels, kept = pixels.flatten(0, 1)[None], kept.flatten()[None]
-    pixels, kept = _thinned(pixels, kept)
+    pixels, kept = _thinned(pixels, kept, most)
     points = pixels.clamp_min(DARKEST).log()
     centres = _start(points, kept, count)
     for _ in range(ROUNDS):
@@ -70,12 +76,12 @@ def find_materials(
     return Materials(values=seen, weight=weight)
 
 
-def _thinned(pixels: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """At most `PIXELS` of a scene's pixels, drawn at random, those that count first."""
-    if pixels.shape[1] <= PIXELS:
+def _thinned(pixels: Tensor, kept: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """At most `most` of a scene's pixels, drawn at random, those that count first."""
+    if pixels.shape[1] <= most:
         return pixels, kept
     luck = torch.rand(pixels.shape[1], generator=torch.Generator().manual_seed(0))
-    chosen = (kept + luck.to(kept)).topk(PIXELS, 1).indices
+    chosen = (kept + luck.to(kept)).topk(most, 1).indices
     spectra = chosen[..., None].expand(-1, -1, pixels.shape[-1])
     return pixels.gather(1, spectra), kept.gather(1, chosen)
 
