@@ -25,9 +25,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 Run = dict[str, float | str]
 ROLES = ("blue", "green", "red", "rededge", "nir")
+STRIP = 256
+"""Rows made at a time: a process counts as its own peak what its parent held when it began."""
 
 
 def main() -> int:
@@ -85,12 +88,13 @@ def _field(folder: Path, size: int) -> Path:
     ) as file:
         file.descriptions = ROLES
         file.scales = (0.0001,) * 5
-        y, x = np.mgrid[:size, :size] / 60.0
-        share = 0.5 + 0.25 * (np.sin(x) + np.cos(y * 1.3))
-        for band in range(5):
-            clean = share * green[band] + (1 - share) * soil[band]
+        for row in range(0, size, STRIP):
+            y, x = np.mgrid[row : min(row + STRIP, size), :size] / 60.0
+            share = 0.5 + 0.25 * (np.sin(x) + np.cos(y * 1.3))
+            clean = share * green[:, None, None] + (1 - share) * soil[:, None, None]
             noisy = clean * (1 + 0.02 * rng.standard_normal(clean.shape))
-            file.write((noisy * 10000).astype("uint16"), band + 1)
+            window = Window(0, row, size, len(share))
+            file.write((noisy * 10000).astype("uint16"), window=window)
     return path
 
 
