@@ -11,7 +11,9 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,8 @@ KIND, WIDTH, HEIGHT, SAMPLES, PLANAR = 254, 256, 257, 277, 284
 SIDE, OFFSETS, SIZES = 322, 324, 325
 _OF_OVERVIEWS: Final = (258, 259, 262, SAMPLES, PLANAR, 317, SIDE, 323, 338, 339, 42113)
 """Tags that an overview shares with its image: how numbers are stored, and nodata."""
+
+_AT_ONCE: Final = 256  # places that wait to be read back
 
 Numbers = npt.NDArray[np.int64]
 Key = tuple[int, int, int]
@@ -105,13 +109,17 @@ class BlockFile:
         self._enter(level, OFFSETS, indices, offsets)
         self._enter(level, SIZES, indices, sizes)
 
-    def wrong(self) -> Iterator[Key]:
+    def wrong(self, pool: ThreadPoolExecutor) -> Iterator[Key]:
         """Places whose blocks, or whose entries in the tables, are not as they were stored."""
-        for key, stored in self.stored.items():
-            offsets, sizes = self.entries(key)
-            inside = np.all(np.diff(offsets) >= sizes[:-1]) and offsets[-1] + sizes[-1] <= self._end
-            if not inside or checksum([self.read(key)], offsets, sizes) != stored:
-                yield key
+        keys = list(self.stored)
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            yield from compress(some, pool.map(self._is_wrong, some))
+
+    def _is_wrong(self, key: Key) -> bool:
+        offsets, sizes = self.entries(key)
+        inside = np.all(np.diff(offsets) >= sizes[:-1]) and offsets[-1] + sizes[-1] <= self._end
+        return not inside or checksum([self.read(key)], offsets, sizes) != self.stored[key]
 
     def entries(self, key: Key) -> tuple[Numbers, Numbers]:
         """Offsets and sizes of the blocks of one place, as the tables give them."""

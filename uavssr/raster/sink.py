@@ -163,7 +163,7 @@ class GeoTiffSink(TileSink):
         return None
 
     def _wrong_bytes(self) -> str | None:
-        for level, row, col in self._file.wrong():
+        for level, row, col in self._file.wrong(self._pool):
             return f"overview {level}, {self._place(row, col)}" if level else self._place(row, col)
         return None
 
