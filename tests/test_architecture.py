@@ -81,7 +81,7 @@ ALLOWED = {
         "provenance",
         "records",
     },
-    "workbench": CORE | PARTS | {"preparation", "products", "records"},
+    "workbench": CORE | PARTS | {"memory", "preparation", "products", "records"},
     "cluster": CORE
     | PARTS
     | {"engine", "inputs", "pipeline", "preparation", "products", "records", "workbench"},

@@ -20,21 +20,31 @@ _USUAL: Final = 2**25
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """Keep what the body frees, and give it back to the system at the end.
+    """Keep what the body frees, and give it back to the system at the end; see `keep`."""
+    keep()
+    try:
+        yield
+    finally:
+        give_back()
+
+
+def keep() -> None:
+    """From now on keep memory that is freed, for the next array.
 
     Each array of a tile is some megabytes, which glibc would fetch from the system and return every
     time, a page fault for each 4 KB. Threads share one arena from here on: in arenas of their own
     each would keep what only it can use. With another C library nothing is done.
     """
     library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        yield
-        return
-    library.mallopt(_ARENA_MAX, 1)
-    _set_thresholds(library, _ALWAYS)
-    try:
-        yield
-    finally:
+    if hasattr(library, "mallopt"):
+        library.mallopt(_ARENA_MAX, 1)
+        _set_thresholds(library, _ALWAYS)
+
+
+def give_back() -> None:
+    """Return to the system what `keep` has kept, and what is freed from now on."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
         _set_thresholds(library, _USUAL)
         library.malloc_trim(0)
 

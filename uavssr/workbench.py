@@ -21,6 +21,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from uavssr import __version__
 from uavssr.errors import InputRefused, OutputError
+from uavssr.memory import give_back, keep
 from uavssr.model.response import ResponseFamily
 from uavssr.preparation import THREADS, Preparation
 from uavssr.products import Product, Render
@@ -213,11 +214,14 @@ class Shipment(WorkerPlugin):
     def setup(self, worker: Worker) -> None:  # noqa: ARG002 - dask's own signature
         """Dask calls it on every worker, also on those that join later."""
         _ARRIVED[self.key] = self
+        keep()
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002
         """Dask calls it when the run ends."""
         _ARRIVED.pop(self.key, None)
         _unpacked.cache_clear()  # another run's kit is unpacked again
+        if not _ARRIVED:
+            give_back()
 
     def unpacked(self) -> Kit:
         """The kit.
