@@ -19,18 +19,6 @@ from collections import Counter
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import ClassVar
-
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the helpers of the tests
 
@@ -41,7 +29,7 @@ from uavssr.raster.journal import journal_path
 BATCH = 500
 """Flips in one process."""
 LENGTH = 10
-"""Steps of one life of the state machine."""
+"""Steps of one life."""
 Golden = tuple[str | None, str | None]
 Row = tuple[str, int, str]
 
@@ -154,91 +142,79 @@ def flip(count: int, number: int) -> list[Row]:
 Running = tuple[BaseProcess, Path]
 
 
-class Life(RuleBasedStateMachine):
-    """Start, kill, resume, corrupt, fill the disk, two runs at once."""
+class Life:
+    """Start, kill, resume, corrupt, fill the disk, two runs at once, in any order that is possible.
 
-    lab: ClassVar[Lab]
-    """Where it happens."""
-    golden: ClassVar[Golden]
-    """What must come out."""
-    came: ClassVar[Counter[str]]
-    """What was done, and how runs ended."""
+    What is possible depends on how far the runs have come: the same seed does not give the same
+    life twice.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, lab: Lab, golden: Golden, rng: random.Random, came: Counter[str]) -> None:
+        self.lab, self.golden, self.rng, self.came = lab, golden, rng, came
         self.running: list[Running] = []
+        lab.clear()
 
-    @initialize()
-    def nothing_is_there(self) -> None:
-        """A life begins without an output."""
-        self.lab.clear()
+    def step(self) -> None:
+        """One of the things that may happen now; after it the final name is absent or golden."""
+        may = [self.start, self.fill_disk] if len(self.running) < 2 else []
+        may += [self.wait, self.let_end] if self.running else []
+        may += [self.stop] if self.running and self.lab.kept() else []
+        may += [self.corrupt] if not self.running and self.lab.kept() else []
+        may += [self.resume] if not self.running and self.lab.files() else []
+        self.rng.choice(may)()
+        check(self.lab, self.golden)
 
-    @precondition(lambda self: len(self.running) < 2)
-    @rule(option=st.sampled_from([(), ("--resume",), ("--overwrite",)]))
-    def start(self, option: tuple[str, ...]) -> None:
+    def start(self) -> None:
         """Begin a run, perhaps beside another."""
         self.came["start"] += 1
+        option = self.rng.choice([(), ("--resume",), ("--overwrite",)])
         self.running.append(self.lab.start(*option))
 
-    @precondition(lambda self: len(self.running) < 2)
-    @rule(largest=st.sampled_from([1000, 3000, 8000, 12_000, 30_000, 60_000]))
-    def fill_disk(self, largest: int) -> None:
-        """Begin a run that finds no room for a file beyond that size."""
+    def fill_disk(self) -> None:
+        """Begin a run that finds no room for a file beyond some size."""
         self.came["fill disk"] += 1
+        largest = self.rng.choice([1000, 3000, 8000, 12_000, 30_000, 60_000])
         self.running.append(self.lab.start("--resume", largest=largest))
 
-    @precondition(lambda self: self.running)
-    @rule(tiles=st.integers(1, TILES), seconds=st.floats(0, 0.3))
-    def wait(self, tiles: int, seconds: float) -> None:
-        """Until the journal has so many tiles, and a while."""
+    def wait(self) -> None:
+        """Until the journal has some tiles, and a while."""
         process, _ = self.running[-1]
+        tiles = self.rng.randint(1, TILES)
         while process.is_alive() and len(self.lab.kept()) < tiles:
             time.sleep(0.002)
-        process.join(seconds)
+        process.join(self.rng.uniform(0, 0.3))
 
-    @precondition(lambda self: self.running and self.lab.kept())
-    @rule(last=st.booleans(), hard=st.booleans())
-    def stop(self, *, last: bool, hard: bool) -> None:
+    def stop(self) -> None:
         """With a signal that it can or cannot catch."""
+        hard = self.rng.random() < 0.5
         self.came["kill -9" if hard else "SIGTERM"] += 1
-        process, said = self.running.pop(-1 if last else 0)
+        process, said = self.running.pop(self.rng.randrange(len(self.running)))
         (process.kill if hard else process.terminate)()
         self._judge(ended(process, said))
 
-    @precondition(lambda self: self.running)
-    @rule()
     def let_end(self) -> None:
         """Wait for a run."""
         self._judge(ended(*self.running.pop(0)))
 
-    @precondition(lambda self: not self.running and self.lab.kept())
-    @rule(data=st.data(), cut=st.booleans())
-    def corrupt(self, data: st.DataObject, *, cut: bool) -> None:
+    def corrupt(self) -> None:
         """Cut a file of the journal short, or flip one of its bits."""
         self.came["corrupt"] += 1
-        path = data.draw(st.sampled_from(sorted(journal_path(self.lab.out).iterdir())))
+        path = self.rng.choice(sorted(journal_path(self.lab.out).iterdir()))
         content = bytearray(path.read_bytes())
-        place = data.draw(st.integers(0, max(len(content) - 1, 0)))
-        if cut or not content:
+        place = self.rng.randrange(max(len(content), 1))
+        if not content or self.rng.random() < 0.5:
             path.write_bytes(content[:place])
         else:
-            content[place] ^= 1 << data.draw(st.integers(0, 7))
+            content[place] ^= 1 << self.rng.randrange(8)
             path.write_bytes(content)
 
-    @precondition(lambda self: not self.running and self.lab.files())
-    @rule()
     def resume(self) -> None:
         """Go on to the end, from whatever is there."""
         self.came["resume to the end"] += 1
         complete(self.lab, self.golden)
         self.lab.clear()
 
-    @invariant()
-    def final_name_is_absent_or_golden(self) -> None:
-        """Also while runs are writing."""
-        check(self.lab, self.golden)
-
-    def teardown(self) -> None:
+    def end(self) -> None:
         """A life ends with all that it should have come to."""
         for process, said in self.running:
             process.kill()
@@ -253,24 +229,18 @@ class Life(RuleBasedStateMachine):
 
 
 def live(steps: int, number: int) -> list[Row]:
-    """Lives of the state machine, of so many steps together."""
-    lives = -(-steps // LENGTH)
+    """Lives of so many steps together."""
+    rng, came = random.Random(number), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        Life.lab, Life.came = laboratory(Path(folder) / "lab"), Counter()
-        with undisturbed(Life.lab) as Life.golden:
+        lab = laboratory(Path(folder) / "lab")
+        with undisturbed(lab) as golden:
             pass
-        run_state_machine_as_test(
-            seed(number)(Life),
-            settings=settings(
-                max_examples=lives,
-                stateful_step_count=LENGTH,
-                deadline=None,
-                database=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    return [(what, count, "") for what, count in sorted(Life.came.items())]
+        for _ in range(-(-steps // LENGTH)):
+            life = Life(lab, golden, rng, came)
+            for _ in range(LENGTH):
+                life.step()
+            life.end()
+    return [(what, count, "") for what, count in sorted(came.items())]
 
 
 if __name__ == "__main__":
