@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,18 @@ class Plan(Preparation):
             found[name] = ("wavelength", "y", "x"), array, attributes
         found["fwhm"] = "wavelength", self.model.grid.fwhm, {"units": "nm"}
         return found
+
+    def taught_by(self) -> Iterator[str]:
+        """What is to be said of the spectra that the cube learns from; nothing without them."""
+        if self.references is None or self.settings.held is None:
+            return
+        name, image = self.settings.held.name, self.references.image
+        yield f"learning from the {self.settings.taught} spectra in {name}"
+        if image not in ("", self.provenance["uavssr_input"]):
+            yield (
+                f"warning: the spectra in {name} are of another image, {image}; if its ground is "
+                "another too, give --stf-only"
+            )
 
     def stf(self, *, progress: Progress | None = None) -> xr.Dataset:
         """The STF of the scene and of every tile, without a cube."""

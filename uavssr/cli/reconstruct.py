@@ -129,8 +129,8 @@ def reconstruct(
         mem_limit=None if mem_limit is None else parse_size(mem_limit),
         cluster=None if dry_run else context.with_resource(open_cluster(scheduler, cluster)),
     )  # fmt: skip
-    if plan.settings.taught:
-        say(context, f"uavssr: learning from the {plan.settings.taught} spectra in {stf}")
+    for line in plan.taught_by():
+        say(context, f"uavssr: {line}")
     rows = _rows(plan, wavelengths)
     if dry_run:
         told = plan.forecast(out, format=chosen_format, dtype=number, wavelengths=rows)

@@ -6,7 +6,7 @@ Its files are the matter of `stf`. Must not open files or estimate anything.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -109,12 +109,14 @@ class References:
     """(k, C) reflectance on the cube's wavelengths."""
     msi: FloatArray
     """(k, c) what the camera saw of them, reflectance."""
+    image: str = ""
+    """In which image, as an output names its input; empty where that is not known."""
 
     def some(self, most: int = MOST_REFERENCES) -> References:
         """`most` of them, evenly spaced, or all."""
         count = len(self.msi)
         kept = np.linspace(0, count - 1, min(count, most)).round().astype(int)
-        return References(spectra=self.spectra[kept], msi=self.msi[kept])
+        return replace(self, spectra=self.spectra[kept], msi=self.msi[kept])
 
 
 def with_references(ds: xr.Dataset, references: References) -> xr.Dataset:
@@ -135,7 +137,11 @@ def references_of(ds: xr.Dataset) -> References | None:
     """The known ground of a dataset, if it holds any."""
     if not ds.sizes.get("reference"):
         return None
-    return References(spectra=ds["reference_hsi"].to_numpy(), msi=ds["reference_msi"].to_numpy())
+    return References(
+        spectra=ds["reference_hsi"].to_numpy(),
+        msi=ds["reference_msi"].to_numpy(),
+        image=str(ds.attrs.get("uavssr_input", "")),
+    )
 
 
 def stf_dataset(
