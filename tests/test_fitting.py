@@ -135,7 +135,7 @@ def test_more_pixels_leave_less_doubt_up_to_those_that_count_as_independent() ->
 
 def test_nominal_intervals_hold_the_truth() -> None:
     covered = []
-    for seed in range(24):
+    for seed in range(12):
         z = truth(seed)
         fit = fitting(z, spectra(50, seed), noise=0.004, seed=seed).run()
         deviation = fit.covariance.diagonal(dim1=-2, dim2=-1).sqrt()[:, :PARAMETERS]
