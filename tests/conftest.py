@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib
+# Before anything imports torch: on arrays as small as here its threads wait more than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Runs under test inherit which signals are ignored: SIGHUP under nohup, SIGINT behind an `&`.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
