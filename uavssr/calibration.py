@@ -80,8 +80,6 @@ class SceneCalibration:
     """The STF product, for the scene alone; `raster.stf.write_stf` writes it."""
     used: int
     """Reference pixels that the STF was fitted to."""
-    taught: int
-    """Reference spectra that the product holds, for a cube to learn from; none of panels."""
     warnings: tuple[str, ...]
     """Pixels that were skipped, bands that were not calibrated, offsets."""
 
@@ -234,7 +232,6 @@ def calibrate_scene(
     return SceneCalibration(
         dataset=dataset,
         used=used,
-        taught=dataset.sizes.get("reference", 0),
         warnings=(*reference.warnings, *_doubts(sensor, reference, found, covered, skipped)),
     )
 
