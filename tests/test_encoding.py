@@ -75,11 +75,9 @@ def options(given: dict[str, str], *, needed_bytes: int = 10**6) -> dict[str, st
 
 def test_creation_options_are_merged_in_either_case() -> None:
     assert options({})["BIGTIFF"] == "YES"  # row 29
-    assert options({})["ZSTD_LEVEL"] == "1"
     merged = options({"compress": "deflate", "BlockXSize": "256", "interleave": "PIXEL"})
     assert merged["COMPRESS"] == "deflate"
     assert merged["INTERLEAVE"] == "PIXEL"
-    assert "ZSTD_LEVEL" not in merged
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,14 @@ class BlockCodec:
     def of(cls, options: Mapping[str, str]) -> BlockCodec:
         """The codec that checked creation options of GDAL describe."""
         packing = cast(Packing, options["COMPRESS"].upper())
-        level = {"DEFLATE": "ZLEVEL", "ZSTD": "ZSTD_LEVEL"}.get(packing, "")
+        predictor = 1 if packing == "NONE" else int(options["PREDICTOR"])
+        # Most bytes of float numbers are noise, for which zstd's fast levels search less: as small.
+        levels = {"DEFLATE": ("ZLEVEL", 6), "ZSTD": ("ZSTD_LEVEL", -1 if predictor == 3 else 1)}
+        name, usual = levels.get(packing, ("", 0))
         return cls(
             packing=packing,
-            level=int(options.get(level, "6")),
-            predictor=1 if packing == "NONE" else int(options["PREDICTOR"]),
+            level=int(options.get(name, usual)),
+            predictor=predictor,
             side=int(options["BLOCKXSIZE"]),
         )
 

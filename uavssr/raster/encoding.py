@@ -135,8 +135,6 @@ def creation_options(
         raise UsageError(f"COMPRESS={merged['COMPRESS']} is not written", remedy=f"use {names}")
     for name, value in merged.items():
         _check_value(name, value, dtype)
-    if merged["COMPRESS"].upper() == "ZSTD":
-        merged.setdefault("ZSTD_LEVEL", "1")
     if merged["BIGTIFF"].upper() != "YES" and needed_bytes > _CLASSIC_LIMIT:
         raise OutputError(
             f"BIGTIFF={merged['BIGTIFF']}, but the cube may take {needed_bytes / 1e9:.1f} GB",
