@@ -2,14 +2,15 @@
 
     python benchmarks/end_to_end.py [--size 1024] [--runs 3] [--workers 2] [--json FILE]
 
-Network alone: the same tiles with their margins, in memory already, through the network and nothing
-else. Writing alone: GDAL stores the numbers of the finished cube, in memory already, with the same
-blocks and compression, no overviews, nothing read back. Neither counts the start of its process.
-The command is `uavssr reconstruct` in a process of its own, from the start of the interpreter to
-its end: it also finds the STFs and writes their files. All three take turns, on a made-up field of
-`size x size` pixels and on one of half its side: what differs between the two is the cost of
-pixels, without what a run costs however small it is. Processor seconds tell more than the clock
-where the machine is busy otherwise; of each the least of all runs is shown.
+Network alone: the same tiles with their margins, in memory already, through the network to all
+wavelengths, as in forward.py, and nothing else. Writing alone: GDAL stores the numbers of the
+finished cube, in memory already, with the same blocks and compression, no overviews, nothing read
+back. Neither counts the start of its process. The command is `uavssr reconstruct` in a process of
+its own, from the start of the interpreter to its end: it also finds the STFs and writes their
+files. All three take turns, on a made-up field of `size x size` pixels and on one of half its side:
+what differs between the two is the cost of pixels, without what a run costs however small it is.
+Processor seconds tell more than the clock where the machine is busy otherwise; of each the least of
+all runs is shown.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from writing import TILE, gdal_alone
 from uavssr.bands import SENSORS
 from uavssr.engine import torch_threads
 from uavssr.inference import plan_reconstruction
+from uavssr.inputs import Patch
 from uavssr.memory import memory_kept
 from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.source import open_msi
@@ -124,15 +126,17 @@ def network(options: argparse.Namespace) -> Cost:
     msi = open_msi(options.folder / f"{options.size}.tif", sensor="p4m", bands=BANDS, scale=SCALE)
     plan = plan_reconstruction(msi, model=options.model, device="cpu", workers=options.workers)
     given = [plan.engine.read([index])[0].own for index in range(len(plan.tiles))]
-    images = [patch.image[None] for patch in given if patch is not None]
+    patches = [patch for patch in given if patch is not None]
 
     @torch.inference_mode()
-    def run(image: torch.Tensor) -> None:
-        plan.network(image, plan.found.stf, blind=False)
+    def run(patch: Patch) -> None:
+        rows, cols = patch.window.within(patch.outer)
+        found = plan.network(patch.image[None], plan.found.stf, blind=False)
+        plan.basis.expand(found.coefficients[:, :, rows, cols])
 
     with torch_threads(1), memory_kept(), ThreadPoolExecutor(options.workers) as pool:
         start, before = time.perf_counter(), time.process_time()
-        list(pool.map(run, images))
+        list(pool.map(run, patches))
         return {"cpu_s": time.process_time() - before, "wall_s": time.perf_counter() - start}
 
 
