@@ -24,6 +24,9 @@ from uavssr.evaluation.protocol import Judged, StfFigures, gap_closed, judge, ta
 from uavssr.evaluation.ridge import fit_ridge
 from uavssr.model.weights import load_model
 
+WORTH = 0.05
+"""The least share of the error that knowing R must take away for a gap that can be closed."""
+
 
 def main() -> int:
     """Print the tables; returns the exit code."""
@@ -32,7 +35,7 @@ def main() -> int:
     parser.add_argument("cubes", type=Path, nargs="+")
     parser.add_argument("--model", default="p4m-nano")
     parser.add_argument("--sensor", default="p4m")
-    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--brief", action="store_true", help="means over all scenes alone")
@@ -103,13 +106,34 @@ def _print_ratios(scenes: dict[str, list[Judged]]) -> None:
         line = [blind[1], blind[3], gaps[0], rows[alone][1], rows[taught][1], gaps[1]]
         lines.append(line)
         print(f"| {scene} | " + " | ".join(f"{value:.3f}" for value in line[:5]) + " |")
-    mean = np.mean(lines, 0)
+    mean = np.nanmean(lines, 0)
     print("| **mean** | " + " | ".join(f"**{value:.3f}**" for value in mean[:5]) + " |")
-    print(f"\nGap closed by the STF of known pixels: {mean[5]:.3f}.")
+    of = f"{np.isfinite(np.array(lines)[:, 5]).sum()} of {len(lines)} scenes"
+    print(f"\nGap closed by the STF of known pixels: {mean[5]:.3f} (of {of}).")
+    _print_spread(scenes)
+
+
+def _print_spread(scenes: dict[str, list[Judged]]) -> None:
+    """How much the blind figures hang on the cameras that were drawn."""
+    for name in ("rmse", "sam"):
+        ratios = [
+            [
+                next(getattr(f, name) for f in each.figures if f.estimator == "network, blind")
+                / getattr(each.figures[0], name)
+                for each in judged
+            ]
+            for judged in scenes.values()
+        ]
+        deviation = np.std(ratios, axis=1, ddof=1)
+        error = np.sqrt((deviation**2).mean() / np.size(ratios))
+        print(
+            f"Blind {name.upper()} / ridge {np.mean(ratios):.3f} +- {error:.3f} (standard error); "
+            f"from camera to camera of a scene +- {deviation.mean():.2f}."
+        )
 
 
 def _mean_gap(judged: list[Judged], estimator: str) -> float:
-    """Of a scene: from the mean errors over its cameras."""
+    """Of a scene: from the mean errors over its cameras; NaN where R is worth next to nothing."""
     means = [
         type(judged[0].figures[0])(
             estimator=each.estimator,
@@ -119,7 +143,9 @@ def _mean_gap(judged: list[Judged], estimator: str) -> float:
         )
         for k, each in enumerate(judged[0].figures)
     ]
-    return gap_closed(means, estimator)
+    error = {each.estimator: each.rmse for each in means}
+    worth = 1 - error["network, true R"] / error["network, data sheet"]
+    return gap_closed(means, estimator) if worth >= WORTH else float("nan")
 
 
 def _print_stf(blind: list[StfFigures], paired: list[StfFigures]) -> None:
