@@ -47,6 +47,7 @@ TOOLS = {
     "trainstate",
     "training",
     "modelcard",
+    "adaptation",
     "runs",
     "checkpoints",
     "evaluation",
@@ -100,6 +101,7 @@ ALLOWED = {
     "config": CORE | PARTS,
     "parallel": CORE,
     "modelcard": set(),
+    "adaptation": CORE | PARTS | {"modelcard"},
     "feed": CORE | PARTS | {"config"},
     "trainstate": CORE | PARTS | {"evaluation"},
     "training": CORE

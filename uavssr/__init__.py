@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from uavssr.adaptation import adapt_model
     from uavssr.calibration import calibrate_stf
     from uavssr.data.simulate import simulate
     from uavssr.evaluation.compare import evaluate
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PGUNet",
     "__version__",
+    "adapt_model",
     "calibrate_stf",
     "estimate_stf",
     "evaluate",
@@ -33,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     "PGUNet": "uavssr.model.pgunet",
+    "adapt_model": "uavssr.adaptation",
     "calibrate_stf": "uavssr.calibration",
     "estimate_stf": "uavssr.inference",
     "evaluate": "uavssr.evaluation.compare",

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 Facts = Mapping[str, Any]
+
+
+_ADAPTED: Final = (
+    "PGU-Net weights whose spectral prior was joined by Gaussians of local spectra, by `uavssr "
+    "adapt`. The learned weights are those of the model it was adapted from. Nothing was measured "
+    "of how well it does; it is for fields that hold spectra like those below.\n"
+)
 
 
 def model_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
@@ -26,6 +33,32 @@ def model_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
             *_validation(facts),
             "## Settings\n",
             *_table(("setting", "value"), facts["settings"].items()),
+        ]
+    )
+
+
+def adapted_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
+    """The card of a model that was told of local spectra; `facts` as in config.json."""
+    left = facts["residual"]
+    rows = [
+        ("network", ", ".join(f"{key} {value}" for key, value in network.items())),
+        ("SHA-256 of `model.safetensors`", f"`{digest}`"),
+        ("adapted from", facts["adapted_from"]),
+        ("local Gaussians", f"{facts['components']}, {facts['share']:.0%} of the prior's weight"),
+        (
+            "what the spectral basis leaves of the local spectra",
+            f"RMS {left['rms']:.5f}, {left['relative']:.2%} of the mean",
+        ),
+        ("made with", f"uavssr {facts['uavssr_version']}"),
+    ]
+    files = [(each["file"], each["spectra"], f"`{each['sha256']}`") for each in facts["spectra"]]
+    return "\n".join(
+        [
+            f"# {name}\n",
+            _ADAPTED,
+            *_table(("", ""), rows),
+            "## Local spectra\n",
+            *_table(("file", "spectra", "SHA-256"), files),
         ]
     )
 

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
 from uavssr import __version__
@@ -23,7 +22,7 @@ from uavssr.data.pairs import read_manifest
 from uavssr.engine import resolve_device
 from uavssr.errors import OutputError
 from uavssr.evaluation.validation import ValidationImage, validation_images
-from uavssr.model.basis import SpectralBasis, choose_rank
+from uavssr.model.basis import choose_rank, residual_of
 from uavssr.model.pgunet import PGUNetConfig
 from uavssr.model.weights import Model, load_model, save_model
 from uavssr.modelcard import model_card
@@ -181,21 +180,6 @@ def _write(
     digest = save_model(network, folder, name=run.name, training=facts)
     card = model_card(run.name, digest, network.config.to_dict(), facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def residual_of(basis: SpectralBasis, spectra: np.ndarray) -> dict[str, float]:
-    """What a basis leaves of spectra (n, C): RMS, that over their mean, and the worst band's."""
-    values = torch.as_tensor(spectra.T, dtype=torch.float32)
-    explained = basis.expand(basis.project(values)[..., None])[..., 0]
-    per_band = (values - explained).double().square().mean(1).numpy()
-    worst = int(per_band.argmax())
-    rms = float(np.sqrt(per_band.mean()))
-    return {
-        "rms": rms,
-        "relative": rms / abs(float(spectra.mean())),
-        "worst_nm": float(basis.grid.centres[worst]),
-        "worst_rms": float(np.sqrt(per_band[worst])),
-    }
 
 
 def _warnings(data: TrainingData, trained: Trained, left: dict[str, float]) -> list[str]:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 # --help lists the commands in the order of these lines
 from uavssr.cli import reconstruct  # isort: skip
-from uavssr.cli import estimate, expand  # isort: skip
+from uavssr.cli import adapt, estimate, expand  # isort: skip
 from uavssr.cli import evaluate, train  # isort: skip
 from uavssr.cli.app import app
 from uavssr.cli.entry import main, process
 
-__all__ = ["app", "estimate", "evaluate", "expand", "main", "process", "reconstruct", "train"]
+__all__ = [
+    "adapt",
+    "app",
+    "estimate",
+    "evaluate",
+    "expand",
+    "main",
+    "process",
+    "reconstruct",
+    "train",
+]

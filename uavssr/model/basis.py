@@ -120,3 +120,18 @@ class SpectralBasis:
             components=torch.as_tensor(components, dtype=torch.float32),
             residual=torch.as_tensor(residual.std(0), dtype=torch.float32),
         )
+
+
+def residual_of(basis: SpectralBasis, spectra: FloatArray) -> dict[str, float]:
+    """What a basis leaves of spectra (n, C): RMS, that over their mean, and the worst band's."""
+    values = torch.as_tensor(spectra.T, dtype=torch.float32)
+    explained = basis.expand(basis.project(values)[..., None])[..., 0]
+    per_band = (values - explained).double().square().mean(1).numpy()
+    worst = int(per_band.argmax())
+    rms = float(np.sqrt(per_band.mean()))
+    return {
+        "rms": rms,
+        "relative": rms / abs(float(spectra.mean())),
+        "worst_nm": float(basis.grid.centres[worst]),
+        "worst_rms": float(np.sqrt(per_band[worst])),
+    }

@@ -77,7 +77,7 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
     found = np.stack([values[name] for name in wavelengths], axis=1) * scale
     spectra = np.repeat(found, 2, axis=1) if kind == "panels" else found
     places = np.stack([values[name] for name in place], axis=1)
-    kept = _plausible(found, path)
+    kept = _plausible(found, path, "--reference-scale")
     return FieldTable(
         path=path,
         kind=kind,
@@ -88,6 +88,34 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
         spectra=spectra[kept],
         skipped=int((~kept).sum()),
     )
+
+
+def read_spectra(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatArray]:
+    """Wavelengths (W,) in nm and reflectance (n, W) of a table's rows, wherever they were measured.
+
+    Columns headed by a number are wavelengths; whatever else a column holds is not looked at. Rows
+    whose reflectance is missing or out of range are left out.
+
+    Args:
+        path: the file, UTF-8, cells separated by commas.
+        scale: reflectance = number in the table x scale.
+
+    Raises:
+        InputRefused: no such file, no wavelengths, a cell that is no number, or most rows out of
+            range.
+    """
+    header, rows = _cells(path)
+    places = [index for index, name in enumerate(header) if _is_number(name)]
+    if not places:
+        raise InputRefused(
+            "no column is headed by a wavelength in nm",
+            path=path,
+            remedy="write a header such as name,400,405,410 and a row for each spectrum",
+        )
+    nm = np.array([float(header[index]) for index in places])
+    _check_wavelengths(nm, path)
+    found = np.stack([_column(rows, index, path) for index in places], axis=1) * scale
+    return nm, found[_plausible(found, path, "--scale")]
 
 
 def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -175,7 +203,7 @@ def _column(rows: list[list[str]], index: int, path: Path) -> FloatArray:
     return np.array(found)
 
 
-def _plausible(found: FloatArray, path: Path) -> npt.NDArray[np.bool_]:
+def _plausible(found: FloatArray, path: Path, option: str) -> npt.NDArray[np.bool_]:
     """Rows (n,) that hold a reflectance, and one that can be, at every wavelength."""
     low, high = REFLECTANCE
     known = np.asarray(np.isfinite(found).all(1))
@@ -185,7 +213,7 @@ def _plausible(found: FloatArray, path: Path) -> npt.NDArray[np.bool_]:
             f"{len(kept) - kept.sum()} of {len(kept)} rows miss a reflectance or go beyond {low:g} "
             f"to {high:g}; the largest is {np.nanmax(found, initial=-np.inf):g}",
             path=path,
-            remedy="give what a number means in reflectance, such as --reference-scale 1/100",
+            remedy=f"give what a number means in reflectance, such as {option} 1/100",
         )
     return kept
 

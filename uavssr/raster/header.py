@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ RATIO_FROM_BYTES: Final = 2**30
 _ENVI_BYTES: Final = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 9: 16, 12: 2, 13: 4, 14: 8, 15: 8}
 _ENVI_COMPLEX: Final = (6, 9)
 _ENVI_HEADER_LIMIT: Final = 4 * 2**20
+_ENVI_DATA: Final = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,3 +194,25 @@ def _envi_fields(header: Path) -> dict[str, int]:
     if fields["file compression"]:
         raise InputRefused("compressed ENVI files are not read", path=header)
     return fields
+
+
+def data_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The raw file that an ENVI header (.hdr) describes; any other file itself.
+
+    Raises:
+        InputRefused: none lies beside it, or several do.
+    """
+    header = Path(path)
+    if header.suffix.lower() != ".hdr":
+        return path
+    beside = (Path(f"{header.with_suffix('')}{ending}") for ending in _ENVI_DATA)
+    found = [file for file in beside if file.is_file()]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found)
+        raise InputRefused(
+            f"{'several data files' if found else 'no data file'} beside this ENVI header"
+            + (f": {names}" if found else ""),
+            path=header,
+            remedy="give the data file itself",
+        )
+    return found[0]

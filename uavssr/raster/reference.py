@@ -36,7 +36,6 @@ _DEGREE: Final = 111_320.0
 """Metres along a degree of latitude."""
 _MOST_PIXELS: Final = 1_000_000
 """Pixels around one place that are read."""
-_DATA_FILES: Final = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +84,7 @@ def open_reference(
 
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
-    cube = open_cube(_data_file(path), scale=scale)
+    cube = open_cube(path, scale=scale)
     found = read_overlap(cube, msi)
     low, high = REFLECTANCE
     kept = ((found.spectra >= low) & (found.spectra <= high)).all(1)
@@ -128,23 +127,6 @@ def _misgivings(path: Path, found: Overlap) -> Iterator[str]:
                 f"{path.name} and the image correlate by {alike:.2f} only: do they show the same "
                 "ground at the same time?"
             )
-
-
-def _data_file(path: Path) -> Path:
-    """The raw file that an ENVI header describes; any other file itself."""
-    if path.suffix.lower() != ".hdr":
-        return path
-    beside = (Path(f"{path.with_suffix('')}{ending}") for ending in _DATA_FILES)
-    found = [file for file in beside if file.is_file()]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found)
-        raise InputRefused(
-            f"{'several data files' if found else 'no data file'} beside this ENVI header"
-            + (f": {names}" if found else ""),
-            path=path,
-            remedy="give the data file itself",
-        )
-    return found[0]
 
 
 def _from_table(table: FieldTable, msi: MsiSource) -> Reference:

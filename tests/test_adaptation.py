@@ -1,0 +1,240 @@
+"""Models told of local spectra: the prior, the files that may tell them, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import uavssr
+from tests.cubes import listed, smooth_cube, write_cube, write_envi
+from tests.models import GRID, P4M, tiny_library, tiny_model, tiny_network
+from uavssr.adaptation import adapt_model
+from uavssr.bands import WavelengthGrid
+from uavssr.cli import main
+from uavssr.errors import UavssrError
+from uavssr.evaluation.metrics import rmse, sam
+from uavssr.model.adaptation import SHARE, adapt, joined
+from uavssr.model.response import ResponseFamily
+from uavssr.model.state import Stf
+from uavssr.model.weights import load_model
+from uavssr.raster.cube import open_cube
+from uavssr.raster.grid import Window
+from uavssr.raster.spectra import drawn, open_spectra
+
+SPECTRA = torch.as_tensor(tiny_library(seed=3).spectra)
+
+
+def table(path: Path, spectra: np.ndarray, nm: np.ndarray = GRID.centres) -> Path:
+    rows = ["site," + ",".join(f"{each:g}" for each in nm)]
+    rows += [f"s{k}," + ",".join(f"{each:.5f}" for each in row) for k, row in enumerate(spectra)]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("count", "components"), [(5, 1), (24, 2), (50, 3), (110, 7), (900, 24)])
+def test_every_sixteen_spectra_are_a_gaussian(count: int, components: int) -> None:
+    network = tiny_network()
+    many = SPECTRA.repeat(9, 1)[:count]
+    assert len(adapt(network, many).mixture.weight) == 3 + components
+
+
+def test_prior_is_joined_and_nothing_else_changes() -> None:
+    network = tiny_network()
+    found = adapt(network, SPECTRA[:50])
+    torch.testing.assert_close(found.weight[-3:], (1 - SHARE) * network.weight)
+    torch.testing.assert_close(found.mixture_mean[-3:], network.mixture_mean)
+    torch.testing.assert_close(found.covariance[-3:], network.covariance)
+    assert found.weight.sum() == pytest.approx(1, abs=1e-6)
+    own, before = found.state_dict(), network.state_dict()
+    assert own.keys() == before.keys()
+    for key in own.keys() - {"weight", "mixture_mean", "covariance"}:
+        torch.testing.assert_close(own[key], before[key], rtol=0, atol=0)
+
+
+def test_joined_density_is_the_mean_of_both() -> None:
+    one, other = tiny_network().mixture, tiny_network(seed=1).mixture
+    other = type(other)(weight=other.weight, mean=other.mean + 0.3, covariance=other.covariance)
+    points = np.random.default_rng(0).normal(size=(20, 6))
+    both = joined(one, other, share=0.3)
+    expected = 0.3 * density(one, points) + 0.7 * density(other, points)
+    np.testing.assert_allclose(density(both, points), expected, rtol=1e-5)
+
+
+def density(mixture: object, points: np.ndarray) -> np.ndarray:
+    parts = (getattr(mixture, name).double().numpy() for name in ("weight", "mean", "covariance"))
+    total = np.zeros(len(points))
+    for weight, mean, covariance in zip(*parts, strict=True):
+        away = points - mean
+        power = (away * np.linalg.solve(covariance, away.T).T).sum(1)
+        total += weight * np.exp(-power / 2) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
+    return total
+
+
+def test_few_spectra_keep_a_wide_gaussian() -> None:
+    """Ten alike must not become all there is: a tenth of the unit variance stays."""
+    network = tiny_network()
+    found = adapt(network, SPECTRA[:1].repeat(10, 1))
+    torch.testing.assert_close(
+        found.covariance[0].diagonal(), torch.full((6,), 0.1), rtol=0, atol=1e-4
+    )
+
+
+def test_cubes_of_the_shipped_field_are_better_where_its_spectra_are_known(repo: Path) -> None:
+    """Spectra of one half of the known pixels of the synthetic field, judged on the other."""
+    with np.load(repo / "examples/field_truth.npz") as truth:
+        spectra, rows, cols = (truth[key] for key in ("spectra", "row", "col"))
+    network = load_model().network
+    msi = uavssr.open_msi(repo / "examples/field.tif")
+    image, valid = msi.read(Window(0, 0, msi.height, msi.width))
+    image[:, ~valid] = image[:, valid].mean()
+    counted = torch.from_numpy(valid)[None]
+    start = Stf.expected(ResponseFamily.of(P4M, network.grid))
+    errors = []
+    for each in (network, adapt(network, torch.as_tensor(spectra[::2], dtype=torch.float32))):
+        found = each(torch.from_numpy(image)[None], start, blind=True, valid=counted)
+        cube = each.basis.expand(found.coefficients)[0].numpy()[:, rows[1::2], cols[1::2]]
+        reference = spectra[1::2].T
+        errors.append((rmse(cube, reference), sam(cube, reference)))
+    before, after = np.array(errors)
+    assert (after < 0.97 * before).all()
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_model_folder_is_one_like_any_other(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    first = table(tmp_path / "a.csv", SPECTRA[:20].numpy())
+    library = tmp_path / "b.npz"
+    tiny_library(seed=4).save(library)
+    found = adapt_model([first, library], tmp_path / "own", model=base)
+    assert found.spectra == 20 + 110
+    loaded = load_model(tmp_path / "own")
+    assert (loaded.name, loaded.sha256) == ("own", found.sha256)
+    assert loaded.network.config.components == 3 + found.components
+    told = loaded.training["spectra"]
+    assert [(each["file"], each["spectra"]) for each in told] == [("a.csv", 20), ("b.npz", 110)]
+    card = (tmp_path / "own/README.md").read_text(encoding="utf-8")
+    assert all(each["sha256"] in card for each in told)
+    assert load_model(base).sha256 in card
+    again = adapt_model([first, library], tmp_path / "again", model=base)
+    assert again.sha256 == found.sha256
+
+
+def test_table_and_cube_tell_the_same_spectra(tmp_path: Path) -> None:
+    cube = smooth_cube(30, 40)
+    path = write_cube(tmp_path / "cube.tif", cube)
+    nm, found = open_spectra(path)
+    np.testing.assert_allclose(np.sort(found.mean(1)), np.sort(cube.mean(0).ravel()), atol=1e-4)
+    copy = table(tmp_path / "table.csv", found, nm)
+    other, again = open_spectra(copy)
+    np.testing.assert_allclose(other, nm, atol=0.01)
+    np.testing.assert_allclose(again, found, atol=1e-5)
+
+
+def test_pixels_are_spread_drawn_alike_each_time_and_no_more_than_asked(tmp_path: Path) -> None:
+    height, width = 200, 300
+    cube = np.repeat(np.arange(height * width).reshape(1, height, width) / 1e5, 3, 0)
+    grid = WavelengthGrid.regular("three", 500, 700, 3)
+    path = write_cube(tmp_path / "cube.tif", cube.astype("f4"), grid=grid)
+    found = drawn(open_cube(path), most=60)
+    places = np.round(found[:, 0] * 1e5).astype(int)
+    assert len(set(places.tolist())) == 60
+    np.testing.assert_array_equal(drawn(open_cube(path), most=60), found)
+    blocks = {(place // width // 128, place % width // 128) for place in places.tolist()}
+    assert len(blocks) == 6
+
+
+def test_a_header_leads_to_its_envi_file(tmp_path: Path) -> None:
+    cube = smooth_cube(30, 40)
+    nm = listed("wavelength", GRID.centres), "wavelength units = nm"
+    path = write_envi(tmp_path / "cube", cube, *nm)
+    header = next(tmp_path.glob("*.hdr"))
+    np.testing.assert_array_equal(open_spectra(header)[1], open_spectra(path)[1])
+
+
+def test_rows_that_are_no_reflectance_are_left_out(tmp_path: Path) -> None:
+    spectra = SPECTRA[:10].numpy().copy()
+    spectra[3, 5], spectra[6] = 7.0, np.nan
+    _, found = open_spectra(table(tmp_path / "t.csv", spectra))
+    np.testing.assert_allclose(found, np.delete(spectra, [3, 6], axis=0), atol=1e-5)
+    np.testing.assert_allclose(
+        open_spectra(table(tmp_path / "p.csv", 100 * SPECTRA[:10].numpy()), scale="1/100")[1],
+        SPECTRA[:10].numpy(),
+        atol=1e-5,
+    )
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_command_makes_a_model_that_reconstructs(
+    tmp_path: Path, repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny_model(tmp_path / "base")
+    spectra, own = table(tmp_path / "local.csv", SPECTRA[:40].numpy()), tmp_path / "own"
+    assert main(["adapt", str(spectra), "-o", str(own), "--model", str(base)]) == 0
+    assert "40 spectra, 2 Gaussians more" in capsys.readouterr().err
+    out = tmp_path / "cube.tif"
+    field = str(repo / "examples/field.tif")
+    assert main(["-q", "reconstruct", field, "-o", str(out), "--model", str(own)]) == 0
+    assert main(["adapt", str(spectra), "-o", str(own), "--model", str(base)]) == 5
+    assert "own: holds a model; pass --overwrite" in capsys.readouterr().err
+    before = json.loads((own / "config.json").read_text())["sha256"]
+    more = table(tmp_path / "more.csv", SPECTRA[40:80].numpy())
+    words = ["adapt", str(more), "-o", str(own), "--model", str(base), "--overwrite"]
+    assert main(words) == 0
+    assert load_model(own).sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "fact"),
+    [
+        ("site,x,y\na,1,2\n", 3, "no column is headed by a wavelength"),
+        ("400,600,1000\n" + "0.1,0.2,0.3\n" * 4, 3, "4 spectra in all, and 5 or more are needed"),
+        ("500,600,800\n" + "0.1,0.2,0.3\n" * 9, 3, "reaches from 500 to 800 nm, the model from"),
+        ("400,600,1000\n" + "10,20,30\n" * 9, 3, "such as --scale 1/100"),
+        ("400,600,1000\n" + "0.1,wet,0.3\n" * 9, 3, "row 1 holds 'wet'"),
+        ("1000,600,400\n" + "0.1,0.2,0.3\n" * 9, 3, "do not increase from column to column"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int, fact: str
+) -> None:
+    base, path = tiny_model(tmp_path / "base"), tmp_path / "local.csv"
+    path.write_text(text, encoding="utf-8")
+    words = ["adapt", str(path), "-o", str(tmp_path / "own"), "--model", str(base)]
+    assert main(words) == code
+    said = capsys.readouterr().err
+    assert fact in said
+    assert "local.csv" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "own").exists()
+
+
+def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"
+    tiny_library().save(library)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/mine.txt").write_text("keep")
+    for out, options, fact in (
+        ("notes", {"overwrite": True}, "holds something else than a model"),
+        ("b.npz", {}, "is a file"),
+        ("own", {"scale": "1/100"}, "a library holds reflectance"),
+    ):
+        with pytest.raises(UavssrError, match=fact):
+            adapt_model([library], tmp_path / out, model=base, **options)
+    assert (tmp_path / "notes/mine.txt").read_text() == "keep"
+    with pytest.raises(UavssrError, match="no spectra are named"):
+        adapt_model([], tmp_path / "own", model=base)
+
+
+def test_spectra_beyond_the_basis_are_told(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    comb = 0.3 + 0.2 * np.tile([1.0, -1.0], len(GRID) // 2) * np.linspace(0.5, 1, 20)[:, None]
+    found = adapt_model([table(tmp_path / "comb.csv", comb)], tmp_path / "own", model=base)
+    assert "the model's basis cannot show" in found.warnings[0]
