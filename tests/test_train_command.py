@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import rasterio
+import torch
 
 from tests.grounds import EAST, write_field_cube, write_image
 from tests.models import tiny_library, tiny_model
@@ -179,7 +181,10 @@ def test_a_run_may_start_from_a_model(folder: Path, tmp_path: Path) -> None:
         cli.main([*argv, *small, "--init", str(model), "--set", "training.learning_rate=1e-5"]) == 0
     )
     found, before = load_model(tmp_path / "run" / "custom"), load_model(model)
-    assert found.network.config == before.network.config
+    prior = found.network.config.components
+    assert replace(found.network.config, components=3) == before.network.config
+    assert 3 < prior <= 3 + 24  # it was told of the training spectra
+    torch.testing.assert_close(found.network.mixture_mean[-3:], before.network.mixture_mean)
     assert (found.network.components == before.network.components).all()
     assert config_of(tmp_path / "run" / "custom")["init"] == f"start ({before.sha256})"
     assert found.grid.name == before.grid.name

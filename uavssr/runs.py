@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from uavssr import __version__
-from uavssr.bands import HEADWALL_NANO
+from uavssr.bands import HEADWALL_NANO, FloatArray
 from uavssr.config import RunConfig, network_sizes
 from uavssr.data.dataset import TrainingData, load_data
 from uavssr.data.library import load_library
@@ -22,6 +23,7 @@ from uavssr.data.pairs import read_manifest
 from uavssr.engine import resolve_device
 from uavssr.errors import OutputError
 from uavssr.evaluation.validation import ValidationImage, validation_images
+from uavssr.model.adaptation import adapt
 from uavssr.model.basis import choose_rank, residual_of
 from uavssr.model.pgunet import PGUNetConfig
 from uavssr.model.weights import Model, load_model, save_model
@@ -34,6 +36,8 @@ Tell = Callable[[str, int, int], None]
 
 WORRYING: Final = 0.02
 """A warning is given where the basis leaves more than this of the mean reflectance."""
+MOST_TOLD: Final = 8000
+"""Training spectra of which a model to start from is told: more say nothing new."""
 _REAL: Final = "Blind: the STF is estimated from each image."
 _NEW: Final = (
     "Blind, on scenes simulated anew from the spectra that were trained on: they say nothing of "
@@ -76,6 +80,7 @@ def run_training(
         init = None if run.init is None else load_model(run.init)
         with _held(run.out, team):
             data = _data(run, init, team, told)
+            init = None if init is None else _told(init, prior_spectra(data, run.training))
             trained = train(
                 data,
                 run.out,
@@ -136,6 +141,13 @@ def _data(run: RunConfig, init: Model | None, team: Team, told: Tell | None) -> 
     if team.leads:
         team.wait()
     return data
+
+
+def _told(init: Model, spectra: FloatArray) -> Model:
+    """The model to start from, its prior joined by Gaussians of what it will be trained on."""
+    chosen = np.random.default_rng(0).permutation(len(spectra))[:MOST_TOLD]
+    local = torch.as_tensor(spectra[chosen], dtype=torch.float32)
+    return replace(init, network=adapt(init.network, local))
 
 
 def _network(run: RunConfig, init: Model | None, data: TrainingData) -> PGUNetConfig:
