@@ -105,7 +105,8 @@ def _print_ratios(scenes: dict[str, list[Judged]]) -> None:
         blind = rows["network, blind"]
         line = [blind[1], blind[3], gaps[0], rows[alone][1], rows[taught][1], gaps[1]]
         lines.append(line)
-        print(f"| {scene} | " + " | ".join(f"{value:.3f}" for value in line[:5]) + " |")
+        cells = ["-" if np.isnan(value) else f"{value:.3f}" for value in line[:5]]
+        print(f"| {scene} | " + " | ".join(cells) + " |")
     mean = np.nanmean(lines, 0)
     print("| **mean** | " + " | ".join(f"**{value:.3f}**" for value in mean[:5]) + " |")
     of = f"{np.isfinite(np.array(lines)[:, 5]).sum()} of {len(lines)} scenes"
