@@ -15,9 +15,9 @@ from tests.models import GRID, P4M, tiny_library, tiny_model, tiny_network
 from uavssr.adaptation import adapt_model
 from uavssr.bands import WavelengthGrid
 from uavssr.cli import main
-from uavssr.errors import UavssrError
+from uavssr.errors import ModelRefused, UavssrError
 from uavssr.evaluation.metrics import rmse, sam
-from uavssr.model.adaptation import SHARE, adapt, joined
+from uavssr.model.adaptation import SHARE, adapt, mixed
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import load_model
@@ -35,11 +35,19 @@ def table(path: Path, spectra: np.ndarray, nm: np.ndarray = GRID.centres) -> Pat
     return path
 
 
-@pytest.mark.parametrize(("count", "components"), [(5, 1), (24, 2), (50, 3), (110, 7), (900, 24)])
+@pytest.mark.parametrize(
+    ("count", "components"), [(5, 1), (31, 1), (32, 2), (50, 3), (110, 6), (900, 24)]
+)
 def test_every_sixteen_spectra_are_a_gaussian(count: int, components: int) -> None:
-    network = tiny_network()
-    many = SPECTRA.repeat(9, 1)[:count]
-    assert len(adapt(network, many).mixture.weight) == 3 + components
+    brighter = torch.linspace(1, 2, 9)[:, None, None]
+    many = (brighter * SPECTRA).flatten(0, 1)[:count]
+    assert len(adapt(tiny_network(), many).mixture.weight) == 3 + components
+
+
+def test_spectra_that_are_all_alike_are_one_gaussian() -> None:
+    found = adapt(tiny_network(), SPECTRA[:1].repeat(80, 1))
+    assert len(found.mixture.weight) == 3 + 1
+    assert torch.isfinite(found.mixture.covariance).all()
 
 
 def test_prior_is_joined_and_nothing_else_changes() -> None:
@@ -55,11 +63,11 @@ def test_prior_is_joined_and_nothing_else_changes() -> None:
         torch.testing.assert_close(own[key], before[key], rtol=0, atol=0)
 
 
-def test_joined_density_is_the_mean_of_both() -> None:
+def test_mixed_density_is_the_mean_of_both() -> None:
     one, other = tiny_network().mixture, tiny_network(seed=1).mixture
     other = type(other)(weight=other.weight, mean=other.mean + 0.3, covariance=other.covariance)
     points = np.random.default_rng(0).normal(size=(20, 6))
-    both = joined(one, other, share=0.3)
+    both = mixed(one, other, share=0.3)
     expected = 0.3 * density(one, points) + 0.7 * density(other, points)
     np.testing.assert_allclose(density(both, points), expected, rtol=1e-5)
 
@@ -111,6 +119,7 @@ def test_model_folder_is_one_like_any_other(tmp_path: Path) -> None:
     first = table(tmp_path / "a.csv", SPECTRA[:20].numpy())
     library = tmp_path / "b.npz"
     tiny_library(seed=4).save(library)
+    before = load_model(base).network.state_dict()
     found = adapt_model([first, library], tmp_path / "own", model=base)
     assert found.spectra == 20 + 110
     loaded = load_model(tmp_path / "own")
@@ -123,17 +132,19 @@ def test_model_folder_is_one_like_any_other(tmp_path: Path) -> None:
     assert load_model(base).sha256 in card
     again = adapt_model([first, library], tmp_path / "again", model=base)
     assert again.sha256 == found.sha256
+    for key, value in load_model(base).network.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
 
 
 def test_table_and_cube_tell_the_same_spectra(tmp_path: Path) -> None:
     cube = smooth_cube(30, 40)
     path = write_cube(tmp_path / "cube.tif", cube)
-    nm, found = open_spectra(path)
-    np.testing.assert_allclose(np.sort(found.mean(1)), np.sort(cube.mean(0).ravel()), atol=1e-4)
-    copy = table(tmp_path / "table.csv", found, nm)
-    other, again = open_spectra(copy)
-    np.testing.assert_allclose(other, nm, atol=0.01)
-    np.testing.assert_allclose(again, found, atol=1e-5)
+    found = open_spectra(path)
+    means = np.sort(found.reflectance.mean(1))
+    np.testing.assert_allclose(means, np.sort(cube.mean(0).ravel()), atol=1e-4)
+    again = open_spectra(table(tmp_path / "table.csv", found.reflectance, found.nm))
+    np.testing.assert_allclose(again.nm, found.nm, atol=0.01)
+    np.testing.assert_allclose(again.reflectance, found.reflectance, atol=1e-5)
 
 
 def test_pixels_are_spread_drawn_alike_each_time_and_no_more_than_asked(tmp_path: Path) -> None:
@@ -153,20 +164,41 @@ def test_a_header_leads_to_its_envi_file(tmp_path: Path) -> None:
     cube = smooth_cube(30, 40)
     nm = listed("wavelength", GRID.centres), "wavelength units = nm"
     path = write_envi(tmp_path / "cube", cube, *nm)
-    header = next(tmp_path.glob("*.hdr"))
-    np.testing.assert_array_equal(open_spectra(header)[1], open_spectra(path)[1])
+    found = open_spectra(tmp_path / "cube.hdr")
+    assert found.path == path
+    np.testing.assert_array_equal(found.reflectance, open_spectra(path).reflectance)
 
 
-def test_rows_that_are_no_reflectance_are_left_out(tmp_path: Path) -> None:
+def test_spectra_that_are_no_reflectance_are_left_out_and_told(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
     spectra = SPECTRA[:10].numpy().copy()
     spectra[3, 5], spectra[6] = 7.0, np.nan
-    _, found = open_spectra(table(tmp_path / "t.csv", spectra))
-    np.testing.assert_allclose(found, np.delete(spectra, [3, 6], axis=0), atol=1e-5)
-    np.testing.assert_allclose(
-        open_spectra(table(tmp_path / "p.csv", 100 * SPECTRA[:10].numpy()), scale="1/100")[1],
-        SPECTRA[:10].numpy(),
-        atol=1e-5,
-    )
+    found = adapt_model([table(tmp_path / "t.csv", spectra)], tmp_path / "own", model=base)
+    assert found.spectra == 8
+    assert found.warnings[0] == "t.csv: 2 of 10 spectra are left out: no reflectance"
+    kept = np.delete(SPECTRA[:10].numpy(), [3, 6], axis=0)
+    same = adapt_model([table(tmp_path / "kept.csv", kept)], tmp_path / "same", model=base)
+    assert same.sha256 == found.sha256
+
+
+def test_what_lies_far_beyond_the_model_is_not_looked_at(tmp_path: Path) -> None:
+    """A field spectrometer's noise at 1400 nm is no reason to throw a spectrum away."""
+    base, spectra = tiny_model(tmp_path / "base"), SPECTRA[:20].numpy()
+    wide = np.concatenate([spectra, np.full((20, 3), [9.0, -3.0, np.nan])], axis=1)
+    nm = np.concatenate([GRID.centres, [1400, 1900, 2500]])
+    one = adapt_model([table(tmp_path / "wide.csv", wide, nm)], tmp_path / "one", model=base)
+    two = adapt_model([table(tmp_path / "near.csv", spectra)], tmp_path / "two", model=base)
+    assert one.sha256 == two.sha256
+
+
+def test_scale_turns_per_cent_into_reflectance(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    own = table(tmp_path / "own.csv", np.round(SPECTRA[:20].numpy(), 3))
+    cent = table(tmp_path / "cent.csv", 100 * np.round(SPECTRA[:20].numpy(), 3))
+    one = adapt_model([own], tmp_path / "one", model=base)
+    two = adapt_model([cent], tmp_path / "two", model=base, scale="1/100")
+    one, two = (load_model(each.folder).network.mixture_mean for each in (one, two))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -199,6 +231,8 @@ def test_command_makes_a_model_that_reconstructs(
         ("500,600,800\n" + "0.1,0.2,0.3\n" * 9, 3, "reaches from 500 to 800 nm, the model from"),
         ("400,600,1000\n" + "10,20,30\n" * 9, 3, "such as --scale 1/100"),
         ("400,600,1000\n" + "0.1,wet,0.3\n" * 9, 3, "row 1 holds 'wet'"),
+        ("400,600,1000\n" + "0.1,,0.3\n" * 9, 3, "9 of 9 spectra miss a reflectance"),
+        ("400,600,1000\n" + "0,0,0\n" * 9, 3, "a mean reflectance of 0"),
         ("1000,600,400\n" + "0.1,0.2,0.3\n" * 9, 3, "do not increase from column to column"),
     ],
 )
@@ -229,6 +263,11 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
         with pytest.raises(UavssrError, match=fact):
             adapt_model([library], tmp_path / out, model=base, **options)
     assert (tmp_path / "notes/mine.txt").read_text() == "keep"
+    foreign = tmp_path / "base/run.log"
+    foreign.touch()
+    with pytest.raises(UavssrError, match="holds something else than a model"):
+        adapt_model([library], base, overwrite=True)
+    foreign.unlink()
     with pytest.raises(UavssrError, match="no spectra are named"):
         adapt_model([], tmp_path / "own", model=base)
 
@@ -238,3 +277,14 @@ def test_spectra_beyond_the_basis_are_told(tmp_path: Path) -> None:
     comb = 0.3 + 0.2 * np.tile([1.0, -1.0], len(GRID) // 2) * np.linspace(0.5, 1, 20)[:, None]
     found = adapt_model([table(tmp_path / "comb.csv", comb)], tmp_path / "own", model=base)
     assert "the model's basis cannot show" in found.warnings[0]
+
+
+def test_a_model_that_was_adapted_too_often_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"
+    tiny_library().save(library)
+    monkeypatch.setattr("uavssr.adaptation.MOST_GAUSSIANS", 3 + 24)
+    adapt_model([library], tmp_path / "once", model=base)
+    with pytest.raises(ModelRefused, match="adapt the model that it was made from"):
+        adapt_model([library], tmp_path / "twice", model=tmp_path / "once")

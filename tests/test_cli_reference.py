@@ -189,7 +189,8 @@ def test_table_warnings_and_plot(tmp_path: Path, truth: Path, run: Run) -> None:
         ("panel.csv", ["--reference-scale", "bright"], 2, "is no number"),
         (None, ["--reference-scale", "1/100"], 2, "--reference-scale without --reference"),
         ("none.csv", [], 3, "no such file"),
-        ("none.hdr", [], 3, "no data file beside this ENVI header"),
+        ("none.hdr", [], 3, "no such file"),
+        ("alone.hdr", [], 3, "no data file beside this ENVI header"),
         ("true.stf.nc", [], 3, "HDF5"),
         ("panel.csv", ["--reference-scale", "100"], 3, "rows miss a reflectance"),
     ],
@@ -203,6 +204,7 @@ def test_refusals_are_one_line_and_write_nothing(
     code: int,
     fact: str,
 ) -> None:
+    (truth / "alone.hdr").write_text("ENVI\n")
     given = [] if reference is None else ["--reference", truth / reference]
     out = ["-o", tmp_path / "out.stf.nc", "--model", truth / "tiny"]
     ran = run("estimate-stf", truth / "msi.tif", *given, *out, *options)

@@ -29,7 +29,7 @@ from uavssr.errors import IncompleteRun, OutputError
 from uavssr.raster import encoding, output
 from uavssr.raster.blockfile import SIZES
 from uavssr.raster.codec import BlockCodec
-from uavssr.raster.encoding import NODATA, SCALE, cube_bytes, quantise
+from uavssr.raster.encoding import NODATA, SCALE, CubeDtype, creation_options, cube_bytes, quantise
 from uavssr.raster.grid import TileGrid, Window
 from uavssr.raster.metadata import true_colour
 from uavssr.raster.output import remove_stale_parts
@@ -599,3 +599,20 @@ def test_array_of_another_type_and_a_second_finish_are_refused(tmp_path: Path) -
 def test_unreadable_crs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot read the CRS"):
         new_sink(tmp_path / "c.tif", crs_wkt="PROJCS[nonsense")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "level"),
+    [
+        ("uint16", {}, 1),
+        ("float32", {}, -1),
+        ("float32", {"ZSTD_LEVEL": "9"}, 9),
+        ("uint16", {"COMPRESS": "DEFLATE"}, 6),
+        ("uint16", {"COMPRESS": "DEFLATE", "ZLEVEL": "2"}, 2),
+    ],
+)
+def test_levels_of_compression_suit_the_numbers_unless_one_is_given(
+    dtype: CubeDtype, given: dict[str, str], level: int
+) -> None:
+    options = creation_options(given, dtype=dtype, block=256, needed_bytes=1, path=Path("c.tif"))
+    assert BlockCodec.of(options).level == level

@@ -14,20 +14,25 @@ import numpy as np
 import torch
 
 from uavssr import __version__
-from uavssr.bands import FloatArray, WavelengthGrid
-from uavssr.data.library import load_library, resample
+from uavssr.bands import WavelengthGrid
+from uavssr.data.library import MAX_MISSING_NM, load_library, resample
 from uavssr.data.pairs import digest
-from uavssr.errors import InputRefused, OutputError, UsageError
-from uavssr.model.adaptation import SHARE, adapt
+from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
+from uavssr.model.adaptation import MOST_COMPONENTS, SHARE, adapt
 from uavssr.model.basis import residual_of
-from uavssr.model.weights import CONFIG, DEFAULT_MODEL, load_model, save_model
+from uavssr.model.pgunet import MOST_GAUSSIANS
+from uavssr.model.weights import CONFIG, DEFAULT_MODEL, WEIGHTS, Model, load_model, save_model
 from uavssr.modelcard import adapted_card
-from uavssr.raster.spectra import open_spectra
+from uavssr.raster.fieldtable import REFLECTANCE
+from uavssr.raster.spectra import Spectra, open_spectra
 
 FEWEST: Final = 5
 """Fewer spectra describe no field."""
 UNEXPLAINED: Final = 0.03
 """A warning is given where the model's basis leaves more than this of the mean reflectance."""
+DARK: Final = 0.003
+"""No ground is as dark as this on average."""
+CARD: Final = "README.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +56,22 @@ def adapt_model(
     out: str | Path,
     *,
     model: str | Path = DEFAULT_MODEL,
-    name: str | None = None,
     scale: str | None = None,
     overwrite: bool = False,
 ) -> Adapted:
-    """Write the folder of a model that expects spectra like these.
+    """Write the folder of a model that expects spectra like these; its name is the folder's.
 
     Args:
-        spectra: tables (.csv, .txt), libraries (.npz) or cubes; see `raster.spectra.open_spectra`.
+        spectra: tables (.csv), libraries (.npz) or cubes; see `raster.spectra.open_spectra`.
         out: the folder, for `--model`.
         model: what is adapted: a released name or a folder.
-        name: of the new model; by default that of its folder.
         scale: reflectance = stored number x scale, in tables and cubes.
         overwrite: whether a model in that folder may be replaced.
 
     Raises:
-        UsageError: no spectra are named.
+        UsageError: no spectra are named, or the scale makes no sense.
         InputRefused: a file cannot be read, or does not reach over the model's wavelengths.
-        ModelRefused: as `load_model` says.
+        ModelRefused: as `load_model` says, or it has been adapted too often.
         OutputError: the folder is in the way, or cannot be written.
     """
     paths, folder = [Path(each) for each in spectra], Path(out)
@@ -76,8 +79,9 @@ def adapt_model(
         raise UsageError("no spectra are named", remedy="name a table, a library or a cube")
     _check_folder(folder, overwrite=overwrite)
     base = load_model(model)
-    parts = [_on_grid(path, base.grid, scale) for path in paths]
-    found = np.concatenate(parts)
+    _check_base(base)
+    parts = [_read(path, base.grid, scale) for path in paths]
+    found = np.concatenate([part.reflectance for part in parts])
     if len(found) < FEWEST:
         raise InputRefused(
             f"{len(found)} spectra in all, and {FEWEST} or more are needed",
@@ -90,27 +94,32 @@ def adapt_model(
         "uavssr_version": __version__,
         "adapted_from": f"{base.name} ({base.sha256})",
         "spectra": [
-            {"file": path.name, "sha256": _digest(path), "spectra": len(part)}
-            for path, part in zip(paths, parts, strict=True)
+            {
+                "file": part.path.name,
+                "sha256": "-" if part.path.is_dir() else digest(part.path),
+                "spectra": len(part.reflectance),
+            }
+            for part in parts
         ],
         "share": SHARE,
         "components": network.config.components - base.network.config.components,
         "residual": left,
         "base": base.training,
     }
-    called = name or folder.resolve().name
+    name = folder.resolve().name
     try:
-        sha256 = save_model(network, folder, name=called, training=facts)
-        card = adapted_card(called, sha256, network.config.to_dict(), facts)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        sha256 = save_model(network, folder, name=name, training=facts)
+        card = adapted_card(name, sha256, network.config.to_dict(), facts)
+        (folder / CARD).write_text(card, encoding="utf-8")
     except OSError as err:
         raise OutputError(f"cannot be written ({err.strerror})", path=folder) from err
+    warnings = (warning for part in parts for warning in part.warnings)
     return Adapted(
         folder=folder,
         sha256=sha256,
         spectra=len(found),
         components=facts["components"],
-        warnings=tuple(_warnings(left)),
+        warnings=(*warnings, *_unexplained(left)),
     )
 
 
@@ -120,9 +129,10 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise OutputError("is a file", path=folder, remedy="name a folder with -o/--out")
-    if not any(folder.iterdir()) or (overwrite and (folder / CONFIG).is_file()):
+    held = {each.name for each in folder.iterdir()}
+    model = {CONFIG, WEIGHTS} <= held <= {CONFIG, WEIGHTS, CARD}
+    if not held or (model and overwrite):
         return
-    model = (folder / CONFIG).is_file()
     raise OutputError(
         "holds a model" if model else "holds something else than a model",
         path=folder,
@@ -130,30 +140,80 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
     )
 
 
-def _on_grid(path: Path, grid: WavelengthGrid, scale: str | None) -> FloatArray:
-    """Reflectance (n, C) of one file."""
+def _check_base(base: Model) -> None:
+    most = base.network.config.components + MOST_COMPONENTS
+    if most > MOST_GAUSSIANS:
+        raise ModelRefused(
+            f"{base.name} has {base.network.config.components} Gaussians, and has no room for more",
+            remedy="adapt the model that it was made from",
+        )
+
+
+def _read(path: Path, grid: WavelengthGrid, scale: str | None) -> Spectra:
+    """The spectra of one file on the model's wavelengths, without those that cannot be."""
     if path.suffix.lower() == ".npz":
         if scale is not None:
             raise UsageError("a library holds reflectance", path=path, remedy="leave out --scale")
-        return np.asarray(load_library(path, grid).spectra, float)
-    nm, found = open_spectra(path, scale=scale)
+        try:
+            values = np.asarray(load_library(path, grid).spectra, float)
+        except InputRefused as err:
+            raise InputRefused(err.fact, path=err.path or path, remedy=err.remedy) from err
+        found = Spectra(path=path, nm=grid.centres, reflectance=values, warnings=())
+    else:
+        found = _reaching(open_spectra(path, scale=scale), path, grid)
+    return _plausible(found, path)
+
+
+def _reaching(found: Spectra, path: Path, grid: WavelengthGrid) -> Spectra:
+    """Spectra on the model's wavelengths, whatever lies far beyond these left out."""
+    low, high = grid.centres[0], grid.centres[-1]
+    near = (found.nm > low - MAX_MISSING_NM) & (found.nm < high + MAX_MISSING_NM)
     try:
-        return np.asarray(resample(found, nm, grid), float)
+        values = resample(found.reflectance[:, near], found.nm[near], grid)
     except InputRefused as err:
         raise InputRefused(
-            f"reaches from {nm[0]:g} to {nm[-1]:g} nm, the model from {grid.centres[0]:g} to "
-            f"{grid.centres[-1]:g}",
+            f"reaches from {found.nm[0]:g} to {found.nm[-1]:g} nm, the model from {low:g} to "
+            f"{high:g}",
             path=path,
             remedy="give spectra of the whole range, or a model of the range they have",
         ) from err
+    return Spectra(
+        path=found.path,
+        nm=grid.centres,
+        reflectance=np.asarray(values, float),
+        warnings=found.warnings,
+    )
 
 
-def _digest(path: Path) -> str:
-    """Of a file; of a Zarr store, which is a folder, none."""
-    return "" if path.is_dir() else digest(path)
+def _plausible(found: Spectra, path: Path) -> Spectra:
+    """Spectra that hold a reflectance, and one that can be, at every wavelength."""
+    low, high = REFLECTANCE
+    values = found.reflectance
+    kept = ((values >= low) & (values <= high)).all(1)  # false where it is NaN
+    largest = np.nanmax(values, initial=-np.inf)
+    if 2 * kept.sum() <= len(values):
+        raise InputRefused(
+            f"{(~kept).sum()} of {len(values)} spectra miss a reflectance or go beyond {low:g} to "
+            f"{high:g}; the largest is {largest:g}",
+            path=path,
+            remedy="give what a number means in reflectance, such as --scale 1/100",
+        )
+    if values[kept].mean() < DARK:
+        raise InputRefused(
+            f"a mean reflectance of {values[kept].mean():.2g}",
+            path=path,
+            remedy="leave out --scale, or give reflectance from 0 to 1",
+        )
+    out = f"{path.name}: {(~kept).sum()} of {len(values)} spectra are left out: no reflectance"
+    return Spectra(
+        path=found.path,
+        nm=found.nm,
+        reflectance=values[kept],
+        warnings=found.warnings if kept.all() else (*found.warnings, out),
+    )
 
 
-def _warnings(left: dict[str, float]) -> Iterator[str]:
+def _unexplained(left: dict[str, float]) -> Iterator[str]:
     if left["relative"] > UNEXPLAINED:
         yield (
             f"the model's basis cannot show {left['relative']:.1%} of these spectra, most at "

@@ -88,7 +88,7 @@ class RunConfig:
     name: str = "custom"
     """Of the model."""
     init: str | None = None
-    """A model to start from: its weights, basis and mixture."""
+    """A model to start from, adapted to the training spectra."""
     device: str = "auto"
     """auto, cpu or cuda[:i]."""
     workers: int = 0

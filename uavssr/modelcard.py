@@ -69,7 +69,7 @@ def _summary(digest: str, network: Facts, facts: Facts) -> list[tuple[str, objec
     return [
         ("network", ", ".join(f"{key} {value}" for key, value in network.items())),
         ("SHA-256 of `model.safetensors`", f"`{digest}`"),
-        ("started from", facts["init"] or "untrained weights"),
+        ("started from", _start(facts["init"])),
         ("weights kept", f"moving average after step {facts['step']} ({facts['kept']})"),
         ("grid", facts["data"]["grid"]),
         (
@@ -79,6 +79,12 @@ def _summary(digest: str, network: Facts, facts: Facts) -> list[tuple[str, objec
         ("made with", f"uavssr {facts['uavssr_version']}, torch {facts['torch_version']}"),
         ("command", f"`{facts['command']}`"),
     ]
+
+
+def _start(init: str) -> str:
+    if not init:
+        return "untrained weights"
+    return f"{init}, its prior joined by Gaussians of the training spectra"
 
 
 def _data(data: Facts) -> Iterator[str]:

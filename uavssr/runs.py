@@ -36,8 +36,8 @@ Tell = Callable[[str, int, int], None]
 
 WORRYING: Final = 0.02
 """A warning is given where the basis leaves more than this of the mean reflectance."""
-MOST_TOLD: Final = 8000
-"""Training spectra of which a model to start from is told: more say nothing new."""
+MOST_LOCAL: Final = 8000
+"""Training spectra to which a model to start from is adapted: more say nothing new."""
 _REAL: Final = "Blind: the STF is estimated from each image."
 _NEW: Final = (
     "Blind, on scenes simulated anew from the spectra that were trained on: they say nothing of "
@@ -80,11 +80,12 @@ def run_training(
         init = None if run.init is None else load_model(run.init)
         with _held(run.out, team):
             data = _data(run, init, team, told)
-            init = None if init is None else _told(init, prior_spectra(data, run.training))
+            spectra = prior_spectra(data, run.training)
+            init = None if init is None else _adapted(init, spectra)
             trained = train(
                 data,
                 run.out,
-                network=_network(run, init, data),
+                network=_network(run, init, data, spectra),
                 config=run.training,
                 init=init,
                 images=_images(run, data, team),
@@ -94,7 +95,7 @@ def run_training(
                 team=team,
                 progress=progress,
             )
-            left = residual_of(trained.network.basis, prior_spectra(data, run.training))
+            left = residual_of(trained.network.basis, spectra)
             if team.leads:
                 _write(run, init, data, trained, left)
             team.wait()
@@ -143,19 +144,21 @@ def _data(run: RunConfig, init: Model | None, team: Team, told: Tell | None) -> 
     return data
 
 
-def _told(init: Model, spectra: FloatArray) -> Model:
+def _adapted(init: Model, spectra: FloatArray) -> Model:
     """The model to start from, its prior joined by Gaussians of what it will be trained on."""
-    chosen = np.random.default_rng(0).permutation(len(spectra))[:MOST_TOLD]
+    chosen = np.random.default_rng(0).permutation(len(spectra))[:MOST_LOCAL]
     local = torch.as_tensor(spectra[chosen], dtype=torch.float32)
     return replace(init, network=adapt(init.network, local))
 
 
-def _network(run: RunConfig, init: Model | None, data: TrainingData) -> PGUNetConfig:
+def _network(
+    run: RunConfig, init: Model | None, data: TrainingData, spectra: FloatArray
+) -> PGUNetConfig:
     if init is not None:
         return init.network.config
     rank = run.network.get("rank", PGUNetConfig().rank)
     if isinstance(rank, str):  # auto
-        rank = choose_rank(prior_spectra(data, run.training))
+        rank = choose_rank(spectra)
     return network_sizes(run.network, bands=len(data.grid), rank=rank)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from uavssr.cli.app import app, say
-from uavssr.cli.options import Overwrite
+from uavssr.cli.options import ModelName, Overwrite, Scale
 
 
 @app.command()
@@ -22,21 +22,17 @@ def adapt(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new model, for --model.")],
-    model: Annotated[
-        str, typer.Option("--model", help="What to adapt: a released name or a folder.")
-    ] = "p4m-nano",
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the new model; default: the folder's.")
-    ] = None,
-    scale: Annotated[
-        str | None, typer.Option("--scale", help="Reflectance = number x scale, such as 1/100.")
-    ] = None,
+    model: ModelName = None,
+    scale: Scale = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tell a model which spectra to expect: ten of a field make its cubes better, fifty much."""
+    """Tell a model which spectra a field holds: its crops, soils and paths, fifty if you can."""
     from uavssr.adaptation import adapt_model
+    from uavssr.model.weights import DEFAULT_MODEL
 
-    found = adapt_model(spectra, out, model=model, name=name, scale=scale, overwrite=overwrite)
+    found = adapt_model(
+        spectra, out, model=model or DEFAULT_MODEL, scale=scale, overwrite=overwrite
+    )
     for warning in found.warnings:
         say(context, f"! {warning}")
     many = "" if found.components == 1 else "s"

@@ -171,7 +171,7 @@ def resample(spectra: npt.ArrayLike, nm: npt.ArrayLike, grid: WavelengthGrid) ->
     moves by more than the slope times 15 nm.
 
     Raises:
-        InputRefused: wavelengths do not increase, or 60 nm or more are missing at an end.
+        InputRefused: wavelengths do not increase, or more than 60 nm are missing at an end.
     """
     values, axis = np.asarray(spectra, np.float32), np.asarray(nm, float)
     if axis.ndim != 1 or axis.size < 2 or values.shape[-1] != axis.size:

@@ -6,6 +6,7 @@ measured anywhere nearby and at any time, tell more than a better network would.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Final
 
@@ -18,39 +19,38 @@ from uavssr.model.pgunet import PGUNet
 SHARE: Final = 0.8
 """Weight of the local Gaussians in the prior; the rest stays for what was not measured."""
 PER_COMPONENT: Final = 16
-"""Spectra for each of them ..."""
+"""Different spectra for each of them ..."""
 MOST_COMPONENTS: Final = 24
 """... up to so many."""
 _LEAST_FLOOR: Final = 1e-3
-_PRIOR: Final = ("weight", "mixture_mean", "covariance")
 
 
 def adapt(network: PGUNet, spectra: Tensor) -> PGUNet:
     """The same network whose spectral prior expects spectra like these, and its own less.
 
-    One Gaussian for every 16 spectra, 24 at most, is fitted by expectation maximisation in the
-    basis's coefficients. 1/n of the coefficients' unit variance is added to the variances, so that
-    few spectra are not taken for all there is. Basis and learned weights stay.
+    One Gaussian for every 16 different spectra, 24 at most, is fitted by expectation maximisation
+    in the basis's coefficients. 1/n of the coefficients' unit variance is added to the variances,
+    so that few spectra are not taken for all there is. Basis and learned weights stay.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: on the CPU; not changed.
         spectra: (n, C) reflectance on the network's wavelengths.
     """
-    count = len(spectra)
+    different = len(torch.unique(spectra, dim=0))
     local = fit_mixture(
         network.basis.project(spectra.T.contiguous()).T.contiguous(),
-        components=min(max(round(count / PER_COMPONENT), 1), MOST_COMPONENTS),
-        floor=max(_LEAST_FLOOR, 1 / count),
+        components=min(max(different // PER_COMPONENT, 1), MOST_COMPONENTS),
+        floor=max(_LEAST_FLOOR, 1 / len(spectra)),
     )
-    prior = joined(local, network.mixture, share=SHARE)
-    config = replace(network.config, components=len(prior.weight))
-    adapted = PGUNet(config, network.basis, prior)
-    own = {key: adapted.state_dict()[key] for key in _PRIOR}
-    adapted.load_state_dict(network.state_dict() | own)
-    return adapted.eval().requires_grad_(False)
+    prior = mixed(local, network.mixture, share=SHARE)
+    adapted = copy.deepcopy(network)
+    adapted.config = replace(network.config, components=len(prior.weight))
+    adapted.weight, adapted.mixture_mean = prior.weight, prior.mean
+    adapted.covariance = prior.covariance
+    return adapted
 
 
-def joined(one: SpectralMixture, other: SpectralMixture, *, share: float) -> SpectralMixture:
+def mixed(one: SpectralMixture, other: SpectralMixture, *, share: float) -> SpectralMixture:
     """The mixture that is `one` with probability `share`, else `other`."""
     return SpectralMixture(
         weight=torch.cat([share * one.weight, (1 - share) * other.weight]),

@@ -38,6 +38,10 @@ Tighter costs accuracy where the STF is wrong, looser breaks the round trip (doc
 """
 
 
+MOST_GAUSSIANS: Final = 512
+"""Of a spectral prior: more would be no prior but a library."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PGUNetConfig:
     """Sizes of the network; every field is in config.json of a model folder."""
@@ -63,7 +67,7 @@ class PGUNetConfig:
         limits = {
             "bands": 4096,
             "rank": 4096,
-            "components": 512,
+            "components": MOST_GAUSSIANS,
             "stages": 32,
             "response_stages": 32,
             "width": 1024,

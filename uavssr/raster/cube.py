@@ -22,7 +22,6 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.raster.expansion import CoefficientSource, coefficients_in
 from uavssr.raster.facts import BandFacts, read_band_facts, read_tags
 from uavssr.raster.grid import TileGrid, Window
-from uavssr.raster.header import data_file
 from uavssr.raster.place import Place, make_place, read_place
 from uavssr.raster.policy import GDAL_ERRORS, CheckedFile, check_path_text, check_raster
 from uavssr.raster.reader import BandReader, FileBands
@@ -128,7 +127,7 @@ def open_cube(
     A file of coefficients is read as the cube that they stand for.
 
     Args:
-        path: the file; for ENVI the raw file or its header, which lie side by side.
+        path: the file; for ENVI the raw file, with its header beside it.
         scale: reflectance = stored number x scale; else tags or the numbers' range must tell.
         assume_crs: AUTHORITY:CODE for a file without a CRS.
         max_pixels: the size of a scene that is larger, or a file that is sparser, than is sane.
@@ -142,7 +141,7 @@ def open_cube(
         parse_scale(scale)
     if is_zarr(Path(path)):
         return _open_store(Path(path), scale, assume_crs, max_pixels)
-    checked = check_raster(data_file(path), max_pixels=max_pixels)
+    checked = check_raster(path, max_pixels=max_pixels)
     coefficients = coefficients_in(checked)
     if coefficients is not None:
         return _expanding(coefficients, scale)

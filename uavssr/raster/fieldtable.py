@@ -29,7 +29,7 @@ WAVELENGTHS: Final = (250.0, 3000.0)
 _PLACES: Final = (("x", "y"), ("lon", "lat"))
 _OTHERS: Final = {"radius", "name"}
 _PANEL: Final = "reflectance"
-_REMEDY: Final = "see the section on references in docs/formats.md"
+_REMEDY: Final = "see the sections on references and local spectra in docs/formats.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,7 +77,7 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
     found = np.stack([values[name] for name in wavelengths], axis=1) * scale
     spectra = np.repeat(found, 2, axis=1) if kind == "panels" else found
     places = np.stack([values[name] for name in place], axis=1)
-    kept = _plausible(found, path, "--reference-scale")
+    kept = _plausible(found, path)
     return FieldTable(
         path=path,
         kind=kind,
@@ -91,18 +91,13 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
 
 
 def read_spectra(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatArray]:
-    """Wavelengths (W,) in nm and reflectance (n, W) of a table's rows, wherever they were measured.
+    """Wavelengths (W,) in nm and numbers x scale (n, W) of a table's rows, wherever they are from.
 
-    Columns headed by a number are wavelengths; whatever else a column holds is not looked at. Rows
-    whose reflectance is missing or out of range are left out.
-
-    Args:
-        path: the file, UTF-8, cells separated by commas.
-        scale: reflectance = number in the table x scale.
+    Columns headed by a number are wavelengths; whatever else a column holds is not looked at. An
+    empty cell is NaN.
 
     Raises:
-        InputRefused: no such file, no wavelengths, a cell that is no number, or most rows out of
-            range.
+        InputRefused: no such file, no wavelengths, or a cell that is no number.
     """
     header, rows = _cells(path)
     places = [index for index, name in enumerate(header) if _is_number(name)]
@@ -114,8 +109,7 @@ def read_spectra(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatAr
         )
     nm = np.array([float(header[index]) for index in places])
     _check_wavelengths(nm, path)
-    found = np.stack([_column(rows, index, path) for index in places], axis=1) * scale
-    return nm, found[_plausible(found, path, "--scale")]
+    return nm, np.stack([_column(rows, index, path) for index in places], axis=1) * scale
 
 
 def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -203,7 +197,7 @@ def _column(rows: list[list[str]], index: int, path: Path) -> FloatArray:
     return np.array(found)
 
 
-def _plausible(found: FloatArray, path: Path, option: str) -> npt.NDArray[np.bool_]:
+def _plausible(found: FloatArray, path: Path) -> npt.NDArray[np.bool_]:
     """Rows (n,) that hold a reflectance, and one that can be, at every wavelength."""
     low, high = REFLECTANCE
     known = np.asarray(np.isfinite(found).all(1))
@@ -213,7 +207,7 @@ def _plausible(found: FloatArray, path: Path, option: str) -> npt.NDArray[np.boo
             f"{len(kept) - kept.sum()} of {len(kept)} rows miss a reflectance or go beyond {low:g} "
             f"to {high:g}; the largest is {np.nanmax(found, initial=-np.inf):g}",
             path=path,
-            remedy=f"give what a number means in reflectance, such as {option} 1/100",
+            remedy="give what a number means in reflectance, such as --reference-scale 1/100",
         )
     return kept
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,23 +195,22 @@ def _envi_fields(header: Path) -> dict[str, int]:
     return fields
 
 
-def data_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def data_file(path: Path) -> Path:
     """The raw file that an ENVI header (.hdr) describes; any other file itself.
 
     Raises:
         InputRefused: none lies beside it, or several do.
     """
-    header = Path(path)
-    if header.suffix.lower() != ".hdr":
+    if path.suffix.lower() != ".hdr" or not path.is_file():
         return path
-    beside = (Path(f"{header.with_suffix('')}{ending}") for ending in _ENVI_DATA)
+    beside = (Path(f"{path.with_suffix('')}{ending}") for ending in _ENVI_DATA)
     found = [file for file in beside if file.is_file()]
     if len(found) != 1:
         names = ", ".join(file.name for file in found)
         raise InputRefused(
             f"{'several data files' if found else 'no data file'} beside this ENVI header"
             + (f": {names}" if found else ""),
-            path=header,
+            path=path,
             remedy="give the data file itself",
         )
     return found[0]

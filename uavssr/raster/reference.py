@@ -21,6 +21,7 @@ from uavssr.errors import InputRefused
 from uavssr.raster.cube import open_cube
 from uavssr.raster.fieldtable import REFLECTANCE, FieldTable, read_field_table
 from uavssr.raster.grid import Window
+from uavssr.raster.header import data_file
 from uavssr.raster.overlap import Overlap, look, read_overlap
 from uavssr.raster.scale import parse_scale
 from uavssr.raster.source import MsiSource
@@ -84,7 +85,7 @@ def open_reference(
 
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
-    cube = open_cube(path, scale=scale)
+    cube = open_cube(data_file(path), scale=scale)
     found = read_overlap(cube, msi)
     low, high = REFLECTANCE
     kept = ((found.spectra >= low) & (found.spectra <= high)).all(1)

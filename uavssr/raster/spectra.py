@@ -5,6 +5,7 @@ Must not know what is learned of them, or resample.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,46 +16,67 @@ from uavssr.errors import InputRefused
 from uavssr.raster.cube import TILE, CubeSource, open_cube
 from uavssr.raster.fieldtable import read_spectra
 from uavssr.raster.grid import TileGrid
+from uavssr.raster.header import data_file
 from uavssr.raster.scale import parse_scale
 
 MOST_SPECTRA: Final = 4000
 """Of one cube: more say nothing new."""
 _PLACES: Final = 64
-"""Windows of a cube over which they are spread, where so many hold valid pixels."""
-_TABLES: Final = (".csv", ".txt")
+"""Windows of a cube that are looked at ..."""
+_ENOUGH: Final = 100
+"""... or more, until so many spectra are found."""
 
 
-def open_spectra(path: Path, *, scale: str | None = None) -> tuple[FloatArray, FloatArray]:
-    """Wavelengths (W,) in nm and reflectance (n, W) of a table's rows or of pixels of a cube.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spectra:
+    """Spectra as a file holds them."""
+
+    path: Path
+    """The table, or the cube's data."""
+    nm: FloatArray
+    """(W,) wavelengths, increasing."""
+    reflectance: FloatArray
+    """(n, W), NaN where a table has a gap; not checked."""
+    warnings: tuple[str, ...]
+    """What to be wary of."""
+
+
+def open_spectra(path: Path, *, scale: str | None = None) -> Spectra:
+    """The rows of a table, or up to 4000 pixels of a cube.
 
     Args:
-        path: a table (.csv, .txt; see `fieldtable.read_spectra`), else anything `open_cube` reads.
+        path: a table (.csv; see `fieldtable.read_spectra`), else anything `open_cube` reads, also
+            an ENVI header.
         scale: reflectance = stored number x scale; a table's numbers are reflectance without it.
 
     Raises:
         UsageError: the scale makes no sense.
-        InputRefused: neither can be read there.
+        InputRefused: there is no such file, or it cannot be read.
     """
-    if path.suffix.lower() in _TABLES:
-        return read_spectra(path, scale=1.0 if scale is None else parse_scale(scale))
-    cube = open_cube(path, scale=scale)
-    return cube.grid.centres, drawn(cube)
+    if path.suffix.lower() == ".csv":
+        nm, found = read_spectra(path, scale=1.0 if scale is None else parse_scale(scale))
+        return Spectra(path=path, nm=nm, reflectance=found, warnings=())
+    cube = open_cube(data_file(path), scale=scale)
+    return Spectra(
+        path=cube.path, nm=cube.grid.centres, reflectance=drawn(cube), warnings=cube.warnings
+    )
 
 
 def drawn(cube: CubeSource, *, most: int = MOST_SPECTRA, seed: int = 0) -> FloatArray:
-    """Reflectance (n, C) of up to `most` random valid pixels, spread over a cube."""
+    """Reflectance (n, C) of up to `most` random valid pixels, from windows all over a cube."""
     rng = np.random.default_rng(seed)
     tiles = TileGrid(height=cube.height, width=cube.width, tile=TILE)
-    share = -(-most // min(len(tiles), _PLACES))
+    cores = [tiles[index].core for index in rng.permutation(len(tiles)).tolist()]
+    area = sum(core.height * core.width for core in cores[:_PLACES])
     found: list[FloatArray] = []
-    for index in rng.permutation(len(tiles)).tolist():
-        part, valid = cube.read(tiles[index].core)
-        pixels = part[:, valid].T
-        chosen = rng.permutation(len(pixels))[:share]
-        found.append(np.asarray(pixels[chosen], float))
-        if sum(map(len, found)) >= most:
+    for number, core in enumerate(cores):
+        if number >= _PLACES and sum(map(len, found)) >= _ENOUGH:
             break
-    spectra = np.concatenate(found)[:most]
+        part, valid = cube.read(core)
+        pixels = part[:, valid].T
+        share = -(-most * core.height * core.width // area)
+        found.append(np.asarray(pixels[rng.permutation(len(pixels))[:share]], float))
+    spectra = np.concatenate(found)
     if not len(spectra):
         raise InputRefused("no valid pixel", path=cube.path)
-    return spectra
+    return spectra[rng.permutation(len(spectra))[:most]]
