@@ -111,7 +111,8 @@ def _print_ratios(scenes: dict[str, list[Judged]]) -> None:
     print("| **mean** | " + " | ".join(f"**{value:.3f}**" for value in mean[:5]) + " |")
     of = f"{np.isfinite(np.array(lines)[:, 5]).sum()} of {len(lines)} scenes"
     print(f"\nGap closed by the STF of known pixels: {mean[5]:.3f} (of {of}).")
-    _print_spread(scenes)
+    if all(len(judged) > 1 for judged in scenes.values()):
+        _print_spread(scenes)
 
 
 def _print_spread(scenes: dict[str, list[Judged]]) -> None:

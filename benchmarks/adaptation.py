@@ -27,6 +27,7 @@ from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.protocol import NINETY, PAIRED, Cube, draw_image
 from uavssr.evaluation.ridge import Ridge, fit_ridge
 from uavssr.model.adaptation import adapt
+from uavssr.model.correction import Correction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Reconstruction, Stf
@@ -117,7 +118,9 @@ def judge(
     reference = cube.reshape(len(cube), -1)
     base = ridge(image[0].flatten(1).numpy())
 
-    def figures(network: PGUNet, result: Reconstruction, correction=None) -> Found:
+    def figures(
+        network: PGUNet, result: Reconstruction, correction: Correction | None = None
+    ) -> Found:
         basis = network.basis if correction is None else correction.basis
         estimate = basis.expand(result.coefficients)[0].flatten(1).numpy()
         doubt = network.uncertainty(result.stf, correction)
