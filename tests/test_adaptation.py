@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.models import GRID, P4M, tiny_library, tiny_model, tiny_network
 from uavssr.adaptation import adapt_model
 from uavssr.bands import WavelengthGrid
 from uavssr.cli import main
-from uavssr.errors import ModelRefused, UavssrError
+from uavssr.errors import ModelRefused, OutputError, UavssrError
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.model.adaptation import SHARE, adapt, mixed
 from uavssr.model.response import ResponseFamily
@@ -223,31 +224,92 @@ def test_command_makes_a_model_that_reconstructs(
     assert load_model(own).sha256 != before
 
 
+NM = ",".join(str(nm) for nm in range(400, 1001, 20)) + "\n"
+ROW = ",".join(f"{0.1 + 0.01 * k:.2f}" for k in range(31)) + "\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "code", "fact"),
+    ("text", "fact"),
     [
-        ("site,x,y\na,1,2\n", 3, "no column is headed by a wavelength"),
-        ("400,600,1000\n" + "0.1,0.2,0.3\n" * 4, 3, "4 spectra in all, and 5 or more are needed"),
-        ("500,600,800\n" + "0.1,0.2,0.3\n" * 9, 3, "reaches from 500 to 800 nm, the model from"),
-        ("400,600,1000\n" + "10,20,30\n" * 9, 3, "such as --scale 1/100"),
-        ("400,600,1000\n" + "0.1,wet,0.3\n" * 9, 3, "row 1 holds 'wet'"),
-        ("400,600,1000\n" + "0.1,,0.3\n" * 9, 3, "9 of 9 spectra miss a reflectance"),
-        ("400,600,1000\n" + "0,0,0\n" * 9, 3, "a mean reflectance of 0"),
-        ("1000,600,400\n" + "0.1,0.2,0.3\n" * 9, 3, "do not increase from column to column"),
+        ("site,x,y\na,1,2\n", "none of its 3 columns is headed by a wavelength"),
+        (NM.replace(",", ";") + ROW.replace(",", ";"), "separate cells by commas"),
+        (NM + ROW * 9, "1 different spectra in all, and 5 or more are needed"),
+        ("500,510,520\n" + "0.1,0.2,0.3\n" * 9, "reaches from 500 to 520 nm, the model from"),
+        ("400,600,1000\n" + "0.1,0.2,0.3\n" * 9, "up to 400 nm apart, more than 20"),
+        (NM + ROW.replace("0.", "20.") * 9, "such as --scale 1/100"),
+        (NM + ROW.replace("0.", "2000.") * 9, "such as --scale 1/10000"),
+        (NM + ROW.replace("0.10", "wet") * 9, "row 1 holds 'wet'"),
+        (NM + ROW.replace("0.10", "") * 9, "9 of 9 spectra miss a reflectance"),
+        (NM + ("0," * 30 + "0\n") * 9, "a mean reflectance of 0"),
+        ("1000,990,980\n" + "0.1,0.2,0.3\n" * 9, "do not increase from column to column"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused_in_a_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int, fact: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, fact: str
 ) -> None:
     base, path = tiny_model(tmp_path / "base"), tmp_path / "local.csv"
     path.write_text(text, encoding="utf-8")
     words = ["adapt", str(path), "-o", str(tmp_path / "own"), "--model", str(base)]
-    assert main(words) == code
+    assert main(words) == 3
     said = capsys.readouterr().err
     assert fact in said
     assert "local.csv" in said
     assert said.count("\n") == 1
-    assert not (tmp_path / "own").exists()
+    assert {each.name for each in tmp_path.iterdir()} == {"base", "local.csv"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        ("none.npz", "no such file"),
+        ("https://example.org/a.npz", "URLs are not opened"),
+        ("text.npz", r"not a spectral library \(cannot be read\)"),
+        ("half.npz", r"not a spectral library \(lacks fwhm_nm\)"),
+    ],
+)
+def test_files_that_are_no_library_are_refused(tmp_path: Path, name: str, fact: str) -> None:
+    base = tiny_model(tmp_path / "base")
+    (tmp_path / "text.npz").write_text("no library")
+    np.savez(tmp_path / "half.npz", spectra=SPECTRA.numpy(), wavelength_nm=GRID.centres)
+    path = name if "://" in name else tmp_path / name
+    with pytest.raises(UavssrError, match=fact):
+        adapt_model(path, tmp_path / "own", model=base)
+
+
+def test_a_write_that_fails_leaves_the_model_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full disk or interrupt, before and between the renames."""
+    base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"
+    tiny_library().save(library)
+    before = adapt_model(library, tmp_path / "own", model=base).sha256
+    tiny_library(seed=5).save(library)
+    replace_folder = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.is_dir() and self.name.endswith(".part"):
+            raise stop
+        return replace_folder(self, target)
+
+    for stop in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+        for name, owner, wrong in (
+            ("save_model", "uavssr.adaptation.save_model", None),
+            ("replace", "pathlib.Path.replace", failing),
+        ):
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, wrong or raising(stop))
+                with pytest.raises((OutputError, KeyboardInterrupt)):
+                    adapt_model(library, tmp_path / "own", model=base, overwrite=True)
+            assert load_model(tmp_path / "own").sha256 == before, name
+            assert {each.name for each in tmp_path.iterdir()} == {"base", "b.npz", "own"}
+    assert adapt_model(library, tmp_path / "own", model=base, overwrite=True).sha256 != before
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> None:
@@ -259,6 +321,8 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
         ("notes", {"overwrite": True}, "holds something else than a model"),
         ("b.npz", {}, "is a file"),
         ("own", {"scale": "1/100"}, "a library holds reflectance"),
+        ("no/own", {}, "there is no folder"),
+        ("p4m-nano", {"overwrite": True}, "has the name of a released model"),
     ):
         with pytest.raises(UavssrError, match=fact):
             adapt_model([library], tmp_path / out, model=base, **options)

@@ -6,6 +6,7 @@ Must not know how the prior is joined, or how a file is laid out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,22 +18,34 @@ from uavssr import __version__
 from uavssr.bands import WavelengthGrid
 from uavssr.data.library import MAX_MISSING_NM, load_library, resample
 from uavssr.data.pairs import digest
+from uavssr.data.sources import GAP_NM
 from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
 from uavssr.model.adaptation import MOST_COMPONENTS, SHARE, adapt
 from uavssr.model.basis import residual_of
 from uavssr.model.pgunet import MOST_GAUSSIANS
-from uavssr.model.weights import CONFIG, DEFAULT_MODEL, WEIGHTS, Model, load_model, save_model
+from uavssr.model.weights import (
+    CONFIG,
+    DEFAULT_MODEL,
+    WEIGHTS,
+    Model,
+    load_model,
+    model_folders,
+    save_model,
+)
 from uavssr.modelcard import adapted_card
 from uavssr.raster.fieldtable import REFLECTANCE
+from uavssr.raster.output import part_path, remove, remove_stale_parts, sync, write_failed
+from uavssr.raster.policy import check_path_text
 from uavssr.raster.spectra import Spectra, open_spectra
 
 FEWEST: Final = 5
-"""Fewer spectra describe no field."""
+"""Fewer different spectra describe no field."""
 UNEXPLAINED: Final = 0.03
 """A warning is given where the model's basis leaves more than this of the mean reflectance."""
 DARK: Final = 0.003
 """No ground is as dark as this on average."""
 CARD: Final = "README.md"
+_ROOM: Final = 4 * 2**20  # bytes that a model takes, to be told on a full disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +65,7 @@ class Adapted:
 
 
 def adapt_model(
-    spectra: Sequence[str | Path],
+    spectra: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     model: str | Path = DEFAULT_MODEL,
@@ -74,7 +87,8 @@ def adapt_model(
         ModelRefused: as `load_model` says, or it has been adapted too often.
         OutputError: the folder is in the way, or cannot be written.
     """
-    paths, folder = [Path(each) for each in spectra], Path(out)
+    named = [spectra] if isinstance(spectra, str | Path) else spectra
+    paths, folder = [Path(each) for each in named], Path(out)
     if not paths:
         raise UsageError("no spectra are named", remedy="name a table, a library or a cube")
     _check_folder(folder, overwrite=overwrite)
@@ -82,9 +96,10 @@ def adapt_model(
     _check_base(base)
     parts = [_read(path, base.grid, scale) for path in paths]
     found = np.concatenate([part.reflectance for part in parts])
-    if len(found) < FEWEST:
+    different = len(np.unique(found, axis=0))
+    if different < FEWEST:
         raise InputRefused(
-            f"{len(found)} spectra in all, and {FEWEST} or more are needed",
+            f"{different} different spectra in all, and {FEWEST} or more are needed",
             path=paths[0],
             remedy="measure more of what the field holds: crops, soil, paths, water",
         )
@@ -107,12 +122,10 @@ def adapt_model(
         "base": base.training,
     }
     name = folder.resolve().name
-    try:
-        sha256 = save_model(network, folder, name=name, training=facts)
+    with _replacing(folder) as part:
+        sha256 = save_model(network, part, name=name, training=facts)
         card = adapted_card(name, sha256, network.config.to_dict(), facts)
-        (folder / CARD).write_text(card, encoding="utf-8")
-    except OSError as err:
-        raise OutputError(f"cannot be written ({err.strerror})", path=folder) from err
+        (part / CARD).write_text(card, encoding="utf-8")
     warnings = (warning for part in parts for warning in part.warnings)
     return Adapted(
         folder=folder,
@@ -123,8 +136,48 @@ def adapt_model(
     )
 
 
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder to build in, which takes the name, and another's place, if the body succeeds."""
+    part = part_path(folder)
+    old = part.with_name(f"{part.name}.old")
+    try:
+        remove_stale_parts(folder)
+        part.mkdir()
+        yield part
+        sync(part)
+        if folder.exists():
+            folder.replace(old)
+        part.replace(folder)
+        sync(folder.parent)
+    except OSError as err:
+        raise write_failed(folder, err.strerror, needed_bytes=_ROOM) from err
+    finally:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        remove(part)
+        remove(old)
+
+
 def _check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything, but for a model that may be replaced."""
+    try:
+        _check_place(folder, overwrite=overwrite)
+    except OSError as err:
+        raise OutputError(
+            f"cannot be looked at ({err.strerror})", path=folder, remedy="choose another name"
+        ) from err
+
+
+def _check_place(folder: Path, *, overwrite: bool) -> None:
+    if any((place / folder.resolve().name / CONFIG).is_file() for place in model_folders()):
+        raise OutputError(
+            "has the name of a released model", path=folder, remedy="choose another name"
+        )
+    if not folder.parent.is_dir():
+        raise OutputError(
+            f"there is no folder {folder.parent}", path=folder, remedy="create it first"
+        )
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -155,6 +208,9 @@ def _read(path: Path, grid: WavelengthGrid, scale: str | None) -> Spectra:
         if scale is not None:
             raise UsageError("a library holds reflectance", path=path, remedy="leave out --scale")
         try:
+            check_path_text(str(path))
+            if not path.is_file():
+                raise InputRefused("no such file", remedy="give the path of a local file")
             values = np.asarray(load_library(path, grid).spectra, float)
         except InputRefused as err:
             raise InputRefused(err.fact, path=err.path or path, remedy=err.remedy) from err
@@ -168,6 +224,13 @@ def _reaching(found: Spectra, path: Path, grid: WavelengthGrid) -> Spectra:
     """Spectra on the model's wavelengths, whatever lies far beyond these left out."""
     low, high = grid.centres[0], grid.centres[-1]
     near = (found.nm > low - MAX_MISSING_NM) & (found.nm < high + MAX_MISSING_NM)
+    gaps = np.diff(found.nm[near])
+    if gaps.size and gaps.max() > GAP_NM:
+        raise InputRefused(
+            f"its wavelengths are up to {gaps.max():g} nm apart, more than {GAP_NM:g}",
+            path=path,
+            remedy="give spectra of a spectrometer: what lies between would be made up",
+        )
     try:
         values = resample(found.reflectance[:, near], found.nm[near], grid)
     except InputRefused as err:
@@ -190,13 +253,17 @@ def _plausible(found: Spectra, path: Path) -> Spectra:
     low, high = REFLECTANCE
     values = found.reflectance
     kept = ((values >= low) & (values <= high)).all(1)  # false where it is NaN
-    largest = np.nanmax(values, initial=-np.inf)
     if 2 * kept.sum() <= len(values):
+        largest = np.nanmax(values, initial=-np.inf)
+        remedy = "fill or leave out the rows with gaps and impossible numbers"
+        if largest > high:
+            scale = "1/100" if largest < 500 else "1/10000"
+            remedy = f"give what a number means in reflectance, such as --scale {scale}"
         raise InputRefused(
             f"{(~kept).sum()} of {len(values)} spectra miss a reflectance or go beyond {low:g} to "
-            f"{high:g}; the largest is {largest:g}",
+            f"{high:g}",
             path=path,
-            remedy="give what a number means in reflectance, such as --scale 1/100",
+            remedy=remedy,
         )
     if values[kept].mean() < DARK:
         raise InputRefused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ def adapt(
         typer.Argument(
             help="Tables (.csv), cubes or libraries (.npz) of spectra like the field's.",
             metavar="SPECTRA...",
+            readable=False,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new model, for --model.")],
@@ -35,9 +37,10 @@ def adapt(
     )
     for warning in found.warnings:
         say(context, f"! {warning}")
+    shown = shlex.quote(str(found.folder))
     many = "" if found.components == 1 else "s"
     say(
         context,
         f"wrote {found.folder}: {found.spectra} spectra, {found.components} Gaussian{many} more; "
-        f"use it with --model {found.folder}",
+        f"use it with --model {shown}",
     )

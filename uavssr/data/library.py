@@ -150,8 +150,9 @@ def load_library(path: str | Path, grid: WavelengthGrid) -> SpectralLibrary:
             centres, fwhm = file["wavelength_nm"], file["fwhm_nm"]
             spectra, kind, source = file["spectra"], file["kind"], file["source"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+        lacks = f"lacks {err.args[0].split()[0]}" if isinstance(err, KeyError) else "cannot be read"
         raise InputRefused(
-            f"not a spectral library ({type(err).__name__}: {err})",
+            f"not a spectral library ({lacks})",
             path=path,
             remedy="make one with scripts/build_library.py",
         ) from err

@@ -156,12 +156,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _read(path: Path, largest: int) -> bytes:
-    if not path.is_file():
-        raise ModelRefused("missing or not a regular file", path=path)
-    size = path.stat().st_size
-    if size > largest:
-        raise ModelRefused(f"{size} bytes, more than the {largest} allowed", path=path)
     try:
+        if not path.is_file():
+            raise ModelRefused("missing or not a regular file", path=path)
+        size = path.stat().st_size
+        if size > largest:
+            raise ModelRefused(f"{size} bytes, more than the {largest} allowed", path=path)
         return path.read_bytes()
     except OSError as err:
         raise ModelRefused(f"cannot be read ({err.strerror})", path=path) from err

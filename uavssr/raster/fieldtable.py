@@ -103,9 +103,10 @@ def read_spectra(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatAr
     places = [index for index, name in enumerate(header) if _is_number(name)]
     if not places:
         raise InputRefused(
-            "no column is headed by a wavelength in nm",
+            f"none of its {len(header)} columns is headed by a wavelength in nm",
             path=path,
-            remedy="write a header such as name,400,405,410 and a row for each spectrum",
+            remedy="write a header such as name,400,405,410 and a row for each spectrum, and "
+            "separate cells by commas",
         )
     nm = np.array([float(header[index]) for index in places])
     _check_wavelengths(nm, path)
