@@ -312,6 +312,17 @@ def raising(error: BaseException) -> Callable[..., None]:
     return fail
 
 
+def test_an_empty_folder_that_is_there_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"
+    tiny_library().save(library)
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path / "own")
+    adapt_model(library, ".", model=base)
+    assert load_model(tmp_path / "own").name == "own"
+
+
 def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"
     tiny_library().save(library)

@@ -89,6 +89,8 @@ def adapt_model(
     """
     named = [spectra] if isinstance(spectra, str | Path) else spectra
     paths, folder = [Path(each) for each in named], Path(out)
+    if folder.name in ("", ".."):  # no name that could be taken by another
+        folder = folder.resolve()
     if not paths:
         raise UsageError("no spectra are named", remedy="name a table, a library or a cube")
     _check_folder(folder, overwrite=overwrite)
@@ -104,8 +106,26 @@ def adapt_model(
             remedy="measure more of what the field holds: crops, soil, paths, water",
         )
     network = adapt(base.network, torch.as_tensor(found, dtype=torch.float32))
-    left = residual_of(base.network.basis, found)
-    facts: dict[str, Any] = {
+    facts = _facts(base, parts, components=network.config.components)
+    left = facts["residual"] = residual_of(base.network.basis, found)
+    name = folder.resolve().name
+    with _replacing(folder) as new:
+        sha256 = save_model(network, new, name=name, training=facts)
+        card = adapted_card(name, sha256, network.config.to_dict(), facts)
+        (new / CARD).write_text(card, encoding="utf-8")
+    warnings = (warning for part in parts for warning in part.warnings)
+    return Adapted(
+        folder=folder,
+        sha256=sha256,
+        spectra=len(found),
+        components=facts["components"],
+        warnings=(*warnings, *_unexplained(left)),
+    )
+
+
+def _facts(base: Model, parts: Sequence[Spectra], *, components: int) -> dict[str, Any]:
+    """What config.json and the card say of the spectra."""
+    return {
         "uavssr_version": __version__,
         "adapted_from": f"{base.name} ({base.sha256})",
         "spectra": [
@@ -117,23 +137,9 @@ def adapt_model(
             for part in parts
         ],
         "share": SHARE,
-        "components": network.config.components - base.network.config.components,
-        "residual": left,
+        "components": components - base.network.config.components,
         "base": base.training,
     }
-    name = folder.resolve().name
-    with _replacing(folder) as part:
-        sha256 = save_model(network, part, name=name, training=facts)
-        card = adapted_card(name, sha256, network.config.to_dict(), facts)
-        (part / CARD).write_text(card, encoding="utf-8")
-    warnings = (warning for part in parts for warning in part.warnings)
-    return Adapted(
-        folder=folder,
-        sha256=sha256,
-        spectra=len(found),
-        components=facts["components"],
-        warnings=(*warnings, *_unexplained(left)),
-    )
 
 
 @contextmanager
