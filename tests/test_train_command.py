@@ -20,6 +20,7 @@ from tests.grounds import EAST, write_field_cube, write_image
 from tests.models import tiny_library, tiny_model
 from uavssr import __version__, cli, runs
 from uavssr.bands import HEADWALL_NANO
+from uavssr.checkpoints import write_checkpoint
 from uavssr.config import RunConfig, TrainingConfig
 from uavssr.data.library import load_library
 from uavssr.errors import IncompleteRun, OutputError
@@ -301,6 +302,30 @@ def test_a_killed_run_resumes_to_the_same_model(
     assert train(folder, tmp_path, "--name", "mine") == 0
     assert (tmp_path / "log.csv").read_bytes() == (trained / "log.csv").read_bytes()
     one, two = (load_model(out / "mine").network.state_dict() for out in (trained, tmp_path))
+    assert all((one[key] == two[key]).all() for key in one)
+
+
+def test_a_stopped_run_from_a_model_ends_with_the_same_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prior that it was adapted to comes out alike each time."""
+    model = tiny_model(tmp_path / "start")
+    small = SMALL[SMALL.index("--steps") :]
+    argv = ["-q", "train", "--pairs", str(folder / "pairs.csv"), "--init", str(model), *small]
+    assert cli.main([*argv, "-o", str(tmp_path / "whole")]) == 0
+
+    def stopping(*content: object) -> None:
+        write_checkpoint(*content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("uavssr.training.write_checkpoint", stopping)
+        assert cli.main([*argv, "-o", str(tmp_path / "stopped")]) == 130
+    assert cli.main([*argv, "-o", str(tmp_path / "stopped")]) == 0
+    one, two = (
+        load_model(tmp_path / name / "custom").network.state_dict() for name in ("whole", "stopped")
+    )
+    assert len(one["weight"]) == 3 + 24
     assert all((one[key] == two[key]).all() for key in one)
 
 
