@@ -347,6 +347,17 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
         adapt_model([], tmp_path / "own", model=base)
 
 
+@pytest.mark.parametrize("name", ["cube.tif", "cube.dat", "cube.zarr", "coefficients.tif"])
+def test_a_cube_that_a_model_made_is_told(tmp_path: Path, repo: Path, name: str) -> None:
+    base, out = tiny_model(tmp_path / "base"), tmp_path / name
+    words = ["-q", "reconstruct", str(repo / "examples/field.tif"), "-o", str(out)]
+    forms = {".dat": "envi", ".zarr": "zarr"}
+    form = "coefficients" if name.startswith("coeff") else forms.get(out.suffix, "gtiff")
+    assert main([*words, "--model", str(base), "--format", form, "--tile", "256"]) == 0
+    found = adapt_model(out, tmp_path / "own", model=base)
+    assert found.warnings[0] == f"{name} was made by uavssr (tiny): it tells nothing new"
+
+
 def test_spectra_beyond_the_basis_are_told(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     comb = 0.3 + 0.2 * np.tile([1.0, -1.0], len(GRID) // 2) * np.linspace(0.5, 1, 20)[:, None]

@@ -43,6 +43,8 @@ from uavssr.raster.zarrcube import (
 Reflectance = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+MADE_BY: Final = "uavssr_model"
+"""The tag that names the model."""
 TILE: Final = 128
 """Side of the windows in which a cube is read from end to end."""
 _PLACES: Final = 3
@@ -86,6 +88,8 @@ class CubeSource:
     """What they mean."""
     warnings: tuple[str, ...]
     """What to be wary of."""
+    model: str = ""
+    """Of uavssr that made it, by name; empty where the file names none."""
 
     @property
     def height(self) -> int:
@@ -180,6 +184,7 @@ def _source(
         rule=rule,
         scale=found,
         warnings=(*place.warnings, *sorted(seen), *found.warnings),
+        model=tags.get(MADE_BY, ""),
     )
 
 
@@ -196,6 +201,7 @@ def _expanding(source: CoefficientSource, scale: float | str | None) -> CubeSour
         rule=ValidityRule(nodata=(math.nan,) * count, has_mask=False),
         scale=Scale(factors=(1.0,) * count, offsets=(0.0,) * count, evidence="spectral basis"),
         warnings=source.place.warnings,
+        model=source.tags.get(MADE_BY, ""),
     )
 
 

@@ -57,9 +57,10 @@ def open_spectra(path: Path, *, scale: str | None = None) -> Spectra:
         nm, found = read_spectra(path, scale=1.0 if scale is None else parse_scale(scale))
         return Spectra(path=path, nm=nm, reflectance=found, warnings=())
     cube = open_cube(data_file(path), scale=scale)
-    return Spectra(
-        path=cube.path, nm=cube.grid.centres, reflectance=drawn(cube), warnings=cube.warnings
-    )
+    warnings = cube.warnings
+    if cube.model:
+        warnings += (f"{path.name} was made by uavssr ({cube.model}): it tells nothing new",)
+    return Spectra(path=cube.path, nm=cube.grid.centres, reflectance=drawn(cube), warnings=warnings)
 
 
 def drawn(cube: CubeSource, *, most: int = MOST_SPECTRA, seed: int = 0) -> FloatArray:
