@@ -19,7 +19,7 @@ def adapt(
         list[Path],
         typer.Argument(
             help="Tables (.csv), cubes or libraries (.npz) of spectra like the field's.",
-            metavar="SPECTRA...",
+            metavar="SPECTRA",
             readable=False,
         ),
     ],
