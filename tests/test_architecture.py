@@ -55,8 +55,9 @@ TOOLS = {
 ALLOWED = {
     "errors": set(),
     "memory": set(),
+    "interrupts": set(),
     "bands": {"errors"},
-    "raster": CORE,
+    "raster": CORE | {"interrupts"},
     "model": CORE,
     "data": CORE | {"raster", "model"},
     "estimation": CORE | PARTS,

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import OutputError
+from uavssr.interrupts import interrupts_held
 from uavssr.raster.lock import Lock
 from uavssr.raster.output import UNFINISHED, PathLike, remove, write_durably
 
@@ -97,21 +98,26 @@ class Journal:
     def __init__(self, out: PathLike, *, resume: bool = False, overwrite: bool = False) -> None:
         self.out, self.folder = Path(out), journal_path(out)
         self._resume, self._overwrite = resume, overwrite
+        self._lock: Lock | None = None
         self._run: dict[str, Any] | None = None
         self._key = ""
 
     def __enter__(self) -> Self:
         try:
+            with interrupts_held():
+                self._take_folder()
+            self._open()
+        except BaseException:  # nobody calls __exit__ when this fails, or is interrupted
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _take_folder(self) -> None:
+        try:
             self.folder.mkdir(exist_ok=True)
         except OSError as err:
             raise OutputError(f"cannot be made ({err.strerror})", path=self.folder) from err
         self._lock = Lock.take(self.folder / _LOCK, output=self.out)
-        try:
-            self._open()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
 
     def _open(self) -> None:
         for path in self.folder.glob(f"*{UNFINISHED}"):
@@ -134,11 +140,13 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._kept():
-            self.clear()
-        self._lock.release()
-        with suppress(OSError):  # it holds tiles, or the next run's lock
-            self.folder.rmdir()
+        with interrupts_held():
+            if self._lock is not None:
+                if not self._kept():
+                    self.clear()
+                self._lock.release()
+            with suppress(OSError):  # it holds tiles, or another run's lock
+                self.folder.rmdir()
 
     def clear(self) -> None:
         """Remove all but the lock: the outputs have their names, or nothing is worth keeping."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError
+from uavssr.interrupts import interrupts_held
 
 PathLike = str | os.PathLike[str]
 
@@ -114,8 +115,9 @@ def _check_folder(out: Path) -> None:
         raise OutputError(f"there is no folder {out.parent}", path=out, remedy="create it first")
     probe = part_path(out)
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        probe.unlink()
+        with interrupts_held():
+            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            probe.unlink()
     except FileExistsError:
         return
     except (OSError, UnicodeError) as err:

@@ -1,0 +1,128 @@
+"""An interrupt may come at any moment: it is never lost, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from uavssr.interrupts import interrupts_held
+from uavssr.raster.journal import Journal
+from uavssr.raster.output import check_output
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as a fresh process handles it, and SIGTERM as the command line does."""
+    chosen = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.default_int_handler}
+    before = {each: signal.signal(each, handler) for each, handler in chosen.items()}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+def struck_at(moment: int, act: Callable[[], None]) -> bool:
+    """Run `act` with a Ctrl-C before the `moment`-th line of it; whether it had that many."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        if event == "line" and frame.f_code.co_filename != signal.__file__:
+            lines += 1
+            if lines == moment:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return lines >= moment
+
+
+def interrupted_everywhere(act: Callable[[], None]) -> Iterator[int]:
+    """Each moment at which a Ctrl-C can strike `act`, after it has struck there."""
+    moment = 1
+    while True:
+        try:
+            if not struck_at(moment, act):
+                return
+        except KeyboardInterrupt:
+            yield moment
+        else:
+            raise AssertionError(f"the interrupt at line {moment} was lost")
+        moment += 1
+
+
+def test_a_journal_that_is_interrupted_anywhere_leaves_nothing(tmp_path: Path) -> None:
+    """Row 23, promise P1: as it is made, in its body, and as it is left."""
+
+    def use() -> None:
+        with Journal(tmp_path / "out.tif"):
+            pass
+
+    moments = 0
+    for moment in interrupted_everywhere(use):
+        assert list(tmp_path.iterdir()) == [], moment
+        moments = moment
+    assert moments > 30
+
+
+def test_a_check_of_an_output_that_is_interrupted_anywhere_leaves_nothing(tmp_path: Path) -> None:
+    """Row 23, promise P1."""
+    for moment in interrupted_everywhere(lambda: check_output(tmp_path / "out.tif", inputs=[])):
+        assert list(tmp_path.iterdir()) == [], moment
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_held_strikes_once_the_body_is_done(number: signal.Signals) -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts_held():
+            with interrupts_held():
+                signal.raise_signal(number)
+                signal.raise_signal(number)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["inner", "outer"]
+    assert signal.getsignal(number) is signal.default_int_handler
+
+
+def test_an_error_of_the_body_comes_through() -> None:
+    with pytest.raises(ValueError, match="of the body"), interrupts_held():
+        raise ValueError("of the body")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_that_python_does_not_handle_are_left_alone() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts_held():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_may_hold_what_it_never_gets() -> None:
+    said: list[str] = []
+
+    def work() -> None:
+        with interrupts_held():
+            said.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert said == ["done"]
