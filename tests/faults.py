@@ -80,11 +80,11 @@ class Lab:
         common = ["--model", self.model, "--tile", TILE, "--workers", 2]
         return ["-q", "reconstruct", self.image, "-o", self.out, *common, *self.options, *more]
 
-    def start(self, *more: object, largest: int | None = None) -> tuple[BaseProcess, Path]:
-        """A run, and the file that holds what it says."""
+    def start(self, *more: object, **limits: int | None) -> tuple[BaseProcess, Path]:
+        """A run, with the limits of `runs.start`, and the file that holds what it says."""
         self.numbers.append(0)
         said = self.folder / f"said-{len(self.numbers)}"
-        return start(said, *self.argv(*more), largest=largest), said
+        return start(said, *self.argv(*more), **limits), said
 
     def run(self, *more: object, largest: int | None = None) -> Ended:
         """A run to its end."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
+import signal
+import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -12,22 +15,40 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.runs", "uavssr.inference", "uavssr.raster.source"])
 
 
-def start(said: Path, *arguments: object, largest: int | None = None) -> BaseProcess:
+def start(
+    said: Path, *arguments: object, largest: int | None = None, pause: int | None = None
+) -> BaseProcess:
     """A run in a process of its own; what it says on stderr goes to a file.
 
     Args:
         said: the file.
         arguments: of the command line.
         largest: no file may grow beyond so many bytes, as on a full disk.
+        pause: the run stops itself (SIGSTOP) once so many tiles are kept; see `paused`.
     """
-    process = CONTEXT.Process(target=_run, args=(said, list(map(str, arguments)), largest))
+    told = (said, list(map(str, arguments)), largest, pause)
+    process = CONTEXT.Process(target=_run, args=told)
     process.start()
     return process
 
 
-def _run(said: Path, arguments: list[str], largest: int | None) -> None:
+def paused(process: BaseProcess, *, timeout: float = 60) -> int:
+    """Wait until a run has stopped itself; its process number.
+
+    Raises:
+        AssertionError: it has ended, or does not stop.
+    """
+    status = Path(f"/proc/{process.pid}/stat")
+    end = time.monotonic() + timeout
+    while process.is_alive() and time.monotonic() < end:
+        if process.pid and status.read_text().rpartition(")")[2].split()[0] == "T":
+            return process.pid
+        time.sleep(0.002)
+    raise AssertionError(f"the run was to stop, its exit code is {process.exitcode}")
+
+
+def _run(said: Path, arguments: list[str], largest: int | None, pause: int | None) -> None:
     import resource
-    import signal
 
     import torch
 
@@ -37,6 +58,22 @@ def _run(said: Path, arguments: list[str], largest: int | None) -> None:
     if largest is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails instead
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    if pause is not None:
+        _pause_after(pause)
     with said.open("w") as file, contextlib.redirect_stderr(file):
         code = cli.main(arguments)
     os._exit(code)
+
+
+def _pause_after(tiles: int) -> None:
+    """Stop this process when the journal has stored so many tiles."""
+    from uavssr.raster.journal import Journal, Kind, TileRecord
+
+    store, count = Journal.store, itertools.count(1)
+
+    def counted(self: Journal, kind: Kind, record: TileRecord) -> None:
+        store(self, kind, record)
+        if next(count) == tiles:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    Journal.store = counted  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ import torch
 
 from tests.faults import TILES, Lab, apart, laboratory, undisturbed
 from tests.models import CONFIG, tiny_library
+from tests.runs import paused
 from tests.test_training import CONFIG_OF_RUN
 from uavssr.checkpoints import CHECKPOINT
 from uavssr.errors import UavssrError
@@ -36,9 +37,8 @@ def limits(lab: Lab) -> list[int]:
     assert lab.run().code == 0
     cube, stf = lab.out.stat().st_size, lab.out.with_suffix(".stf.nc").stat().st_size
     lab.clear()
-    process, _ = lab.start()
-    while process.is_alive() and len(lab.kept()) < 2:
-        pass
+    process, _ = lab.start(pause=2)
+    paused(process)
     process.kill()
     process.join()
     record = (journal_path(lab.out) / "run.json").stat().st_size
@@ -73,9 +73,10 @@ def test_disk_that_is_full_at_any_moment_costs_no_pixel(lab: Lab) -> None:
 
 
 FULL = f"""
-import shutil, subprocess, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 from tests.faults import *
+from tests.runs import paused
 
 def main(folder):
     disk = folder / "disk"
@@ -84,9 +85,8 @@ def main(folder):
     lab = laboratory(disk / "lab")
     with undisturbed(lab) as golden:
         pass
-    process, said = lab.start()
-    while process.is_alive() and len(lab.kept()) < 2:
-        pass
+    process, said = lab.start(pause=2)
+    number = paused(process)
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -94,6 +94,7 @@ def main(folder):
                 file.write(bytes(4096))
         except OSError as err:
             assert err.errno == {errno.ENOSPC}, err
+    os.kill(number, signal.SIGCONT)
     done = ended(process, said)
     assert done.code == 5 and lab.digest() is None, done
     count = len(lab.kept())

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.faults import TILES, Lab, apart, ended, laboratory, scene, undisturbed
+from tests.runs import paused
 from uavssr import files
 from uavssr.errors import ModelRefused, OutputError
 from uavssr.inference import plan_reconstruction
@@ -74,14 +75,10 @@ def exchange(path: Path) -> None:
 @pytest.mark.parametrize("harm", [shorten, exchange, Path.unlink, Path.touch])
 def test_input_that_changes_under_a_run_stops_it(lab: Lab, harm: Callable[[Path], None]) -> None:
     """Row 20: 3, and neither an output nor a journal that nothing could go on with."""
-    process, said = lab.start("--workers", 1)
-    while process.is_alive() and len(lab.kept()) < 1:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGSTOP)
-    assert len(lab.kept()) <= TILES
-    assert not lab.out.exists()
+    process, said = lab.start("--workers", 1, pause=1)
+    number = paused(process)
     harm(lab.image)
-    os.kill(process.pid, signal.SIGCONT)
+    os.kill(number, signal.SIGCONT)
     done = ended(process, said)
     assert done.code == 3, done
     assert done.decent

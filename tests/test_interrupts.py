@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
 from uavssr.interrupts import interrupts_held
 from uavssr.raster.journal import Journal
+from uavssr.raster.lock import Lock
 from uavssr.raster.output import check_output
 
 
@@ -27,13 +29,21 @@ def ctrl_c() -> Iterator[None]:
         signal.signal(each, handler)
 
 
-def struck_at(moment: int, act: Callable[[], None]) -> bool:
-    """Run `act` with a Ctrl-C before the `moment`-th line of it; whether it had that many."""
-    lines = 0
+def struck_at(moment: int, act: Callable[[], None], where: Collection[CodeType]) -> bool:
+    """Run `act` with a Ctrl-C before the `moment`-th line of `where`, and of what that calls.
+
+    Returns:
+        Whether it had that many lines.
+    """
+    lines = inside = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal lines
-        if event == "line" and frame.f_code.co_filename != signal.__file__:
+        nonlocal lines, inside
+        if event == "call":
+            inside += frame.f_code in where
+        elif event == "return":
+            inside -= frame.f_code in where
+        elif event == "line" and inside:
             lines += 1
             if lines == moment:
                 signal.raise_signal(signal.SIGINT)
@@ -48,12 +58,13 @@ def struck_at(moment: int, act: Callable[[], None]) -> bool:
     return lines >= moment
 
 
-def interrupted_everywhere(act: Callable[[], None]) -> Iterator[int]:
-    """Each moment at which a Ctrl-C can strike `act`, after it has struck there."""
+def interrupted_everywhere(act: Callable[[], None], *where: Callable[..., object]) -> Iterator[int]:
+    """Each moment at which a Ctrl-C can strike functions that `act` runs, after it has struck."""
+    codes = [each.__code__ for each in where]
     moment = 1
     while True:
         try:
-            if not struck_at(moment, act):
+            if not struck_at(moment, act, codes):
                 return
         except KeyboardInterrupt:
             yield moment
@@ -62,23 +73,27 @@ def interrupted_everywhere(act: Callable[[], None]) -> Iterator[int]:
         moment += 1
 
 
-def test_a_journal_that_is_interrupted_anywhere_leaves_nothing(tmp_path: Path) -> None:
-    """Row 23, promise P1: as it is made, in its body, and as it is left."""
+def test_a_journal_that_is_interrupted_as_it_is_made_or_left_leaves_nothing(tmp_path: Path) -> None:
+    """Row 23, promise P1: a folder without a lock, or a lock without a holder, would be left."""
 
     def use() -> None:
         with Journal(tmp_path / "out.tif"):
             pass
 
-    moments = 0
-    for moment in interrupted_everywhere(use):
-        assert list(tmp_path.iterdir()) == [], moment
-        moments = moment
-    assert moments > 30
+    made = interrupted_everywhere(use, Journal._take_folder, Journal._open)
+    left = interrupted_everywhere(use, Journal.clear, Lock.release)
+    for moments in (made, left):
+        last = 0
+        for moment in moments:
+            assert list(tmp_path.iterdir()) == [], moment
+            last = moment
+        assert last > 20
 
 
 def test_a_check_of_an_output_that_is_interrupted_anywhere_leaves_nothing(tmp_path: Path) -> None:
     """Row 23, promise P1."""
-    for moment in interrupted_everywhere(lambda: check_output(tmp_path / "out.tif", inputs=[])):
+    check = partial(check_output, tmp_path / "out.tif", inputs=[])
+    for moment in interrupted_everywhere(check, check_output):
         assert list(tmp_path.iterdir()) == [], moment
 
 

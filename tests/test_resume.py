@@ -21,7 +21,7 @@ import xarray as xr
 import uavssr
 from tests.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
 from tests.rasters import write
-from tests.runs import start
+from tests.runs import paused, start
 from uavssr import cli, provenance
 from uavssr.engine import torch_threads
 from uavssr.inference import plan_reconstruction
@@ -204,10 +204,11 @@ def test_signal_stops_within_a_tile_and_says_how_to_go_on(
     """Row 23: with a command that works."""
     large = scene(tmp_path / "large.tif", repeat=(6, 4))
     options = ["--model", model, "--tile", TILE, "--stages", 1, "-q"]
-    process = start(tmp_path / "said", "reconstruct", large, "-o", tmp_path / "out.tif", *options)
-    while process.is_alive() and kept(tmp_path) < 3:
-        time.sleep(0.002)
-    os.kill(process.pid, by)
+    arguments = ("reconstruct", large, "-o", tmp_path / "out.tif", *options)
+    process = start(tmp_path / "said", *arguments, pause=3)
+    number = paused(process)
+    os.kill(number, by)
+    os.kill(number, signal.SIGCONT)
     process.join(timeout=60)
     said = (tmp_path / "said").read_text()
     assert process.exitcode == 130, said
