@@ -2,27 +2,19 @@
 
     python benchmarks/accuracy.py LIBRARY.npz CUBE.npz... [--model NAME] [--sensor p4m]
 
-LIBRARY is the spectral library of the training (the ridge baseline is trained on it), the cubes are
-airborne scenes (scripts/build_library.py says in which form); scenes must not be in the library.
 Prints Markdown on stdout and, with --json, writes every figure.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
+from heldout import HeldOut, options_of
 
-from uavssr.bands import load_sensor
-from uavssr.data.atmosphere import SubspaceCompletion, load_cube
-from uavssr.data.library import load_library
 from uavssr.evaluation.protocol import Judged, StfFigures, gap_closed, judge, table
-from uavssr.evaluation.ridge import fit_ridge
-from uavssr.model.weights import load_model
 
 WORTH = 0.05
 """The least share of the error that knowing R must take away for a gap that can be closed."""
@@ -30,34 +22,19 @@ WORTH = 0.05
 
 def main() -> int:
     """Print the tables; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("library", type=Path)
-    parser.add_argument("cubes", type=Path, nargs="+")
-    parser.add_argument("--model", default="p4m-nano")
-    parser.add_argument("--sensor", default="p4m")
-    parser.add_argument("--cameras", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = options_of(__doc__, cameras=16)
     parser.add_argument("--brief", action="store_true", help="means over all scenes alone")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    missing = [str(p) for p in [options.library, *options.cubes] if not p.is_file()]
-    if missing:
-        print(f"skipped: not here: {', '.join(missing)}")
-        return 0
-    torch.set_num_threads(options.threads)
-    model, sensor = load_model(options.model), load_sensor(options.sensor)
-    library = load_library(options.library, model.grid)
-    ridge = fit_ridge(library, sensor, seed=options.seed)
-    completion = SubspaceCompletion.fit(library.spectra[library.source != "synthetic"], rank=12)
-    scenes: dict[str, list[Judged]] = {}
-    for number, path in enumerate(options.cubes):
-        cube = load_cube(path, model.grid, completion=completion)
-        first = options.seed * 100_000 + number * 1000
-        seeds = range(first, first + options.cameras)
-        scenes[path.stem] = [judge(model.network, ridge, cube, sensor, seed) for seed in seeds]
-    print(f"Model {model.name} ({model.sha256[:12]}), sensor {sensor.name}, seed {options.seed},")
-    print(f"{options.cameras} random cameras a scene, means over cameras.\n")
+    given = HeldOut.of(options)
+    scenes = {
+        name: [
+            judge(given.model.network, given.ridge, cube, given.sensor, seed)
+            for seed in given.seeds(number)
+        ]
+        for number, (name, cube) in enumerate(given.cubes.items())
+    }
+    given.say()
     _print_scenes(scenes, brief=options.brief)
     _print_ratios(scenes)
     every = [judged for judged in scenes.values() for judged in judged]

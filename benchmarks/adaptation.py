@@ -11,27 +11,23 @@ model was told of the same spectra. Prints Markdown; ridge as in accuracy.py.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from heldout import HeldOut, options_of
 
-from uavssr.bands import Sensor, load_sensor
+from uavssr.bands import Sensor
 from uavssr.calibration import calibrate
-from uavssr.data.atmosphere import SubspaceCompletion, load_cube
-from uavssr.data.library import load_library
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.protocol import NINETY, PAIRED, Cube, draw_image
-from uavssr.evaluation.ridge import Ridge, fit_ridge
+from uavssr.evaluation.ridge import Ridge
 from uavssr.model.adaptation import adapt
 from uavssr.model.correction import Correction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Reconstruction, Stf
-from uavssr.model.weights import load_model
 
 COUNTS = (10, 50, 1000)
 ALIEN = 50
@@ -41,39 +37,17 @@ Found = tuple[float, float, float]
 
 def main() -> int:
     """Print the table; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("library", type=Path)
-    parser.add_argument("cubes", type=Path, nargs="+")
-    parser.add_argument("--model", default="p4m-nano")
-    parser.add_argument("--sensor", default="p4m")
-    parser.add_argument("--cameras", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    missing = [str(p) for p in [options.library, *options.cubes] if not p.is_file()]
-    if missing:
-        print(f"skipped: not here: {', '.join(missing)}")
-        return 0
-    torch.set_num_threads(options.threads)
-    model, sensor = load_model(options.model), load_sensor(options.sensor)
-    library = load_library(options.library, model.grid)
-    ridge = fit_ridge(library, sensor, seed=options.seed)
-    completion = SubspaceCompletion.fit(library.spectra[library.source != "synthetic"], rank=12)
-    scenes = {
-        path.stem: Scene.of(load_cube(path, model.grid, completion=completion), options.seed)
-        for path in options.cubes
-    }
+    given = HeldOut.of(options_of(__doc__, cameras=8).parse_args())
+    scenes = {name: Scene.of(cube, given.seed) for name, cube in given.cubes.items()}
     rows: dict[str, dict[str, list[Found]]] = {}
     for number, name in enumerate(scenes):
         other = list(scenes)[(number + 1) % len(scenes)]
-        networks = dict(told(model.network, scenes[name], scenes[other]))
-        for camera in range(options.cameras):
-            seed = options.seed * 100_000 + number * 1000 + camera
-            judged = judge(networks, ridge, scenes[name].ground, sensor, seed)
+        networks = dict(told(given.model.network, scenes[name], scenes[other]))
+        for seed in given.seeds(number):
+            judged = judge(networks, given.ridge, scenes[name].ground, given.sensor, seed)
             for row, found in judged.items():
                 rows.setdefault(row, {}).setdefault(name, []).append(found)
-    print(f"Model {model.name} ({model.sha256[:12]}), sensor {sensor.name}, seed {options.seed},")
-    print(f"{len(scenes)} scenes, {options.cameras} random cameras each.\n")
+    given.say()
     show(rows)
     return 0
 

@@ -440,7 +440,7 @@ def test_observation_equals_moments_written_out() -> None:
             )
             noise = sensor**2 + model**2 * power + outside + doubt
             np.testing.assert_allclose(seen.component_noise[0, k, b], noise, rtol=1e-9)
-            final = FINAL_NOISE[0] ** 2 + FINAL_NOISE[1] ** 2 * power + outside
+            final = FINAL_NOISE[0] ** 2 + FINAL_NOISE[1] ** 2 * power + outside + doubt
             average[:, b] += weight * np.array([noise, final])
     np.testing.assert_allclose(seen.noise[0], average[0], rtol=1e-6)
     np.testing.assert_allclose(seen.final[0], average[1], rtol=1e-6)
@@ -451,7 +451,22 @@ def test_doubt_of_the_stf_is_noise() -> None:
     known, half, told = (network.observe(stf_of(knowledge=share)) for share in (0, 0.5, 1))
     assert (told.noise > 1.2 * known.noise).all()
     close(told.noise - known.noise, 4 * (half.noise - known.noise))  # a variance
-    close(told.final, known.final)
+
+
+def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> None:
+    """All of its doubt for the data sheet, and hardly any where an image has told of it."""
+    network, sheet = network_of(), stf_of()
+    seen, sure = network.observe(sheet), network.observe(stf_of(knowledge=0))
+    close(sheet.unsettled(), torch.ones(1).double())
+    close(seen.final - sure.final, seen.noise - sure.noise)
+    family, ratio = sheet.family, torch.ones_like(sheet.deviation)
+    ratio[0, 1, 2], ratio[0, 3, 0] = 0.9, 0.8
+    told = Stf.of(family, family.prior, ratio * family.spread)
+    close(told.unsettled(), torch.full((1,), (0.9 * 0.8) ** 4).double(), atol=1e-6)
+    heard = network.observe(told)
+    close(heard.final - sure.final, told.unsettled() * (heard.noise - sure.noise))
+    none = Stf.of(family, family.prior, 0 * family.spread)
+    close(network.observe(none).final, sure.final)
 
 
 def test_an_image_that_is_not_finite_stops_the_run() -> None:

@@ -34,9 +34,9 @@ Learned, it grew threefold and took the mixture's sharpness with it (docs/design
 FINAL_NOISE: Final = (0.005, 0.022)
 """Noise of the last X-step, absolute and relative: how closely the cube explains the image.
 
-Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
+Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md). Where
+no image has told of the STF, its doubt is added.
 """
-
 
 MOST_GAUSSIANS: Final = 512
 """Of a spectral prior: more would be no prior but a library."""
@@ -187,18 +187,20 @@ class PGUNet(nn.Module):
         seen = stf.rows @ basis.extended  # (S, c, r+1)
         power = torch.einsum("sci,kij,scj->skc", seen, moments, seen)
         spread = torch.einsum("scpi,kij,scpj->skcp", tangent, moments, tangent)
-        doubt = (spread * stf.deviation.square()[:, None]).sum(-1) * float(doubted)
+        doubt = (spread * stf.deviation.square()[:, None]).sum(-1)
         outside = (stf.rows @ basis.residual).square()
         known = absolute**2 + outside[:, None] + relative**2 * power
+        noise = known + doubt * float(doubted)
         average = partial(torch.einsum, "k,skc->sc", self.weight)
         left, share = FINAL_NOISE
+        final = left**2 + outside + share**2 * average(power)
         return Observation(
             mixing=seen[..., :-1],
             offset=seen[..., -1],
             tangent=tangent,
-            noise=average(known + doubt),
-            component_noise=known + doubt,
-            final=left**2 + outside + share**2 * average(power),
+            noise=average(noise),
+            component_noise=noise,
+            final=final + stf.unsettled()[:, None] * average(doubt),
         )
 
     def estimate(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:

@@ -32,6 +32,16 @@ class Stf:
         """The STF with parameters theta (S, c, 3) and standard errors of them."""
         return cls(family=family, theta=theta, deviation=deviation, rows=family.rows(theta))
 
+    def unsettled(self) -> Tensor:
+        """(S,) how much of what the family leaves open is still open, 0 to 1.
+
+        The squared ratio of the determinants of the posterior and the prior covariance, of
+        independent parameters: one for the data sheet with its doubt, below a hundredth once an
+        image has told of a few bands, zero where nothing is doubted.
+        """
+        left = self.deviation.detach() / self.family.spread.clamp_min(1e-9)
+        return left.clamp_max(1).flatten(1).prod(1) ** 4
+
     def of_camera(self, index: int) -> Stf:
         """The STF of one of the cameras alone."""
         one = slice(index, index + 1)
@@ -58,7 +68,7 @@ class Observation:
     component_noise: Tensor
     """(S, K, c) the same under each component of the prior."""
     final: Tensor
-    """(S, c) the misfit that the last X-step leaves, without the STF's doubt."""
+    """(S, c) the variance of the misfit that the last X-step leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,94 @@
+"""What benchmarks on held-out scenes share: their options, the model, the scenes and the baseline.
+
+LIBRARY is the spectral library of the training, on which the ridge baseline is trained; the cubes
+are airborne scenes (scripts/build_library.py says in which form) that must not be in the library.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from uavssr.bands import Sensor, load_sensor
+from uavssr.data.atmosphere import SubspaceCompletion, load_cube
+from uavssr.data.library import SpectralLibrary, load_library
+from uavssr.evaluation.protocol import Cube
+from uavssr.evaluation.ridge import Ridge, fit_ridge
+from uavssr.model.response import ResponseFamily
+from uavssr.model.weights import Model, load_model
+
+
+def options_of(doc: str, *, cameras: int) -> argparse.ArgumentParser:
+    """The command line of such a benchmark, with so many cameras a scene by default."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("library", type=Path)
+    parser.add_argument("cubes", type=Path, nargs="+")
+    parser.add_argument("--model", default="p4m-nano")
+    parser.add_argument("--sensor", default="p4m")
+    parser.add_argument("--cameras", type=int, default=cameras)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scenes that no training saw, and who is judged on them."""
+
+    model: Model
+    sensor: Sensor
+    cubes: dict[str, Cube]
+    """(C, H, W) by name."""
+    library: SpectralLibrary
+    seed: int
+    cameras: int
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> HeldOut:
+        """What the command line names; ends the benchmark where a file is not here."""
+        missing = [str(p) for p in [options.library, *options.cubes] if not p.is_file()]
+        if missing:
+            print(f"skipped: not here: {', '.join(missing)}")
+            raise SystemExit(0)
+        torch.set_num_threads(options.threads)
+        model = load_model(options.model)
+        library = load_library(options.library, model.grid)
+        measured = library.spectra[library.source != "synthetic"]
+        completion = SubspaceCompletion.fit(measured, rank=12)
+        cubes = {
+            path.stem: load_cube(path, model.grid, completion=completion) for path in options.cubes
+        }
+        return cls(
+            model=model,
+            sensor=load_sensor(options.sensor),
+            cubes=cubes,
+            library=library,
+            seed=options.seed,
+            cameras=options.cameras,
+        )
+
+    @cached_property
+    def ridge(self) -> Ridge:
+        """The baseline."""
+        return fit_ridge(self.library, self.sensor, seed=self.seed)
+
+    @cached_property
+    def family(self) -> ResponseFamily:
+        """The cameras that the sensor's may be."""
+        return ResponseFamily.of(self.sensor, self.model.grid)
+
+    def seeds(self, number: int) -> Iterator[int]:
+        """Of the cameras of the scene of this number."""
+        first = self.seed * 100_000 + number * 1000
+        return iter(range(first, first + self.cameras))
+
+    def say(self) -> None:
+        """What was judged, above its table."""
+        model = self.model
+        print(f"Model {model.name} ({model.sha256[:12]}), sensor {self.sensor.name},")
+        print(f"{len(self.cubes)} scenes, {self.cameras} random cameras each, seed {self.seed}.\n")

@@ -1,0 +1,83 @@
+"""How well known ground tells the camera, by how much of it there is: held-out scenes.
+
+    python benchmarks/known_ground.py LIBRARY.npz CUBE.npz... [--model NAME] [--sensor p4m]
+
+The spectra of random pixels, or of random areas of some pixels a side, are known; what the camera
+saw of an area is the mean of its pixels, noise and all. Errors of centres and gains over all bands,
+cameras and scenes, and how often the nominal 90 % intervals hold the truth. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from heldout import HeldOut, options_of
+
+from uavssr.calibration import calibrate
+from uavssr.evaluation.protocol import NINETY, Cube, draw_image
+from uavssr.model.response import GAIN, SHIFT
+
+KNOWN = ((50, 1), (50, 5), (1000, 1))
+"""How many, and their side in pixels."""
+
+
+def main() -> int:
+    """Print the table; returns the exit code."""
+    given = HeldOut.of(options_of(__doc__, cameras=16).parse_args())
+    errors: dict[tuple[int, int], list[Cube]] = {known: [] for known in KNOWN}
+    held: dict[tuple[int, int], list[Cube]] = {known: [] for known in KNOWN}
+    for number, cube in enumerate(given.cubes.values()):
+        for seed in given.seeds(number):
+            image, cameras = draw_image(cube, given.sensor, given.model.network, seed)
+            for known in KNOWN:
+                rng = np.random.default_rng([seed, 50])
+                spectra, seen = areas(cube, image[0].numpy(), *known, rng)
+                stf = calibrate(given.family, spectra, seen, basis=given.model.network.basis).stf
+                error = stf.theta[0].numpy() - cameras.theta[0]
+                errors[known].append(error)
+                held[known].append(np.abs(error) < NINETY * stf.deviation[0].numpy())
+    given.say()
+    print("| known | centre nm: RMS | median | gain: RMS | median | centre/width/gain in 90 % |")
+    print("|---|---|---|---|---|---|")
+    for known in KNOWN:
+        print(line(known, np.concatenate(errors[known]), np.concatenate(held[known])))
+    return 0
+
+
+def areas(
+    cube: Cube, image: Cube, count: int, side: int, rng: np.random.Generator
+) -> tuple[Cube, Cube]:
+    """Means (count, C) over random areas of a cube (C, H, W), and (count, c) of its image."""
+    height, width = cube.shape[1:]
+    corners = zip(
+        rng.integers(0, height - side + 1, count),
+        rng.integers(0, width - side + 1, count),
+        strict=True,
+    )
+    found = [
+        tuple(each[:, row : row + side, col : col + side].mean((1, 2)) for each in (cube, image))
+        for row, col in corners
+    ]
+    spectra, seen = (np.array(each, np.float32) for each in zip(*found, strict=True))
+    return spectra, seen
+
+
+def line(known: tuple[int, int], errors: Cube, held: Cube) -> str:
+    """A row of the table, of errors and hits (bands of all cameras, 3)."""
+    count, side = known
+    name = f"{count} pixels" if side == 1 else f"{count} areas of {side} x {side} pixels"
+    shift, gain = np.abs(errors[:, SHIFT]), np.abs(np.expm1(errors[:, GAIN]))
+    cells = [
+        *(f"{value(shift):.2f}" for value in (root_mean_square, np.median)),
+        *(f"{value(gain):.2%}" for value in (root_mean_square, np.median)),
+        " / ".join(f"{share:.0%}" for share in held.mean(0)),
+    ]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def root_mean_square(values: Cube) -> float:
+    """The square root of the mean square."""
+    return float(np.sqrt(np.square(values).mean()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
