@@ -25,9 +25,9 @@ from uavssr.cluster import Cluster, connect, local_cluster
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, UsageError
 from uavssr.inference import Outputs, Plan, plan_reconstruction
-from uavssr.inputs import TileInput
+from uavssr.inputs import Begun, TileInput
 from uavssr.raster.fingerprint import Fingerprint
-from uavssr.raster.journal import TileRecord, journal_path
+from uavssr.raster.journal import journal_path
 from uavssr.raster.source import open_msi
 from uavssr.raster.zarrsink import ZarrSink
 from uavssr.testing import irregular_mask
@@ -125,21 +125,21 @@ def assert_same(one: Outputs, other: Outputs) -> None:
 
 def spoil() -> None:
     """Make one tile fail in this process."""
-    real = TileEngine.compute
+    real = TileEngine.begin
 
-    def compute(self: TileEngine, inputs: list[TileInput], *, stf: bool = True) -> list[TileRecord]:
+    def begin(self: TileEngine, inputs: list[TileInput], *, stf: bool = True) -> list[Begun]:
         if BAD in [each.tile.index for each in inputs]:
             raise RuntimeError("cosmic ray")
         return real(self, inputs, stf=stf)
 
     TileEngine.healthy = real
-    TileEngine.compute = compute
+    TileEngine.begin = begin
 
 
 def heal() -> None:
     """Undo `spoil` and `age`."""
     if hasattr(TileEngine, "healthy"):
-        TileEngine.compute = TileEngine.healthy
+        TileEngine.begin = TileEngine.healthy
         del TileEngine.healthy
     workbench.VERSIONS = VERSIONS
 

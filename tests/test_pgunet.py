@@ -31,6 +31,7 @@ from uavssr.data.batches import draw_batch
 from uavssr.errors import IncompleteRun, ModelRefused, UsageError
 from uavssr.model.materials import MATERIALS, Materials, find_materials
 from uavssr.model.pgunet import (
+    FINAL_DOUBT,
     FINAL_NOISE,
     SENSOR_NOISE,
     PGUNet,
@@ -440,7 +441,8 @@ def test_observation_equals_moments_written_out() -> None:
             )
             noise = sensor**2 + model**2 * power + outside + doubt
             np.testing.assert_allclose(seen.component_noise[0, k, b], noise, rtol=1e-9)
-            final = FINAL_NOISE[0] ** 2 + FINAL_NOISE[1] ** 2 * power + outside + doubt
+            final = FINAL_NOISE[0] ** 2 + FINAL_NOISE[1] ** 2 * power + outside
+            final += FINAL_DOUBT * doubt
             average[:, b] += weight * np.array([noise, final])
     np.testing.assert_allclose(seen.noise[0], average[0], rtol=1e-6)
     np.testing.assert_allclose(seen.final[0], average[1], rtol=1e-6)
@@ -458,13 +460,14 @@ def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> 
     network, sheet = network_of(), stf_of()
     seen, sure = network.observe(sheet), network.observe(stf_of(knowledge=0))
     close(sheet.unsettled(), torch.ones(1).double())
-    close(seen.final - sure.final, seen.noise - sure.noise)
+    close(seen.final - sure.final, FINAL_DOUBT * (seen.noise - sure.noise))
     family, ratio = sheet.family, torch.ones_like(sheet.deviation)
     ratio[0, 1, 2], ratio[0, 3, 0] = 0.9, 0.8
     told = Stf.of(family, family.prior, ratio * family.spread)
     close(told.unsettled(), torch.full((1,), (0.9 * 0.8) ** 4).double(), atol=1e-6)
     heard = network.observe(told)
-    close(heard.final - sure.final, told.unsettled() * (heard.noise - sure.noise))
+    share = FINAL_DOUBT * told.unsettled()
+    close(heard.final - sure.final, share * (heard.noise - sure.noise))
     none = Stf.of(family, family.prior, 0 * family.spread)
     close(network.observe(none).final, sure.final)
 

@@ -6,13 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UavssrError
-from uavssr.inputs import TileInput
+from uavssr.inputs import Begun, TileInput
 from uavssr.pipeline import MOST_FAILURES, Crew, Pass, Scratch, telling_what_is_kept
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.journal import Journal, TileRecord
@@ -35,11 +36,12 @@ def made(index: int) -> TileRecord:
 
 @dataclass
 class Fake:
-    """A computer whose records hold the tile's number, with a hook before either step."""
+    """A computer whose records hold the tile's number, with a hook before each step."""
 
     batch: int = 1
     before_read: Callable[[Sequence[int]], None] = nothing
     before_compute: Callable[[Sequence[int]], None] = nothing
+    before_finish: Callable[[Sequence[int]], None] = nothing
     computed: list[int] = field(default_factory=list)
 
     def groups(self) -> list[range]:
@@ -49,11 +51,15 @@ class Fake:
         self.before_read(indices)
         return [TileInput(tile=GRID[index], patches={}) for index in indices]
 
-    def compute(self, inputs: Sequence[TileInput]) -> list[TileRecord]:
+    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
         indices = [each.tile.index for each in inputs]
         self.before_compute(indices)
         self.computed += indices
-        return [made(index) for index in indices]
+        return [partial(self.finish, index) for index in indices]
+
+    def finish(self, index: int) -> TileRecord:
+        self.before_finish([index])
+        return made(index)
 
 
 def run(
@@ -92,7 +98,7 @@ def test_every_tile_is_computed_kept_and_delivered_once(batch: int) -> None:
 
 
 def test_reading_computing_and_writing_go_on_at_once() -> None:
-    """One tile is written while another is computed and a third is read."""
+    """One tile is finished or written while another is in the network and a third is read."""
     together = threading.Barrier(3, timeout=SOON)
 
     def meet(wanted: int) -> Callable:
@@ -104,6 +110,7 @@ def test_reading_computing_and_writing_go_on_at_once() -> None:
         return wait
 
     run(Fake(before_compute=meet(1), before_read=meet(2)), deliver=meet(0))
+    run(Fake(before_compute=meet(1), before_read=meet(2), before_finish=meet(0)))
 
 
 def test_no_more_is_under_way_than_the_crew_allows() -> None:
@@ -127,9 +134,9 @@ def test_no_more_is_under_way_than_the_crew_allows() -> None:
             leave("r")
             return found
 
-        def compute(self, inputs: Sequence[TileInput]) -> list[TileRecord]:
+        def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
             enter("c")
-            found = super().compute(inputs)
+            found = super().begin(inputs)
             leave("c")
             return found
 
@@ -175,9 +182,9 @@ def test_kept_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("step", ["before_read", "before_compute"])
+@pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
 def test_tile_that_fails_is_named_and_the_others_are_kept(step: str, batch: int) -> None:
-    """Row 31: of a group, too, where it is the computing that fails."""
+    """Row 31: of a group, too, unless it cannot be read."""
     keeper, delivered = Scratch(), []
     lost = [4, 5, 6, 7] if (step, batch) == ("before_read", 4) else [6]
     fact = rf"tile {lost[0]} failed: RuntimeError\('a bug'\)"
@@ -220,7 +227,7 @@ def test_many_failures_stop_the_run() -> None:
     assert MOST_FAILURES <= len(reads) <= MOST_FAILURES + CREW.in_flight
 
 
-@pytest.mark.parametrize("step", ["before_read", "before_compute"])
+@pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
 @pytest.mark.parametrize("error", [InputRefused("cut"), OutputError("no memory")])
 def test_what_no_tile_can_escape_stops_at_once(step: str, error: UavssrError) -> None:
     """Row 20: the error is the one that was raised."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from torch import Tensor
 from uavssr.doubts import DOUBTS, Doubts
 from uavssr.errors import IncompleteRun, OutputError, UsageError
 from uavssr.estimation import Source, fill_values, telling, tile_stf
-from uavssr.inputs import Patch, TileInput, batches, read_patch, share_weight, shares
+from uavssr.inputs import Begun, Patch, TileInput, batches, read_patch, share_weight, shares
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.correction import Correction
 from uavssr.model.pgunet import PGUNet
@@ -99,9 +100,15 @@ class TileEngine:
             found.append(TileInput(tile=tile, patches=kept))
         return found
 
-    @torch.inference_mode()
     def compute(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[TileRecord]:
-        """Reconstruct tiles that `groups` puts together.
+        """Reconstruct tiles that `groups` puts together; see `begin`."""
+        return [finish() for finish in self.begin(inputs, stf=stf)]
+
+    @torch.inference_mode()
+    def begin(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[Begun]:
+        """The network on tiles that `groups` puts together, and what then makes their records.
+
+        That takes a tenth as long, and another thread may do it while the network has the next.
 
         Args:
             inputs: from `read`.
@@ -113,18 +120,40 @@ class TileEngine:
         """
         with self._stream():
             if self.local:
-                return [self._blended(given, stf=stf) for given in inputs]
-            own = {given.tile.index: given.own for given in inputs if given.own is not None}
-            maps = dict(zip(own, self._maps(list(own.values()), self.scene), strict=True))
-            return [self._alone(given, maps.get(given.tile.index), stf=stf) for given in inputs]
+                whole = [self._blended(given) for given in inputs]
+            else:
+                own = {given.tile.index: given.own for given in inputs if given.own is not None}
+                maps = dict(zip(own, self._maps(list(own.values()), self.scene), strict=True))
+                whole = [maps.get(given.tile.index) for given in inputs]
+            for given, found in zip(inputs, whole, strict=True):
+                if found is not None:
+                    self._check(found.coefficients, given.tile)
+        return [
+            partial(self._record, given, found, stf=stf)
+            for given, found in zip(inputs, whole, strict=True)
+        ]
 
-    def _alone(self, given: TileInput, maps: Maps | None, *, stf: bool) -> TileRecord:
-        """A tile with the scene's STF."""
-        if maps is None or given.own is None:
-            return _empty(given.tile)
-        self._check(maps.coefficients, given.tile)
-        found = self._own_stf(maps, given.own) if stf else None
-        return self._record(given.tile, given.own, maps.coefficients, found)
+    @torch.inference_mode()
+    def _record(self, given: TileInput, maps: Maps | None, *, stf: bool) -> TileRecord:
+        tile, patch = given.tile, given.own
+        if maps is None or patch is None:
+            return TileRecord(
+                index=tile.index, valid=np.zeros((tile.core.height, tile.core.width), bool)
+            )
+        with self._stream():
+            found = self._stf(tile, maps, patch) if stf else None
+            kept = {COEFFICIENTS: self._to_host(maps.coefficients), **self._doubted(maps)}
+        return TileRecord(
+            index=tile.index,
+            valid=patch.valid,
+            maps=kept,
+            stf={} if found is None else compact(found.numbers()),
+        )
+
+    def _stf(self, tile: Tile, maps: Maps, patch: Patch) -> FoundStf:
+        if self.local:
+            return self._explained(self.local[tile.index], patch, maps.coefficients)
+        return self._own_stf(maps, patch)
 
     def _own_stf(self, maps: Maps, patch: Patch) -> FoundStf:
         """A tile's own STF, from the maps of its core."""
@@ -140,11 +169,11 @@ class TileEngine:
         )
         return FoundStf(stf=stf, estimate=estimate)
 
-    def _blended(self, given: TileInput, *, stf: bool) -> TileRecord:
+    def _blended(self, given: TileInput) -> Maps | None:
         """A tile with the local STFs, its own and its neighbours', blended across borders."""
         tile, own = given.tile, given.own
         if own is None:
-            return _empty(tile)
+            return None
         shape = (self.basis.rank, tile.core.height, tile.core.width)
         total = torch.zeros(shape, device=self.device)
         for index, patch in given.patches.items():
@@ -153,9 +182,7 @@ class TileEngine:
             weight = share_weight(self.tiles, self.tiles[index], patch.window, self.overlap)
             rows, cols = patch.window.within(tile.core)
             total[:, rows, cols] += maps.coefficients * torch.from_numpy(weight).to(self.device)
-        self._check(total, tile)
-        found = self._explained(self.local[tile.index], own, total) if stf else None
-        return self._record(tile, own, total, found)
+        return Maps(msi=own.msi.to(self.device), coefficients=total)
 
     def _explained(self, local: FoundStf, patch: Patch, coefficients: Tensor) -> FoundStf:
         """A tile's STF with the residual that it leaves with these coefficients (r, h, w)."""
@@ -166,21 +193,10 @@ class TileEngine:
         estimate = replace(local.estimate, residual=np.sqrt((misfit**2).mean(1)))
         return replace(local, estimate=estimate)
 
-    def _record(
-        self, tile: Tile, patch: Patch, coefficients: Tensor, found: FoundStf | None
-    ) -> TileRecord:
-        return TileRecord(
-            index=tile.index,
-            valid=patch.valid,
-            maps={COEFFICIENTS: self._to_host(coefficients), **self._doubted(patch, coefficients)},
-            stf={} if found is None else compact(found.numbers()),
-        )
-
-    def _doubted(self, patch: Patch, coefficients: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+    def _doubted(self, maps: Maps) -> dict[str, npt.NDArray[np.float32]]:
         if self.doubts is None:
             return {}
-        maps = self.doubts.maps(patch.msi.to(self.device), coefficients)
-        return {DOUBTS: self._to_host(maps)}
+        return {DOUBTS: self._to_host(self.doubts.maps(maps.msi, maps.coefficients))}
 
     @staticmethod
     def _check(coefficients: Tensor, tile: Tile) -> None:
@@ -266,10 +282,6 @@ class TileEngine:
             return maps.numpy()
         pinned = torch.empty(maps.shape, dtype=maps.dtype, pin_memory=True)
         return pinned.copy_(maps, non_blocking=True).numpy()  # it is there when `_stream` ends
-
-
-def _empty(tile: Tile) -> TileRecord:
-    return TileRecord(index=tile.index, valid=np.zeros((tile.core.height, tile.core.width), bool))
 
 
 def _out_of_memory(err: Exception) -> bool:

@@ -6,7 +6,7 @@ Knows neither the network nor any format: what computes and what writes is hande
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Final, Protocol
 
 from uavssr.errors import IncompleteRun, UavssrError
-from uavssr.inputs import TileInput
+from uavssr.inputs import Begun, TileInput
 from uavssr.raster.journal import Journal, Kind, TileRecord
 
 MOST_FAILURES: Final = 16
@@ -29,8 +29,8 @@ class Work:
     """What the journal had."""
     inputs: list[TileInput] = field(default_factory=list)
     """What has been read."""
-    new: list[TileRecord] = field(default_factory=list)
-    """What has been computed."""
+    begun: Mapping[int, Begun] = field(default_factory=dict)
+    """What has been computed, by tile."""
 
 
 class Computer(Protocol):
@@ -42,8 +42,8 @@ class Computer(Protocol):
     def read(self, indices: Sequence[int]) -> list[TileInput]:
         """What a group of tiles needs of the image."""
 
-    def compute(self, inputs: Sequence[TileInput]) -> list[TileRecord]:
-        """Their records, in the same order."""
+    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
+        """What makes their records, in the same order; the better part of the work is done."""
 
 
 class Keeper(Protocol):
@@ -187,29 +187,38 @@ class Pass:
         work = read.result()
         if self._stop.is_set():
             return Work()
-        return Work(kept=work.kept, new=self._computed(work.inputs))
+        return Work(kept=work.kept, begun=self._begun(work.inputs))
 
-    def _computed(self, inputs: list[TileInput]) -> list[TileRecord]:
-        """The records of a group, or of those of its tiles that do not fail by themselves."""
+    def _begun(self, inputs: list[TileInput]) -> dict[int, Begun]:
+        """A group, or those of its tiles that do not fail by themselves."""
+        indices = [each.tile.index for each in inputs]
         try:
-            return self.computer.compute(inputs) if inputs else []
+            return dict(zip(indices, self.computer.begin(inputs), strict=True)) if inputs else {}
         except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
             if len(inputs) == 1 or _stops_everything(err):
-                self._note([each.tile.index for each in inputs], err)
-                return []
-        return [record for each in inputs for record in self._computed([each])]
+                self._note(indices, err)
+                return {}
+        return {index: begun for each in inputs for index, begun in self._begun([each]).items()}
 
     def _write(self, computed: Future[Work]) -> None:
         try:
             work = computed.result()
-            for record in work.new:
+            new = list(self._finished(work))
+            for record in new:
                 self.keeper.store(self.kind, record)
-            for record in (*work.kept, *work.new):
+            for record in (*work.kept, *new):
                 if self._stop.is_set():
                     return
                 self.deliver(record)
         except BaseException as err:  # noqa: BLE001 - kept for the end, whatever it is
             self._end(err)
+
+    def _finished(self, work: Work) -> Iterator[TileRecord]:
+        for index, begun in work.begun.items():
+            try:
+                yield begun()
+            except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
+                self._note([index], err)
 
     def _note(self, group: Sequence[int], err: Exception) -> None:
         if _stops_everything(err):

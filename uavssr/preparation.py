@@ -18,7 +18,7 @@ from uavssr.budget import Budget
 from uavssr.doubts import Doubts, saturation
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.estimation import held_stf, scene_stf
-from uavssr.inputs import TileInput
+from uavssr.inputs import Begun, TileInput
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.correction import DIRECTIONS, Correction
 from uavssr.model.pgunet import PGUNet
@@ -262,7 +262,10 @@ class _StfsOnly:
     def read(self, indices: Sequence[int]) -> list[TileInput]:
         return self.engine.read(indices)
 
-    def compute(self, inputs: Sequence[TileInput]) -> list[TileRecord]:
-        nothing = np.zeros((0, 0), bool)
-        records = self.engine.compute(inputs)
-        return [TileRecord(index=r.index, valid=nothing, stf=r.stf) for r in records]
+    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
+        return [partial(self._stf_of, begun) for begun in self.engine.begin(inputs)]
+
+    @staticmethod
+    def _stf_of(begun: Begun) -> TileRecord:
+        record = begun()
+        return TileRecord(index=record.index, valid=np.zeros((0, 0), bool), stf=record.stf)

@@ -34,8 +34,13 @@ Learned, it grew threefold and took the mixture's sharpness with it (docs/design
 FINAL_NOISE: Final = (0.005, 0.022)
 """Noise of the last X-step, absolute and relative: how closely the cube explains the image.
 
-Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md). Where
-no image has told of the STF, its doubt is added.
+Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
+"""
+
+FINAL_DOUBT: Final = 4.0
+"""What the doubt of an STF that no image has told of adds to that, in variances of the doubt.
+
+More than one, as a step takes its start to be off by as much as spectra vary, and Z-Net's is not.
 """
 
 MOST_GAUSSIANS: Final = 512
@@ -200,7 +205,7 @@ class PGUNet(nn.Module):
             tangent=tangent,
             noise=average(noise),
             component_noise=noise,
-            final=final + stf.unsettled()[:, None] * average(doubt),
+            final=final + FINAL_DOUBT * stf.unsettled()[:, None] * average(doubt),
         )
 
     def estimate(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
