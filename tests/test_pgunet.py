@@ -40,7 +40,7 @@ from uavssr.model.pgunet import (
 from uavssr.model.proximal import ZNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import x_step
-from uavssr.model.state import Reconstruction, Stf
+from uavssr.model.state import STEEPNESS, Reconstruction, Stf
 from uavssr.objective import loss_of
 
 CAMERAS = ("rgb", "sequoia", "p4m", "rededge-mx-dual")  # 3, 4, 5 and 10 bands
@@ -455,6 +455,21 @@ def test_doubt_of_the_stf_is_noise() -> None:
     close(told.noise - known.noise, 4 * (half.noise - known.noise))  # a variance
 
 
+@pytest.mark.parametrize("name", ["p4m", "rgb"])
+def test_an_image_settles_the_stf_whatever_the_number_of_bands(name: str) -> None:
+    sensor = SENSORS[name]
+    result = network_of()(msi_of(sensor, 32), stf_of(sensor), blind=True)
+    assert float(result.stf.unsettled()) < 0.2
+    assert float(stf_of(sensor).unsettled()) == 1
+
+
+def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
+    network = tiny_network(replace(CONFIG, stf="free")).double()
+    seen, sure = network.observe(stf_of()), network.observe(stf_of(knowledge=0))
+    assert (seen.noise > 1.2 * sure.noise).all()
+    close(seen.final, sure.final)
+
+
 def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> None:
     """All of its doubt for the data sheet, and hardly any where an image has told of it."""
     network, sheet = network_of(), stf_of()
@@ -462,12 +477,14 @@ def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> 
     close(sheet.unsettled(), torch.ones(1).double())
     close(seen.final - sure.final, FINAL_DOUBT * (seen.noise - sure.noise))
     family, ratio = sheet.family, torch.ones_like(sheet.deviation)
-    ratio[0, 1, 2], ratio[0, 3, 0] = 0.9, 0.8
+    ratio[0, :, 2] = 0.6
     told = Stf.of(family, family.prior, ratio * family.spread)
-    close(told.unsettled(), torch.full((1,), (0.9 * 0.8) ** 4).double(), atol=1e-6)
+    share = torch.full((1,), (1 - 0.64 / 3) ** STEEPNESS).double()
+    close(told.unsettled(), share)
+    assert 0 < float(share) < 1e-4
     heard = network.observe(told)
-    share = FINAL_DOUBT * told.unsettled()
-    close(heard.final - sure.final, share * (heard.noise - sure.noise))
+    close(heard.final - sure.final, FINAL_DOUBT * share * (heard.noise - sure.noise))
+    close(network.observe(sheet, doubted=False).final, sure.final)
     none = Stf.of(family, family.prior, 0 * family.spread)
     close(network.observe(none).final, sure.final)
 

@@ -195,17 +195,19 @@ class PGUNet(nn.Module):
         doubt = (spread * stf.deviation.square()[:, None]).sum(-1)
         outside = (stf.rows @ basis.residual).square()
         known = absolute**2 + outside[:, None] + relative**2 * power
-        noise = known + doubt * float(doubted)
+        doubt = doubt * float(doubted)
         average = partial(torch.einsum, "k,skc->sc", self.weight)
         left, share = FINAL_NOISE
         final = left**2 + outside + share**2 * average(power)
+        if self.config.stf == "parametric":  # a free one has no standard errors to tell by
+            final = final + FINAL_DOUBT * stf.unsettled()[:, None] * average(doubt)
         return Observation(
             mixing=seen[..., :-1],
             offset=seen[..., -1],
             tangent=tangent,
-            noise=average(noise),
-            component_noise=noise,
-            final=final + FINAL_DOUBT * stf.unsettled()[:, None] * average(doubt),
+            noise=average(known + doubt),
+            component_noise=known + doubt,
+            final=final,
         )
 
     def estimate(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:

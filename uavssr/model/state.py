@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor
 
 from uavssr.model.response import ResponseFamily
+
+STEEPNESS: Final = 40
+"""See `Stf.unsettled`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +37,13 @@ class Stf:
         return cls(family=family, theta=theta, deviation=deviation, rows=family.rows(theta))
 
     def unsettled(self) -> Tensor:
-        """(S,) how much of what the family leaves open is still open, 0 to 1.
+        """(S,) how much of what the family leaves open no image has told of: 0 to 1, and steep.
 
-        The squared ratio of the determinants of the posterior and the prior covariance, of
-        independent parameters: one for the data sheet with its doubt, below a hundredth once an
-        image has told of a few bands, zero where nothing is doubted.
+        The mean share of the parameters' prior variance that is left, to the power `STEEPNESS`: one
+        for the data sheet with its doubt, about a thousandth where an image has told of a sixth of it.
         """
         left = self.deviation.detach() / self.family.spread.clamp_min(1e-9)
-        return left.clamp_max(1).flatten(1).prod(1) ** 4
+        return left.square().clamp_max(1).mean((1, 2)) ** STEEPNESS
 
     def of_camera(self, index: int) -> Stf:
         """The STF of one of the cameras alone."""
