@@ -15,8 +15,9 @@ import pytest
 
 from uavssr.interrupts import interrupts_held
 from uavssr.raster.journal import Journal
-from uavssr.raster.lock import Lock
 from uavssr.raster.output import check_output
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +30,12 @@ def ctrl_c() -> Iterator[None]:
         signal.signal(each, handler)
 
 
-def struck_at(moment: int, act: Callable[[], None], where: Collection[CodeType]) -> bool:
-    """Run `act` with a Ctrl-C before the `moment`-th line of `where`, and of what that calls.
+def struck_at(
+    moment: int, act: Callable[[], None], where: Collection[CodeType], number: int
+) -> bool:
+    """Run `act` with a signal before the `moment`-th line of what functions `where` call.
+
+    Their own lines do not count: nothing helps between the call of an `__exit__` and its `try`.
 
     Returns:
         Whether it had that many lines.
@@ -43,10 +48,10 @@ def struck_at(moment: int, act: Callable[[], None], where: Collection[CodeType])
             inside += frame.f_code in where
         elif event == "return":
             inside -= frame.f_code in where
-        elif event == "line" and inside:
+        elif event == "line" and inside and frame.f_code not in where:
             lines += 1
             if lines == moment:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
         return trace
 
     before = sys.gettrace()
@@ -58,13 +63,15 @@ def struck_at(moment: int, act: Callable[[], None], where: Collection[CodeType])
     return lines >= moment
 
 
-def interrupted_everywhere(act: Callable[[], None], *where: Callable[..., object]) -> Iterator[int]:
-    """Each moment at which a Ctrl-C can strike functions that `act` runs, after it has struck."""
+def interrupted_everywhere(
+    act: Callable[[], None], *where: Callable[..., object], number: int = signal.SIGINT
+) -> Iterator[int]:
+    """Each moment at which a signal can strike functions that `act` runs, after it has struck."""
     codes = [each.__code__ for each in where]
     moment = 1
     while True:
         try:
-            if not struck_at(moment, act, codes):
+            if not struck_at(moment, act, codes, number):
                 return
         except KeyboardInterrupt:
             yield moment
@@ -73,31 +80,50 @@ def interrupted_everywhere(act: Callable[[], None], *where: Callable[..., object
         moment += 1
 
 
-def test_a_journal_that_is_interrupted_as_it_is_made_or_left_leaves_nothing(tmp_path: Path) -> None:
+@SIGNALS
+def test_a_journal_that_is_interrupted_anywhere_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     """Row 23, promise P1: a folder without a lock, or a lock without a holder, would be left."""
 
     def use() -> None:
         with Journal(tmp_path / "out.tif"):
             pass
 
-    made = interrupted_everywhere(use, Journal._take_folder, Journal._open)
-    left = interrupted_everywhere(use, Journal.clear, Lock.release)
-    for moments in (made, left):
-        last = 0
-        for moment in moments:
-            assert list(tmp_path.iterdir()) == [], moment
-            last = moment
-        assert last > 20
+    last = 0
+    for moment in interrupted_everywhere(use, Journal.__enter__, Journal.__exit__, number=number):
+        assert list(tmp_path.iterdir()) == [], moment
+        last = moment
+    assert last > 100
 
 
 def test_a_check_of_an_output_that_is_interrupted_anywhere_leaves_nothing(tmp_path: Path) -> None:
     """Row 23, promise P1."""
-    check = partial(check_output, tmp_path / "out.tif", inputs=[])
+    check, last = partial(check_output, tmp_path / "out.tif", inputs=[]), 0
     for moment in interrupted_everywhere(check, check_output):
         assert list(tmp_path.iterdir()) == [], moment
+        last = moment
+    assert last > 50
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@SIGNALS
+def test_a_signal_at_any_moment_leaves_handlers_that_work(number: signal.Signals) -> None:
+    """Even one that comes while the handlers are put back."""
+
+    def hold() -> None:
+        with interrupts_held():
+            pass
+
+    struck = 0
+    for _ in interrupted_everywhere(hold, hold, number=number):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(each)
+        struck += 1
+    assert struck > 20
+
+
+@SIGNALS
 def test_what_is_held_strikes_once_the_body_is_done(number: signal.Signals) -> None:
     done = []
 

@@ -118,5 +118,25 @@ def test_file_system_without_locks_is_refused(
 
 
 def test_place_that_takes_no_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
     with pytest.raises(OutputError, match="cannot be locked"):
-        Lock.take(tmp_path / "missing" / "lock", output=tmp_path / "c.tif")
+        Lock.take(tmp_path / "lock", output=tmp_path / "c.tif")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made"):
+        Lock.take(tmp_path / "file" / "lock", output=tmp_path / "c.tif")
+
+
+def test_folder_that_another_run_removes_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 27: between its making and the opening of the lock."""
+    real, path = os.open, tmp_path / "folder" / "lock"
+
+    def late(*arguments: object, **options: object) -> int:
+        monkeypatch.setattr(os, "open", real)
+        path.parent.rmdir()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, "open", late)
+    Lock.take(path, output=tmp_path / "c.tif").release()
+    assert path.parent.exists()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -23,17 +24,33 @@ def interrupts_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[int] = []
-    with ExitStack() as stack:  # which goes on restoring, should a signal strike meanwhile
-        stack.callback(_strike, held)
-        for each in _SIGNALS:
-            handler = signal.getsignal(each)
-            if callable(handler):
-                stack.callback(signal.signal, each, handler)
-                signal.signal(each, lambda number, _: held.append(number))
+    held = _Held()
+    try:
+        for each in held.handlers:
+            signal.signal(each, held)
         yield
+    finally:
+        held.over = True
+        for each, handler in held.handlers.items():
+            signal.signal(each, handler)
+        for number in dict.fromkeys(held.numbers):
+            signal.raise_signal(number)
 
 
-def _strike(held: list[int]) -> None:
-    for number in held[:1]:
-        signal.raise_signal(number)
+class _Held:
+    """Stands in for the handlers, and hands on to them once the body is over.
+
+    So one that a further signal leaves in place does no harm.
+    """
+
+    def __init__(self) -> None:
+        found = {each: signal.getsignal(each) for each in _SIGNALS}
+        self.handlers = {each: handler for each, handler in found.items() if callable(handler)}
+        self.numbers: list[int] = []
+        self.over = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.over:
+            self.handlers[signal.Signals(number)](number, frame)
+        else:
+            self.numbers.append(number)

@@ -40,7 +40,7 @@ class Stf:
         """(S,) how much of what the family leaves open no image has told of: 0 to 1, and steep.
 
         The mean share of the parameters' prior variance that is left, to the power `STEEPNESS`: one
-        for the data sheet with its doubt, about a thousandth where an image has told of a sixth of it.
+        for the data sheet with its doubt, a thousandth where an image has told of a sixth of it.
         """
         left = self.deviation.detach() / self.family.spread.clamp_min(1e-9)
         return left.square().clamp_max(1).mean((1, 2)) ** STEEPNESS

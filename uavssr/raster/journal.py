@@ -105,19 +105,12 @@ class Journal:
     def __enter__(self) -> Self:
         try:
             with interrupts_held():
-                self._take_folder()
+                self._lock = Lock.take(self.folder / _LOCK, output=self.out)
             self._open()
+            return self
         except BaseException:  # nobody calls __exit__ when this fails, or is interrupted
             self.__exit__(None, None, None)
             raise
-        return self
-
-    def _take_folder(self) -> None:
-        try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as err:
-            raise OutputError(f"cannot be made ({err.strerror})", path=self.folder) from err
-        self._lock = Lock.take(self.folder / _LOCK, output=self.out)
 
     def _open(self) -> None:
         for path in self.folder.glob(f"*{UNFINISHED}"):
@@ -140,12 +133,22 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with interrupts_held():
-            if self._lock is not None:
-                if not self._kept():
-                    self.clear()
-                self._lock.release()
-            with suppress(OSError):  # it holds tiles, or another run's lock
+        try:
+            with interrupts_held():
+                self._leave()
+        finally:
+            self._leave()  # where an interrupt came before it could be held
+
+    def _leave(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        try:
+            if not self._kept():
+                self.clear()
+        finally:
+            lock.release()
+            with suppress(OSError):  # it holds tiles, or the next run's lock
                 self.folder.rmdir()
 
     def clear(self) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Lock:
 
     @classmethod
     def take(cls, path: Path, *, output: Path) -> Lock:
-        """Lock the file, which is made if need be.
+        """Lock the file, which is made if need be, as is its folder.
 
         Args:
             path: the lock's file.
@@ -41,10 +42,12 @@ class Lock:
             OutputError: another run holds it, and is named; or the file system knows no locks.
         """
         while True:
-            handle = _locked(path, output)
-            if _still_there(handle, path):
-                break
-            os.close(handle)  # its holder removed it while we opened it
+            _make_folder(path.parent)
+            with suppress(FileNotFoundError):  # its holder has just removed the folder, too
+                handle = _locked(path, output)
+                if _still_there(handle, path):
+                    break
+                os.close(handle)  # its holder removed it while we opened it
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(_holder()).encode(), 0)
         return cls(path=path, handle=handle)
@@ -55,9 +58,18 @@ class Lock:
         os.close(self.handle)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"cannot be made ({err.strerror})", path=folder) from err
+
+
 def _locked(path: Path, output: Path) -> int:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:
+        raise
     except OSError as err:
         raise OutputError(f"cannot be locked ({err.strerror})", path=output) from err
     try:
