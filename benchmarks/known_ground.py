@@ -49,12 +49,9 @@ def areas(
     cube: Cube, image: Cube, count: int, side: int, rng: np.random.Generator
 ) -> tuple[Cube, Cube]:
     """Means (count, C) over random areas of a cube (C, H, W), and (count, c) of its image."""
-    height, width = cube.shape[1:]
-    corners = zip(
-        rng.integers(0, height - side + 1, count),
-        rng.integers(0, width - side + 1, count),
-        strict=True,
-    )
+    down, across = (size - side + 1 for size in cube.shape[1:])
+    chosen = rng.choice(down * across, count, replace=False)
+    corners = zip(*np.divmod(chosen, across), strict=True)
     found = [
         tuple(each[:, row : row + side, col : col + side].mean((1, 2)) for each in (cube, image))
         for row, col in corners

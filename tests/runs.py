@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -32,19 +33,33 @@ def start(
     return process
 
 
-def paused(process: BaseProcess, *, timeout: float = 60) -> int:
-    """Wait until a run has stopped itself; its process number.
+@contextlib.contextmanager
+def paused(process: BaseProcess, *, timeout: float = 60) -> Iterator[int]:
+    """Once a run has stopped itself, its process number; it goes on after the body.
 
     Raises:
         AssertionError: it has ended, or does not stop.
     """
-    status = Path(f"/proc/{process.pid}/stat")
     end = time.monotonic() + timeout
-    while process.is_alive() and time.monotonic() < end:
-        if process.pid and status.read_text().rpartition(")")[2].split()[0] == "T":
-            return process.pid
+    while not _stopped(process):
+        if not process.is_alive() or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(f"the run was to stop, its exit code is {process.exitcode}")
         time.sleep(0.002)
-    raise AssertionError(f"the run was to stop, its exit code is {process.exitcode}")
+    number = process.pid or 0
+    try:
+        yield number
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGCONT)
+
+
+def _stopped(process: BaseProcess) -> bool:
+    try:
+        status = Path(f"/proc/{process.pid}/stat").read_text()
+    except OSError:  # it has ended
+        return False
+    return status.rpartition(")")[2].split()[0] == "T"
 
 
 def _run(said: Path, arguments: list[str], largest: int | None, pause: int | None) -> None:

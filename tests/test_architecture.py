@@ -66,7 +66,7 @@ ALLOWED = {
     "records": CORE | PARTS,
     "doubts": CORE | PARTS,
     "engine": CORE | PARTS | {"doubts", "estimation", "inputs", "records"},
-    "pipeline": CORE | PARTS | {"inputs"},
+    "pipeline": CORE | PARTS | {"inputs", "records"},
     "budget": CORE | PARTS | {"pipeline"},
     "products": CORE | PARTS,
     "provenance": CORE | PARTS,

@@ -25,11 +25,12 @@ from uavssr.cluster import Cluster, connect, local_cluster
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.errors import IncompleteRun, UsageError
 from uavssr.inference import Outputs, Plan, plan_reconstruction
-from uavssr.inputs import Begun, TileInput
+from uavssr.inputs import TileInput
 from uavssr.raster.fingerprint import Fingerprint
 from uavssr.raster.journal import journal_path
 from uavssr.raster.source import open_msi
 from uavssr.raster.zarrsink import ZarrSink
+from uavssr.records import Unfinished
 from uavssr.testing import irregular_mask
 from uavssr.workbench import VERSIONS, About, ClusterError
 
@@ -127,7 +128,7 @@ def spoil() -> None:
     """Make one tile fail in this process."""
     real = TileEngine.begin
 
-    def begin(self: TileEngine, inputs: list[TileInput], *, stf: bool = True) -> list[Begun]:
+    def begin(self: TileEngine, inputs: list[TileInput], *, stf: bool = True) -> list[Unfinished]:
         if BAD in [each.tile.index for each in inputs]:
             raise RuntimeError("cosmic ray")
         return real(self, inputs, stf=stf)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -373,6 +375,45 @@ def test_tile_too_large_for_the_memory_is_done_in_quarters(
     for one, other in zip(expected, cut, strict=True):
         assert np.abs(one.maps[COEFFICIENTS] - other.maps[COEFFICIENTS]).max() <= 1e-5
         assert np.allclose(one.stf["stf"], other.stf["stf"], atol=1e-5)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_no_memory_beside_the_network_is_said(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Row 30: not a bug of the tile."""
+
+    def tile_stf(*_: object, **__: object) -> None:
+        raise error
+
+    module = sys.modules[TileEngine.__module__]
+    engine = engine_of(coordinates(40, 40), 32)
+    [finish] = engine.begin(engine.read([0]))
+    monkeypatch.setattr(module, "tile_stf", tile_stf)
+    with pytest.raises(OutputError, match=r"out of memory beside the network; .*--tile") as caught:
+        finish()
+    assert caught.value.exit_code == 5
+
+
+def test_what_the_network_is_not_needed_for_is_left_to_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tile's own STF is found after `begin`, without the network, and in any thread."""
+    engine, asked = engine_of(coordinates(40, 40), 32), []
+    expected = engine.compute(engine.read([0]))[0]
+    module = sys.modules[TileEngine.__module__]
+    real = module.tile_stf
+    monkeypatch.setattr(module, "tile_stf", lambda *a, **k: (asked.append(1), real(*a, **k))[1])
+    [finish] = engine.begin(engine.read([0]))
+    assert not asked
+    forgetful(monkeypatch, 0, RuntimeError("no network"))
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(finish).result()
+    assert asked == [1]
+    assert found.stf.keys() == expected.stf.keys()
+    for name, value in expected.stf.items():
+        assert np.array_equal(found.stf[name], value)
+    assert np.array_equal(found.maps[COEFFICIENTS], expected.maps[COEFFICIENTS])
 
 
 def test_no_memory_for_a_quarter_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

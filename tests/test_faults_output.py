@@ -38,8 +38,8 @@ def limits(lab: Lab) -> list[int]:
     cube, stf = lab.out.stat().st_size, lab.out.with_suffix(".stf.nc").stat().st_size
     lab.clear()
     process, _ = lab.start(pause=2)
-    paused(process)
-    process.kill()
+    with paused(process):
+        process.kill()
     process.join()
     record = (journal_path(lab.out) / "run.json").stat().st_size
     tile = max(path.stat().st_size for path in lab.kept())
@@ -73,7 +73,7 @@ def test_disk_that_is_full_at_any_moment_costs_no_pixel(lab: Lab) -> None:
 
 
 FULL = f"""
-import os, signal, subprocess, sys
+import subprocess, sys
 from pathlib import Path
 from tests.faults import *
 from tests.runs import paused
@@ -86,15 +86,13 @@ def main(folder):
     with undisturbed(lab) as golden:
         pass
     process, said = lab.start(pause=2)
-    number = paused(process)
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
+    with paused(process), ballast.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(4096))
         except OSError as err:
             assert err.errno == {errno.ENOSPC}, err
-    os.kill(number, signal.SIGCONT)
     done = ended(process, said)
     assert done.code == 5 and lab.digest() is None, done
     count = len(lab.kept())

@@ -76,9 +76,8 @@ def exchange(path: Path) -> None:
 def test_input_that_changes_under_a_run_stops_it(lab: Lab, harm: Callable[[Path], None]) -> None:
     """Row 20: 3, and neither an output nor a journal that nothing could go on with."""
     process, said = lab.start("--workers", 1, pause=1)
-    number = paused(process)
-    harm(lab.image)
-    os.kill(number, signal.SIGCONT)
+    with paused(process):
+        harm(lab.image)
     done = ended(process, said)
     assert done.code == 3, done
     assert done.decent

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UavssrError
-from uavssr.inputs import Begun, TileInput
+from uavssr.inputs import TileInput
 from uavssr.pipeline import MOST_FAILURES, Crew, Pass, Scratch, telling_what_is_kept
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.journal import Journal, TileRecord
+from uavssr.records import Unfinished
 
 GRID = TileGrid(height=40, width=50, tile=10)
 COUNT = len(GRID)
@@ -51,7 +52,7 @@ class Fake:
         self.before_read(indices)
         return [TileInput(tile=GRID[index], patches={}) for index in indices]
 
-    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
+    def begin(self, inputs: Sequence[TileInput]) -> list[Unfinished]:
         indices = [each.tile.index for each in inputs]
         self.before_compute(indices)
         self.computed += indices
@@ -134,7 +135,7 @@ def test_no_more_is_under_way_than_the_crew_allows() -> None:
             leave("r")
             return found
 
-        def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
+        def begin(self, inputs: Sequence[TileInput]) -> list[Unfinished]:
             enter("c")
             found = super().begin(inputs)
             leave("c")

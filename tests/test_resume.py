@@ -206,9 +206,8 @@ def test_signal_stops_within_a_tile_and_says_how_to_go_on(
     options = ["--model", model, "--tile", TILE, "--stages", 1, "-q"]
     arguments = ("reconstruct", large, "-o", tmp_path / "out.tif", *options)
     process = start(tmp_path / "said", *arguments, pause=3)
-    number = paused(process)
-    os.kill(number, by)
-    os.kill(number, signal.SIGCONT)
+    with paused(process) as number:
+        os.kill(number, by)
     process.join(timeout=60)
     said = (tmp_path / "said").read_text()
     assert process.exitcode == 130, said

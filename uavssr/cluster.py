@@ -19,7 +19,7 @@ from distributed.scheduler import KilledWorker
 
 from uavssr.engine import TileEngine
 from uavssr.errors import IncompleteRun, UsageError
-from uavssr.inputs import Begun, TileInput, finished
+from uavssr.inputs import TileInput
 from uavssr.pipeline import Crew
 from uavssr.preparation import Preparation
 from uavssr.products import Product, Receiver
@@ -27,7 +27,7 @@ from uavssr.raster.grid import Window
 from uavssr.raster.journal import TileRecord
 from uavssr.raster.zarrsink import ZarrSink
 from uavssr.raster.zarrstore import Checksums
-from uavssr.records import Numbers
+from uavssr.records import Numbers, Unfinished, at_hand
 from uavssr.workbench import (
     VERSIONS,
     About,
@@ -208,15 +208,16 @@ class RemoteTiles:
         """Nothing: the workers read."""
         return [TileInput(tile=self.engine.tiles[index], patches={}) for index in indices]
 
-    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
+    def begin(self, inputs: Sequence[TileInput]) -> list[Unfinished]:
         """The cluster's records, which are finished."""
         group = tuple(each.tile.index for each in inputs)
         what = f"tile {', '.join(map(str, group))}"
         found = self.cluster.ask(self.plan, compute, self.key, what, group, self._local(group))
         for record, parts in found:
-            numbered = (((record.index, k), sums) for k, sums in enumerate(parts))
-            self.written.update((key, sums) for key, sums in numbered if sums is not None)
-        return [finished(record) for record, _ in found]
+            for number, checksums in enumerate(parts):
+                if checksums is not None:
+                    self.written[record.index, number] = checksums
+        return [at_hand(record) for record, _ in found]
 
     def _local(self, group: Sequence[int]) -> dict[int, Numbers]:
         """The tiles' and their neighbours' own STFs, where these are used."""

@@ -6,10 +6,12 @@ Knows nothing of dask, files or the other tiles' results, so any scheduler may r
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +21,20 @@ from torch import Tensor
 from uavssr.doubts import DOUBTS, Doubts
 from uavssr.errors import IncompleteRun, OutputError, UsageError
 from uavssr.estimation import Source, fill_values, telling, tile_stf
-from uavssr.inputs import Begun, Patch, TileInput, batches, read_patch, share_weight, shares
+from uavssr.inputs import Mask, Patch, TileInput, batches, read_patch, share_weight, shares
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.correction import Correction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
 from uavssr.raster.grid import Tile, TileGrid
 from uavssr.raster.journal import TileRecord
-from uavssr.records import FoundStf, compact
+from uavssr.records import FoundStf, Unfinished, compact
 
 COEFFICIENTS = "coefficients"
 """Name of the maps that every tile has."""
+
+_LESS: Final = "use a smaller --tile or fewer --workers"
+_THREAD: Final = threading.local()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,7 @@ class TileEngine:
         return self.compute(self.read([index]), stf=stf)[0]
 
     def read(self, indices: Sequence[int]) -> list[TileInput]:
-        """All that the tiles need of the image. Cheap, and apart from `compute` to run beside it.
+        """All that the tiles need of the image. Cheap, and apart from `begin` to run beside it.
 
         Raises:
             InputRefused: a block cannot be decoded, or the file changed.
@@ -105,10 +110,11 @@ class TileEngine:
         return [finish() for finish in self.begin(inputs, stf=stf)]
 
     @torch.inference_mode()
-    def begin(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[Begun]:
+    def begin(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[Unfinished]:
         """The network on tiles that `groups` puts together, and what then makes their records.
 
-        That takes a tenth as long, and another thread may do it while the network has the next.
+        That takes a tenth as long, and another thread may do it while the network has the next. It
+        raises OutputError where memory runs out, and IncompleteRun for an STF that is not finite.
 
         Args:
             inputs: from `read`.
@@ -129,35 +135,37 @@ class TileEngine:
                 if found is not None:
                     self._check(found.coefficients, given.tile)
         return [
-            partial(self._record, given, found, stf=stf)
+            partial(_empty, given.tile)
+            if found is None or given.own is None
+            else partial(self._finish, given.tile, found, given.own.valid, stf=stf)
             for given, found in zip(inputs, whole, strict=True)
         ]
 
     @torch.inference_mode()
-    def _record(self, given: TileInput, maps: Maps | None, *, stf: bool) -> TileRecord:
-        tile, patch = given.tile, given.own
-        if maps is None or patch is None:
-            return TileRecord(
-                index=tile.index, valid=np.zeros((tile.core.height, tile.core.width), bool)
-            )
-        with self._stream():
-            found = self._stf(tile, maps, patch) if stf else None
-            kept = {COEFFICIENTS: self._to_host(maps.coefficients), **self._doubted(maps)}
+    def _finish(self, tile: Tile, maps: Maps, valid: Mask, *, stf: bool) -> TileRecord:
+        try:
+            with self._stream():
+                found = self._stf(tile, maps, valid) if stf else None
+                kept = {COEFFICIENTS: self._to_host(maps.coefficients), **self._doubted(maps)}
+        except (MemoryError, RuntimeError) as err:
+            if not _out_of_memory(err):
+                raise
+            raise OutputError("out of memory beside the network", remedy=_LESS) from err
         return TileRecord(
             index=tile.index,
-            valid=patch.valid,
+            valid=valid,
             maps=kept,
             stf={} if found is None else compact(found.numbers()),
         )
 
-    def _stf(self, tile: Tile, maps: Maps, patch: Patch) -> FoundStf:
+    def _stf(self, tile: Tile, maps: Maps, valid: Mask) -> FoundStf:
         if self.local:
-            return self._explained(self.local[tile.index], patch, maps.coefficients)
-        return self._own_stf(maps, patch)
+            return self._explained(self.local[tile.index], maps, valid)
+        return self._own_stf(maps, valid)
 
-    def _own_stf(self, maps: Maps, patch: Patch) -> FoundStf:
+    def _own_stf(self, maps: Maps, valid: Mask) -> FoundStf:
         """A tile's own STF, from the maps of its core."""
-        kept = torch.from_numpy(telling(patch.msi.numpy(), patch.valid)).to(self.device)
+        kept = torch.from_numpy(telling(maps.msi.cpu().numpy(), valid)).to(self.device)
         stf, estimate = tile_stf(
             self.network,
             self.scene,
@@ -165,7 +173,7 @@ class TileEngine:
             maps.coefficients[None],
             kept[None],
             basis=self.basis,
-            valid_fraction=float(patch.valid.mean()),
+            valid_fraction=float(valid.mean()),
         )
         return FoundStf(stf=stf, estimate=estimate)
 
@@ -182,14 +190,13 @@ class TileEngine:
             weight = share_weight(self.tiles, self.tiles[index], patch.window, self.overlap)
             rows, cols = patch.window.within(tile.core)
             total[:, rows, cols] += maps.coefficients * torch.from_numpy(weight).to(self.device)
-        return Maps(msi=own.msi.to(self.device), coefficients=total)
+        return Maps(msi=own.msi.clone().to(self.device), coefficients=total)
 
-    def _explained(self, local: FoundStf, patch: Patch, coefficients: Tensor) -> FoundStf:
-        """A tile's STF with the residual that it leaves with these coefficients (r, h, w)."""
+    def _explained(self, local: FoundStf, maps: Maps, valid: Mask) -> FoundStf:
+        """A tile's STF with the residual that it leaves with these coefficients."""
         seen = local.stf.rows[0] @ self.basis.extended
-        predicted = seen[:, :-1] @ coefficients.flatten(1) + seen[:, -1:]
-        valid = patch.valid
-        misfit = predicted.cpu().numpy()[:, valid.ravel()] - patch.msi.numpy()[:, valid]
+        predicted = seen[:, :-1] @ maps.coefficients.flatten(1) + seen[:, -1:]
+        misfit = (predicted - maps.msi.flatten(1)).cpu().numpy()[:, valid.ravel()]
         estimate = replace(local.estimate, residual=np.sqrt((misfit**2).mean(1)))
         return replace(local, estimate=estimate)
 
@@ -258,7 +265,7 @@ class TileEngine:
                 height, width = quarter.image.shape[1:]
                 raise OutputError(
                     f"out of memory, even for {height} x {width} pixels at a time",
-                    remedy="use a smaller --tile or fewer --workers",
+                    remedy=_LESS,
                 ) from err
             rows, cols = quarter.window.within(patch.window)
             msi[:, rows, cols] = maps.msi
@@ -271,7 +278,7 @@ class TileEngine:
         if self.device.type != "cuda":
             yield
             return
-        stream = torch.cuda.Stream(self.device)
+        stream = _stream_of_this_thread(self.device)
         stream.wait_stream(torch.cuda.default_stream(self.device))  # for the weights and the STF
         with torch.cuda.stream(stream):
             yield
@@ -282,6 +289,19 @@ class TileEngine:
             return maps.numpy()
         pinned = torch.empty(maps.shape, dtype=maps.dtype, pin_memory=True)
         return pinned.copy_(maps, non_blocking=True).numpy()  # it is there when `_stream` ends
+
+
+def _stream_of_this_thread(device: torch.device) -> torch.cuda.Stream:
+    """One for each thread and device: those that torch hands out come round again."""
+    streams = vars(_THREAD).setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    found: torch.cuda.Stream = streams[device]
+    return found
+
+
+def _empty(tile: Tile) -> TileRecord:
+    return TileRecord(index=tile.index, valid=np.zeros((tile.core.height, tile.core.width), bool))
 
 
 def _out_of_memory(err: Exception) -> bool:

@@ -5,7 +5,7 @@ Must not know the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +15,8 @@ from torch import Tensor
 
 from uavssr.estimation import Source, filled
 from uavssr.raster.grid import Tile, TileGrid, Window
-from uavssr.raster.journal import TileRecord
 
 Mask = npt.NDArray[np.bool_]
-Begun = Callable[[], TileRecord]
-"""A tile that has been through the network: called, once and in any thread, it makes the record."""
-
-
-def finished(record: TileRecord) -> Begun:
-    """A tile whose record is made already."""
-    return lambda: record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ Knows neither the network nor any format: what computes and what writes is hande
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +14,9 @@ from itertools import chain
 from typing import Final, Protocol
 
 from uavssr.errors import IncompleteRun, UavssrError
-from uavssr.inputs import Begun, TileInput
+from uavssr.inputs import TileInput
 from uavssr.raster.journal import Journal, Kind, TileRecord
+from uavssr.records import Unfinished
 
 MOST_FAILURES: Final = 16
 """Tiles that may fail before a run gives up: then it is not the tiles."""
@@ -29,8 +30,8 @@ class Work:
     """What the journal had."""
     inputs: list[TileInput] = field(default_factory=list)
     """What has been read."""
-    begun: Mapping[int, Begun] = field(default_factory=dict)
-    """What has been computed, by tile."""
+    unfinished: dict[int, Unfinished] = field(default_factory=dict)
+    """What has been through the network, by tile."""
 
 
 class Computer(Protocol):
@@ -42,7 +43,7 @@ class Computer(Protocol):
     def read(self, indices: Sequence[int]) -> list[TileInput]:
         """What a group of tiles needs of the image."""
 
-    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
+    def begin(self, inputs: Sequence[TileInput]) -> list[Unfinished]:
         """What makes their records, in the same order; the better part of the work is done."""
 
 
@@ -87,7 +88,7 @@ class Crew:
     readers: int = 1
     """Groups being read."""
     writers: int = 2
-    """Groups being written."""
+    """Groups being finished and written."""
 
     @property
     def in_flight(self) -> int:
@@ -187,9 +188,9 @@ class Pass:
         work = read.result()
         if self._stop.is_set():
             return Work()
-        return Work(kept=work.kept, begun=self._begun(work.inputs))
+        return Work(kept=work.kept, unfinished=self._begin(work.inputs))
 
-    def _begun(self, inputs: list[TileInput]) -> dict[int, Begun]:
+    def _begin(self, inputs: list[TileInput]) -> dict[int, Unfinished]:
         """A group, or those of its tiles that do not fail by themselves."""
         indices = [each.tile.index for each in inputs]
         try:
@@ -198,12 +199,12 @@ class Pass:
             if len(inputs) == 1 or _stops_everything(err):
                 self._note(indices, err)
                 return {}
-        return {index: begun for each in inputs for index, begun in self._begun([each]).items()}
+        return {index: rest for each in inputs for index, rest in self._begin([each]).items()}
 
     def _write(self, computed: Future[Work]) -> None:
         try:
             work = computed.result()
-            new = list(self._finished(work))
+            new = list(self._finished(work.unfinished))
             for record in new:
                 self.keeper.store(self.kind, record)
             for record in (*work.kept, *new):
@@ -213,10 +214,11 @@ class Pass:
         except BaseException as err:  # noqa: BLE001 - kept for the end, whatever it is
             self._end(err)
 
-    def _finished(self, work: Work) -> Iterator[TileRecord]:
-        for index, begun in work.begun.items():
+    def _finished(self, unfinished: dict[int, Unfinished]) -> Iterator[TileRecord]:
+        """The records; what a tile leaves of the network is let go of as soon as it has one."""
+        for index in list(unfinished):
             try:
-                yield begun()
+                yield unfinished.pop(index)()
             except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
                 self._note([index], err)
 

@@ -18,7 +18,7 @@ from uavssr.budget import Budget
 from uavssr.doubts import Doubts, saturation
 from uavssr.engine import TileEngine, torch_threads
 from uavssr.estimation import held_stf, scene_stf
-from uavssr.inputs import Begun, TileInput
+from uavssr.inputs import TileInput
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.correction import DIRECTIONS, Correction
 from uavssr.model.pgunet import PGUNet
@@ -30,7 +30,7 @@ from uavssr.provenance import Settings, provenance
 from uavssr.raster.grid import TileGrid
 from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf_dataset import References, StfEstimate, estimate_of, stf_dataset
-from uavssr.records import FoundStf, KeptStfs, Numbers
+from uavssr.records import FoundStf, KeptStfs, Numbers, Unfinished
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -262,10 +262,10 @@ class _StfsOnly:
     def read(self, indices: Sequence[int]) -> list[TileInput]:
         return self.engine.read(indices)
 
-    def begin(self, inputs: Sequence[TileInput]) -> list[Begun]:
-        return [partial(self._stf_of, begun) for begun in self.engine.begin(inputs)]
+    def begin(self, inputs: Sequence[TileInput]) -> list[Unfinished]:
+        return [partial(self._stf_of, rest) for rest in self.engine.begin(inputs)]
 
     @staticmethod
-    def _stf_of(begun: Begun) -> TileRecord:
-        record = begun()
+    def _stf_of(rest: Unfinished) -> TileRecord:
+        record = rest()
         return TileRecord(index=record.index, valid=np.zeros((0, 0), bool), stf=record.stf)

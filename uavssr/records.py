@@ -1,4 +1,4 @@
-"""STFs as the journal keeps them: named numbers, from which the very same tensors come back."""
+"""What becomes records of tiles, and STFs as the journal keeps them: numbers, and tensors again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ from uavssr.raster.journal import TileRecord
 from uavssr.raster.stf_dataset import QUANTITIES, StfEstimate, estimate_of
 
 Numbers = Mapping[str, npt.NDArray[Any]]
+Unfinished = Callable[[], TileRecord]
+"""A tile that has been through the network: called, once and in any thread, it makes the record."""
 
 _NEAR: Final = 1024
 """Tiles whose STFs are held in memory: the neighbours of those in flight, on a wide scene too."""
+
+
+def at_hand(record: TileRecord) -> Unfinished:
+    """A tile whose record is made already."""
+    return lambda: record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
