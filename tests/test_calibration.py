@@ -344,3 +344,20 @@ def test_public_call_reads_a_table(tmp_path: Path, msi: MsiSource, model: Path) 
     # The image is 0.3 everywhere: a gain of 1.2, of which the prior's 8 % takes a part.
     assert (found["scene_gain"] > 1.05).all()
     assert (found["scene_gain"] < 1.2).all()
+
+
+def test_reference_that_does_not_fit_is_told(tmp_path: Path, msi: MsiSource, model: Path) -> None:
+    """Of another scale, of another place altogether, or some of whose places are."""
+    path, given = tmp_path / "moved.csv", reference(tmp_path / "moved.csv")
+
+    def told(seen: np.ndarray) -> tuple[str, ...]:
+        return calibrate_scene(msi, reference(path, msi=seen), model=model).warnings
+
+    assert told(given.msi) == ()
+    assert any("times as bright as expected: check" in warning for warning in told(given.msi * 3))
+    elsewhere = told(np.random.default_rng(0).permutation(given.msi))
+    assert any("off what the image shows: check coord" in warning for warning in elsewhere)
+    spoiled = given.msi.copy()
+    spoiled[::4] *= 2
+    count = f"{len(spoiled[::4])} of {len(spoiled)} places of moved.csv do not fit the others"
+    assert any(count in warning for warning in told(spoiled))

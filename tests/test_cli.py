@@ -173,7 +173,13 @@ def test_dry_run_tells_the_plan_and_writes_nothing(tmp_path: Path, go: Run) -> N
     assert plan["fits"]
     assert plan["tiles"] == -(-HEIGHT // 16) * -(-WIDTH // 16)
     assert 0 < plan["compute_seconds"] < plan["seconds"]
-    assert plan["output_bytes"] < json.loads(go("--dry-run", "--json").out)["output_bytes"]
+    whole = json.loads(go("--dry-run", "--json").out)
+    assert plan["output_bytes"] < whole["output_bytes"]
+    doubts = ("--uncertainty", tmp_path / "sigma.tif", "--quality", tmp_path / "quality.tif")
+    more = json.loads(go("--dry-run", "--json", *doubts).out)
+    assert more["output_bytes"] > 1.9 * whole["output_bytes"]
+    assert more["journal_bytes"] > 1.5 * whole["journal_bytes"]
+    assert more["memory_bytes"] > whole["memory_bytes"]
     assert outputs(tmp_path) == set()
 
 
@@ -482,6 +488,39 @@ def test_ctrl_c_stops_a_real_run_and_leaves_no_output(tmp_path: Path, model: Pat
     assert said.startswith("uavssr: interrupted; ")
     assert len(said.splitlines()) == 1
     assert outputs(tmp_path) == ({".out.tif.uavssr"} if "kept" in said else set())
+
+
+def test_ctrl_c_again_and_again_ends_in_one_line(tmp_path: Path, model: Path) -> None:
+    """Row 23: an impatient user gets no traceback and no abort."""
+    (tmp_path / "in").mkdir()
+    large = np.tile(reflectance(), (1, 12, 10))
+    path = write(tmp_path / "in" / "large.tif", large, tags={"sensor": "p4m"})
+    out = tmp_path / "out.tif"
+    process = command_line("reconstruct", path, "-o", out, "--model", model, "--tile", 64, "-q")
+    journal = tmp_path / ".out.tif.uavssr"
+    try:
+        while process.poll() is None and not list(journal.glob("tile-*")):
+            time.sleep(0.01)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert said.startswith("uavssr: interrupted; ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "inspect", "estimate-stf"])
+def test_cube_in_place_of_an_image_is_told_apart(
+    tmp_path: Path, go: Run, run: Run, command: str
+) -> None:
+    assert go().code == 0
+    ran = run(command, tmp_path / "out.tif", *(["-o", "x.tif"] if command == "reconstruct" else []))
+    assert ran.code == 3
+    assert "hyperspectral cube, or its coefficients" in one_line(ran)
+    assert "uavssr expand" in one_line(ran)
 
 
 # --- outputs that stand in the way (row 26) ------------------------------------------------------

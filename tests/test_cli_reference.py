@@ -179,7 +179,8 @@ def test_table_warnings_and_plot(tmp_path: Path, truth: Path, run: Run) -> None:
     ran = run("estimate-stf", truth / "msi.tif", *options)
     assert ran.code == 0
     assert "STF of the scene, p4m" in ran.out
-    assert ran.err == "uavssr: warning: left out of panel.csv: 1 outside the image\n"
+    told = "uavssr: warning: left out of panel.csv: 1 outside the image"
+    assert ran.err.splitlines() == [told, f"wrote {tmp_path / 'stf.png'}"]
     assert (tmp_path / "stf.png").read_bytes().startswith(b"\x89PNG")
 
 

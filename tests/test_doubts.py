@@ -109,7 +109,7 @@ def test_run_without_doubts_does_not_resume_as_one_with_them(
         patched.setattr("uavssr.files._check_unchanged", stop)
         with pytest.raises(IncompleteRun):
             plan.write(out)
-    with pytest.raises(OutputError, match="maps"):
+    with pytest.raises(OutputError, match="--uncertainty or --quality no, and this"):
         plan.write(out, sigma=tmp_path / "s.tif", resume=True)
     plan.write(out, resume=True)
     assert not (tmp_path / "s.tif").exists()

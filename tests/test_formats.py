@@ -488,7 +488,7 @@ def test_only_a_zarr_store_of_ours_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     size = {"height": 8, "width": 8}
     path.mkdir()
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is no store of uavssr, or holds"):
         new_sink(path, "zarr", **size, overwrite=True)
     path.rmdir()
     write_scene(path, "zarr", cube, valid)
@@ -498,16 +498,16 @@ def test_only_a_zarr_store_of_ours_is_replaced(tmp_path: Path) -> None:
     assert read(path, "zarr")[0, 0, 0] == 1000
     note = path / "notes.txt"
     note.write_text("precious")
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is no store of uavssr, or holds"):
         new_sink(path, "zarr", **size, overwrite=True)
     note.unlink()
     (tmp_path / "link.zarr").symlink_to(path)
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is no store of uavssr, or holds"):
         new_sink(tmp_path / "link.zarr", "zarr", **size, overwrite=True)
     attributes = json.loads((path / ".zattrs").read_text())
     del attributes["uavssr_product"]
     (path / ".zattrs").write_text(json.dumps(attributes))
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is no store of uavssr, or holds"):
         new_sink(path, "zarr", **size, overwrite=True)
     assert files(tmp_path) == ["d.zarr", "link.zarr"]
 

@@ -280,6 +280,16 @@ def test_cube_must_cover_the_camera(tmp_path: Path) -> None:
     assert not (tmp_path / "msi.tif").exists()
 
 
+def test_what_is_no_hyperspectral_cube_is_refused(tmp_path: Path) -> None:
+    """Of five wavelengths most of what a camera sees would be made up."""
+    grid = WavelengthGrid.regular("few", 400, 1000, 12)
+    cube = smooth_cube(30, 30)[: len(grid)]
+    path = write_cube(tmp_path / "few.tif", cube, grid=grid)
+    with pytest.raises(InputRefused, match=r"up to 54.5.* nm apart, more than 20; give a hyper"):
+        simulate(path, sensor="p4m", out=tmp_path / "msi.tif")
+    assert not (tmp_path / "msi.tif").exists()
+
+
 def test_outputs_are_safe(hsi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutputError, match="is the input"):
         simulate(hsi, sensor="p4m", out=hsi, overwrite=True)
@@ -352,6 +362,8 @@ def open_count(path: Path) -> int:
         (["--stf-out", "no/folder.stf.nc"], 5, "there is no folder"),
         (["--snr-db", "-1"], 2, "SNR"),
         (["--scale", "x"], 2, "no number"),
+        (["--out", "msi.png"], 2, "name it .tif"),
+        (["--stf-out", "true.txt"], 2, "name it .nc"),
     ],
 )
 def test_command_exits_with_the_code_of_the_fault(

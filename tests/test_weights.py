@@ -171,6 +171,11 @@ def test_a_path_that_no_folder_can_have_is_refused(text: str) -> None:
         load_model(text)
 
 
+def test_the_folder_of_a_training_is_told_where_its_model_is(folder: Path) -> None:
+    with pytest.raises(ModelRefused, match=f"name the model in it: .*{folder.name}$"):
+        load_model(folder.parent)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_or_irregular_file_is_named(name: str, folder: Path) -> None:
     (folder / name).unlink()

@@ -25,7 +25,7 @@ from uavssr.estimation import PLAUSIBLE, summarise
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.fitting import Fit, Fitting
 from uavssr.model.instrument import Instrument
-from uavssr.model.response import PARAMETERS, ResponseFamily
+from uavssr.model.response import GAIN, PARAMETERS, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
 from uavssr.model.weights import DEFAULT_MODEL, Model, load_model
@@ -38,12 +38,20 @@ if TYPE_CHECKING:
 
     from uavssr.raster.source import MsiSource
 
+Array = npt.NDArray[np.floating]
+
 SIGNIFICANT: Final = 3.0
 """An additive offset is told of where it is so many standard errors from zero ..."""
 NOTABLE: Final = 0.002
 """... and larger than this."""
 LIKE_OTHERS: Final = 0.5
 """Weight from which on a piece of ground is kept for the cube to learn from."""
+ODD: Final = (0.05, 0.1)
+"""Weight under which a place counts for nothing, and share of such places from which it is told."""
+FAR_OFF: Final = 5.0
+"""Prior deviations of the mean gain beyond which the scale is doubted."""
+UNFIT: Final = 0.25
+"""Misfit over brightness, in the median place, from which on a reference is told not to fit."""
 COVERED: Final = 0.95
 """Share of a band's response that a reference must cover for the band to be calibrated."""
 CARRIED_NM: Final = 12.0
@@ -229,11 +237,10 @@ def calibrate_scene(
             spectra=spectra[kept_ground].astype(float), msi=reference.msi[kept][kept_ground]
         )
         dataset = with_references(dataset, ground.some())
-    return SceneCalibration(
-        dataset=dataset,
-        used=used,
-        warnings=(*reference.warnings, *_doubts(sensor, reference, found, covered, skipped)),
-    )
+    expected = spectra @ found.stf.rows[0, covered].numpy().T
+    told = _misfits(reference.path.name, found.weight, reference.msi[kept][:, covered], expected)
+    doubts = (*reference.warnings, *_doubts(sensor, reference, found, covered, skipped), *told)
+    return SceneCalibration(dataset=dataset, used=used, warnings=doubts)
 
 
 def covered_bands(sensor: Sensor, nm: FloatArray) -> npt.NDArray[np.bool_]:
@@ -297,12 +304,26 @@ def _doubts(
     if not covered.all():
         rest = ", ".join(role for role, held in zip(roles, covered, strict=True) if not held)
         yield f"{name} does not cover {rest}: left at the data sheet"
+    gains, spread = (part[0, covered, GAIN] for part in (found.stf.theta, found.stf.family.spread))
+    if abs(float((gains / spread).mean())) > FAR_OFF:
+        bright = float(gains.exp().mean())
+        yield f"{name} makes the camera {bright:.2g} times as bright as expected: check the scales"
     for index in np.flatnonzero(found.has_offset & covered):
         offset, error = found.offset[index], found.offset_se[index]
         yield (
             f"band {roles[index]} has an additive offset of {offset:+.4f} +- {error:.4f} "
             "reflectance (haze, dark current), which an STF cannot hold: correct the image first"
         )
+
+
+def _misfits(name: str, weight: Array, seen: Array, expected: Array) -> Iterator[str]:
+    """Sentences on places (k,) that the image (k, c) shows otherwise than is to be expected."""
+    size = np.square(expected).mean(1).clip(1e-12)
+    typical = float(np.median(np.sqrt(np.square(seen - expected).mean(1) / size)))
+    if typical > UNFIT:
+        yield f"{name} is {typical:.0%} off what the image shows: check coordinates and scale"
+    if (odd := int((weight < ODD[0]).sum())) > ODD[1] * len(seen):
+        yield f"{odd} of {len(seen)} places of {name} do not fit the others: check them"
 
 
 def _provenance(

@@ -24,7 +24,7 @@ from uavssr.products import CubeRender, Product, Receiver
 from uavssr.provenance import BLOCK, identity, input_identity
 from uavssr.raster.blockcache import block_cache
 from uavssr.raster.coefficients import CubeBasis
-from uavssr.raster.encoding import CubeDtype
+from uavssr.raster.encoding import CubeDtype, cube_bytes
 from uavssr.raster.flags import FlagSink
 from uavssr.raster.formats import Format, check_format, open_sink
 from uavssr.raster.journal import Journal, TileRecord, was_publishing
@@ -90,6 +90,14 @@ class FileOptions:
             return plan.basis.rank
         return len(plan.model.grid) if self.bands is None else len(self.bands)
 
+    def output_bytes(self, plan: Preparation) -> int:
+        """The most that all files together take."""
+        size, bands = (plan.msi.height, plan.msi.width), len(plan.model.grid)
+        bands = bands if self.bands is None else len(self.bands)
+        total = cube_bytes(*size, self.count(plan), dtype=self.stored_as)
+        total += cube_bytes(*size, bands, dtype=self.dtype) if self.sigma is not None else 0
+        return total + (cube_bytes(*size, 1) if self.quality is not None else 0)
+
     def pixel_bytes(self, plan: Preparation) -> int:
         """Bytes of a pixel as it is written, in the larger of cube and standard errors."""
         bands = len(plan.model.grid) if self.bands is None else len(self.bands)
@@ -132,9 +140,8 @@ def write_files(
     replaceable = overwrite or (resume and was_publishing(outputs.cube))
     for target in (outputs.stf, outputs.tiles):
         check_output(target, overwrite=replaceable, inputs=plan.inputs)
+    plan = with_doubts(plan, options)
     budget = plan.budget(options.pixel_bytes(plan))
-    if options.beside:
-        plan = replace(plan, doubted=True)
     cube = cube_product(plan, outputs.cube, options, overwrite=replaceable)
     doubts = list(_doubt_sinks(plan, options, overwrite=replaceable))
     with (
@@ -156,6 +163,11 @@ def write_files(
             _write_stfs(begun, journal, outputs, overwrite=replaceable)
         journal.clear()
     return outputs
+
+
+def with_doubts(plan: Preparation, options: FileOptions) -> Preparation:
+    """The plan as the options need it: tiles keep twice as much for standard errors or flags."""
+    return replace(plan, doubted=True) if options.beside else plan
 
 
 def cube_product(
@@ -231,8 +243,7 @@ def _rendered(plan: Preparation, options: FileOptions, product: Product) -> Prod
 
 def _begun(plan: Preparation, journal: Journal) -> Preparation:
     """The plan with the scene's STF that the journal holds, from now on or from before."""
-    kept = [COEFFICIENTS, DOUBTS] if plan.doubted else [COEFFICIENTS]
-    now = identity(plan.msi, plan.model, plan.settings, maps=kept)
+    now = identity(plan.msi, plan.model, plan.settings, doubted=plan.doubted)
     if not journal.begun:
         journal.begin(now, plan.found.numbers())
         return plan

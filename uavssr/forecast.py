@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from uavssr.engine import torch_threads
 from uavssr.errors import InputRefused
-from uavssr.files import FileOptions, cube_product
+from uavssr.files import FileOptions, cube_product, with_doubts
 from uavssr.preparation import THREADS, Preparation
-from uavssr.raster.encoding import cube_bytes
 from uavssr.raster.formats import SUFFIXES
 from uavssr.raster.grid import Window
 from uavssr.raster.journal import TileRecord
@@ -49,7 +48,7 @@ class Forecast:
     memory: str
     """How that number comes about."""
     output_bytes: int
-    """The most that the cube takes: what it takes uncompressed."""
+    """The most that cube, standard errors and flags take: what they take uncompressed."""
     journal_bytes: int
     """What the finished tiles take until the cube is complete."""
     free_bytes: int
@@ -93,7 +92,8 @@ def forecast(plan: Preparation, out: Path, options: FileOptions, *, cores: int) 
     Raises:
         OutputError: not even one worker fits into the plan's memory limit.
     """
-    budget, height, width = plan.budget(options.pixel_bytes(plan)), plan.msi.height, plan.msi.width
+    plan = with_doubts(plan, options)
+    budget = plan.budget(options.pixel_bytes(plan))
     start = time.perf_counter()
     engine = plan.engine
     sample = time.perf_counter() - start
@@ -115,7 +115,7 @@ def forecast(plan: Preparation, out: Path, options: FileOptions, *, cores: int) 
         precision=plan.settings.precision,
         memory_bytes=budget.total,
         memory=budget.explained(),
-        output_bytes=cube_bytes(height, width, options.count(plan), dtype=options.stored_as),
+        output_bytes=options.output_bytes(plan),
         journal_bytes=budget.journal,
         free_bytes=shutil.disk_usage(out.absolute().parent).free,
         sample_seconds=sample,

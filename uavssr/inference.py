@@ -160,9 +160,17 @@ class Plan(Preparation):
         format: Format | None = None,  # noqa: A002 - the name of the option
         dtype: CubeDtype = "uint16",
         wavelengths: Sequence[int] | None = None,
+        sigma: Path | None = None,
+        quality: Path | None = None,
     ) -> Forecast:
         """What `write` with these arguments would take, after a trial on one tile."""
-        options = FileOptions(format=check_format(out, format), dtype=dtype, bands=wavelengths)
+        options = FileOptions(
+            format=check_format(out, format),
+            dtype=dtype,
+            bands=wavelengths,
+            sigma=sigma,
+            quality=quality,
+        )
         return forecast(self, Path(out), options, cores=CPU_COUNT)
 
 

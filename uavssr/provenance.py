@@ -92,16 +92,14 @@ def provenance(msi: MsiSource, model: Model, settings: Settings) -> dict[str, st
     return {f"uavssr_{key}": value for key, value in facts.items() if value}
 
 
-def identity(
-    msi: MsiSource, model: Model, settings: Settings, *, maps: Sequence[str]
-) -> dict[str, str]:
+def identity(msi: MsiSource, model: Model, settings: Settings, *, doubted: bool) -> dict[str, str]:
     """All that a run's tiles depend on, under the names that a refusal to resume gives them.
 
     Args:
         msi: the input.
         model: the model.
         settings: of the run.
-        maps: what is kept of each tile.
+        doubted: whether tiles keep what standard errors and flags are made of.
     """
     card, curves = msi.card, msi.sensor.srf(model.grid)
     bands = (
@@ -128,7 +126,7 @@ def identity(
         "--precision": settings.precision,
         "--batch": str(settings.batch),
         "--device": settings.device,
-        "maps": ", ".join(maps),
+        "--uncertainty or --quality": "yes" if doubted else "no",
     }
 
 

@@ -6,7 +6,7 @@ Must not parse settings, or know how a step is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -120,6 +120,8 @@ def _held(out: Path, team: Team) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        with suppress(OSError):  # it holds what was trained
+            out.rmdir()
 
 
 def _data(run: RunConfig, init: Model | None, team: Team, told: Tell | None) -> TrainingData:

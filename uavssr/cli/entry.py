@@ -25,6 +25,8 @@ def process() -> int:
     """The command line as a process of its own, which ends with it; returns the exit code."""
     gc.set_threshold(_GARBAGE)
     code = main()
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)  # all is said; threads end with the tiles they have
     gc.freeze()  # to look through what is left would take half a second
     return code
 

@@ -98,6 +98,8 @@ def estimate_stf(
         from uavssr.raster.plots import draw_stf
 
         draw_stf(found, plot, overwrite=overwrite, inputs=inputs)
+    if written := [str(path) for path in (out, plot) if path is not None]:
+        say(context, "wrote " + ", ".join(written))
     rows = console.scene_rows(found)
     if as_json:
         typer.echo(jsonlib.dumps(chosen | {"scene": rows}))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from uavssr import console
-from uavssr.cli.app import app, check_outputs, say
+from uavssr.cli.app import app, check_outputs, check_suffix, say
 from uavssr.cli.options import AsJson, Overwrite
 from uavssr.errors import UsageError
 
@@ -99,6 +99,8 @@ def simulate(
     if dtype not in ("uint16", "float32"):
         raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
     check_outputs([out, stf_out], [hsi], overwrite=overwrite)
+    check_suffix(out, ".tif", ".tiff")
+    check_suffix(stf_out, ".nc")
     with console.progress(quiet=context.obj["quiet"]) as progress:
         written = observe(
             hsi,

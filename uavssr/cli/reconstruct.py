@@ -133,7 +133,10 @@ def reconstruct(
         say(context, f"uavssr: {line}")
     rows = _rows(plan, wavelengths)
     if dry_run:
-        told = plan.forecast(out, format=chosen_format, dtype=number, wavelengths=rows)
+        told = plan.forecast(
+            out, format=chosen_format, dtype=number, wavelengths=rows,
+            sigma=uncertainty, quality=quality,
+        )  # fmt: skip
         _show_forecast(told, as_json=as_json)
         return
     with console.progress(quiet=context.obj["quiet"]) as progress, resumable():

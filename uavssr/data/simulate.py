@@ -26,7 +26,8 @@ from uavssr.data.observation import (
     registered,
     true_stf,
 )
-from uavssr.errors import UsageError
+from uavssr.data.sources import GAP_NM
+from uavssr.errors import InputRefused, UsageError
 from uavssr.raster.cube import CubeSource, open_cube
 from uavssr.raster.encoding import CubeDtype
 from uavssr.raster.grid import TileGrid, Window
@@ -97,6 +98,13 @@ def simulate(
     _check(seed, snr_db, misregistration, tile)
     taken_by = sensor if isinstance(sensor, Sensor) else load_sensor(sensor)
     cube = open_cube(hsi, scale=scale)
+    gap = float(np.diff(cube.grid.centres).max()) if len(cube.grid) > 1 else np.inf
+    if gap > GAP_NM:
+        raise InputRefused(
+            f"its wavelengths are up to {gap:g} nm apart, more than {GAP_NM:g}",
+            path=cube.path,
+            remedy="give a hyperspectral cube: what a camera sees between would be made up",
+        )
     for target in (out, stf_out):
         if target is not None:
             check_output(target, overwrite=overwrite, inputs=[cube.path])

@@ -155,10 +155,18 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def _models_within(folder: Path) -> str:
+    """What to give instead of a folder that is no model, as that of a training."""
+    found = sorted(each.parent.name for each in folder.glob(f"*/{CONFIG}"))
+    return f"name the model in it: {folder / found[0]}" if found else "name a model's folder"
+
+
 def _read(path: Path, largest: int) -> bytes:
     try:
         if not path.is_file():
-            raise ModelRefused("missing or not a regular file", path=path)
+            raise ModelRefused(
+                "missing or not a regular file", path=path, remedy=_models_within(path.parent)
+            )
         size = path.stat().st_size
         if size > largest:
             raise ModelRefused(f"{size} bytes, more than the {largest} allowed", path=path)

@@ -87,6 +87,12 @@ def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -
     except OSError as err:
         raise OutputError(f"cannot be used as an output ({err.strerror})", path=out) from err
     if out.is_dir() and (stat.S_ISLNK(mode) or not is_own_store(out)):
+        if out.suffix.lower() == ".zarr":
+            raise OutputError(
+                "is no store of uavssr, or holds more than that",
+                path=out,
+                remedy="remove it yourself, or choose another name",
+            )
         raise OutputError("is a folder", path=out, remedy="name a file inside it")
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
         raise OutputError("is neither a file nor a link to one", path=out, remedy="name a file")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_quicklook", "draw_stf"]
 
+_NEAR_NM: Final = 40.0
+"""A band further from a colour is called something else."""
 _TRUE_COLOUR: Final = (650.0, 560.0, 450.0)
 _COLOUR_INFRARED: Final = (860.0, 650.0, 560.0)
 _SPOT_COLOURS: Final = ("#009e73", "#e69f00", "#d55e00", "#cc79a7", "#0072b2", "#56b4e9")
@@ -95,6 +97,8 @@ def _draw_image(
     name: str,
 ) -> None:
     rgb, shown = preview.composite(wavelengths, joint=wavelengths == _TRUE_COLOUR)
+    if max(abs(nm - wanted) for nm, wanted in zip(shown, wavelengths, strict=True)) > _NEAR_NM:
+        name = f"Nearest to {name.lower()}"
     axes.imshow(rgb, interpolation="antialiased")
     for spot, colour in zip(spots, _SPOT_COLOURS, strict=False):
         axes.plot(spot.x, spot.y, "o", ms=8, mfc="none", mec="white", mew=2.6)
@@ -202,16 +206,16 @@ def _draw_stf_legends(figure: Figure, ds: xr.Dataset, colours: Sequence[str]) ->
 
 
 def _band_labels(ds: xr.Dataset) -> Iterator[str]:
-    """Role, centre, width and gain with their 90 % half widths, and whether the prior decided."""
+    """Role, centre, width and gain with their standard errors, and whether the prior decided."""
     values = {
         name: ds[f"scene_{name}"].to_numpy().tolist()
         for name in ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "prior_driven")
     }
     for k, role in enumerate(ds["band"].to_numpy().tolist()):
         v = {name: column[k] for name, column in values.items()}
-        first = f"{role}: {v['centre']:.1f} ± {_NINETY * v['centre_se']:.1f} nm"
-        first += f", width {v['fwhm']:.1f} ± {_NINETY * v['fwhm_se']:.1f} nm"
-        second = f"gain {v['gain']:.3f} ± {_NINETY * v['gain_se']:.3f}"
+        first = f"{role}: {v['centre']:.1f} ± {v['centre_se']:.1f} nm"
+        first += f", width {v['fwhm']:.1f} ± {v['fwhm_se']:.1f} nm"
+        second = f"gain {v['gain']:.3f} ± {v['gain_se']:.3f}"
         second += ", prior-driven" if v["prior_driven"] else ""
         yield f"{first}\n{second}"
 

@@ -105,10 +105,15 @@ class CubePreview:
                 names.append(name)
         spectra = self._spectra(places)
         return [
-            Spot(name=name, x=x, y=y, ndvi=float(ndvi[y, x]), spectrum=spectrum)
+            Spot(name=name, x=x, y=y, ndvi=self._ndvi(spectrum), spectrum=spectrum)
             for name, (y, x), spectrum in zip(names, places, spectra, strict=True)
             if np.isfinite(spectrum).any()  # the preview's pixel may be the mean of few valid ones
         ]
+
+    def _ndvi(self, spectrum: FloatArray) -> float:
+        """Of what is shown, and not of what the place was chosen by."""
+        _, _, red, nir = spectrum[list(self.indices)].tolist()
+        return (nir - red) / (nir + red) if nir + red else math.nan
 
     def _spectra(self, places: Sequence[tuple[int, int]]) -> list[FloatArray]:
         """Mean spectra of the pixels around places of the preview, at full resolution."""
@@ -117,7 +122,8 @@ class CubePreview:
             steps = [
                 side / shown for side, shown in zip(cube.size, self.bands.shape[1:], strict=True)
             ]
-            height, width = (max(1, min(_SPOT_SIDE, int(step))) for step in steps)
+            box = _BOX if _is_smoothed(self.bands) else 1
+            height, width = (max(1, min(_SPOT_SIDE, int(box * step))) for step in steps)
             for y, x in places:
                 row = int((y + 0.5) * steps[0] - height / 2)
                 col = int((x + 0.5) * steps[1] - width / 2)
@@ -129,12 +135,16 @@ class CubePreview:
         return spectra
 
 
+def _is_smoothed(bands: FloatArray | npt.NDArray[np.float32]) -> bool:
+    return min(bands.shape[1:]) >= 10 * _BOX
+
+
 def _smoothed(bands: FloatArray) -> FloatArray:
     """Means over a small box, NaN within half a box of nodata and of the edge.
 
     A place chosen on them is typical of its surroundings. Small images stay as they are.
     """
-    if min(bands.shape[1:]) < 10 * _BOX:
+    if not _is_smoothed(bands):
         return bands
     boxes = np.lib.stride_tricks.sliding_window_view(bands, (_BOX, _BOX), axis=(1, 2))
     margin = ((0, 0), (_BOX // 2, _BOX // 2), (_BOX // 2, _BOX // 2))

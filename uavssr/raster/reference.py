@@ -132,9 +132,9 @@ def _misgivings(path: Path, found: Overlap) -> Iterator[str]:
 
 def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
     places = table.places
-    if table.geographic:
-        places = reprojected(places, CRS.from_epsg(4326).to_wkt(), msi.crs_wkt)
     try:
+        if table.geographic:
+            places = reprojected(places, CRS.from_epsg(4326).to_wkt(), msi.crs_wkt)
         looks = [_around(msi, *each) for each in zip(places, table.radius, strict=True)]
     except InputRefused as err:
         raise InputRefused(err.fact, path=err.path or table.path, remedy=err.remedy) from err

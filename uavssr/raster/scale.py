@@ -33,6 +33,8 @@ MICASENSE_FULL: Final = 32768
 _SCALE_LENGTH: Final = 40
 """Characters that a scale may have; no number worth giving needs more."""
 
+_BLACK: Final = 0.001
+"""A scene whose brightest pixels reflect less was not given its scale."""
 _CANDIDATES: Final = ("1", "1/255", "0.01", "0.001", "0.0001", "1/32768", "1/65535")
 _NAMED: Final = (
     *("reflectance_scale_factor", "reflectance_scale", "scale_factor"),
@@ -203,7 +205,7 @@ def _uniform(bands: Sequence[BandFacts], factor: float, evidence: str) -> Scale:
 
 def _given(factor: float, bands: Sequence[BandFacts], spread: Spread) -> Scale:
     plain = _uniform(bands, factor, "as given")
-    doubt = _doubt(plain, spread)
+    doubt = _doubt(plain, spread, dark=LOW)
     warnings = [f"scale {factor:g} as given is doubtful: {doubt}"] if doubt else []
     tagged = _from_gdal(bands)
     if tagged is not None and (tagged.factors, tagged.offsets) != (plain.factors, plain.offsets):
@@ -285,20 +287,22 @@ def _is_float(bands: Sequence[BandFacts]) -> bool:
     return all(band.dtype.startswith("float") for band in bands)
 
 
-def _doubt(scale: Scale, spread: Spread) -> str:
+def _doubt(scale: Scale, spread: Spread, *, dark: float = _BLACK) -> str:
     factors, offsets = np.array(scale.factors), np.array(scale.offsets)
     median = float(np.median(spread.median * factors + offsets))
     bright = float((spread.q999 * factors + offsets).max())
     if median > HIGH:
         return f"the scene's median reflectance would be {median:.3g}"
-    if bright <= 0.001:
+    if bright <= dark:
         return f"99.9 % of the scene would be below a reflectance of {bright:.2g}"
     return ""
 
 
 def _ambiguous(bands: Sequence[BandFacts], spread: Spread, request: Request) -> InputRefused:
     bright = spread.bright
-    made = [(text, bright * parse_scale(text)) for text in _CANDIDATES]
+    bytes_only = all(band.dtype == "uint8" for band in bands)
+    candidates = ("1/255",) if bytes_only else _CANDIDATES
+    made = [(text, bright * parse_scale(text)) for text in candidates]
     fitting = [(text, value) for text, value in made if LOW / 10 < value <= 1.5 * HIGH]
     would = ", ".join(f"--scale {text} would make it {value:.2g}" for text, value in fitting)
     example = fitting[0][0] if fitting else "NUMBER"

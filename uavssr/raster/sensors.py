@@ -30,6 +30,9 @@ _MODELS: Final = {
 }
 """Model names other than our own; a bare "RedEdge" is several cameras and stays out."""
 
+_CUBE_FROM: Final = 16
+"""Bands: no camera for vegetation that tags do not name has more."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundSensor:
@@ -112,6 +115,13 @@ def _unknown(facts: Sequence[BandFacts], request: Request) -> InputRefused:
         fact = f"no tag names the camera; its bands fit {', '.join(s.name for s in fitting)}"
         command = request.command(sensor=fitting[0].name if len(fitting) == 1 else "NAME")
         return InputRefused(fact, path=request.paths[0], remedy=f"name it, as in: {command}")
+    if len(facts) > _CUBE_FROM:
+        return InputRefused(
+            f"holds {len(facts)} bands: a hyperspectral cube, or its coefficients, and no image",
+            path=request.paths[0],
+            remedy="give the camera's image, or the camera with --sensor FILE; cubes are for "
+            "uavssr evaluate and simulate, coefficients for uavssr expand",
+        )
     said = ", ".join(fact.description or fact.colour for fact in facts[:LISTED])
     said += f" and {len(facts) - LISTED} more" if len(facts) > LISTED else ""
     fact = f"no tag names the camera, and {len(facts)} bands ({said}) do not fit by name"

@@ -197,7 +197,10 @@ def reprojected(points: Points, source_wkt: str, target_wkt: str) -> Points:
         source, target = CRS.from_wkt(source_wkt), CRS.from_wkt(target_wkt)
         x, y = rasterio.warp.transform(source, target, *points.T.tolist())[:2]
     except (*GDAL_ERRORS, CRSError) as err:
-        raise InputRefused(f"no way from one CRS to the other: {err}") from err
+        raise InputRefused(
+            f"no way from one CRS to the other: {err}",
+            remedy="check the coordinates: are longitude and latitude swapped?",
+        ) from err
     return np.stack([x, y], axis=1)
 
 
