@@ -7,7 +7,8 @@ import shlex
 import signal
 import sys
 import threading
-from typing import Final
+from types import FrameType
+from typing import Any, Final
 
 import typer
 from typer._click.exceptions import ClickException  # Typer has carried its own Click since 0.26
@@ -17,6 +18,7 @@ from uavssr.errors import Interrupted, OutputError, UavssrError, UsageError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, which Click makes of it."""
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GARBAGE: Final = 20_000
 """New objects after which garbage is looked for: at 700, a sixth of the start goes there."""
 
@@ -24,9 +26,13 @@ _GARBAGE: Final = 20_000
 def process() -> int:
     """The command line as a process of its own, which ends with it; returns the exit code."""
     gc.set_threshold(_GARBAGE)
-    code = main()
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # all is said; threads end with the tiles they have
+    _handle(_STOP, *_ENDING)
+    try:
+        code = main()
+    except KeyboardInterrupt:  # another one, just before the first was told of
+        code = INTERRUPTED
+    _STOP.ending = True  # threads end with the tiles they have
+    _handle(signal.SIG_IGN, *_ENDING)  # Python gives up its own handlers before the last thread
     gc.freeze()  # to look through what is left would take half a second
     return code
 
@@ -35,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (docs/errors.md)."""
     arguments = _common_first(sys.argv[1:] if argv is None else argv)
     if threading.current_thread() is threading.main_thread():
-        _stop_cleanly_on(signal.SIGTERM, signal.SIGHUP)
+        _handle(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP, but=_STOP)
     try:
         code = app(args=arguments, prog_name="uavssr", standalone_mode=False)
     except SystemExit as done:
@@ -53,15 +59,29 @@ def main(argv: list[str] | None = None) -> int:
         told_bug = UavssrError(f"{type(err).__name__}: {err}", remedy="a bug: report it with -vv")
         return _fail(told_bug, err, arguments)
     if code == INTERRUPTED:
+        _STOP.ending = True
         typer.echo("uavssr: interrupted; nothing was left half-written", err=True)
     return int(code or 0)
 
 
-def _stop_cleanly_on(*signals: signal.Signals) -> None:
-    """Treat signals as Ctrl-C, but for those that the caller has us ignore (nohup)."""
+class _Stop:
+    """What Ctrl-C and its like do: interrupt, until there is nothing left but to end."""
+
+    ending = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.ending:
+            raise KeyboardInterrupt
+
+
+_STOP: Final = _Stop()
+
+
+def _handle(handler: Any, *signals: signal.Signals, but: object = None) -> None:
+    """Handle signals, except those that the caller has us ignore (nohup) or that `but` handles."""
     for each in signals:
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            signal.signal(each, signal.default_int_handler)
+        if signal.getsignal(each) not in (signal.SIG_IGN, but):
+            signal.signal(each, handler)
 
 
 def _resuming(arguments: list[str]) -> str:
@@ -93,6 +113,7 @@ def _fail_usage(err: ClickException, arguments: list[str]) -> int:
 
 
 def _fail(told: UavssrError, cause: Exception, arguments: list[str]) -> int:
+    _STOP.ending = True
     if _verbosity(arguments) > 1:
         import traceback
 
