@@ -13,7 +13,7 @@ from typing import Final
 
 from uavssr.bands import SENSORS, Sensor, load_sensor
 from uavssr.errors import InputRefused, UsageError
-from uavssr.raster.evidence import LISTED, assign_roles, proposed_bands
+from uavssr.raster.evidence import assign_roles, proposed_bands
 from uavssr.raster.facts import BandFacts
 from uavssr.raster.request import Request
 
@@ -122,8 +122,7 @@ def _unknown(facts: Sequence[BandFacts], request: Request) -> InputRefused:
             remedy="give the camera's image, or the camera with --sensor FILE; cubes are for "
             "uavssr evaluate and simulate, coefficients for uavssr expand",
         )
-    said = ", ".join(fact.description or fact.colour for fact in facts[:LISTED])
-    said += f" and {len(facts) - LISTED} more" if len(facts) > LISTED else ""
+    said = ", ".join(fact.description or fact.colour for fact in facts)
     fact = f"no tag names the camera, and {len(facts)} bands ({said}) do not fit by name"
     remedy = _by_data_sheet(facts, request)
     if remedy is None:
