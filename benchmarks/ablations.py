@@ -19,18 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uavssr.bands import HEADWALL_NANO, WavelengthGrid, load_sensor
-from uavssr.config import TrainingConfig
-from uavssr.data.atmosphere import SubspaceCompletion, load_cube
-from uavssr.data.dataset import TrainingData
-from uavssr.data.library import SpectralLibrary, load_library, resample
-from uavssr.evaluation.metrics import rmse, sam
-from uavssr.evaluation.protocol import draw_image
-from uavssr.evaluation.ridge import Ridge, fit_ridge
-from uavssr.model.pgunet import PGUNet, PGUNetConfig
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Stf
-from uavssr.training import train
+from uavssr.data import TrainingData
+from uavssr.evaluation import Ridge, draw_image, fit_ridge, rmse, sam
+from uavssr.model import PGUNet, PGUNetConfig, ResponseFamily, Stf
+from uavssr.sensors import HEADWALL_NANO, WavelengthGrid, load_sensor
+from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_cube, load_library, resample
+from uavssr.training import TrainingConfig, train
 
 GRID = WavelengthGrid("10 nm", np.linspace(400, 1000, 61), np.full(61, 10.0))
 BASE = PGUNetConfig(bands=61, rank=12, components=24, stages=3, response_stages=2, width=24)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from heldout import HeldOut, options_of
 
-from uavssr.evaluation.protocol import Judged, StfFigures, gap_closed, judge, table
+from uavssr.evaluation import Judged, StfFigures, gap_closed, judge, table
 
 WORTH = 0.05
 """The least share of the error that knowing R must take away for a gap that can be closed."""

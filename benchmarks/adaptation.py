@@ -18,16 +18,10 @@ import numpy as np
 import torch
 from heldout import HeldOut, options_of
 
-from uavssr.bands import Sensor
 from uavssr.calibration import calibrate
-from uavssr.evaluation.metrics import rmse, sam
-from uavssr.evaluation.protocol import NINETY, PAIRED, Cube, draw_image
-from uavssr.evaluation.ridge import Ridge
-from uavssr.model.adaptation import adapt
-from uavssr.model.correction import Correction
-from uavssr.model.pgunet import PGUNet
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Reconstruction, Stf
+from uavssr.evaluation import NINETY, PAIRED, Ridge, draw_image, rmse, sam
+from uavssr.model import Correction, PGUNet, Reconstruction, ResponseFamily, Stf, add_local_prior
+from uavssr.sensors import Float32Array, Sensor
 
 COUNTS = (10, 50, 1000)
 ALIEN = 50
@@ -56,13 +50,13 @@ def main() -> int:
 class Scene:
     """A held-out scene in two parts."""
 
-    ground: Cube
+    ground: Float32Array
     """(C, H, W) what the camera sees."""
-    spectra: Cube
+    spectra: Float32Array
     """(n, C) of the ground beside it."""
 
     @classmethod
-    def of(cls, cube: Cube, seed: int) -> Scene:
+    def of(cls, cube: Float32Array, seed: int) -> Scene:
         """The middle third, and random pixels of the rest."""
         third = cube.shape[2] // 3
         beside = np.concatenate([cube[:, :, :third], cube[:, :, 2 * third :]], axis=2)
@@ -76,14 +70,14 @@ def told(network: PGUNet, scene: Scene, other: Scene) -> Iterator[tuple[str, PGU
     """The network as it is, and told of spectra."""
     yield "no spectra", network
     for count in COUNTS:
-        yield f"{count} spectra", adapt(network, torch.from_numpy(scene.spectra[:count]))
+        yield f"{count} spectra", add_local_prior(network, torch.from_numpy(scene.spectra[:count]))
     alien = torch.from_numpy(other.spectra[:ALIEN])
-    yield f"{ALIEN} spectra of another scene", adapt(network, alien)
+    yield f"{ALIEN} spectra of another scene", add_local_prior(network, alien)
 
 
 @torch.no_grad()
 def judge(
-    networks: dict[str, PGUNet], ridge: Ridge, cube: Cube, sensor: Sensor, seed: int
+    networks: dict[str, PGUNet], ridge: Ridge, cube: Float32Array, sensor: Sensor, seed: int
 ) -> dict[str, Found]:
     """All networks on one cube seen by one random camera."""
     plain = networks["no spectra"]
@@ -113,7 +107,7 @@ def judge(
     seen = np.ascontiguousarray(image[0].flatten(1).numpy()[:, chosen].T)
     for name, network in (
         (f"{PAIRED} known pixels", plain),
-        (f"{PAIRED} known pixels, told of too", adapt(plain, torch.from_numpy(spectra))),
+        (f"{PAIRED} known pixels, told of too", add_local_prior(plain, torch.from_numpy(spectra))),
     ):
         stf = calibrate(family, spectra, seen, basis=network.basis).stf
         learnt = network.learn(stf, torch.from_numpy(seen), torch.from_numpy(spectra))

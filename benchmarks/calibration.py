@@ -27,22 +27,16 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from uavssr.bands import SENSORS, WavelengthGrid
-from uavssr.data.cameras import draw_cameras
-from uavssr.data.library import SpectralLibrary
-from uavssr.data.materials import manmade_spectra, water_spectra
-from uavssr.data.scenes import simulate_scene
-from uavssr.data.vegetation import leaf_spectra, prosail_spectra, soil_spectra
-from uavssr.model.fitting import Fitting
-from uavssr.model.instrument import Instrument
-from uavssr.model.response import PARAMETERS, SHIFT, ResponseFamily
-from uavssr.raster.alignment import moved
-from uavssr.raster.grid import Window
-from uavssr.raster.image import write_image
-from uavssr.raster.place import Place
-from uavssr.raster.reference import open_reference
-from uavssr.raster.sink import CubeSink
-from uavssr.raster.source import open_msi
+from uavssr.calibration import Fitting, Instrument, moved, open_reference
+from uavssr.data import draw_cameras, simulate_scene
+from uavssr.io.msi import open_msi
+from uavssr.io.raster import Place
+from uavssr.io.writers import CubeWriter, write_image
+from uavssr.model import PARAMETERS, SHIFT, ResponseFamily
+from uavssr.sensors import SENSORS, WavelengthGrid
+from uavssr.spectra import SpectralLibrary, manmade_spectra, water_spectra
+from uavssr.spectra.vegetation import leaf_spectra, prosail_spectra, soil_spectra
+from uavssr.tiling import Window
 
 Array = npt.NDArray[np.float32]
 
@@ -256,7 +250,7 @@ def from_files(instrument: Instrument, folder: Path, image: Array, cube: Array) 
     field = write_image(
         folder / "field.tif", [(whole, image, valid)], sensor=CAMERA, place=UTM, dtype="float32"
     )
-    with CubeSink(
+    with CubeWriter(
         folder / "cube.tif", height=SIDE, width=SIDE, grid=GRID, crs_wkt=UTM.crs_wkt,
         transform=UTM.transform, dtype="float32",
     ) as sink:  # fmt: skip

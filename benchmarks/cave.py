@@ -16,13 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uavssr.bands import FloatArray, WavelengthGrid, load_sensor
-from uavssr.data.cameras import draw_cameras, observe
-from uavssr.evaluation.metrics import rmse, sam
-from uavssr.evaluation.ridge import Ridge, regress
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Stf
-from uavssr.model.weights import load_model
+from uavssr.data import draw_cameras, observe
+from uavssr.evaluation import Ridge, regress, rmse, sam
+from uavssr.model import ResponseFamily, Stf, load_model
+from uavssr.sensors import FloatArray, WavelengthGrid, load_sensor
 
 SIDE = 128
 

@@ -30,13 +30,10 @@ import torch
 from scaling import cpu, field
 from writing import TILE, gdal_alone
 
-from uavssr.bands import SENSORS
-from uavssr.engine import torch_threads
-from uavssr.inference import plan_reconstruction
-from uavssr.inputs import Patch
-from uavssr.memory import memory_kept
-from uavssr.raster.grid import TileGrid, Window
-from uavssr.raster.source import open_msi
+from uavssr.io.msi import open_msi
+from uavssr.reconstruction import Patch, memory_kept, plan_reconstruction, torch_threads
+from uavssr.sensors import SENSORS
+from uavssr.tiling import TileGrid, Window
 
 Cost = dict[str, float]
 BANDS = [band.role for band in SENSORS["p4m"].bands]

@@ -32,10 +32,8 @@ from mstpp import MstPlusPlus
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from uavssr.bands import load_sensor
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Stf
-from uavssr.model.weights import load_model
+from uavssr.model import ResponseFamily, Stf, load_model
+from uavssr.sensors import load_sensor
 
 Forward = Callable[[Tensor], Tensor]
 Figures = dict[str, str | float]

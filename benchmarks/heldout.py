@@ -14,13 +14,10 @@ from pathlib import Path
 
 import torch
 
-from uavssr.bands import Sensor, load_sensor
-from uavssr.data.atmosphere import SubspaceCompletion, load_cube
-from uavssr.data.library import SpectralLibrary, load_library
-from uavssr.evaluation.protocol import Cube
-from uavssr.evaluation.ridge import Ridge, fit_ridge
-from uavssr.model.response import ResponseFamily
-from uavssr.model.weights import Model, load_model
+from uavssr.evaluation import Ridge, fit_ridge
+from uavssr.model import Model, ResponseFamily, load_model
+from uavssr.sensors import Float32Array, Sensor, load_sensor
+from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_cube, load_library
 
 
 def options_of(doc: str, *, cameras: int) -> argparse.ArgumentParser:
@@ -42,7 +39,7 @@ class HeldOut:
 
     model: Model
     sensor: Sensor
-    cubes: dict[str, Cube]
+    cubes: dict[str, Float32Array]
     """(C, H, W) by name."""
     library: SpectralLibrary
     seed: int

@@ -13,8 +13,9 @@ import numpy as np
 from heldout import HeldOut, options_of
 
 from uavssr.calibration import calibrate
-from uavssr.evaluation.protocol import NINETY, Cube, draw_image
-from uavssr.model.response import GAIN, SHIFT
+from uavssr.evaluation import NINETY, draw_image
+from uavssr.model import GAIN, SHIFT
+from uavssr.sensors import Float32Array
 
 KNOWN = ((50, 1), (50, 5), (1000, 1))
 """How many, and their side in pixels."""
@@ -23,8 +24,8 @@ KNOWN = ((50, 1), (50, 5), (1000, 1))
 def main() -> int:
     """Print the table; returns the exit code."""
     given = HeldOut.of(options_of(__doc__, cameras=16).parse_args())
-    errors: dict[tuple[int, int], list[Cube]] = {known: [] for known in KNOWN}
-    doubts: dict[tuple[int, int], list[Cube]] = {known: [] for known in KNOWN}
+    errors: dict[tuple[int, int], list[Float32Array]] = {known: [] for known in KNOWN}
+    doubts: dict[tuple[int, int], list[Float32Array]] = {known: [] for known in KNOWN}
     for number, cube in enumerate(given.cubes.values()):
         for seed in given.seeds(number):
             image, cameras = draw_image(cube, given.sensor, given.model.network, seed)
@@ -46,8 +47,8 @@ def main() -> int:
 
 
 def areas(
-    cube: Cube, image: Cube, count: int, side: int, rng: np.random.Generator
-) -> tuple[Cube, Cube]:
+    cube: Float32Array, image: Float32Array, count: int, side: int, rng: np.random.Generator
+) -> tuple[Float32Array, Float32Array]:
     """Means (count, C) over random areas of a cube (C, H, W), and (count, c) of its image."""
     down, across = (size - side + 1 for size in cube.shape[1:])
     chosen = rng.choice(down * across, count, replace=False)
@@ -60,7 +61,7 @@ def areas(
     return spectra, seen
 
 
-def line(known: tuple[int, int], errors: Cube, doubts: Cube) -> str:
+def line(known: tuple[int, int], errors: Float32Array, doubts: Float32Array) -> str:
     """A row of the table, of errors and standard errors (bands of all cameras, 3)."""
     count, side = known
     name = f"{count} pixels" if side == 1 else f"{count} areas of {side} x {side} pixels"
@@ -76,7 +77,7 @@ def line(known: tuple[int, int], errors: Cube, doubts: Cube) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def root_mean_square(values: Cube) -> float:
+def root_mean_square(values: Float32Array) -> float:
     """The square root of the mean square."""
     return float(np.sqrt(np.square(values).mean()))
 

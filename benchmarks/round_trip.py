@@ -21,8 +21,8 @@ import rasterio.shutil
 import rioxarray
 import xarray as xr
 
-from uavssr.raster.grid import Window
-from uavssr.raster.source import open_msi
+from uavssr.io.msi import open_msi
+from uavssr.tiling import Window
 
 
 def main() -> int:

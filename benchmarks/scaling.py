@@ -28,10 +28,10 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
-from uavssr.bands import SENSORS
-from uavssr.cluster import Cluster, local_cluster
-from uavssr.inference import plan_reconstruction
-from uavssr.raster.source import open_msi
+from uavssr.io.msi import open_msi
+from uavssr.reconstruction import plan_reconstruction
+from uavssr.reconstruction.cluster import Cluster, local_cluster
+from uavssr.sensors import SENSORS
 
 Cost = dict[str, float]
 
@@ -120,7 +120,7 @@ def cluster_of(count: int) -> Iterator[Cluster]:
 
 def warm() -> None:
     """Import all that a tile needs."""
-    import uavssr.inference  # noqa: F401
+    import uavssr.reconstruction.api  # noqa: F401
 
 
 def one(out: Path, image: Path, cluster: Cluster, options: argparse.Namespace) -> Cost:

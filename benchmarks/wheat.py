@@ -16,17 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uavssr.bands import HEADWALL_NANO, Band, Sensor
 from uavssr.calibration import calibrate
-from uavssr.config import TrainingConfig
-from uavssr.data.dataset import TrainingData
-from uavssr.data.library import SpectralLibrary, concatenate, load_library, resample
-from uavssr.evaluation.metrics import rmse, sam
-from uavssr.evaluation.ridge import fit_ridge, regress
-from uavssr.model.pgunet import PGUNetConfig
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Stf
-from uavssr.training import initial_network
+from uavssr.data import TrainingData
+from uavssr.evaluation import fit_ridge, regress, rmse, sam
+from uavssr.model import PGUNetConfig, ResponseFamily, Stf
+from uavssr.sensors import HEADWALL_NANO, Band, Sensor
+from uavssr.spectra import SpectralLibrary, concatenate, load_library, resample
+from uavssr.training import TrainingConfig, initial_network
 
 GIVEN = ("b2", "g2", "r1", "re2", "nir")
 GRID = HEADWALL_NANO

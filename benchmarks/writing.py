@@ -28,16 +28,13 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from uavssr.bands import HEADWALL_NANO
-from uavssr.engine import torch_threads
-from uavssr.model.basis import SpectralBasis
-from uavssr.pipeline import Crew
-from uavssr.products import CubeRender, Floats, Render
-from uavssr.raster.backend import UavssrBackend
-from uavssr.raster.coefficients import CubeBasis
-from uavssr.raster.encoding import quantise
-from uavssr.raster.formats import FORMATS, SUFFIXES, Format, Sink, open_sink
-from uavssr.raster.grid import TileGrid, Window
+from uavssr.io.hsi import CubeBasis
+from uavssr.io.writers import FORMATS, SUFFIXES, CubeSink, Format, open_writer, quantise
+from uavssr.io.xarray_backend import UavssrBackend
+from uavssr.model import SpectralBasis
+from uavssr.reconstruction import CubeRender, Render, ThreadCounts, torch_threads
+from uavssr.sensors import HEADWALL_NANO, Float32Array
+from uavssr.tiling import TileGrid, Window
 
 TILE = 256
 PLACE = Affine(0.1, 0, 500000, 0, -0.1, 3000000)
@@ -129,11 +126,11 @@ def ours(
     geotiff = form in ("gtiff", "cog", "coefficients")
     clock = Clock(path)
     render = rendered(basis)
-    with torch_threads(1), open_sink(
+    with torch_threads(1), open_writer(
         path, format=form, height=options.size, width=options.size, grid=basis.grid,
         crs_wkt=CRS.from_epsg(32650).to_wkt(), transform=tuple(PLACE)[:6], basis=basis,
         creation_options={"NUM_THREADS": str(options.threads)} if geotiff else None,
-    ) as sink, ThreadPoolExecutor(Crew(workers=1).writers) as pool:  # fmt: skip
+    ) as sink, ThreadPoolExecutor(ThreadCounts(workers=1).writers) as pool:  # fmt: skip
         list(pool.map(lambda tile: put(sink, *tile, render), tiles))
         clock.written()
         sink.finish()
@@ -148,7 +145,7 @@ def rendered(basis: CubeBasis) -> Render:
     return CubeRender(basis=found, dtype="uint16")
 
 
-def put(sink: Sink, window: Window, maps: Floats, render: Render) -> None:
+def put(sink: CubeSink, window: Window, maps: Float32Array, render: Render) -> None:
     """One tile, as a run hands it over."""
     numbers = maps if sink.takes == "coefficients" else render(maps, np.ones(maps.shape[1:], bool))
     sink.write_quantised(window, numbers)

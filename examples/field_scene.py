@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from uavssr.bands import HEADWALL_NANO, FloatArray
-from uavssr.data.library import Float32Array
-from uavssr.data.materials import water_spectra
-from uavssr.data.vegetation import CanopyTraits, LeafTraits, canopy_reflectance, soil_spectra
+from uavssr.sensors import HEADWALL_NANO, FloatArray
+from uavssr.spectra import Float32Array, water_spectra
+from uavssr.spectra.vegetation import CanopyTraits, LeafTraits, canopy_reflectance, soil_spectra
 
 HEIGHT, WIDTH, GSD = 420, 480, 0.08
 """Rows, columns, and metres per pixel: a flight at 150 m."""

@@ -28,8 +28,8 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from scipy import ndimage
 
-from uavssr.bands import HEADWALL_NANO, FloatArray, Sensor, load_sensor
-from uavssr.data.library import BoolArray, Float32Array
+from uavssr.sensors import HEADWALL_NANO, FloatArray, Sensor, load_sensor
+from uavssr.spectra import BoolArray, Float32Array
 
 SEED: Final = 20260
 CORNER: Final = (504210.0, 4062480.0)

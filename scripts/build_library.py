@@ -3,8 +3,8 @@
     python scripts/build_library.py DATA_DIR OUT.npz --prosail 6000 --seed 0 --exclude neon_2,...
 
 DATA_DIR holds `speclib/*.npz` and `vnir/*.npz` with `vnir/meta.json`. Cubes for validation are kept
-out by name with --exclude; load them with `uavssr.data.atmosphere.load_cube`. The licences of the
-sources differ: the library is for training here, not for passing on.
+out by name with --exclude; load them with `uavssr.spectra.load_cube`. The licences of the sources
+differ: the library is for training here, not for passing on.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from uavssr.bands import HEADWALL_NANO, FloatArray, WavelengthGrid
-from uavssr.data.atmosphere import SubspaceCompletion, read_cube
-from uavssr.data.library import (
-    BoolArray,
-    Float32Array,
+from uavssr.errors import InputRefused
+from uavssr.sensors import HEADWALL_NANO, BoolArray, Float32Array, FloatArray, WavelengthGrid
+from uavssr.spectra import (
     SpectralLibrary,
     StrArray,
+    SubspaceCompletion,
     concatenate,
+    manmade_spectra,
+    read_cube,
     resample,
+    water_spectra,
 )
-from uavssr.data.materials import manmade_spectra, water_spectra
-from uavssr.data.vegetation import leaf_spectra, prosail_spectra, soil_spectra
-from uavssr.errors import InputRefused
+from uavssr.spectra.vegetation import leaf_spectra, prosail_spectra, soil_spectra
 
 GRID = HEADWALL_NANO
 END_NM = 12.0

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from pyproj import CRS
 
-from uavssr.bands import WavelengthGrid
-from uavssr.raster.grid import Window
-from uavssr.raster.sink import CubeSink
+from uavssr.io.writers import CubeWriter
+from uavssr.sensors import WavelengthGrid
+from uavssr.tiling import Window
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def _write(path: Path, source: Path, place: int) -> None:
         cube = (file["cube"] * file["scale"]).transpose(2, 0, 1).astype(np.float32)
         nm = file["wavelength_nm"].astype(float)
     height, width = cube.shape[1:]
-    sink = CubeSink(
+    sink = CubeWriter(
         path,
         height=height,
         width=width,

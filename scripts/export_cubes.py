@@ -4,7 +4,7 @@
 
 DATA_DIR holds `vnir/*.npz` with `vnir/meta.json`. OUT_DIR gets a cube for each scene that is not
 excluded, the library beside it, and pairs.csv, which `uavssr train --pairs` takes. Radiance is
-corrected in-scene, missing bands are completed from the library (`uavssr.data.atmosphere`). The
+corrected in-scene, missing bands are completed from the library (`uavssr.spectra.completion`). The
 scenes' places are not known: all lie at the same made-up coordinates, 100 km apart.
 """
 
@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 from pyproj import CRS
 
-from uavssr.bands import HEADWALL_NANO
-from uavssr.data.atmosphere import SubspaceCompletion, load_cube
-from uavssr.data.library import load_library
-from uavssr.raster.grid import Window
-from uavssr.raster.sink import CubeSink
+from uavssr.io.writers import CubeWriter
+from uavssr.sensors import HEADWALL_NANO
+from uavssr.spectra import SubspaceCompletion, load_cube, load_library
+from uavssr.tiling import Window
 
 FLIGHTS = {
     **dict.fromkeys(["abu_airport_1", "abu_airport_2", "abu_airport_3"], "abu-a"),
@@ -65,7 +64,7 @@ def main() -> int:
 
 def _write(path: Path, cube: np.ndarray, place: int) -> None:
     _, height, width = cube.shape
-    sink = CubeSink(
+    sink = CubeWriter(
         path,
         height=height,
         width=width,

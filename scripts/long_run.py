@@ -4,7 +4,7 @@
 
 From the repository's root. After every step the final name is absent or its pixels are those of a
 run that nothing disturbed, and every run has ended with 0 or one line and a code of its own. The
-small versions are in tests/test_faults_*.py; 0 leaves a part out. Exit code 1 on any violation.
+small versions are in tests/reliability/; 0 leaves a part out. Exit code 1 on any violation.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the helpers of the tests
 
-from tests.faults import TILES, Ended, Lab, apart, ended, laboratory, undisturbed
-from tests.flips import KINDS, counted
-from uavssr.raster.journal import journal_path
+from tests.helpers.faults import TILES, Ended, Lab, apart, ended, laboratory, undisturbed
+from tests.helpers.flips import KINDS, counted
+from uavssr.io.writers.journal import journal_path
 
 BATCH = 500
 """Flips in one process."""

@@ -1,7 +1,4 @@
-"""The shape of the package, as docs/design.md draws it: who imports whom, and who may do what.
-
-cli, console -> inference, training, evaluation -> raster, model, data -> bands, errors
-"""
+"""The shape of the package, as the map in docs/design.md draws it."""
 
 from __future__ import annotations
 
@@ -16,127 +13,57 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "uavssr"
+from tests.helpers.places import REPO
+
+PACKAGE = REPO / "uavssr"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-CORE = {"bands", "errors"}
-PARTS = {"raster", "model", "data"}
-TOOLS = {
-    "provenance",
-    "inference",
-    "cluster",
-    "workbench",
-    "budget",
-    "engine",
-    "estimation",
-    "files",
-    "forecast",
-    "inputs",
-    "memory",
-    "pipeline",
-    "preparation",
-    "products",
-    "records",
-    "doubts",
-    "expand",
-    "calibration",
-    "objective",
-    "config",
-    "parallel",
-    "feed",
-    "trainstate",
-    "training",
-    "modelcard",
-    "adaptation",
-    "runs",
-    "checkpoints",
-    "evaluation",
-}
-ALLOWED = {
-    "errors": set(),
-    "memory": set(),
-    "interrupts": set(),
-    "bands": {"errors"},
-    "raster": CORE | {"interrupts"},
-    "model": CORE,
-    "data": CORE | {"raster", "model"},
-    "estimation": CORE | PARTS,
-    "calibration": CORE | PARTS | {"estimation"},
-    "inputs": CORE | PARTS | {"estimation"},
-    "records": CORE | PARTS,
-    "doubts": CORE | PARTS,
-    "engine": CORE | PARTS | {"doubts", "estimation", "inputs", "records"},
-    "pipeline": CORE | PARTS | {"inputs", "records"},
-    "budget": CORE | PARTS | {"pipeline"},
-    "products": CORE | PARTS,
-    "provenance": CORE | PARTS,
-    "preparation": CORE
-    | PARTS
-    | {
-        "budget",
-        "doubts",
-        "engine",
-        "estimation",
-        "inputs",
-        "pipeline",
-        "products",
-        "provenance",
-        "records",
-    },
-    "workbench": CORE | PARTS | {"memory", "preparation", "products", "records"},
-    "cluster": CORE
-    | PARTS
-    | {"engine", "inputs", "pipeline", "preparation", "products", "records", "workbench"},
-    "files": CORE
-    | PARTS
-    | {"budget", "doubts", "engine", "pipeline", "preparation", "products", "provenance"}
-    | {"memory", "records"},
-    "forecast": CORE | PARTS | {"engine", "files", "preparation"},
-    "inference": CORE
-    | PARTS
-    | {"budget", "doubts", "engine", "files", "forecast", "pipeline", "preparation", "products"}
-    | {"cluster", "provenance"},
-    "evaluation": CORE | PARTS | {"calibration", "engine", "estimation", "inference"},
-    "checkpoints": CORE | {"raster"},
-    "objective": CORE | PARTS,
-    "config": CORE | PARTS,
-    "parallel": CORE,
-    "modelcard": set(),
-    "adaptation": CORE | PARTS | {"modelcard"},
-    "feed": CORE | PARTS | {"config"},
-    "trainstate": CORE | PARTS | {"evaluation"},
-    "training": CORE
-    | PARTS
-    | {"checkpoints", "config", "evaluation", "feed", "objective", "parallel", "trainstate"},
-    "runs": CORE | PARTS | {"config", "engine", "evaluation", "modelcard", "parallel", "training"},
-    "testing": CORE | PARTS | TOOLS,
-    "expand": CORE | PARTS | {"engine", "products"},
-    "console": CORE | {"raster"},
-    "cli": CORE | PARTS | TOOLS | {"console"},
-    "__init__": CORE | PARTS | TOOLS,
-    "__main__": {"cli"},
-}
-"""What each part may import besides itself and `uavssr.__version__`; none is below itself."""
+BELOW = (
+    ("errors", "_version"),
+    ("tiling",),
+    ("sensors",),
+    ("io.checks",),
+    ("io.raster",),
+    ("io.msi",),
+    ("io.hsi",),
+    ("io.writers",),
+    ("io.stf", "io.xarray_backend"),
+    ("model", "spectra"),
+    ("reconstruction", "viz"),
+    ("calibration",),
+    ("data",),
+    ("evaluation",),
+    ("training",),
+    ("__init__",),
+    ("cli",),
+    ("__main__",),
+)
+"""Packages and modules from the bottom up: each may import those of earlier rows."""
+
+ROW = {name: row for row, names in enumerate(BELOW) for name in names}
+TOP = {"__init__", "__main__", "_version", "errors", "tiling"}
+"""The only modules that lie beside the packages."""
 
 ONLY_IN = {
-    "rasterio": {"raster/", "testing.py"},
-    "rioxarray": {"raster/", "testing.py"},
-    "dask": {"inference.py"},
-    "zarr": {"raster/"},
-    "numcodecs": {"raster/"},
-    "zstandard": {"raster/"},
-    "distributed": {"cluster.py", "workbench.py"},
-    "hypothesis": {"testing.py"},
-    "rich": {"console.py"},
+    "rasterio": {"io/"},
+    "rioxarray": {"io/"},
+    "dask": {"reconstruction/api.py"},
+    "zarr": {"io/"},
+    "numcodecs": {"io/"},
+    "zstandard": {"io/"},
+    "distributed": {"reconstruction/cluster.py", "reconstruction/cluster_worker.py"},
+    "rich": {"cli/"},
     "typer": {"cli/"},
+    "matplotlib": {"viz/"},
 }
 """The only places (folders or files) that may import a library."""
 
-NEVER_TORCH = ("raster/", "bands.py", "errors.py")
+NEVER_TORCH = ("io/", "sensors/", "spectra/", "viz/", "tiling.py", "errors.py")
+
+OPTIONAL = {"reconstruction.cluster", "io.xarray_backend"}
+"""Modules that other packages import directly: their libraries are optional, or must load late."""
 
 MAX_LINES = 350
-LONGER = {"bands.py": 460}
-"""Files over the limit, by the length they may have: bands.py holds the table of sensors."""
 
 every_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]
@@ -144,13 +71,21 @@ every_module = pytest.mark.parametrize(
 
 
 def place(path: Path) -> str:
-    """A module's path in the package: `raster/grid.py`."""
+    """A module's path in the package: `io/msi/source.py`."""
     return path.relative_to(PACKAGE).as_posix()
 
 
-def part(path: Path) -> str:
-    """The part of the architecture that a module belongs to: `raster`, `cli`."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def package_of(module: str) -> str:
+    """The row's name that a dotted name inside uavssr belongs to: `io.msi` for `io.msi.source`."""
+    parts = module.split(".")
+    names = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+    return next((name for name in names if name in ROW), parts[0])
+
+
+def dotted(path: Path) -> str:
+    """A module's name inside uavssr: `io.msi.source`; a package's for its `__init__`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
 @cache
@@ -195,7 +130,7 @@ def swallowed(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler):
             caught = "BaseException" if node.type is None else ast.unparse(node.type)
-            silent = all(isinstance(line, ast.Pass | ast.Continue) for line in node.body)
+            silent = all(isinstance(line, ast.TilePass | ast.Continue) for line in node.body)
             if silent and EVERYTHING & set(re.findall(r"\w+", caught)):
                 yield f"line {node.lineno}: except {caught}: pass"
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
@@ -203,20 +138,47 @@ def swallowed(tree: ast.Module) -> Iterator[str]:
             yield from (f"line {node.lineno}: suppress" for _ in given & EVERYTHING)
 
 
+def own_imports(path: Path) -> set[str]:
+    """Modules and packages of uavssr that a module imports from, as dotted names inside it."""
+    froms = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)]
+    return {
+        node.module.removeprefix("uavssr.")
+        for node in froms
+        if node.module and node.module.startswith("uavssr.")
+    }
+
+
 @every_module
-def test_imports_go_one_way(path: Path) -> None:
-    assert part(path) in ALLOWED, f"{place(path)}: give it a place in ALLOWED of {__file__}"
-    inner = {name.split(".")[1] for name in imported(path) if name.startswith("uavssr.")}
-    wrong = inner - ALLOWED[part(path)] - {part(path), "__version__"}
-    assert not wrong, f"{place(path)} must not import {sorted(wrong)}"
+def test_imports_go_down_the_table(path: Path) -> None:
+    own = package_of(dotted(path))
+    if own == "io":
+        assert not own_imports(path)
+        return
+    assert own in ROW, f"{place(path)}: give its package a row in BELOW of {__file__}"
+    others = {package_of(name) for name in own_imports(path)} - {own}
+    wrong = sorted(name for name in others if ROW[name] >= ROW[own])
+    assert not wrong, f"{place(path)} must not import {wrong}"
 
 
-def test_allowed_imports_hold_no_cycle() -> None:
-    open_parts = {name: set(below) for name, below in ALLOWED.items()}
-    while open_parts:
-        done = {name for name, below in open_parts.items() if not below & set(open_parts)}
-        assert done, f"a cycle among {sorted(open_parts)}"
-        open_parts = {name: below for name, below in open_parts.items() if name not in done}
+@every_module
+def test_other_packages_are_entered_by_their_exports(path: Path) -> None:
+    own = package_of(dotted(path))
+    deep = {
+        name
+        for name in own_imports(path)
+        if package_of(name) not in (own, name) and name not in OPTIONAL
+    }
+    assert not deep, f"{place(path)} imports from inside other packages: {sorted(deep)}"
+
+
+def test_only_five_modules_lie_beside_the_packages() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == TOP
+
+
+def test_packages_say_what_lives_in_them_and_what_does_not() -> None:
+    for init in PACKAGE.rglob("*/__init__.py"):
+        lines = (ast.get_docstring(parsed(init)) or "").splitlines()
+        assert len(lines) >= 3, f"{place(init)}: what lives here, an empty line, what does not"
 
 
 @every_module
@@ -227,13 +189,13 @@ def test_library_is_imported_only_in_its_place(path: Path) -> None:
 
 
 @every_module
-def test_rasters_bands_and_errors_know_nothing_of_torch(path: Path) -> None:
+def test_torch_stays_out_of_files_and_cameras(path: Path) -> None:
     if place(path).startswith(NEVER_TORCH):
         assert "torch" not in libraries(path)
 
 
-def test_grid_needs_the_standard_library_only() -> None:
-    assert libraries(PACKAGE / "raster" / "grid.py") <= set(sys.stdlib_module_names)
+def test_tiling_needs_the_standard_library_only() -> None:
+    assert libraries(PACKAGE / "tiling.py") <= set(sys.stdlib_module_names)
 
 
 @every_module
@@ -266,7 +228,7 @@ def test_module_begins_with_its_responsibility(path: Path) -> None:
 @every_module
 def test_module_is_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGER.get(place(path), MAX_LINES), f"{place(path)} has {lines} lines"
+    assert lines <= MAX_LINES, f"{place(path)} has {lines} lines"
 
 
 @every_module
@@ -332,13 +294,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     [
         ("import torch.nn as nn", {"torch.nn"}),
         ("from dask import array", {"dask.array"}),
-        ("def f():\n    from . import grid", {"uavssr.raster.grid"}),
+        ("def f():\n    from . import grid", {"uavssr.io.grid"}),
         ("from ..model import basis", {"uavssr.model.basis"}),
         ("import importlib\nimportlib.import_module('torch')", {"importlib", "torch"}),
     ],
 )
 def test_imports_are_found_wherever_they_hide(code: str, expected: set[str]) -> None:
-    assert set(imports(ast.parse(code), ("uavssr", "raster", "source"))) == expected
+    assert set(imports(ast.parse(code), ("uavssr", "io", "source"))) == expected
 
 
 @pytest.mark.parametrize(

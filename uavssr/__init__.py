@@ -5,18 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from uavssr._version import __version__
 
 if TYPE_CHECKING:
-    from uavssr.adaptation import adapt_model
     from uavssr.calibration import calibrate_stf
-    from uavssr.data.simulate import simulate
-    from uavssr.evaluation.compare import evaluate
-    from uavssr.inference import estimate_stf, plan_reconstruction, reconstruct
-    from uavssr.model.pgunet import PGUNet
-    from uavssr.model.weights import load_model
-    from uavssr.raster.source import open_msi
-    from uavssr.training import train
+    from uavssr.data import simulate
+    from uavssr.evaluation import evaluate
+    from uavssr.io.msi import open_msi
+    from uavssr.model import PGUNet, load_model
+    from uavssr.reconstruction import estimate_stf, plan_reconstruction, reconstruct
+    from uavssr.training import adapt_model, train
 
 __all__ = [
     "PGUNet",
@@ -35,16 +33,16 @@ __all__ = [
 
 _HOMES = {
     "PGUNet": "uavssr.model.pgunet",
-    "adapt_model": "uavssr.adaptation",
-    "calibrate_stf": "uavssr.calibration",
-    "estimate_stf": "uavssr.inference",
+    "adapt_model": "uavssr.training.adapt",
+    "calibrate_stf": "uavssr.calibration.paired",
+    "estimate_stf": "uavssr.reconstruction.api",
     "evaluate": "uavssr.evaluation.compare",
     "load_model": "uavssr.model.weights",
-    "open_msi": "uavssr.raster.source",
-    "plan_reconstruction": "uavssr.inference",
-    "reconstruct": "uavssr.inference",
+    "open_msi": "uavssr.io.msi.source",
+    "plan_reconstruction": "uavssr.reconstruction.api",
+    "reconstruct": "uavssr.reconstruction.api",
     "simulate": "uavssr.data.simulate",
-    "train": "uavssr.training",
+    "train": "uavssr.training.loop",
 }
 
 

@@ -1,4 +1,7 @@
-"""The command line: parse, call, print, turn errors into one line and an exit code. No logic."""
+"""The command line: parses, calls, prints, turns errors into one line and an exit code.
+
+No logic: what a command does lives in the other packages, which never print.
+"""
 
 from __future__ import annotations
 

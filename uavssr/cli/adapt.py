@@ -29,8 +29,8 @@ def adapt(
     overwrite: Overwrite = False,
 ) -> None:
     """Tell a model which spectra a field holds: its crops, soils and paths, fifty if you can."""
-    from uavssr.adaptation import adapt_model
-    from uavssr.model.weights import DEFAULT_MODEL
+    from uavssr.model import DEFAULT_MODEL
+    from uavssr.training import adapt_model
 
     found = adapt_model(
         spectra, out, model=model or DEFAULT_MODEL, scale=scale, overwrite=overwrite

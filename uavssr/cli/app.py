@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from uavssr import __version__
+from uavssr._version import __version__
 from uavssr.errors import Interrupted, UsageError
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def creation_options(pairs: list[str]) -> dict[str, str]:
 
 def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
     """Refuse, before any work, outputs that stand in each other's or an input's way."""
-    from uavssr.raster.output import check_output
+    from uavssr.io.writers import check_output
 
     given = [path for path in paths if path is not None]
     for path in given:
@@ -66,7 +66,7 @@ def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bo
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
+def explain_interrupts() -> Iterator[None]:
     """Make an interrupt that left something to go on from an error that says so."""
     try:
         yield

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uavssr import console
+from uavssr.cli import console
 from uavssr.cli.app import app, check_outputs, check_suffix, say
 from uavssr.cli.opening import open_image, plan_image
 from uavssr.cli.options import (
@@ -32,7 +32,7 @@ from uavssr.errors import UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from uavssr.raster.source import MsiSource
+    from uavssr.io.msi import MsiSource
 
 
 @app.command("estimate-stf")
@@ -70,7 +70,7 @@ def estimate_stf(
     as_json: AsJson = False,
 ) -> None:
     """Estimate the STF of an image, blind or calibrated with known ground; no cube is written."""
-    from uavssr.raster.stf import write_stf
+    from uavssr.io.stf import write_stf
 
     if reference is None and reference_scale is not None:
         raise UsageError("--reference-scale without --reference")
@@ -95,7 +95,7 @@ def estimate_stf(
         if kept := found.sizes.get("reference"):
             say(context, f"uavssr: {out} holds {kept} spectra: reconstruct --stf learns from them")
     if plot is not None:
-        from uavssr.raster.plots import draw_stf
+        from uavssr.viz import draw_stf
 
         draw_stf(found, plot, overwrite=overwrite, inputs=inputs)
     if written := [str(path) for path in (out, plot) if path is not None]:
@@ -119,9 +119,8 @@ def _calibrated(
     context: typer.Context, msi: MsiSource, path: Path, scale: str | None, model: str | None
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """The STF from a reference, and what is told of it besides."""
-    from uavssr.calibration import calibrate_scene
-    from uavssr.model.weights import DEFAULT_MODEL, load_model
-    from uavssr.raster.reference import open_reference
+    from uavssr.calibration import calibrate_scene, open_reference
+    from uavssr.model import DEFAULT_MODEL, load_model
 
     loaded = load_model(model or DEFAULT_MODEL)
     reference = open_reference(path, msi, scale=scale)

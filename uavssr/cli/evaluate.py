@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from uavssr import console
+from uavssr.cli import console
 from uavssr.cli.app import app, check_outputs, check_suffix, say
 from uavssr.cli.options import AsJson, Overwrite
 from uavssr.errors import UsageError
@@ -43,7 +43,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Errors of a cube against a reference, and of an STF against the true one."""
-    from uavssr.evaluation.compare import evaluate as compare
+    from uavssr.evaluation import evaluate as compare
 
     with console.progress(quiet=context.obj["quiet"]) as progress:
         report = compare(
@@ -94,7 +94,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Write the image that a random camera near the data sheet would take of a cube."""
-    from uavssr.data.simulate import simulate as observe
+    from uavssr.data import simulate as observe
 
     if dtype not in ("uint16", "float32"):
         raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")

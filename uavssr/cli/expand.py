@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from uavssr import console
+from uavssr.cli import console
 from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, say
 from uavssr.cli.options import AsJson, MaxPixels, Overwrite
 from uavssr.errors import UsageError
@@ -50,10 +50,10 @@ def expand(
     as_json: AsJson = False,
 ) -> None:
     """Write the cube that a file of coefficients stands for, or some of its wavelengths."""
-    from uavssr.expand import expand as write_cube
-    from uavssr.raster.expansion import open_coefficients
-    from uavssr.raster.formats import check_format
-    from uavssr.raster.selection import select_wavelengths
+    from uavssr.io.hsi import open_coefficients
+    from uavssr.io.writers import check_format
+    from uavssr.reconstruction import expand as write_cube
+    from uavssr.sensors import select_wavelengths
 
     chosen = check_format(out, format)
     check_outputs([out, quicklook], [coefficients], overwrite=overwrite)
@@ -80,7 +80,7 @@ def expand(
         )
     written = {"cube": out}
     if quicklook is not None:
-        from uavssr.raster.plots import draw_quicklook
+        from uavssr.viz import draw_quicklook
 
         inputs = [coefficients, out]
         written["quicklook"] = draw_quicklook(out, quicklook, overwrite=overwrite, inputs=inputs)

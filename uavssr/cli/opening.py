@@ -12,9 +12,9 @@ from uavssr.cli.app import say
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.cluster import Cluster
-    from uavssr.inference import Plan
-    from uavssr.raster.source import MsiSource
+    from uavssr.io.msi import MsiSource
+    from uavssr.reconstruction import Plan
+    from uavssr.reconstruction.cluster import Cluster
 
 
 def open_image(
@@ -30,7 +30,7 @@ def open_image(
     warn: bool = True,
 ) -> MsiSource:
     """The image of a command's arguments, after its warnings have been said."""
-    from uavssr.raster.source import open_msi
+    from uavssr.io.msi import open_msi
 
     msi = open_msi(
         files,
@@ -49,8 +49,8 @@ def open_image(
 
 def plan_image(msi: MsiSource, model: str | None, **options: Any) -> Plan:
     """A plan with the command's model, the released one by default."""
-    from uavssr.inference import plan_reconstruction
-    from uavssr.model.weights import DEFAULT_MODEL
+    from uavssr.model import DEFAULT_MODEL
+    from uavssr.reconstruction import plan_reconstruction
 
     return plan_reconstruction(msi, model=model or DEFAULT_MODEL, **options)
 
@@ -64,7 +64,7 @@ def open_cluster(
     if scheduler is not None and processes is not None:
         raise UsageError("--scheduler and --cluster name two clusters; choose one")
     try:
-        from uavssr.cluster import connect, local_cluster
+        from uavssr.reconstruction.cluster import connect, local_cluster
     except ModuleNotFoundError as err:
         raise UsageError(f"{err.name} is not installed", remedy="install uavssr[cluster]") from err
     if scheduler is not None:

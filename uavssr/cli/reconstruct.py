@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from uavssr import console
-from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, resumable, say
+from uavssr.cli import console
+from uavssr.cli.app import (
+    app,
+    check_outputs,
+    check_suffix,
+    creation_options,
+    explain_interrupts,
+    say,
+)
 from uavssr.cli.opening import open_cluster, open_image, plan_image
 from uavssr.cli.options import (
     AsJson,
@@ -39,8 +46,7 @@ from uavssr.cli.options import (
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.forecast import Forecast
-    from uavssr.inference import Plan
+    from uavssr.reconstruction import Plan, RunEstimate
 
 
 @app.command()
@@ -105,10 +111,9 @@ def reconstruct(
     as_json: AsJson = False,
 ) -> None:
     """Write the hyperspectral cube, its STFs (.stf.nc) and a map of them (.tiles.gpkg)."""
-    from uavssr.budget import parse_size
-    from uavssr.raster.formats import check_format
-    from uavssr.raster.journal import was_publishing
-    from uavssr.raster.stf import stf_path, tiles_path
+    from uavssr.io.stf import stf_path, tiles_path
+    from uavssr.io.writers import check_format, was_publishing
+    from uavssr.reconstruction import parse_size
 
     _check_trial(dry_run=dry_run, scheduler=scheduler, cluster=cluster)
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
@@ -139,7 +144,7 @@ def reconstruct(
         )  # fmt: skip
         _show_forecast(told, as_json=as_json)
         return
-    with console.progress(quiet=context.obj["quiet"]) as progress, resumable():
+    with console.progress(quiet=context.obj["quiet"]) as progress, explain_interrupts():
         outputs = plan.write(
             out, format=chosen_format, dtype=number, wavelengths=rows, creation_options=options,
             sigma=uncertainty, quality=quality, overwrite=overwrite, resume=resume,
@@ -149,7 +154,7 @@ def reconstruct(
     written |= {"uncertainty": uncertainty} if uncertainty is not None else {}
     written |= {"quality": quality} if quality is not None else {}
     if quicklook is not None:
-        from uavssr.raster.plots import draw_quicklook
+        from uavssr.viz import draw_quicklook
 
         written["quicklook"] = draw_quicklook(
             out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs]
@@ -178,7 +183,7 @@ def _number_type(text: str) -> Literal["uint16", "float32"]:
 
 
 def _rows(plan: Plan, wavelengths: str | None) -> tuple[int, ...] | None:
-    from uavssr.raster.selection import select_wavelengths
+    from uavssr.sensors import select_wavelengths
 
     return None if wavelengths is None else select_wavelengths(plan.model.grid, wavelengths)[1]
 
@@ -191,7 +196,7 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
-def _show_forecast(forecast: Forecast, *, as_json: bool) -> None:
+def _show_forecast(forecast: RunEstimate, *, as_json: bool) -> None:
     if as_json:
         typer.echo(jsonlib.dumps(forecast.to_dict()))
     else:
@@ -221,7 +226,7 @@ def inspect(
 @app.command()
 def sensors(as_json: AsJson = False) -> None:
     """List the known cameras with their bands."""
-    from uavssr.bands import SENSORS
+    from uavssr.sensors import SENSORS
 
     if as_json:
         known = {

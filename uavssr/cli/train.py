@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from uavssr import console
+from uavssr.cli import console
 from uavssr.cli.app import app, say
 
 
@@ -57,8 +57,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model on your own pairs, cubes or spectra; run again to resume."""
-    from uavssr.config import read_run
-    from uavssr.runs import run_training
+    from uavssr.training import read_run, run_training
 
     options = {
         "pairs": pairs,

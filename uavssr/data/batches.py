@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from uavssr.bands import WavelengthGrid
-from uavssr.data.cameras import draw_cameras, observe, random_count, random_sensors
-from uavssr.data.library import SpectralLibrary
+from uavssr.data.random_cameras import draw_cameras, observe, random_count, random_sensors
 from uavssr.data.scenes import simulate_batch
-from uavssr.model.response import ResponseFamily
-
-Scenes = npt.NDArray[np.float32]
+from uavssr.model import ResponseFamily
+from uavssr.sensors import Float32Array, WavelengthGrid
+from uavssr.spectra import SpectralLibrary
 
 MARGIN: Final = 2  # pixels that wrap around when `observe` shifts bands
 MISREGISTERED: Final = 0.3  # share of scenes whose bands are shifted, by up to 0.3 pixels (1 sigma)
@@ -55,7 +52,7 @@ def draw_batch(
     )
 
 
-def seen_by_cameras(rng: np.random.Generator, scenes: Scenes, grid: WavelengthGrid) -> Batch:
+def seen_by_cameras(rng: np.random.Generator, scenes: Float32Array, grid: WavelengthGrid) -> Batch:
     """Scenes (B, C, H, W) seen by a random camera each; `MARGIN` pixels are cut off all around."""
     count = len(scenes)
     bands = random_count(rng, grid)

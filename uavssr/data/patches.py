@@ -19,16 +19,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from uavssr.bands import Band, Sensor, WavelengthGrid
-from uavssr.data.pairs import Manifest, ManifestRefused, Problem, Row, digest
-from uavssr.data.sources import DataConfig, Progress, Scene, Sources, open_sources
+from uavssr.data.manifest import Manifest, ManifestRefused, Problem, Row, digest
+from uavssr.data.pair_sources import DataConfig, Progress, Scene, Sources, open_sources
 from uavssr.errors import InputRefused, OutputError
-from uavssr.raster.grid import TileGrid, Window
-from uavssr.raster.place import Affine6
+from uavssr.io.raster import Affine6
+from uavssr.sensors import Band, Float32Array, IndexArray, Sensor, WavelengthGrid
+from uavssr.tiling import TileGrid, Window
 
 Array16 = npt.NDArray[np.float16]
-Array32 = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.intp]
 
 FOLDER: Final = "patches"
 _INDEX: Final = "index.json"
@@ -66,14 +64,14 @@ class PatchSet:
         """Whether there is an image too: the row is a pair."""
         return self._msi is not None
 
-    def cubes(self, chosen: Indices) -> Array32:
+    def cubes(self, chosen: IndexArray) -> Float32Array:
         """Reflectance (k, C, side, side) of the chosen patches, read from disk.
 
         It is kept in half precision, 0.05 % of a value: well below the noise of any camera.
         """
         return self._hsi[chosen].astype(np.float32)
 
-    def images(self, chosen: Indices) -> Array32:
+    def images(self, chosen: IndexArray) -> Float32Array:
         """The image (k, c, side, side) of the chosen patches of a pair.
 
         Raises:

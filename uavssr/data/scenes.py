@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from uavssr.data.library import BoolArray, Float32Array, IndexArray, SpectralLibrary
 from uavssr.errors import UsageError
+from uavssr.sensors import BoolArray, Float32Array, IndexArray
+from uavssr.spectra import SpectralLibrary
 
 MAX_REFLECTANCE: Final = 1.3
 """Scenes are clipped to 0..1.3: sunlit slopes and glints exceed 1."""

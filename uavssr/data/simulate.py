@@ -13,11 +13,10 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from uavssr import __version__
-from uavssr.bands import FloatArray, Sensor, load_sensor
-from uavssr.data.observation import (
+from uavssr._version import __version__
+from uavssr.data.pair_sources import GAP_NM
+from uavssr.data.simulated_camera import (
     MARGIN,
     MAX_SHIFT,
     Camera,
@@ -26,18 +25,14 @@ from uavssr.data.observation import (
     registered,
     true_stf,
 )
-from uavssr.data.sources import GAP_NM
 from uavssr.errors import InputRefused, UsageError
-from uavssr.raster.cube import CubeSource, open_cube
-from uavssr.raster.encoding import CubeDtype
-from uavssr.raster.grid import TileGrid, Window
-from uavssr.raster.image import BLOCK, Part, write_image
-from uavssr.raster.output import check_output
-from uavssr.raster.stf import stf_dataset, write_stf
+from uavssr.io.hsi import CubeSource, open_cube
+from uavssr.io.stf import stf_dataset, write_stf
+from uavssr.io.writers import BLOCK, CubeDtype, Part, check_output, write_image
+from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, load_sensor
+from uavssr.tiling import TileGrid, Window
 
 AnyPath = str | PathLike[str]
-Array32 = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 
 
@@ -154,7 +149,7 @@ def _windows(cube: CubeSource, tile: int, halo: int = 0) -> TileGrid:
     return TileGrid(height=cube.height, width=cube.width, tile=tile, halo=halo)
 
 
-def _seen(cube: CubeSource, camera: Camera, window: Window) -> tuple[Array32, Mask]:
+def _seen(cube: CubeSource, camera: Camera, window: Window) -> tuple[Float32Array, BoolArray]:
     """The image (c, h, w) without shifts and noise, NaN where invalid, and the valid pixels."""
     spectra, valid = cube.read(window)
     image = camera.rows @ spectra.reshape(len(spectra), -1)

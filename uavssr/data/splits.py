@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from uavssr.data.pairs import Problem
-from uavssr.raster.grid import Window
-from uavssr.raster.place import Affine6
-from uavssr.raster.warp import applied, matrix, reprojected
+from uavssr.data.manifest import Problem
+from uavssr.io.hsi import applied, matrix, reprojected
+from uavssr.io.raster import Affine6
+from uavssr.sensors import FloatArray, IndexArray
+from uavssr.tiling import Window
 
 Share = npt.NDArray[np.int8]
-Points = npt.NDArray[np.float64]
 How = Literal["column", "groups", "blocks", "none"]
 
 TRAIN, VALIDATE, GUARD = np.int8(0), np.int8(1), np.int8(2)
@@ -155,9 +155,7 @@ def _overlaps(
                 )
 
 
-def _meeting(
-    ones: npt.NDArray[np.object_], others: npt.NDArray[np.object_]
-) -> npt.NDArray[np.intp]:
+def _meeting(ones: npt.NDArray[np.object_], others: npt.NDArray[np.object_]) -> IndexArray:
     """Indices of those of `ones` that intersect any of `others`."""
     if not len(ones) or not len(others):
         return np.empty(0, np.intp)
@@ -236,7 +234,7 @@ def _polygons(ground: Ground, crs_wkt: str, grown: float) -> npt.NDArray[np.obje
     return found
 
 
-def _corners(window: Window, grown: float) -> Points:
+def _corners(window: Window, grown: float) -> FloatArray:
     left, top = window.col - grown, window.row - grown
     right, bottom = window.col + window.width + grown, window.row + window.height + grown
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uavssr.bands import WavelengthGrid
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.cube_metrics import (
     DATA_RANGE,
@@ -19,10 +18,11 @@ from uavssr.evaluation.cube_metrics import (
     Scores,
 )
 from uavssr.evaluation.metrics import stf_error
-from uavssr.raster.cube import TILE, CubeSource, open_cube
-from uavssr.raster.grid import TileGrid
-from uavssr.raster.place import check_aligned
-from uavssr.raster.stf import StfEstimate, read_stf, scene_estimate
+from uavssr.io.hsi import TILE, CubeSource, open_cube
+from uavssr.io.raster import check_aligned
+from uavssr.io.stf import StfEstimate, read_stf, scene_estimate
+from uavssr.sensors import WavelengthGrid
+from uavssr.tiling import TileGrid
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,9 +11,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from uavssr.data.batches import Batch
-from uavssr.model.pgunet import PGUNet
-from uavssr.model.state import Stf
+from uavssr.data import Batch
+from uavssr.model import PGUNet, Stf
 
 NINETY: Final = 1.6449
 """Half-width of a 90 % interval in standard errors."""

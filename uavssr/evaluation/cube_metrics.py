@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.errors import UsageError
-from uavssr.raster.grid import Window
+from uavssr.sensors import BoolArray, Float32Array, FloatArray
+from uavssr.tiling import Window
 
-Array = npt.NDArray[np.float64]
-Cube = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+Cube = Float32Array | FloatArray
 
 MRAE_EPSILON: Final = 1e-3
 """Least denominator of MRAE, a reflectance of 0.1 %."""
@@ -45,14 +43,14 @@ class Scores:
     """Pixels valid in every band of both cubes."""
     ssim_pixels: int
     """Those whose window of 11 x 11 pixels lies in the scene and is valid throughout."""
-    rmse: Array
+    rmse: FloatArray
     """(C,) sqrt(mean (p - r)^2), in reflectance."""
-    mrae: Array
+    mrae: FloatArray
     """(C,) mean |p - r| / max(|r|, epsilon) (Arad et al., NTIRE 2022 spectral recovery, where
     nothing guards the denominator; above epsilon both are the same)."""
-    psnr: Array
+    psnr: FloatArray
     """(C,) 20 log10(data range / RMSE), in dB."""
-    ssim: Array
+    ssim: FloatArray
     """(C,) mean structural similarity (Wang et al. 2004): Gaussian window, sigma 1.5, 11 x 11,
     K1 = 0.01, K2 = 0.03, population moments; scikit-image's with gaussian_weights=True and
     use_sample_covariance=False."""
@@ -103,7 +101,7 @@ class CubeScorer:
         self._angle, self._angles, self._pixels, self._centres = 0.0, 0, 0, 0
 
     def add(
-        self, estimate: Cube, reference: Cube, valid: Mask, *, core: Window, read: Window
+        self, estimate: Cube, reference: Cube, valid: BoolArray, *, core: Window, read: Window
     ) -> None:
         """Count the pixels of `core`, given those of `read`, the core and up to `halo` around it.
 
@@ -140,7 +138,7 @@ class CubeScorer:
         self._angles += int(kept.sum())
         self._pixels += estimate.shape[1]
 
-    def _add_structure(self, estimate: Cube, reference: Cube, valid: Mask) -> None:
+    def _add_structure(self, estimate: Cube, reference: Cube, valid: BoolArray) -> None:
         """SSIM at the centres whose window lies inside; those are in this core or the scene's rim.
 
         `read` is the core grown by the radius within the scene, so each centre is met once.
@@ -172,7 +170,7 @@ class CubeScorer:
             )
 
 
-def _norms(spectra: Cube) -> Array:
+def _norms(spectra: Cube) -> FloatArray:
     """(n,) Euclidean norms of spectra (C, n)."""
     total = np.zeros(spectra.shape[1])
     for band in spectra:
@@ -180,7 +178,7 @@ def _norms(spectra: Cube) -> Array:
     return np.sqrt(total)
 
 
-def _similarity(one: Array, two: Array, data_range: float) -> Array:
+def _similarity(one: FloatArray, two: FloatArray, data_range: float) -> FloatArray:
     """SSIM of two planes (h, w) at the centres (h - 10, w - 10) whose window lies inside."""
     first, second = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     mean_1, mean_2 = _blur(one), _blur(two)
@@ -191,13 +189,13 @@ def _similarity(one: Array, two: Array, data_range: float) -> Array:
     return np.asarray((2 * product + first) / (squares + first) * structure)
 
 
-def _taps() -> Array:
+def _taps() -> FloatArray:
     distance = np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
     weights = np.exp(-0.5 * np.square(distance / SSIM_SIGMA))
     return np.asarray(weights / weights.sum())
 
 
-def _blur(plane: Array) -> Array:
+def _blur(plane: FloatArray) -> FloatArray:
     """The Gaussian mean over each window that lies inside the plane."""
     taps, size = _taps(), 2 * SSIM_RADIUS
     rows = sum(tap * plane[i : plane.shape[0] - size + i] for i, tap in enumerate(taps))
@@ -206,7 +204,7 @@ def _blur(plane: Array) -> Array:
     )
 
 
-def _any_in_window(marked: Mask) -> Mask:
+def _any_in_window(marked: BoolArray) -> BoolArray:
     """Whether a marked pixel lies in each window that lies inside the plane."""
     side = 2 * SSIM_RADIUS + 1
     total = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), int)

@@ -16,17 +16,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from uavssr.bands import Sensor
 from uavssr.calibration import calibrate
-from uavssr.data.cameras import Cameras, draw_cameras, observe
+from uavssr.data import Cameras, draw_cameras, observe
 from uavssr.evaluation.metrics import rmse, sam, stf_error
 from uavssr.evaluation.ridge import Ridge, regress
-from uavssr.model.correction import Correction
-from uavssr.model.pgunet import PGUNet
-from uavssr.model.response import GAIN, SHIFT, STRETCH, ResponseFamily
-from uavssr.model.state import Reconstruction, Stf
+from uavssr.model import (
+    GAIN,
+    SHIFT,
+    STRETCH,
+    Correction,
+    PGUNet,
+    Reconstruction,
+    ResponseFamily,
+    Stf,
+)
+from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor
 
-Cube = npt.NDArray[np.float32]
 PAIRED: Final = 50
 """Pixels of known spectra in paired calibration."""
 NINETY: Final = 1.645
@@ -55,19 +60,21 @@ class StfFigures:
     """|R - R_true| / |R_true|, and of the data sheet: `nominal_relative`."""
     nominal_relative: float
     """See `relative`."""
-    centre: npt.NDArray[np.float64]
+    centre: FloatArray
     """Error of the centres in nm."""
-    nominal_centre: npt.NDArray[np.float64]
+    nominal_centre: FloatArray
     """Error of the data sheet's."""
-    gain: npt.NDArray[np.float64]
+    gain: FloatArray
     """Relative error of the gains."""
-    nominal_gain: npt.NDArray[np.float64]
+    nominal_gain: FloatArray
     """Error of the data sheet's."""
-    covered: npt.NDArray[np.bool_]
+    covered: BoolArray
     """(c, 3) whether the nominal 90 % intervals of centre, width and gain hold the truth."""
 
 
-def draw_image(cube: Cube, sensor: Sensor, network: PGUNet, seed: int) -> tuple[Tensor, Cameras]:
+def draw_image(
+    cube: Float32Array, sensor: Sensor, network: PGUNet, seed: int
+) -> tuple[Tensor, Cameras]:
     """What a random camera near `sensor` sees of a cube (C, H, W), (1, c, H, W); that camera."""
     rng = np.random.default_rng([seed, 5])
     cameras = draw_cameras(rng, [sensor], network.grid, knowledge=np.ones(1))
@@ -92,7 +99,13 @@ class Judged:
 
 @torch.no_grad()
 def judge(
-    network: PGUNet, ridge: Ridge, cube: Cube, sensor: Sensor, seed: int, *, pixels: int = PAIRED
+    network: PGUNet,
+    ridge: Ridge,
+    cube: Float32Array,
+    sensor: Sensor,
+    seed: int,
+    *,
+    pixels: int = PAIRED,
 ) -> Judged:
     """All estimators on one cube (C, H, W) seen by one random camera.
 
@@ -149,7 +162,9 @@ def judge(
     )
 
 
-def _known(cube: Cube, image: Tensor, seed: int, pixels: int) -> tuple[Cube, Cube]:
+def _known(
+    cube: Float32Array, image: Tensor, seed: int, pixels: int
+) -> tuple[Float32Array, Float32Array]:
     """Spectra (k, C) of random pixels, and what the camera saw of them (k, c)."""
     rng = np.random.default_rng([seed, 50])
     spectra, seen = cube.reshape(len(cube), -1).T, image[0].flatten(1).T.numpy()
@@ -157,7 +172,7 @@ def _known(cube: Cube, image: Tensor, seed: int, pixels: int) -> tuple[Cube, Cub
     return np.ascontiguousarray(spectra[chosen]), np.ascontiguousarray(seen[chosen])
 
 
-def _regression(seen: Cube, spectra: Cube) -> Ridge:
+def _regression(seen: Float32Array, spectra: Float32Array) -> Ridge:
     """Ridge on known pixels (k, c) and their spectra (k, C) alone."""
     return regress(seen.T[None, ..., None], spectra.T[None, ..., None])
 
@@ -166,7 +181,7 @@ def _interval(
     network: PGUNet,
     result: Reconstruction,
     image: Tensor,
-    reference: Cube,
+    reference: Float32Array,
     correction: Correction | None = None,
 ) -> float:
     doubt = network.uncertainty(result.stf, correction)
@@ -188,7 +203,7 @@ def gap_closed(figures: Sequence[Figures], estimator: str) -> float:
 
 
 def _figures(
-    name: str, estimate: npt.NDArray[np.floating], reference: Cube, trip: float
+    name: str, estimate: npt.NDArray[np.floating], reference: Float32Array, trip: float
 ) -> Figures:
     return Figures(
         estimator=name,

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from uavssr.bands import Sensor
-from uavssr.data.cameras import draw_cameras, observe
-from uavssr.data.library import SpectralLibrary
-from uavssr.data.scenes import simulate_batch
+from uavssr.data import draw_cameras, observe, simulate_batch
+from uavssr.sensors import Float32Array, FloatArray, Sensor
+from uavssr.spectra import SpectralLibrary
 
-Array = npt.NDArray[np.float64]
 PENALTIES: Final = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
@@ -21,10 +18,10 @@ PENALTIES: Final = (1e-6, 1e-5, 1e-4, 1e-3)
 class Ridge:
     """X = W [Y; 1]."""
 
-    weights: Array
+    weights: FloatArray
     """(C, c+1)."""
 
-    def __call__(self, msi: npt.NDArray[np.float32]) -> Array:
+    def __call__(self, msi: Float32Array) -> FloatArray:
         """Spectra (C, N) of camera pixels (c, N)."""
         return self.weights @ np.vstack([msi, np.ones((1, msi.shape[1]))])
 
@@ -52,8 +49,8 @@ def fit_ridge(
 
 
 def regress(
-    images: npt.NDArray[np.float32],
-    cubes: npt.NDArray[np.float32],
+    images: Float32Array,
+    cubes: Float32Array,
     *,
     penalties: tuple[float, ...] = PENALTIES,
 ) -> Ridge:
@@ -67,7 +64,7 @@ def regress(
     return Ridge(weights=_solve(inputs, targets, penalties[int(np.argmin(errors))]).T)
 
 
-def _solve(inputs: Array, targets: Array, penalty: float) -> Array:
+def _solve(inputs: FloatArray, targets: FloatArray, penalty: float) -> FloatArray:
     gram = inputs.T @ inputs / len(inputs)
     diagonal = np.full(len(gram), penalty * np.mean(inputs[:, :-1] ** 2))
     diagonal[-1] = 0  # the constant is not penalised

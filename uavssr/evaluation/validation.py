@@ -11,22 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from uavssr.bands import SENSORS, Sensor, WavelengthGrid
-from uavssr.data.batches import MARGIN
-from uavssr.data.cameras import draw_cameras, observe
-from uavssr.data.dataset import Field, TrainingData
+from uavssr.data import MARGIN, Field, TrainingData, draw_cameras, observe
 from uavssr.errors import InputRefused
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.ridge import Ridge, regress
-from uavssr.model.pgunet import PGUNet
-from uavssr.model.response import ResponseFamily
-from uavssr.model.state import Stf
-
-Array32 = npt.NDArray[np.float32]
+from uavssr.model import PGUNet, ResponseFamily, Stf
+from uavssr.sensors import SENSORS, Float32Array, Sensor, WavelengthGrid
 
 PATCHES: Final = 8
 """Patches of a row that make one validation image, taken evenly."""
@@ -145,7 +138,9 @@ def _any_camera(grid: WavelengthGrid) -> Sensor:
     )
 
 
-def _cut(f: Field, sensor: Sensor, grid: WavelengthGrid, seed: int) -> tuple[Array32, Array32]:
+def _cut(
+    f: Field, sensor: Sensor, grid: WavelengthGrid, seed: int
+) -> tuple[Float32Array, Float32Array]:
     """Image (n, c, h, w) and cube of some patches that are set apart."""
     places = np.linspace(0, f.validate.size - 1, min(PATCHES, f.validate.size)).round()
     chosen = f.validate[places.astype(int)]
@@ -160,8 +155,13 @@ def _cut(f: Field, sensor: Sensor, grid: WavelengthGrid, seed: int) -> tuple[Arr
 
 
 def _seen(
-    rng: np.random.Generator, cubes: Array32, sensor: Sensor, grid: WavelengthGrid, *, each: bool
-) -> Array32:
+    rng: np.random.Generator,
+    cubes: Float32Array,
+    sensor: Sensor,
+    grid: WavelengthGrid,
+    *,
+    each: bool,
+) -> Float32Array:
     """What cameras near a data sheet see of cubes: one camera for `each`, or one for all."""
     cameras = len(cubes) if each else 1
     drawn = draw_cameras(rng, [sensor] * cameras, grid, knowledge=np.ones(cameras))
@@ -192,7 +192,9 @@ def _baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> R
     return regress(_seen(rng, scenes, sensor, data.grid, each=True), scenes)
 
 
-def _image(name: str, sensor: Sensor, msi: Array32, hsi: Array32, ridge: Ridge) -> ValidationImage:
+def _image(
+    name: str, sensor: Sensor, msi: Float32Array, hsi: Float32Array, ridge: Ridge
+) -> ValidationImage:
     estimate, reference = ridge(_flat(msi)), _flat(hsi)
     return ValidationImage(
         name=name,
@@ -204,6 +206,6 @@ def _image(name: str, sensor: Sensor, msi: Array32, hsi: Array32, ridge: Ridge) 
     )
 
 
-def _flat(maps: Array32) -> Array32:
+def _flat(maps: Float32Array) -> Float32Array:
     """(n, C, h, w) as spectra (C, n h w)."""
     return maps.transpose(1, 0, 2, 3).reshape(maps.shape[1], -1)

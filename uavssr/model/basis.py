@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.bands import FloatArray, WavelengthGrid
+from uavssr.sensors import FloatArray, WavelengthGrid
 
 RESIDUAL: Final = 0.007
 """What a rank chosen from the data leaves: the residual's RMS over the mean reflectance."""

@@ -34,7 +34,7 @@ ENOUGH: Final = 0.98
 DIRECTIONS: Final = 4
 """Directions that are added to the basis, for what it cannot say of the references."""
 TRUSTED: Final = 5
-"""References that the network's own standard errors are worth."""
+"""ReferencePixels that the network's own standard errors are worth."""
 _MOST: Final = 2**22  # numbers at a time: references times pixels
 _FAR: Final = 120.0  # exp(-60) is nothing; what lies below 1e-38 takes a CPU far longer
 

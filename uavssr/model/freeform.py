@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uavssr.model.basis import SpectralBasis
-from uavssr.model.evidence import Evidence
+from uavssr.model.likelihood import Evidence
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.response import ResponseFamily

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uavssr.errors import IncompleteRun
 from uavssr.model.basis import SpectralBasis
-from uavssr.model.evidence import Evidence, r_step_mixture
+from uavssr.model.likelihood import Evidence, r_step_mixture
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.bands import FINE_NM, Sensor, WavelengthGrid, nominal_spread
+from uavssr.sensors import FINE_NM, Sensor, WavelengthGrid, nominal_spread
 
 SHIFT, STRETCH, GAIN = range(3)
 PARAMETERS: Final = 3

@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from uavssr.bands import WavelengthGrid
 from uavssr.errors import InputRefused, ModelRefused
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.pgunet import PGUNet, PGUNetConfig
+from uavssr.sensors import WavelengthGrid
 
 FORMAT: Final = 2
 DEFAULT_MODEL: Final = "p4m-nano"

@@ -1,0 +1,210 @@
+"""Rows opened: pairs registered, one wavelength grid for all, and every problem with its line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.cubes import listed, write_envi
+from tests.helpers.grounds import EAST, PIXEL, SIDE, write_field_cube, write_image
+from tests.helpers.models import GRID, P4M, tiny_library
+from uavssr.calibration import registration
+from uavssr.data.manifest import read_manifest
+from uavssr.data.pair_sources import DataConfig, Sources, open_sources
+from uavssr.errors import UsageError
+from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid
+from uavssr.tiling import Window
+
+SHORT = WavelengthGrid("short", GRID.centres[:-4], GRID.fwhm[:-4])
+SPARSE = WavelengthGrid("sparse", GRID.centres[::3], GRID.fwhm[::3])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of one field, good and bad."""
+    folder = tmp_path_factory.mktemp("field")
+    write_image(folder / "msi.tif")
+    write_field_cube(folder / "cube", shift=(0.07, -0.05), degrees=True)
+    write_field_cube(folder / "off", shift=(0.9, 0.0))
+    write_field_cube(folder / "far", east=EAST + 900)
+    write_field_cube(folder / "short", grid=SHORT)
+    write_field_cube(folder / "sparse", grid=SPARSE)
+    write_field_cube(folder / "holed", fill=-9999.0)
+    tiny_library().save(folder / "lib.npz")
+    (folder / "no.tif").write_text("no raster")
+    return folder
+
+
+def opened(
+    folder: Path, text: str, config: DataConfig | None = None, grid: WavelengthGrid | None = None
+) -> Sources:
+    path = folder / "pairs.csv"
+    path.write_text(text)
+    return open_sources(read_manifest(path), config or DataConfig(), grid=grid)
+
+
+def test_rows_are_opened_in_order(folder: Path) -> None:
+    text = "msi,hsi,kind,sensor\nmsi.tif,cube,,p4m\n,lib.npz,spectra,\n,short,,rgb\n,holed,,\n"
+    found = opened(folder, text, grid=SHORT)
+    assert found.problems == ()
+    assert [scene.row.line for scene in found.scenes] == [2, 4, 5]
+    assert [scene.sensor for scene in found.scenes] == [P4M, SENSORS["rgb"], None]
+    assert [row.line for row, _ in found.libraries] == [3]
+    assert found.libraries[0][1].grid is found.grid
+    pair, cube, _ = found.scenes
+    assert pair.registration is not None
+    assert pair.registration.shift == pytest.approx((0.7, 0.5), abs=0.1)
+    assert (pair.place.height, pair.place.transform[0]) == (SIDE, PIXEL)
+    assert cube.registration is None
+
+
+def test_progress_is_told_of_every_row(folder: Path) -> None:
+    path = folder / "pairs.csv"
+    path.write_text("msi,hsi,kind\n,cube,\n,lib.npz,spectra\n,no.tif,\n")
+    told: list[tuple[str, int, int]] = []
+    open_sources(read_manifest(path), DataConfig(), progress=lambda *each: told.append(each))
+    assert told == [("checking the data", 1, 3)] * 3
+
+
+def test_a_window_of_a_pair_is_the_image_and_the_registered_cube(folder: Path) -> None:
+    (scene,) = opened(folder, "msi,hsi,sensor\nmsi.tif,cube,p4m\n").scenes
+    window = Window(30, 40, 50, 60)
+    msi, hsi, valid = scene.read(window, GRID)
+    assert msi is not None
+    assert msi.shape == (5, 50, 60)
+    assert hsi.shape == (40, 50, 60)
+    assert valid.all()
+    integrated = np.tensordot(P4M.srf(scene.bands), hsi, 1)
+    for band, seen in zip(integrated, msi, strict=True):
+        assert np.corrcoef(band.ravel(), seen.ravel())[0, 1] > 0.97
+    (unregistered,) = opened(folder, "hsi\ncube\n").scenes
+    assert unregistered.registration is None
+
+
+def test_a_window_of_a_cube_is_the_cube_on_the_grid(folder: Path) -> None:
+    (scene,) = opened(folder, "hsi\ncube\n").scenes
+    window = Window(0, 0, 20, 30)
+    msi, hsi, valid = scene.read(window, scene.bands)
+    assert msi is None
+    assert valid.all()
+    np.testing.assert_array_equal(hsi, scene.cube.read(window)[0])
+    _, other, valid = scene.read(window, SHORT)
+    np.testing.assert_allclose(other, hsi[: len(SHORT)], atol=1e-6)
+    between = WavelengthGrid("between", GRID.centres[:-1] + 5, GRID.fwhm[:-1])
+    _, found, valid = scene.read(window, between)
+    assert valid.all()
+    spectrum = np.interp(between.centres, GRID.centres, hsi[:, 3, 4])
+    np.testing.assert_allclose(found[:, 3, 4], spectrum, atol=1e-5)
+
+
+def test_invalid_and_implausible_pixels_are_not_valid(folder: Path, tmp_path: Path) -> None:
+    (scene,) = opened(folder, "hsi\nholed\n").scenes
+    window = Window(0, 0, 12, 12)
+    _, _, valid = scene.read(window, GRID)
+    expected = np.zeros((12, 12), bool)
+    expected[5:, 5:] = True
+    np.testing.assert_array_equal(valid, expected)
+    numbers = np.full((40, 20, 20), 0.3, "f4")
+    numbers[7, 3, 4], numbers[8, 5, 6] = 2.5, -0.2
+    write_envi(tmp_path / "cube", numbers, listed("wavelength", GRID.centres))
+    (bright,) = opened(tmp_path, "hsi,hsi_scale\ncube,1\n").scenes
+    _, _, valid = bright.read(Window(0, 0, 20, 20), GRID)
+    assert sorted(map(tuple, np.argwhere(~valid).tolist())) == [(3, 4), (5, 6)]
+
+
+# --- one grid -------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_that_of_the_first_pair_else_of_the_first_cube(folder: Path) -> None:
+    def bands(text: str, **options: object) -> int:
+        return len(opened(folder, text, **options).grid)
+
+    assert bands("msi,hsi,sensor\n,short,\nmsi.tif,cube,p4m\n") == 40
+    assert bands("hsi\nshort\ncube\n") == 36
+    assert bands("hsi,kind\nlib.npz,spectra\n") == 270
+    assert bands("hsi\ncube\n", config=DataConfig(grid="headwall-nano")) == 270
+    assert bands("hsi\ncube\n", grid=SHORT) == 36
+
+
+def test_another_grid_than_the_models_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="the model to start from has the grid short"):
+        opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), SHORT)
+    copy = replace(HEADWALL_NANO, name="copy")
+    assert len(opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), copy).grid) == 270
+
+
+@pytest.mark.parametrize(
+    ("row", "grid", "fact"),
+    [
+        ("short,", GRID, "do not cover those of the model"),
+        ("sparse,", GRID, "up to 46.2 nm apart"),
+        ("cube,p4m", WavelengthGrid.regular("blue", 400, 700, 30), "outside the output grid blue"),
+    ],
+)
+def test_spectra_that_would_be_guesses_are_refused(
+    folder: Path, row: str, grid: WavelengthGrid, fact: str
+) -> None:
+    found = opened(folder, f"hsi,sensor\n{row}\n", grid=grid)
+    assert [each.line for each in found.problems] == [2]
+    assert fact in found.problems[0].text
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def test_all_problems_of_text_files_and_fit_are_told_at_once(folder: Path) -> None:
+    """Rows 37 and 38: text, unreadable files, ambiguous images, shifted and disjoint pairs."""
+    (folder / "bad.npz").write_bytes(b"no library")
+    text = (
+        "msi,hsi,kind,sensor\n"
+        "msi.tif,cube,,p4m\n"
+        "../msi.tif,cube,,p4m\n"
+        ",no.tif,,\n"
+        "msi.tif,off,,p4m\n"
+        "msi.tif,far,,p4m\n"
+        "msi.tif,holed,,sequoia\n"
+        ",bad.npz,spectra,\n"
+    )
+    found = opened(folder, text)
+    said = {each.line: each.text for each in found.problems}
+    assert list(said) == [3, 4, 5, 6, 7, 8]
+    assert "leaves the manifest's folder" in said[3]
+    assert "not a TIFF" in said[4]
+    assert "the cube is shifted by +9.0" in said[5]
+    assert "share no window" in said[6]
+    assert "sequoia" in said[7]
+    assert "the options are columns here: sensor, bands" in said[7]
+    assert "not a spectral library" in said[8]
+    assert [scene.row.line for scene in found.scenes] == [2]
+
+
+def test_the_limit_of_shifts_can_be_raised(folder: Path) -> None:
+    text = "msi,hsi,sensor\nmsi.tif,off,p4m\n"
+    assert len(opened(folder, text).problems) == 1
+    assert opened(folder, text, DataConfig(max_shift=12)).problems == ()
+
+
+def test_warnings_carry_the_line(tmp_path: Path) -> None:
+    write_image(tmp_path / "msi.tif", gain=1.4)
+    write_field_cube(tmp_path / "cube")
+    (scene,) = opened(tmp_path, "msi,hsi,sensor,msi_scale\nmsi.tif,cube,p4m,1\n").scenes
+    assert any(text.startswith("line 2: band blue is 1.") for text in scene.warnings())
+
+
+def test_missing_libraries_are_told_before_any_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="scikit-image"):
+        opened(folder, "msi,hsi\nmsi.tif,no.tif\n")
+    assert len(opened(folder, "hsi\ncube\n").scenes) == 1  # needed for pairs alone
+
+
+@given(share=st.floats(0, 0.5), guard=st.integers(0, 99))
+def test_sensible_limits_are_taken(share: float, guard: int) -> None:
+    assert DataConfig(share=share, guard=guard).share == share

@@ -1,0 +1,556 @@
+"""Band roles, the camera and the scale are taken from evidence that agrees, or refused."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.rasters import P4M, scene, write
+from uavssr.errors import InputRefused, UsageError
+from uavssr.io.msi.role_words import allowed, kind_of, plain_band, read_stem, read_text
+from uavssr.io.msi.source import MsiSource, open_msi
+from uavssr.io.raster.request import Request
+from uavssr.io.raster.scale import parse_scale
+from uavssr.sensors import SENSORS, Band, Sensor
+from uavssr.tiling import Window
+
+COMMAND = r"uavssr reconstruct \S*field\.tif "
+
+
+def roles_of(text: str, sensor: str) -> set[str]:
+    camera = SENSORS[sensor]
+    return {camera.roles[i] for i in allowed(read_text(text), camera) or ()}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Blue", "blue"),
+        ("B", "blue"),
+        ("band 1 - Blue-444", "blue"),
+        ("Red edge", "rededge"),
+        ("RedEdge", "rededge"),
+        ("RED_EDGE", "rededge"),
+        ("red-edge 717", "rededge"),
+        ("RE", "rededge"),
+        ("NIR", "nir"),
+        ("Near-infrared", "nir"),
+        ("near infra red (840)", "nir"),
+        ("red-650", "red"),
+        ("Green 531", "green"),
+        ("Coastal Blue", "coastal"),
+        ("LWIR", "thermal"),
+        ("Panchro", "pan"),
+        ("Alpha", "alpha"),
+        ("Band 1", None),
+        ("B1", None),
+        ("B8A", None),
+        ("", None),
+        ("Reflectance", None),
+        ("NDVI (NIR - Red)", None),
+    ],
+)
+def test_text_names_a_colour(text: str, kind: str | None) -> None:
+    assert read_text(text).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("stem", "kind"),
+    [
+        ("result_Blue", "blue"),
+        ("result_RedEdge", "rededge"),
+        ("farm_transparent_reflectance_red edge", "rededge"),
+        ("farm_transparent_reflectance_red", "red"),
+        ("field_NIR", "nir"),
+        ("greenhouse_G", "green"),
+        ("2021_0450_field", None),
+        ("red_farm_blue", None),
+    ],
+)
+def test_file_name_names_a_colour(stem: str, kind: str | None) -> None:
+    assert read_stem(stem).kind == kind
+    assert read_stem(stem).nm is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sensor", "roles"),
+    [
+        ("Blue-444", "rededge-mx-dual", {"coastal"}),
+        ("Blue-475", "rededge-mx-dual", {"blue"}),
+        ("Green 531", "rededge-mx-dual", {"green531"}),
+        ("Red-650", "rededge-mx-dual", {"red650"}),
+        ("Red edge 740", "rededge-mx-dual", {"rededge740"}),
+        ("Red edge", "rededge-mx-dual", {"rededge705", "rededge", "rededge740"}),
+        ("rededge705", "rededge-mx-dual", {"rededge705"}),
+        ("Blue-475", "p4m", set()),
+        ("Blue 450 nm", "p4m", {"blue"}),
+        ("717.6 nm", "rededge3", {"rededge"}),
+        ("B8A", "sentinel2", {"b8a"}),
+        ("B02", "sentinel2", {"b2"}),
+        ("B8A, narrow NIR", "sentinel2", {"b8a"}),
+        ("Red", "sentinel2", {"b4"}),
+        ("Red edge", "rgb", set()),
+    ],
+)
+def test_text_means_these_bands_of_a_sensor(text: str, sensor: str, roles: set[str]) -> None:
+    assert roles_of(text, sensor) == roles
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_every_role_and_centre_means_its_own_band(sensor: str) -> None:
+    camera = SENSORS[sensor]
+    for i, band in enumerate(camera.bands):
+        meant = allowed(read_text(band.role), camera) or frozenset()
+        assert meant == {i} or plain_band(read_text(band.role), camera) == i
+        assert allowed(read_text(f"{band.centre} nm"), camera) == {i}
+        assert kind_of(band) in {"coastal", "blue", "green", "red", "rededge", "nir"}
+
+
+@given(order=st.permutations(range(5)))
+def test_any_order_of_named_bands_is_found(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int]
+) -> None:
+    Y = scene(height=4, width=4)
+    path = write(
+        tmp_path_factory.mktemp("order") / "f.tif", Y[order], names=[P4M[i] for i in order]
+    )
+    source = open_msi(path, sensor="p4m")
+    np.testing.assert_array_equal(source.read(Window(0, 0, 4, 4))[0], Y)
+    assert [band.index - 1 for band in source.card.bands] == [order.index(i) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text"),
+    [
+        ({"colours": ("blue", "green", "red", "rededge", "nir")}, "colour interpretation rededge"),
+        ({"wavelengths": (450, 560, 650, 730, 840)}, "wavelength tag 730 nm"),
+        ({"names": P4M, "wavelengths": (450, 560, 650, 730, 840)}, "description 'RedEdge', wave"),
+    ],
+)
+def test_bands_are_found_by_other_evidence(
+    tmp_path: Path, evidence: dict[str, object], text: str
+) -> None:
+    path = write(tmp_path / "field.tif", scene(), **({"names": None} | evidence))
+    assert text in open_msi(path, sensor="p4m").card.bands[3].evidence
+
+
+def test_bands_without_evidence_are_refused_with_a_command(tmp_path: Path) -> None:
+    """RELIABILITY row 14: five bands are not evidence that they are the usual five."""
+    path = write(tmp_path / "field.tif", scene(), names=None)
+    command = rf"{COMMAND}--sensor rededge3 --bands blue,green,red,rededge,nir --out"
+    with pytest.raises(InputRefused, match=rf"band 4 = unnamed.*expected each of.*{command}"):
+        open_msi(path, sensor="rededge3")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("Blue", "Green", "Red", "NIR"), "band 4 = nir; expected"),
+        ((*P4M, "Yellow edge thing"), "band 6 = rededge"),
+        ((*P4M, None), "band 6 = unnamed"),
+        (("Red", "Green", "Blue"), "band 3 = blue; expected"),
+        (("Blue", "Blue", "Red", "RedEdge", "NIR"), "band 2 = blue"),
+        (("Blue-475", "Green-560", "Red-668", "RedEdge-717", "NIR-842"), "description 'Blue-475'"),
+    ],
+)
+def test_wrong_bands_are_listed_with_what_was_expected(
+    tmp_path: Path, names: tuple[str | None, ...], found: str
+) -> None:
+    """RELIABILITY row 14."""
+    path = write(tmp_path / "field.tif", scene(len(names)), names=names)
+    with pytest.raises(InputRefused, match=found) as caught:
+        open_msi(path, sensor="p4m")
+    assert "expected each of blue, green, red, rededge, nir of p4m once" in str(caught.value)
+
+
+def test_proposed_command_works(tmp_path: Path) -> None:
+    """A five-band file taken for a four-band camera: the extra band is skipped by name."""
+    path = write(tmp_path / "field.tif", scene())
+    with pytest.raises(InputRefused, match="--bands skip,green,red,rededge,nir --out"):
+        open_msi(path, sensor="sequoia")
+    source = open_msi(path, sensor="sequoia", bands=["skip", "green", "red", "rededge", "nir"])
+    assert [band.index for band in source.card.bands] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["LWIR", "Panchro"])
+def test_clearly_other_band_is_left_out(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "field.tif", scene(6), names=(*P4M, name))
+    assert open_msi(path, sensor="altum").card.left_out == (f"band 6 (description {name!r})",)
+
+
+def test_refusal_of_many_bands_stays_short(tmp_path: Path) -> None:
+    path = write(tmp_path / "cube.tif", scene(100, 5, 5), names=None)
+    with pytest.raises(InputRefused, match="band 16 = unnamed and 84 more; expected") as caught:
+        open_msi(path, sensor="p4m")
+    assert len(str(caught.value)) < 1000
+
+
+def test_alpha_is_found_by_colour_only(tmp_path: Path) -> None:
+    names = ("Green", "Red", "RedEdge", "NIR")
+    path = write(tmp_path / "field.tif", scene(4), names=names)
+    assert open_msi(path, sensor="m3m").card.mask_evidence.startswith("no nodata tag, alpha")
+    odd = write(tmp_path / "odd.tif", scene(6), names=(*P4M, "Alpha"), alpha="yes")
+    with pytest.raises(InputRefused, match=r"description 'Green' disagrees with .* alpha"):
+        open_msi(odd, sensor="p4m")
+
+
+def test_evidence_that_disagrees_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", scene(), wavelengths=(450, 560, 840, 730, 650))
+    fact = r"band 3: description 'Red' disagrees with wavelength tag 840 nm"
+    with pytest.raises(InputRefused, match=rf"{fact}.*{COMMAND}.*--bands"):
+        open_msi(path, sensor="p4m")
+    colours = ("red", "green", "blue", "undefined", "undefined")
+    path = write(tmp_path / "field.tif", scene(), colours=colours)
+    with pytest.raises(InputRefused, match="disagrees with colour interpretation red"):
+        open_msi(path, sensor="p4m")
+
+
+def test_callers_bands_win_over_colours_with_a_warning(tmp_path: Path) -> None:
+    """GDAL marks three bands of bytes as red, green, blue and the fourth as alpha by itself."""
+    numbers = (scene(4) * 255).astype("uint8")
+    path = write(tmp_path / "field.tif", numbers, names=None, photometric="RGB", alpha="yes")
+    roles = ["green", "red", "rededge", "nir"]
+    source = open_msi(path, sensor="m3m", bands=roles, scale="1/255")
+    assert [band.index for band in source.card.bands] == [1, 2, 3, 4]
+    assert "band 4 is nir as asked, against its colour interpretation alpha" in source.card.warnings
+    assert source.card.mask_evidence.startswith("no nodata tag, alpha")
+
+
+@pytest.mark.parametrize(
+    "options", [{"bands": ["red", "green", "blue", "rededge", "nir"]}, {"bidx": [3, 2, 1, 4, 5]}]
+)
+def test_callers_bands_win_over_descriptions_and_wavelengths_with_a_warning(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    """The caller's word is the first evidence; the card names what speaks against it."""
+    Y = scene()
+    path = write(tmp_path / "field.tif", Y, wavelengths=(450, 560, 650, 730, 840))
+    source = open_msi(path, sensor="p4m", **options)
+    np.testing.assert_array_equal(source.read(Window(0, 0, 40, 50))[0], Y[[2, 1, 0, 3, 4]])
+    warning = "band 1 is red as asked, against its description 'Blue' and wavelength tag 450 nm"
+    assert warning in source.card.warnings
+    assert len(source.card.warnings) == 2
+
+
+def test_command_that_settles_a_disagreement_works(tmp_path: Path) -> None:
+    names = ("Red", "Green", "Blue", "NIR", "RedEdge", "Extra")
+    path = write(
+        tmp_path / "field.tif", scene(6), names=names, wavelengths=(650, 560, 450, 650, 730, 500)
+    )
+    with pytest.raises(InputRefused, match="'NIR' disagrees with wavelength tag 650 nm") as caught:
+        open_msi(path, sensor="p4m")
+    source = follow(caught.value)
+    assert [band.index for band in source.card.bands] == [3, 2, 1, 5, 4]
+    assert any("against its wavelength tag 650 nm" in text for text in source.card.warnings)
+
+
+def follow(error: InputRefused) -> MsiSource:
+    """What the command that a refusal prints at its end opens."""
+    words = shlex.split(str(error)[str(error).index("uavssr reconstruct") :])[2:]
+    first = next(i for i, word in enumerate(words) if word.startswith("--"))
+    options = dict(zip(words[first::2], words[first + 1 :: 2], strict=True))
+    assert options.pop("--out").endswith("_cube.tif")
+    bands, bidx = options.pop("--bands", None), options.pop("--bidx", None)
+    return open_msi(
+        words[:first],
+        bands=bands.split(",") if bands else None,
+        bidx=[int(text) for text in bidx.split(",")] if bidx else None,
+        **{key[2:].replace("-", "_"): value for key, value in options.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (5, None),
+        (6, (*P4M, None)),
+        (5, ("Blue", "Blue", "Red", "RedEdge", "NIR")),
+        (5, ("Blue-475", "Green-560", "Red-668", "RedEdge-717", "NIR-842")),
+        (30, None),
+    ],
+    ids=["stripped", "extra", "blue twice", "other camera", "many"],
+)
+def test_command_that_names_the_bands_works(
+    tmp_path: Path, count: int, names: tuple[str | None, ...] | None
+) -> None:
+    path = write(tmp_path / "field.tif", scene(count), names=names)
+    with pytest.raises(InputRefused, match="as they are, in file order") as caught:
+        open_msi(path, sensor="p4m")
+    assert follow(caught.value).sensor == SENSORS["p4m"]
+
+
+def test_numbers_of_bands_are_kept_in_the_command(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", (scene(6) * 20000).astype("uint16"), names=None)
+    bands = ["blue", "green", "red", "rededge", "nir"]
+    with pytest.raises(InputRefused, match=r"--bands \S+ --bidx 6,5,4,3,2 --scale") as caught:
+        open_msi(path, sensor="p4m", bidx=[6, 5, 4, 3, 2], bands=bands)
+    assert [band.index for band in follow(caught.value).card.bands] == [6, 5, 4, 3, 2]
+    proposed = Request(paths=(path,), bidx=(6, 5)).command(bands=["nir", "red"])
+    assert "--bands nir,red --bidx 6,5 --out" in proposed
+
+
+def test_too_few_bands_are_told_from_unnamed_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", scene(4), names=None)
+    with pytest.raises(InputRefused, match=r"4 bands are too few for p4m .*: m3m, sequoia"):
+        open_msi(path, sensor="p4m")
+
+
+def test_stripped_file_without_a_sensor_is_refused_with_a_command_that_works(
+    tmp_path: Path,
+) -> None:
+    """The number of bands is no evidence, so camera and order are left to the user."""
+    path = write(tmp_path / "field.tif", scene(), names=None)
+    with pytest.raises(InputRefused, match="must be your own knowledge") as caught:
+        open_msi(path)
+    assert "others with 5 bands: rededge3, altum)" in str(caught.value)
+    command = "--sensor p4m --bands blue,green,red,rededge,nir --out"
+    assert f"for a p4m in the order of its data sheet: uavssr reconstruct {path} {command}" in str(
+        caught.value
+    )
+    assert follow(caught.value).sensor == SENSORS["p4m"]
+
+
+def test_stripped_file_like_no_camera_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "cube.tif", scene(13, 5, 5), names=None)
+    with pytest.raises(InputRefused, match=r"13 bands .*p4m \(5\).*--sensor NAME --bands ROLE"):
+        open_msi(path)
+    with pytest.raises(InputRefused, match=r"--sensor NAME --bidx 7,8 --out"):
+        open_msi(path, bidx=[7, 8])
+
+
+def test_callers_bands_name_the_files_order(tmp_path: Path) -> None:
+    Y = scene()
+    path = write(tmp_path / "field.tif", np.concatenate([Y[[2, 1, 0, 4, 3]], Y[:1]]), names=None)
+    names = ["Red", "green", "B", "NIR", "red edge", "skip"]
+    source = open_msi(path, sensor="p4m", bands=names)
+    np.testing.assert_array_equal(source.read(Window(0, 0, 40, 50))[0], Y)
+    by_index = open_msi(path, sensor="p4m", bidx=[3, 2, 1, 5, 4])
+    np.testing.assert_array_equal(by_index.read(Window(0, 0, 40, 50))[0], Y)
+    both = open_msi(path, sensor="p4m", bidx=[1, 2, 3, 4, 5], bands=names[:5])
+    np.testing.assert_array_equal(both.read(Window(0, 0, 40, 50))[0], Y)
+    assert both.card.left_out == ("band 6 (not asked for)",)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "fact"),
+    [
+        ({"bands": ["blue", "violet"]}, UsageError, "'violet' is no band of p4m"),
+        ({"bands": ["blue", "blue", "red", "nir", "rededge"]}, UsageError, "names blue twice"),
+        ({"bands": ["blue", "green"]}, InputRefused, r"2 roles \(blue, green\)"),
+        ({"bidx": [0, 1, 2, 3, 4]}, UsageError, "from 1"),
+        ({"bidx": [1, 1, 2, 3, 4]}, UsageError, "each once"),
+        ({"bidx": [1, 2, 3, 4, 6]}, InputRefused, "--bidx 6, but 5 bands"),
+        ({"bidx": [1, 2]}, InputRefused, "--bidx selects 2"),
+        ({"scale": "0"}, UsageError, "positive"),
+        ({"scale": "a lot"}, UsageError, "is no number"),
+        ({"sensor": "p5m"}, UsageError, "unknown sensor"),
+    ],
+)
+def test_senseless_options_are_told_apart_from_wrong_inputs(
+    tmp_path: Path, options: dict[str, object], error: type[Exception], fact: str
+) -> None:
+    path = write(tmp_path / "field.tif", scene(), names=None)
+    with pytest.raises(error, match=fact):
+        open_msi(path, **({"sensor": "p4m"} | options))
+
+
+def test_users_own_sensor_is_matched_by_its_role_names(tmp_path: Path) -> None:
+    bands = (Band(role="v1", centre=550, fwhm=20), Band(role="v2", centre=555, fwhm=20))
+    camera = Sensor(name="mine", bands=bands)
+    path = write(tmp_path / "field.tif", scene(2), names=("V2", "V1"))
+    source = open_msi(path, sensor=camera)
+    assert [band.index for band in source.card.bands] == [2, 1]
+    assert source.card.sensor == "mine"
+
+
+@pytest.mark.parametrize(
+    ("tags", "sensor"),
+    [
+        ({"sensor": "p4m"}, "p4m"),
+        ({"SENSOR": "MicaSense Altum"}, "altum"),
+        ({"camera": "FC6360"}, "p4m"),
+        ({"model": "DJI P4 Multispectral"}, "p4m"),
+    ],
+)
+def test_sensor_is_found_by_a_tag(tmp_path: Path, tags: dict[str, str], sensor: str) -> None:
+    source = open_msi(write(tmp_path / "field.tif", scene(), tags=tags))
+    assert source.sensor == SENSORS[sensor]
+    assert source.card.sensor_evidence.startswith("tag ")
+
+
+def test_sensor_is_found_by_its_wavelengths(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", scene(), names=None, wavelengths=(450, 560, 650, 730, 840))
+    source = open_msi(path)
+    assert source.sensor == SENSORS["p4m"]
+    assert source.card.sensor_evidence == "wavelength tags of every band"
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"names": P4M},
+        {"names": P4M, "tags": {"model": "RedEdge"}},
+        {"names": None, "wavelengths": (475, 560, 668, 717, 840)},
+    ],
+    ids=["colour names", "a name of several cameras", "wavelengths of two cameras"],
+)
+def test_unknown_sensor_is_refused_with_those_that_fit(
+    tmp_path: Path, evidence: dict[str, object]
+) -> None:
+    """Blue, green, red, red edge, NIR do not tell one camera from another."""
+    path = write(tmp_path / "field.tif", scene(), **evidence)
+    with pytest.raises(InputRefused, match=rf"fit .*rededge3, altum.*{COMMAND}--sensor \S+ --out"):
+        open_msi(path)
+
+
+def test_sensor_of_a_tag_is_overruled_with_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", scene(), tags={"camera": "FC6360"})
+    warnings = open_msi(path, sensor="altum").card.warnings
+    assert any("taken as altum as asked" in text for text in warnings)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1/32768", 1 / 32768), ("1e-4", 1e-4), (0.5, 0.5)])
+def test_scale_may_be_a_fraction(text: float | str, value: float) -> None:
+    assert parse_scale(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "1/0", "-1", "nan", "inf", "1e999", 0.0, float("nan"), "1e-999", "-1/-2", "0/1"),
+        *("1/2/3", "/2", "1/", "1e300/1e-300", "1" * 41, "1/nan", "0" * 10**6),
+    ],
+)
+def test_scale_must_be_a_positive_number(text: float | str) -> None:
+    with pytest.raises(UsageError):
+        parse_scale(text)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["1e-30000000", "1e30000000", "1/1e-30000000"])
+def test_hostile_scale_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    """As an exact fraction it would have thirty million digits."""
+    with pytest.raises(UsageError):
+        parse_scale(text)
+    numbers = (scene() * 10000).astype("uint16")
+    path = write(tmp_path / "field.tif", numbers, tags={"scale_factor": text})
+    with pytest.raises(InputRefused, match="no evidence"):
+        open_msi(path, sensor="p4m")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+def test_given_scale_is_applied(tmp_path: Path, dtype: str) -> None:
+    """RELIABILITY row 16."""
+    numbers = (scene() * 250).astype(dtype)
+    path = write(tmp_path / "field.tif", numbers)
+    source = open_msi(path, sensor="p4m", scale="1/250")
+    values, _ = source.read(Window(0, 0, 40, 50))
+    np.testing.assert_allclose(values, numbers / 250.0, rtol=1e-6)
+    assert source.card.scale_evidence == "as given"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32"])
+def test_ambiguous_scale_is_refused_with_the_candidates(tmp_path: Path, dtype: str) -> None:
+    """RELIABILITY row 16."""
+    top = 250 if dtype == "uint8" else 21000
+    path = write(tmp_path / "field.tif", (scene() * top).astype(dtype))
+    with pytest.raises(InputRefused, match=rf"{dtype} numbers mean.*--scale \S+ would make") as err:
+        open_msi(path, sensor="p4m")
+    assert "uavssr reconstruct" in str(err.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_float_reflectance_needs_no_scale(tmp_path: Path, dtype: str) -> None:
+    """RELIABILITY row 16."""
+    source = open_msi(write(tmp_path / "field.tif", scene().astype(dtype)), sensor="p4m")
+    assert "reflectance" in source.card.scale_evidence
+    assert {band.scale for band in source.card.bands} == {1.0}
+
+
+@pytest.mark.parametrize("sensor", ["p4m", "rgb"])
+def test_picture_of_bytes_is_told_the_scale_of_bytes(tmp_path: Path, sensor: str) -> None:
+    """RELIABILITY row 16: never one that makes it black."""
+    numbers = (scene() * 255).clip(1, 255).astype("uint8")[: len(SENSORS[sensor])]
+    path = write(tmp_path / "field.tif", numbers, names=None)
+    roles = [band.role for band in SENSORS[sensor].bands]
+    with pytest.raises(InputRefused) as refused:
+        open_msi(path, sensor=sensor, bands=roles)
+    assert "--scale 1/255" in str(refused.value.remedy)
+    assert "1/32768" not in str(refused.value)
+
+
+def test_scale_that_makes_a_scene_black_is_doubted(tmp_path: Path) -> None:
+    """RELIABILITY row 16."""
+    numbers = (scene() * 255).astype("uint8")
+    source = open_msi(write(tmp_path / "field.tif", numbers), sensor="p4m", scale="1/32768")
+    assert any("doubtful" in warning for warning in source.card.warnings)
+
+
+def test_scale_tags_are_honoured(tmp_path: Path) -> None:
+    """RELIABILITY row 16."""
+    numbers = (scene() * 10000).astype("uint16")
+    path = write(tmp_path / "field.tif", numbers, scales=[1e-4] * 5)
+    source = open_msi(path, sensor="p4m")
+    np.testing.assert_allclose(source.read(Window(0, 0, 40, 50))[0], numbers * 1e-4, rtol=1e-6)
+    assert source.card.scale_evidence == "GDAL scale and offset tags"
+
+
+@pytest.mark.parametrize(
+    ("tags", "top", "scale"),
+    [
+        ({"TIFFTAG_SOFTWARE": "Agisoft Metashape Professional"}, 32768, 1 / 32768),
+        ({"reflectance_scale_factor": "10000"}, 10000, 1e-4),
+        ({"reflectance_scale": "1/32768"}, 32768, 1 / 32768),
+        ({"QUANTIFICATION_VALUE": "10000"}, 10000, 1e-4),
+    ],
+)
+def test_scale_is_found_by_a_tag(
+    tmp_path: Path, tags: dict[str, str], top: float, scale: float
+) -> None:
+    path = write(tmp_path / "field.tif", (scene() * top).astype("uint16"), tags=tags)
+    source = open_msi(path, sensor="p4m")
+    assert source.card.bands[0].scale == scale
+    assert "TIFFTAG_SOFTWARE" in tags or next(iter(tags)).lower() in source.card.scale_evidence
+
+
+@pytest.mark.parametrize(
+    ("sensor", "top", "known"),
+    [
+        ("rededge3", 32768, True),
+        ("p4m", 32768, False),
+        ("rededge3", 10000, False),
+        ("rededge3", 100_000, False),
+    ],
+    ids=["convention", "other producer", "10000 fits too", "raw counts"],
+)
+def test_micasense_convention_needs_numbers_that_leave_no_doubt(
+    tmp_path: Path, sensor: str, top: float, *, known: bool
+) -> None:
+    path = write(tmp_path / "field.tif", (scene() * top).clip(0, 65535).astype("uint16"))
+    if known:
+        source = open_msi(path, sensor=sensor)
+        assert source.card.bands[0].scale == 1 / 32768
+        assert any("--scale settles it" in text for text in source.card.warnings)
+    else:
+        with pytest.raises(InputRefused, match="no evidence"):
+            open_msi(path, sensor=sensor)
+
+
+def test_radiance_is_refused(tmp_path: Path) -> None:
+    tags = {"description": "RADIANCE, uW/cm2"}
+    path = write(tmp_path / "field.tif", scene(), tags=tags)
+    with pytest.raises(InputRefused, match="says radiance"):
+        open_msi(path, sensor="p4m")
+
+
+def test_impossible_scale_is_refused_unless_given(tmp_path: Path) -> None:
+    path = write(tmp_path / "field.tif", (scene() * 10000).astype("uint16"), scales=[0.01] * 5)
+    with pytest.raises(InputRefused, match="median reflectance would be 3"):
+        open_msi(path, sensor="p4m")
+    source = open_msi(path, sensor="p4m", scale=0.01)
+    assert any("doubtful" in text for text in source.card.warnings)

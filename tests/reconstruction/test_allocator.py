@@ -1,0 +1,105 @@
+"""Memory that tiles leave is used again, and given back at the end."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from uavssr.reconstruction.allocator import memory_kept
+
+GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
+needs_glibc = pytest.mark.skipif(not GLIBC, reason="needs glibc")
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from contextlib import nullcontext
+from uavssr.reconstruction.allocator import memory_kept
+
+with memory_kept() if sys.argv[1] == "kept" else nullcontext():
+    for count in range(21):
+        if count == 1:  # the first one comes from the system in any case
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        arrays = [np.ones(5 * 2**20 + 4096 * k, "u1") for k in range(8)]
+        del arrays
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str) -> int:
+    """Page faults of twenty tiles of 40 MB in a process of its own."""
+    told = subprocess.run(
+        [sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True
+    )
+    return int(told.stdout)
+
+
+@needs_glibc
+def test_arrays_of_the_next_tile_need_no_new_pages() -> None:
+    assert faults("kept") < 0.1 * faults("usual")
+
+
+@needs_glibc
+def test_what_was_kept_is_given_back() -> None:
+    code = """
+from pathlib import Path
+import numpy as np
+from uavssr.reconstruction.allocator import memory_kept
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident()
+with memory_kept():
+    arrays = [np.ones(2**22 + 4096 * k, "u1") for k in range(50)]
+    del arrays
+    kept = resident()
+print(kept - before, resident() - before)
+"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    kept, left = map(int, told.stdout.split())
+    assert kept > 50 * 2**22, "nothing was kept"
+    assert left < 2**24
+
+
+@needs_glibc
+def test_threads_take_from_the_same_memory() -> None:
+    """Beside the arena of the main thread none is made, whose memory the others could not use."""
+    code = """
+import threading
+from pathlib import Path
+import numpy as np
+from uavssr.reconstruction.allocator import memory_kept
+
+turn, together = threading.Lock(), threading.Barrier(6)
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+def work():
+    together.wait()
+    with turn:
+        arrays = [np.ones(2**20 + 4096 * k, "u1") for k in range(40)]
+        del arrays
+    together.wait()
+
+before = resident()
+with memory_kept():
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(resident() - before)
+"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(told.stdout) < 2 * 40 * 2**20
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    with memory_kept():
+        pass

@@ -1,0 +1,431 @@
+"""Runs on a real dask cluster: the same bytes as here, whatever becomes of its workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dask
+import numpy as np
+import psutil
+import pytest
+import rasterio
+import xarray as xr
+from distributed import LocalCluster
+
+from tests.helpers.fakes import irregular_mask
+from tests.helpers.models import P4M, tiny_model, tiny_msi
+from tests.helpers.rasters import write
+from uavssr import cli
+from uavssr.errors import IncompleteRun, UsageError
+from uavssr.io.checks.fingerprint import Fingerprint
+from uavssr.io.msi.source import open_msi
+from uavssr.io.writers.journal import journal_path
+from uavssr.io.writers.zarr import ZarrWriter
+from uavssr.reconstruction import cluster_worker as workbench
+from uavssr.reconstruction.api import Outputs, Plan, plan_reconstruction
+from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
+from uavssr.reconstruction.cluster_worker import VERSIONS, ClusterError, WorkerInfo
+from uavssr.reconstruction.tile_engine import TileEngine, torch_threads
+from uavssr.reconstruction.tile_input import TileInput
+from uavssr.reconstruction.tile_record import PendingRecord
+
+HEIGHT, WIDTH, TILE = 80, 112, 16
+TILES = 35
+NAMES = pytest.mark.parametrize(
+    "name", ["out.tif", pytest.param("out.zarr", marks=pytest.mark.slow)]
+)
+"""Zarr is slow to test, because of its many files."""
+BAD = 17
+"""A tile in the middle."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated scene with a hole that empties some tiles."""
+    mask = irregular_mask(HEIGHT, WIDTH, seed=2)
+    mask[:TILE, : 2 * TILE] = False
+    numbers = np.where(mask, tiny_msi(P4M, HEIGHT, WIDTH)[0].numpy(), np.float32(np.nan))
+    path = tmp_path_factory.mktemp("in") / "in.tif"
+    return write(path, numbers, tags={"sensor": "p4m"}, blockxsize=64, blockysize=64, tiled=True)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of the scheduler of two worker processes."""
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
+        silence_logs=50,
+    ) as processes:
+        yield processes.scheduler_address
+
+
+@pytest.fixture
+def cluster(address: str) -> Iterator[Cluster]:
+    with connect(address) as found:
+        yield found
+        found.client.run(heal)
+
+
+@pytest.fixture
+def plan(image: Path, model: Path) -> Callable[..., Plan]:
+    def build(**options: object) -> Plan:
+        given = {"model": model, "tile": TILE, "device": "cpu"} | options
+        return plan_reconstruction(open_msi(image), **given)
+
+    return build
+
+
+def run(*arguments: object) -> int:
+    return cli.main(list(map(str, arguments)))
+
+
+def kept(out: Path) -> int:
+    folder = journal_path(out)
+    return len(list(folder.glob("tile-???????"))) if folder.exists() else 0
+
+
+def assert_same(one: Outputs, other: Outputs) -> None:
+    """The same pixels and the same STFs."""
+    if one.cube.is_dir():
+        first, second = (
+            xr.open_zarr(each.cube, consolidated=True, decode_cf=False).load()
+            for each in (one, other)
+        )
+        np.testing.assert_array_equal(first.reflectance, second.reflectance)
+        assert int((first.reflectance != 65535).sum())
+    else:
+        with rasterio.open(one.cube) as first, rasterio.open(other.cube) as second:
+            np.testing.assert_array_equal(first.read(), second.read())
+            assert first.dataset_mask().any()
+    first, second = (xr.load_dataset(each.stf, engine="h5netcdf") for each in (one, other))
+    assert first.identical(second)
+
+
+# --- what is done to workers: dask sends these functions to them ---------------------------------
+
+
+def spoil() -> None:
+    """Make one tile fail in this process."""
+    real = TileEngine.begin
+
+    def begin(
+        self: TileEngine, inputs: list[TileInput], *, stf: bool = True
+    ) -> list[PendingRecord]:
+        if BAD in [each.tile.index for each in inputs]:
+            raise RuntimeError("cosmic ray")
+        return real(self, inputs, stf=stf)
+
+    TileEngine.healthy = real
+    TileEngine.begin = begin
+
+
+def heal() -> None:
+    """Undo `spoil` and `age`."""
+    if hasattr(TileEngine, "healthy"):
+        TileEngine.begin = TileEngine.healthy
+        del TileEngine.healthy
+    workbench.VERSIONS = VERSIONS
+
+
+def age() -> None:
+    """Pretend to be an older uavssr."""
+    workbench.VERSIONS = ("0.0.1", VERSIONS[1])
+
+
+def listening() -> set[str]:
+    """Addresses at which this process listens."""
+    found = psutil.Process().net_connections()
+    return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN}
+
+
+# --- the same result -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("out.tif", {}),
+        ("out.tif", {"stf_scope": "tile"}),
+        ("out.tif", {"batch": 3}),
+        ("out.zarr", {}),
+    ],
+)
+def test_cluster_makes_what_one_process_makes(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str, options: dict
+) -> None:
+    (tmp_path / "here").mkdir()
+    here = plan(**options).write(tmp_path / "here" / name)
+    there = plan(**options, cluster=cluster).write(tmp_path / name)
+    assert_same(here, there)
+    assert not journal_path(there.cube).exists()
+
+
+def test_standard_errors_and_flags_are_the_same_too(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan]
+) -> None:
+    (tmp_path / "here").mkdir()
+    for folder, farm in ((tmp_path / "here", None), (tmp_path, cluster)):
+        names = {"sigma": folder / "sigma.tif", "quality": folder / "quality.tif"}
+        plan(cluster=farm).write(folder / "out.tif", **names)
+    for name in ("sigma.tif", "quality.tif"):
+        with rasterio.open(tmp_path / "here" / name) as one, rasterio.open(tmp_path / name) as two:
+            np.testing.assert_array_equal(one.read(), two.read())
+
+
+def test_zarr_chunks_are_written_by_the_workers(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("written here")
+
+    monkeypatch.setattr(ZarrWriter, "write_quantised", refuse)
+    monkeypatch.setattr(ZarrWriter, "_store", refuse)
+    assert plan(cluster=cluster).write(tmp_path / "out.zarr").cube.is_dir()
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+@NAMES
+def test_killed_worker_costs_nothing_but_time(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
+) -> None:
+    """Row 42: its tiles are computed elsewhere."""
+    victim = next(iter(cluster.client.run(os.getpid).values()))
+    delivered = []
+
+    def progress(what: str, pixels: int, total: int) -> None:
+        delivered.append(what)
+        if len(delivered) == 5:
+            os.kill(victim, signal.SIGKILL)
+
+    there = plan(cluster=cluster).write(tmp_path / name, progress=progress)
+    assert victim not in cluster.client.run(os.getpid).values()
+    assert len(delivered) == TILES
+    (tmp_path / "here").mkdir()
+    assert_same(plan().write(tmp_path / "here" / name), there)
+
+
+@NAMES
+def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
+) -> None:
+    """Row 31; and one process goes on with what a cluster began."""
+    cluster.client.run(spoil)
+    with pytest.raises(IncompleteRun, match=rf"tile {BAD} failed.*cosmic ray") as caught:
+        plan(cluster=cluster).write(tmp_path / name)
+    assert "--resume" in str(caught.value)
+    assert kept(tmp_path / name) == TILES - 1
+    assert not (tmp_path / name).exists()
+    (tmp_path / "here").mkdir()
+    whole = plan().write(tmp_path / "here" / name)
+    assert_same(plan().write(tmp_path / name, resume=True), whole)
+
+
+@NAMES
+def test_cluster_goes_on_with_what_one_process_began(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
+) -> None:
+    spoil()
+    try:
+        with pytest.raises(IncompleteRun, match=f"tile {BAD} failed"):
+            plan().write(tmp_path / name)
+    finally:
+        heal()
+    computed = []
+    before = cluster.client.run(os.getpid)
+    there = plan(cluster=cluster).write(
+        tmp_path / name, resume=True, progress=lambda what, *_: computed.append(what)
+    )
+    assert before == cluster.client.run(os.getpid)
+    (tmp_path / "here").mkdir()
+    assert_same(plan().write(tmp_path / "here" / name), there)
+
+
+def test_worker_of_another_version_is_refused(address: str, cluster: Cluster) -> None:
+    cluster.client.run(age)
+    with (
+        pytest.raises(ClusterError, match=r"worker tcp://127.+ has uavssr 0\.0\.1"),
+        connect(address),
+    ):
+        pass
+
+
+def test_worker_of_another_version_that_joins_later_is_refused(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan]
+) -> None:
+    cluster.client.run(age)
+    with pytest.raises(ClusterError, match=r"worker tcp://127.+ has uavssr 0\.0\.1"):
+        plan(cluster=cluster).write(tmp_path / "out.tif")
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_worker_that_sees_another_image_is_refused(
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def newer(paths: list[Path]) -> list[Fingerprint]:
+        return [Fingerprint(path.name, 1, 2, "3" * 64) for path in paths]
+
+    monkeypatch.setattr(workbench, "fingerprint", newer)
+    with pytest.raises(ClusterError, match=r"worker tcp://127.+ sees another .*in\.tif"):
+        plan(cluster=cluster).write(tmp_path / "out.tif")
+
+
+@pytest.mark.slow
+def test_scheduler_that_dies_leaves_what_was_finished(
+    tmp_path: Path, plan: Callable[..., Plan]
+) -> None:
+    told = tmp_path / "scheduler.json"
+    with started("scheduler", "--scheduler-file", told) as scheduler:
+        options = ("--nthreads", 1, "--no-nanny", "--death-timeout", 60)
+        with started("worker", "--scheduler-file", told, *options) as worker:
+            while not told.exists():
+                time.sleep(0.05)
+
+            def progress(*_: object) -> None:
+                scheduler.kill()
+
+            with (
+                dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
+                connect(told) as found,
+                pytest.raises(ClusterError, match="scheduler is gone"),
+            ):
+                plan(cluster=found).write(tmp_path / "out.tif", progress=progress)
+            worker.kill()
+    assert 0 < kept(tmp_path / "out.tif") < TILES
+    (tmp_path / "here").mkdir()
+    whole = plan().write(tmp_path / "here" / "out.tif")
+    assert_same(plan().write(tmp_path / "out.tif", resume=True), whole)
+
+
+def started(kind: str, *arguments: object) -> subprocess.Popen[bytes]:
+    """A process of `dask scheduler` or `dask worker`."""
+    where = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard"]
+    where += ["--port", "0"] if kind == "scheduler" else []
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *where]
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def test_command_runs_on_a_scheduler(
+    tmp_path: Path, image: Path, model: Path, address: str, plan: Callable[..., Plan]
+) -> None:
+    out = tmp_path / "out.tif"
+    options = ["--model", model, "--tile", TILE, "--device", "cpu", "--scheduler", address]
+    assert run("-q", "reconstruct", image, "-o", out, *options) == 0
+    (tmp_path / "here").mkdir()
+    assert_same(plan().write(tmp_path / "here" / "out.tif"), Outputs.beside(out))
+
+
+def test_command_starts_a_cluster_of_its_own(
+    tmp_path: Path,
+    image: Path,
+    model: Path,
+    plan: Callable[..., Plan],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.tif"
+    options = ["--model", model, "--tile", TILE, "--device", "cpu", "--cluster", "local:1"]
+    assert run("-q", "reconstruct", image, "-o", out, *options) == 0
+    assert capfd.readouterr().err == ""
+    (tmp_path / "here").mkdir()
+    assert_same(plan().write(tmp_path / "here" / "out.tif"), Outputs.beside(out))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cluster", "3"], "--cluster must be local:N"),
+        (["--cluster", "local:0"], "has no worker"),
+        (["--cluster", "local:1", "--scheduler", "tcp://x:1"], "choose one"),
+        (["--scheduler", "nowhere"], "neither an address such as"),
+    ],
+)
+def test_command_refuses_clusters_that_make_no_sense(
+    tmp_path: Path,
+    image: Path,
+    model: Path,
+    options: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.tif"
+    assert run("reconstruct", image, "-o", out, "--model", model, *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_command_says_that_nobody_answers(
+    tmp_path: Path, image: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", model, "--scheduler", "tcp://127.0.0.1:9"]
+    with dask.config.set({"distributed.comm.timeouts.connect": "500ms"}):
+        assert run("reconstruct", image, "-o", tmp_path / "out.tif", *options) == 5
+    said = capsys.readouterr().err
+    assert said.startswith("uavssr: error: no scheduler answers at tcp://127.0.0.1:9")
+    assert len(said.splitlines()) == 1
+
+
+def test_local_cluster_listens_on_the_loopback_device_alone() -> None:
+    with local_cluster(1) as found:
+        addresses = set().union(listening(), *found.client.run(listening).values())
+        addresses.update(*found.client.run(listening, nanny=True).values())
+    assert addresses == {"127.0.0.1"}
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+def workers(*gpus: int) -> Cluster:
+    found = {
+        f"tcp://{i}": WorkerInfo(
+            versions=VERSIONS, threads=3, gpus=count, gpu_memory=(5 - i) * count
+        )
+        for i, count in enumerate(gpus)
+    }
+    return Cluster(client=None, workers=found)
+
+
+def test_workers_compute_on_the_gpus_that_they_declare() -> None:
+    assert workers(1, 1).device("auto") == "cuda"
+    assert workers(1, 1).device("cpu") == "cpu"
+    assert workers(0, 0).device("auto") == "cpu"
+    assert workers(0, 1).gpu_memory == 4
+    with pytest.raises(UsageError, match="no worker declares a GPU"):
+        workers(0).device("cuda")
+    with pytest.raises(UsageError, match="takes a GPU of its own"):
+        workers(1).device("cuda:1")
+
+
+def test_each_place_has_one_group_in_work_and_one_waiting() -> None:
+    assert workers(0, 1).crew("cpu").workers == 12
+    assert workers(0, 1).crew("cuda").workers == 2
+    assert workers(0, 1).crew("cuda", groups=7).workers == 7

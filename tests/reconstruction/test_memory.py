@@ -1,0 +1,148 @@
+"""Memory is reckoned from the tile and the workers alone, and kept to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from tests.helpers.models import CONFIG
+from tests.helpers.places import REPO
+from tests.helpers.rasters import write
+from uavssr.errors import ModelRefused, OutputError, UsageError
+from uavssr.io.checks.block_cache import BLOCK_CACHE
+from uavssr.model.pgunet import PGUNetConfig
+from uavssr.model.weights import load_model
+from uavssr.reconstruction.memory import BASE, Budget, parse_size, thread_counts
+from uavssr.tiling import TileGrid
+
+
+def budget(size: int = 2000, *, tile: int = 256, workers: int = 2, **changes: object) -> Budget:
+    options = {
+        "config": PGUNetConfig(),
+        "stages": 4,
+        "msi_bands": 5,
+        "tiles": TileGrid(height=size, width=size, tile=tile, halo=16),
+        "batch": 1,
+        "crew": thread_counts(workers),
+        "pixel_bytes": 540,
+        "gpu": False,
+    }
+    return Budget(**(options | changes))
+
+
+def test_memory_does_not_depend_on_the_scene() -> None:
+    """Promise P6."""
+    assert budget(2000).total == budget(100_000).total
+    assert budget(tile=512).total > budget().total > budget(tile=128).total
+
+
+def test_defaults_on_two_cores_stay_below_one_and_a_half_gigabytes() -> None:
+    assert budget().total < 1.5e9
+
+
+def test_memory_is_the_sum_that_is_told() -> None:
+    """Every number of the sentence, as it is rounded there."""
+    total, _, parts = budget(workers=3).explained().partition(" = ")
+    amounts = re.findall(r"(?:(\d+) \w+ x )?([\d.]+ [kMG]B)", parts)
+    assert len(amounts) == 5
+    added = sum(int(count or 1) * parse_size(size) for count, size in amounts)
+    assert added == pytest.approx(parse_size(total), rel=0.05)
+    assert budget(workers=3).total > BASE + BLOCK_CACHE
+
+
+@pytest.mark.parametrize("limit", [1.3e9, 1.6e9, 2.4e9, 9e9])
+def test_as_many_workers_as_the_limit_allows(limit: float) -> None:
+    """One more would be too many."""
+    whole = budget(workers=16)
+    fewer = whole.within(int(limit))
+    assert fewer.total <= limit
+    if fewer.crew.workers < 16:
+        assert replace(whole, crew=thread_counts(fewer.crew.workers + 1)).total > limit
+    assert whole.within(None) is whole
+
+
+def test_limit_below_one_worker_is_refused_with_both_numbers() -> None:
+    """Row 30."""
+    with pytest.raises(OutputError, match=r"one worker needs 1\.\d GB = .* is 500\.0 MB") as caught:
+        budget(tile=512).within(500_000_000)
+    assert caught.value.exit_code == 5
+
+
+def test_network_on_a_gpu_takes_nothing_here() -> None:
+    assert budget(gpu=True).network == 0
+    assert budget(gpu=True).total < budget().total
+
+
+def test_journal_is_reckoned_by_the_pixel() -> None:
+    """r floats and a bit, and some kilobytes a tile."""
+    pixels = 2000**2
+    assert 64 * pixels < budget().journal < 70 * pixels
+    tiny = replace(budget(config=CONFIG), tiles=TileGrid(height=10, width=10, tile=16))
+    assert 10_000 < tiny.journal < 20_000
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4GB", 4e9),
+        ("4gb", 4e9),
+        ("1.5 GB", 1.5e9),
+        ("900M", 9e8),
+        ("2TiB", 2e12),
+        ("12345", 12345),
+    ],
+)
+def test_sizes_are_read(text: str, size: float) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "4 parsec", "1e9", "nan"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--mem-limit must be a size such as 4GB"):
+        parse_size(text)
+
+
+MEASURE = """
+import json, resource, sys
+from uavssr.cli import main
+
+code = main(sys.argv[1:])
+print(json.dumps([code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+"""
+
+
+@pytest.mark.slow
+def test_run_with_the_released_model_stays_below_what_is_told(tmp_path: Path) -> None:
+    """Row 30, promise P6: at defaults with two workers, on nine tiles."""
+    try:
+        load_model()
+    except ModelRefused as err:
+        pytest.skip(str(err))
+    with rasterio.open(REPO / "examples" / "field.tif") as file:
+        numbers = np.tile(file.read(), (1, 2, 2))[:, :700, :700]
+        source = write(tmp_path / "in.tif", numbers, tags=file.tags(), scales=file.scales, nodata=0)
+    command = ["reconstruct", source, "-o", tmp_path / "out.tif", "--workers", "2"]
+
+    def run(*more: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, *map(str, command), *more],
+            env=os.environ | {"PYTHONPATH": str(REPO)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    told = json.loads(run("--dry-run", "--json")[0])["memory_bytes"]
+    code, peak = json.loads(run("-q")[-1])
+    assert code == 0
+    assert peak < told < 1.5e9

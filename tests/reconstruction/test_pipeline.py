@@ -1,0 +1,306 @@
+"""A pass brings every tile to its end once, whatever fails, and stops when it is told to."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uavssr.errors import IncompleteRun, InputRefused, OutputError, UavssrError
+from uavssr.io.writers.journal import Journal, TileRecord
+from uavssr.reconstruction.pipeline import (
+    MOST_FAILURES,
+    MemoryStore,
+    ThreadCounts,
+    TilePass,
+    noting_kept_tiles,
+)
+from uavssr.reconstruction.tile_input import TileInput
+from uavssr.reconstruction.tile_record import PendingRecord
+from uavssr.tiling import TileGrid
+
+GRID = TileGrid(height=40, width=50, tile=10)
+COUNT = len(GRID)
+CREW = ThreadCounts(workers=3, readers=2, writers=2)
+SOON = 20
+"""Seconds after which a test gives up waiting."""
+
+
+def nothing(_: object) -> None:
+    pass
+
+
+def made(index: int) -> TileRecord:
+    maps = {"coefficients": np.full((1, 2, 2), index, np.float32)}
+    return TileRecord(index=index, valid=np.ones((2, 2), bool), maps=maps)
+
+
+@dataclass
+class Fake:
+    """A computer whose records hold the tile's number, with a hook before each step."""
+
+    batch: int = 1
+    before_read: Callable[[Sequence[int]], None] = nothing
+    before_compute: Callable[[Sequence[int]], None] = nothing
+    before_finish: Callable[[Sequence[int]], None] = nothing
+    computed: list[int] = field(default_factory=list)
+
+    def groups(self) -> list[range]:
+        return [range(i, min(i + self.batch, COUNT)) for i in range(0, COUNT, self.batch)]
+
+    def read(self, indices: Sequence[int]) -> list[TileInput]:
+        self.before_read(indices)
+        return [TileInput(tile=GRID[index], patches={}) for index in indices]
+
+    def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
+        indices = [each.tile.index for each in inputs]
+        self.before_compute(indices)
+        self.computed += indices
+        return [partial(self.finish, index) for index in indices]
+
+    def finish(self, index: int) -> TileRecord:
+        self.before_finish([index])
+        return made(index)
+
+
+def run(
+    fake: Fake,
+    *,
+    keeper: MemoryStore | Journal | None = None,
+    deliver: Callable = nothing,
+    crew: ThreadCounts = CREW,
+) -> list[int]:
+    """The tiles that were delivered, each after a look at what it holds."""
+    delivered: list[int] = []
+
+    def checked(record: TileRecord) -> None:
+        deliver(record)
+        assert record.maps["coefficients"][0, 0, 0] == record.index
+        delivered.append(record.index)
+
+    TilePass(
+        computer=fake, keeper=keeper or MemoryStore(), kind="tile", deliver=checked, crew=crew
+    ).run()
+    return delivered
+
+
+def failing_on(*indices: int, error: Exception | None = None) -> Callable[[Sequence[int]], None]:
+    def fail(group: Sequence[int]) -> None:
+        if set(indices) & set(group):
+            raise error or RuntimeError("a bug")
+
+    return fail
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_every_tile_is_computed_kept_and_delivered_once(batch: int) -> None:
+    fake, keeper = Fake(batch=batch), MemoryStore()
+    assert sorted(run(fake, keeper=keeper)) == list(range(COUNT))
+    assert sorted(fake.computed) == list(range(COUNT))
+    assert keeper.finished("tile") == set(range(COUNT))
+
+
+def test_reading_computing_and_writing_go_on_at_once() -> None:
+    """One tile is finished or written while another is in the network and a third is read."""
+    together = threading.Barrier(3, timeout=SOON)
+
+    def meet(wanted: int) -> Callable:
+        def wait(what: Sequence[int] | TileRecord) -> None:
+            index = what.index if isinstance(what, TileRecord) else what[0]
+            if index == wanted:
+                together.wait()
+
+        return wait
+
+    run(Fake(before_compute=meet(1), before_read=meet(2)), deliver=meet(0))
+    run(Fake(before_compute=meet(1), before_read=meet(2), before_finish=meet(0)))
+
+
+def test_no_more_is_under_way_than_the_crew_allows() -> None:
+    """Promise P6: in each step, and in all from the reading to the end of the writing."""
+    lock, now, most = threading.Lock(), dict.fromkeys("rcwa", 0), dict.fromkeys("rcwa", 0)
+
+    def enter(step: str) -> None:
+        with lock:
+            now[step] += 1
+            most[step] = max(most[step], now[step])
+
+    def leave(step: str) -> None:
+        with lock:
+            now[step] -= 1
+
+    class Watched(Fake):
+        def read(self, indices: Sequence[int]) -> list[TileInput]:
+            enter("a")
+            enter("r")
+            found = super().read(indices)
+            leave("r")
+            return found
+
+        def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
+            enter("c")
+            found = super().begin(inputs)
+            leave("c")
+            return found
+
+    def deliver(_: TileRecord) -> None:
+        enter("w")
+        threading.Event().wait(0.01)
+        leave("w")
+        leave("a")
+
+    run(Watched(), deliver=deliver)
+    assert most["r"] <= CREW.readers
+    assert most["c"] <= CREW.workers
+    assert most["w"] == CREW.writers
+    assert CREW.writers < most["a"] <= CREW.in_flight
+
+
+def test_kept_tiles_come_first_and_are_not_computed_again() -> None:
+    """Row 21: a group of which one is missing is computed whole, as it was the first time."""
+    keeper, fake = MemoryStore(), Fake(batch=4)
+    for index in (*range(8, 12), 13, 16, 17, 18, 19):
+        keeper.store("tile", made(index))
+    delivered = run(fake, keeper=keeper, crew=ThreadCounts(workers=1, readers=1, writers=1))
+    assert set(delivered[:8]) == {8, 9, 10, 11, 16, 17, 18, 19}
+    assert sorted(delivered) == list(range(COUNT))
+    assert sorted(fake.computed) == [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15]
+
+
+def test_kept_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
+    """Row 22."""
+    with Journal(tmp_path / "c.tif") as journal:
+        journal.begin({}, {})
+        run(Fake(), keeper=journal)
+        path = journal.folder / "tile-0000005"
+        path.write_bytes(path.read_bytes()[:-1])
+        fake = Fake()
+        assert sorted(run(fake, keeper=journal)) == list(range(COUNT))
+        assert fake.computed == [5]
+        assert journal.load("tile", 5) is not None
+        journal.clear()
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
+def test_tile_that_fails_is_named_and_the_others_are_kept(step: str, batch: int) -> None:
+    """Row 31: of a group, too, unless it cannot be read."""
+    keeper, delivered = MemoryStore(), []
+    lost = [4, 5, 6, 7] if (step, batch) == ("before_read", 4) else [6]
+    fact = rf"tile {lost[0]} failed: RuntimeError\('a bug'\)"
+    with pytest.raises(IncompleteRun, match=fact) as caught:
+        run(
+            Fake(batch=batch, **{step: failing_on(6)}),
+            keeper=keeper,
+            deliver=lambda record: delivered.append(record.index),
+        )
+    assert set(delivered) == keeper.finished("tile") == set(range(COUNT)).difference(lost)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert caught.value.exit_code == 6
+
+
+def test_tile_of_which_the_network_despairs_is_named_in_its_own_words() -> None:
+    """Row 32."""
+    error = IncompleteRun("NaN in tile 2 (row 0, column 20)", remedy="look there")
+    fake = Fake(before_compute=failing_on(2, 9, 11, error=error))
+    fact = r"^NaN in tile 2 \(row 0, column 20\), and so did tiles 9, 11; look there$"
+    with pytest.raises(IncompleteRun, match=fact):
+        run(fake)
+    assert len(fake.computed) == COUNT - 3
+
+
+def test_many_failures_stop_the_run() -> None:
+    """Else a bug would cost a night."""
+    many = TileGrid(height=10, width=4000, tile=10)
+
+    class Wide(Fake):
+        def groups(self) -> list[range]:
+            return [range(index, index + 1) for index in range(len(many))]
+
+        def read(self, indices: Sequence[int]) -> list[TileInput]:
+            reads.append(indices[0])
+            raise ZeroDivisionError
+
+    reads: list[int] = []
+    with pytest.raises(IncompleteRun, match="tile 0 failed: ZeroDivisionError"):
+        run(Wide())
+    assert MOST_FAILURES <= len(reads) <= MOST_FAILURES + CREW.in_flight
+
+
+@pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
+@pytest.mark.parametrize("error", [InputRefused("cut"), OutputError("no memory")])
+def test_what_no_tile_can_escape_stops_at_once(step: str, error: UavssrError) -> None:
+    """Row 20: the error is the one that was raised."""
+    fake = Fake(**{step: failing_on(0, error=error)})
+    with pytest.raises(type(error)) as caught:
+        run(fake)
+    assert caught.value is error
+    assert len(fake.computed) <= CREW.in_flight
+
+
+def test_output_that_fails_stops_at_once_and_the_tile_is_kept() -> None:
+    """Row 24: what is computed is stored before it is written."""
+    keeper, fake = MemoryStore(), Fake()
+
+    def full(record: TileRecord) -> None:
+        assert record.index in keeper.finished("tile")
+        raise OutputError("disk full")
+
+    with pytest.raises(OutputError, match="disk full"):
+        run(fake, keeper=keeper, deliver=full)
+    assert keeper.finished("tile") == set(fake.computed)
+    assert 0 < len(fake.computed) <= CREW.in_flight
+
+
+# --- interrupts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [0, 3, COUNT - 1])
+def test_interrupt_keeps_what_is_computed_and_leaves_no_thread(at: int) -> None:
+    """Row 23: the last tiles, too, when all have been handed out."""
+    keeper, fake = MemoryStore(), Fake()
+
+    def interrupt(record: TileRecord) -> None:
+        if record.index == at:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            threading.Event().wait(0.2)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(fake, keeper=keeper, deliver=interrupt)
+    for thread in threading.enumerate():
+        assert thread.name.split("_")[0] not in {"read", "compute", "write"}
+    assert keeper.finished("tile") == set(fake.computed)
+    assert sorted(run(Fake(), keeper=keeper)) == list(range(COUNT))
+
+
+def test_errors_and_interrupts_tell_what_is_kept(tmp_path: Path) -> None:
+    with Journal(tmp_path / "c.tif") as journal:
+        journal.begin({}, {})
+        with pytest.raises(KeyboardInterrupt) as nothing_yet:
+            raise_within(journal, KeyboardInterrupt())
+        assert not hasattr(nothing_yet.value, "__notes__")
+        with pytest.raises(OutputError, match=r"^.*/c\.tif: disk full$"):
+            raise_within(journal, OutputError("disk full"))
+        journal.store("tile", made(0))
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            raise_within(journal, KeyboardInterrupt())
+        assert interrupt.value.__notes__ == ["1 of 4 tiles are kept"]
+        told = r"c\.tif: disk full; free some; 1 of 4 tiles are kept, go on with --resume$"
+        with pytest.raises(OutputError, match=told) as caught:
+            raise_within(journal, OutputError("disk full", remedy="free some"))
+        assert isinstance(caught.value.__cause__, OutputError)
+        journal.clear()
+
+
+def raise_within(journal: Journal, error: BaseException) -> None:
+    with noting_kept_tiles(journal, 4):
+        raise error

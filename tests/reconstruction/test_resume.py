@@ -1,0 +1,462 @@
+"""Whatever stops a run, it is gone on from to the same pixels; the output is there whole or not."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+import uavssr
+from tests.helpers.fakes import irregular_mask
+from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
+from tests.helpers.rasters import write
+from tests.helpers.runs import paused, start
+from uavssr import cli
+from uavssr.io.msi.source import open_msi
+from uavssr.io.writers import atomic as output
+from uavssr.io.writers.encoding import cube_bytes
+from uavssr.io.writers.journal import journal_path
+from uavssr.reconstruction import provenance
+from uavssr.reconstruction.api import plan_reconstruction
+from uavssr.reconstruction.tile_engine import torch_threads
+
+KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
+"""Kills in one test; more with UAVSSR_KILLS."""
+HEIGHT, WIDTH, TILE = 80, 112, 16
+TILES = 35
+SCOPES = pytest.mark.parametrize("scope", ["scene", "tile"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated scene with a hole that empties some tiles."""
+    return scene(tmp_path_factory.mktemp("in") / "in.tif")
+
+
+def scene(path: Path, *, repeat: tuple[int, int] = (1, 1)) -> Path:
+    mask = irregular_mask(HEIGHT, WIDTH, seed=2)
+    mask[:TILE, : 2 * TILE] = False
+    numbers = tiny_msi(P4M, HEIGHT, WIDTH)[0].numpy()
+    numbers = np.tile(np.where(mask, numbers, np.float32(np.nan)), (1, *repeat))
+    return write(path, numbers, tags={"sensor": "p4m"}, blockxsize=64, blockysize=64, tiled=True)
+
+
+Go = Callable[..., list[object]]
+
+
+@pytest.fixture
+def command(image: Path, model: Path, tmp_path: Path) -> Go:
+    """The arguments of a run to `out.tif`, with more behind."""
+
+    def build(*more: object, source: Path = image) -> list[object]:
+        out = tmp_path / "out.tif"
+        common = ["--model", model, "--tile", TILE, "--workers", 2]
+        return ["-q", "reconstruct", source, "-o", out, *common, *more]
+
+    return build
+
+
+def digest(path: Path) -> str:
+    """Of all pixels."""
+    with rasterio.open(path) as file:
+        return hashlib.sha256(file.read().tobytes()).hexdigest()
+
+
+def stfs(path: Path) -> xr.Dataset:
+    return xr.load_dataset(path.with_suffix(".stf.nc"), engine="h5netcdf")
+
+
+def listed(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def kept(folder: Path) -> int:
+    """Finished tiles in the journal of `out.tif`."""
+    found = journal_path(folder / "out.tif")
+    return len(list(found.glob("tile-???????"))) if found.exists() else 0
+
+
+def run(*arguments: object) -> int:
+    return cli.main(list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def golden(
+    tmp_path_factory: pytest.TempPathFactory, image: Path, model: Path
+) -> dict[str, tuple[str, xr.Dataset]]:
+    """Pixels and STFs of a run that nothing stopped, by scope."""
+    found = {}
+    for scope in ("scene", "tile"):
+        out = tmp_path_factory.mktemp("golden") / "out.tif"
+        options = ["--tile", TILE, "--workers", 2, "--stf-scope", scope]
+        assert run("-q", "reconstruct", image, "-o", out, "--model", model, *options) == 0
+        found[scope] = digest(out), stfs(out)
+    assert found["scene"][0] != found["tile"][0]
+    return found
+
+
+def finished(folder: Path, golden: tuple[str, xr.Dataset]) -> None:
+    """All outputs are there, they hold what they should, and nothing else is there."""
+    assert listed(folder) - {"said", "in.tif"} == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert digest(folder / "out.tif") == golden[0]
+    assert stfs(folder / "out.tif").identical(golden[1])
+
+
+# --- kills ---------------------------------------------------------------------------------------
+
+
+@SCOPES
+def test_killed_run_is_gone_on_from_to_the_same_pixels(
+    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], scope: str
+) -> None:
+    """Row 21, promises P1 and P2: kill -9 at random until it comes through."""
+    rng, kills = random.Random(KILLS), 0
+    options = ("--stf-scope", scope)
+    while kills < KILLS:
+        process = start(tmp_path / "said", *command("--resume", *options))
+        process.join(timeout=rng.uniform(0.05, 1.5))
+        process.kill()
+        process.join()
+        kills += 1
+        if (tmp_path / "out.tif").exists():
+            assert digest(tmp_path / "out.tif") == golden[scope][0]
+            if process.exitcode == 0:
+                finished(tmp_path, golden[scope])
+                for path in tmp_path.glob("out.*"):
+                    path.unlink()
+    assert run(*command("--resume", *options)) == 0
+    finished(tmp_path, golden[scope])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(50))
+def test_run_killed_at_a_random_tile_is_gone_on_from(
+    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], seed: int
+) -> None:
+    """Row 21: a kill and a resume, at every stage of the run."""
+    rng = random.Random(seed)
+    process = start(tmp_path / "said", *command())
+    wanted = rng.randrange(TILES + 1)
+    while process.is_alive() and kept(tmp_path) < wanted:
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.05))
+    process.kill()
+    process.join()
+    assert listed(tmp_path) <= {"said", *(n for n in listed(tmp_path) if "out." in n)}
+    if process.exitcode != 0:
+        assert run(*command("--resume")) == 0
+    finished(tmp_path, golden["scene"])
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.stf.nc", "out.tiles.gpkg"])
+def test_run_killed_while_its_files_get_their_names_is_gone_on_from(
+    tmp_path: Path,
+    command: Go,
+    golden: dict[str, tuple[str, xr.Dataset]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Row 21: what is there then is our own, and needs no --overwrite."""
+    real = Path.replace
+
+    def cut_short(self: Path, target: Path) -> Path:
+        found = real(self, target)
+        if target.name == name:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut_short)
+        assert run(*command()) == 130
+    assert name in listed(tmp_path)
+    assert kept(tmp_path) == TILES
+    assert run(*command()) == 5
+    assert run(*command("--resume")) == 0
+    finished(tmp_path, golden["scene"])
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_stops_within_a_tile_and_says_how_to_go_on(
+    tmp_path: Path, model: Path, by: signal.Signals
+) -> None:
+    """Row 23: with a command that works."""
+    large = scene(tmp_path / "large.tif", repeat=(6, 4))
+    options = ["--model", model, "--tile", TILE, "--stages", 1, "-q"]
+    arguments = ("reconstruct", large, "-o", tmp_path / "out.tif", *options)
+    process = start(tmp_path / "said", *arguments, pause=3)
+    with paused(process) as number:
+        os.kill(number, by)
+    process.join(timeout=60)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 130, said
+    count = kept(tmp_path)
+    assert 3 <= count < 24 * TILES / 2
+    assert listed(tmp_path) == {"said", "large.tif", ".out.tif.uavssr"}
+    how = f"uavssr: interrupted; {count} of {24 * TILES} tiles are kept, go on with: uavssr "
+    assert said.startswith(how)
+    told = shlex.split(said.removeprefix(how))
+    assert told[-1] == "--resume"
+    assert run(*told, "--dry-run") == 0
+    process = start(tmp_path / "said", *told)
+    while process.is_alive() and kept(tmp_path) == count:
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert kept(tmp_path) > count
+
+
+# --- what a resumed run must share, and what it may change ---------------------------------------
+
+
+def stop_at(number: int) -> Callable[..., None]:
+    """A callback that interrupts the run at the tile of that number."""
+    seen: list[int] = []
+
+    def count(*_: object) -> None:
+        seen.append(1)
+        if len(seen) == number:
+            raise KeyboardInterrupt
+
+    return count
+
+
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory: pytest.TempPathFactory, image: Path, model: Path) -> Path:
+    out = tmp_path_factory.mktemp("stopped") / "out.tif"
+    plan = plan_reconstruction(open_msi(image), model=model, tile=TILE, workers=2)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        plan.write(out, progress=stop_at(10))
+    assert f"of {TILES} tiles are kept" in interrupt.value.__notes__[0]
+    return out
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, stopped_once: Path) -> Path:
+    """An output of which a run was stopped after some of its tiles."""
+    out = tmp_path / "out.tif"
+    shutil.copytree(journal_path(stopped_once), journal_path(out))
+    assert 10 <= kept(tmp_path) < TILES
+    return out
+
+
+def other_model(folder: Path) -> Path:
+    return tiny_model(folder / "other", network=tiny_network(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("weights", lambda folder, _: ("--model", other_model(folder))),
+        ("--tile", lambda *_: ("--tile", 32)),
+        ("--stages", lambda *_: ("--stages", 1)),
+        ("--overlap", lambda *_: ("--overlap", 8)),
+        ("--stf-scope", lambda *_: ("--stf-scope", "tile")),
+        ("--precision", lambda *_: ("--precision", "bf16")),
+        ("--batch", lambda *_: ("--batch", 2)),
+        ("sensor", lambda *_: ("--sensor", "m4.csv", "--bands", "blue,green,red,rededge,nir")),
+        ("scale", lambda *_: ("--scale", "0.5")),
+    ],
+)
+def test_other_run_is_not_gone_on_from(
+    stopped: Path,
+    command: Go,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    change: Callable[[Path, Path], tuple[object, ...]],
+) -> None:
+    """Row 28: the field is named with both values, and nothing is lost."""
+    monkeypatch.chdir(stopped.parent)
+    rows = [f"{b.role},{b.centre + 1},{b.fwhm},4" for b in P4M.bands]
+    Path("m4.csv").write_text("\n".join(["role,centre,fwhm,shape", *rows]) + "\n")
+    count = kept(stopped.parent)
+    assert run(*command("--resume", *change(stopped.parent, stopped))) == 5
+    said = capsys.readouterr().err
+    assert f"out.tif: the run to resume had {field} " in said
+    assert "give the same again, or pass --overwrite" in said
+    assert len(said.splitlines()) == 1
+    assert kept(stopped.parent) == count
+
+
+@pytest.mark.parametrize("how", ["content", "time", "size"])
+def test_other_image_is_not_gone_on_from(
+    tmp_path: Path, model: Path, command: Go, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    """Rows 20, 28: one flipped bit under the same size and time is enough."""
+    source = scene(tmp_path / "in.tif")
+    plan = plan_reconstruction(open_msi(source), model=model, tile=TILE, workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        plan.write(tmp_path / "out.tif", progress=stop_at(10))
+    times = source.stat().st_atime_ns, source.stat().st_mtime_ns
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2] ^= how == "content"
+    source.write_bytes(bytes(content) + b"\0" * (how == "size"))
+    os.utime(source, ns=(times[0], times[1] + (how == "time") * 10**9))
+    assert run(*command("--resume", source=source)) == 5
+    wanted = {"content": "input content", "time": "input modified", "size": "input in.tif"}
+    assert f"the run to resume had {wanted[how]}" in capsys.readouterr().err
+
+
+def test_other_version_is_not_gone_on_from(
+    stopped: Path, command: Go, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 28."""
+    monkeypatch.setattr(provenance, "__version__", "99.0")
+    assert run(*command("--resume")) == 5
+    assert f"had version {uavssr.__version__}, and this one has 99.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--workers", 1), ("--workers", 5), ("--mem-limit", "1.5GB"), ("--overwrite",)]
+)
+def test_run_may_be_gone_on_from_with_more_or_fewer_workers(
+    stopped: Path,
+    command: Go,
+    golden: dict[str, tuple[str, xr.Dataset]],
+    options: tuple[object, ...],
+) -> None:
+    assert run(*command("--resume", *options)) == 0
+    finished(stopped.parent, golden["scene"])
+
+
+def test_tiles_that_are_kept_go_into_any_form_of_the_cube(
+    stopped: Path, command: Go, tmp_path: Path
+) -> None:
+    """What is kept are coefficients: it is decided at the end how they are stored."""
+    assert run(*command("--resume", "--dtype", "float32")) == 0
+    (tmp_path / "whole").mkdir()
+    whole = [each if each != stopped else tmp_path / "whole" / "out.tif" for each in command()]
+    assert run(*whole, "--dtype", "float32") == 0
+    assert digest(stopped) == digest(tmp_path / "whole" / "out.tif")
+
+
+def test_stopped_run_is_not_overwritten_unasked(
+    stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+) -> None:
+    count = kept(stopped.parent)
+    assert run(*command()) == 5
+    assert kept(stopped.parent) == count
+    assert run(*command("--overwrite")) == 0
+    finished(stopped.parent, golden["scene"])
+
+
+def test_tile_that_was_damaged_is_computed_again(
+    stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+) -> None:
+    """Row 22: cut, emptied, or with a flipped bit."""
+    one, two, three = sorted(journal_path(stopped).glob("tile-???????"))[-3:]
+    one.write_bytes(one.read_bytes()[:-100])
+    two.write_bytes(b"")
+    damaged = bytearray(three.read_bytes())
+    damaged[-5] ^= 4
+    three.write_bytes(damaged)
+    assert run(*command("--resume")) == 0
+    finished(stopped.parent, golden["scene"])
+
+
+# --- two runs, full disks ------------------------------------------------------------------------
+
+
+def test_second_run_is_refused_with_the_first_ones_number(
+    tmp_path: Path, command: Go, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 27: whatever it asks for; once the first is killed its lock is taken over."""
+    process = start(tmp_path / "said", *command())
+    while process.is_alive() and kept(tmp_path) < 1:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGSTOP)  # it holds the lock for as long as we like
+    try:
+        for more in ([], ["--resume"], ["--overwrite"]):
+            assert run(*command(*more)) == 5
+            assert f"another run is writing it: process {process.pid}" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.join()
+    assert run(*command("--resume")) == 0
+
+
+def test_full_disk_keeps_the_tiles_and_the_old_output(
+    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+) -> None:
+    """Row 24, in the middle: exit 5 with what is needed and free; more room, and it goes on."""
+    old = tmp_path / "out.tif"
+    old.write_bytes(b"old")
+    process = start(tmp_path / "said", *command("--overwrite"), largest=100_000)
+    process.join(timeout=120)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 5, said
+    assert "needs up to" in said
+    assert "free in" in said
+    assert f"of {TILES} tiles are kept, go on with --resume" in said
+    assert len(said.splitlines()) == 1
+    assert old.read_bytes() == b"old"
+    assert kept(tmp_path) > 0
+    assert listed(tmp_path) == {"out.tif", "said", ".out.tif.uavssr"}
+    assert run(*command("--resume")) == 5  # the old output is still there
+    assert run(*command("--resume", "--overwrite")) == 0
+    finished(tmp_path, golden["scene"])
+
+
+def test_disk_too_full_for_a_tile_keeps_those_before(
+    tmp_path: Path,
+    command: Go,
+    golden: dict[str, tuple[str, xr.Dataset]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Row 24: where it is the journal that finds no room."""
+    real = output.os.fsync
+
+    def full(handle: int) -> None:
+        if kept(tmp_path) >= 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output.os, "fsync", full)
+        assert run(*command()) == 5
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert f"{kept(tmp_path)} of {TILES} tiles are kept" in said
+    assert run(*command("--resume")) == 0
+    finished(tmp_path, golden["scene"])
+
+
+def test_room_for_the_journal_is_asked_for_too(
+    tmp_path: Path,
+    command: Go,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Row 24, at the start: there is room for the cube, and not for both."""
+    needed = cube_bytes(HEIGHT, WIDTH, len(GRID))
+    usage = output.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage._replace(free=needed + 9999))
+    assert run(*command()) == 5
+    said = capsys.readouterr().err
+    assert "needs up to" in said
+    assert "are free in" in said
+    assert listed(tmp_path) == set()

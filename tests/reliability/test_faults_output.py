@@ -1,0 +1,191 @@
+"""Disks that really fill up, at every moment of a run, and under a training."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.faults import TILES, Lab, apart, laboratory, undisturbed
+from tests.helpers.models import CONFIG, tiny_library
+from tests.helpers.places import REPO
+from tests.helpers.runs import paused
+from tests.training.test_loop import CONFIG_OF_RUN
+from uavssr.errors import UavssrError
+from uavssr.io.writers.journal import journal_path
+from uavssr.training.checkpoints import CHECKPOINT
+from uavssr.training.loop import train
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return laboratory(tmp_path / "lab")
+
+
+def limits(lab: Lab) -> list[int]:
+    """Sizes just below those that the files of a run have: each is the first that does not fit."""
+    assert lab.run().code == 0
+    cube, stf = lab.out.stat().st_size, lab.out.with_suffix(".stf.nc").stat().st_size
+    lab.clear()
+    process, _ = lab.start(pause=2)
+    with paused(process):
+        process.kill()
+    process.join()
+    record = (journal_path(lab.out) / "run.json").stat().st_size
+    tile = max(path.stat().st_size for path in lab.kept())
+    shutil.rmtree(journal_path(lab.out))
+    return sorted({1000, record - 1, tile - 1, tile + 1, cube // 2, cube - 1, stf - 1, stf + 1})
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_at_any_moment_costs_no_pixel(lab: Lab) -> None:
+    """Row 24, promises P1, P2: a limit on the size of files, higher each time it goes on.
+
+    The record of the run, a tile, the cube, its end, the STFs and the map of tiles each fail once.
+    """
+    with undisturbed(lab) as (golden, stf):
+        pass
+    codes = []
+    for limit in limits(lab):
+        done = lab.run("--resume", largest=limit)
+        codes.append(done.code)
+        assert done.decent, done
+        if done.code == 0:
+            break
+        assert done.code == 5
+        assert "free in" in done.said
+        assert lab.digest() in (None, golden)
+        assert [name for name in lab.files() if ".part" in name] == []
+    assert codes[0] == 5
+    assert lab.run("--resume").code == (0 if codes[-1] else 5)
+    assert (lab.digest(), lab.stf_digest()) == (golden, stf)
+    assert lab.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+
+
+FULL = f"""
+import subprocess, sys
+from pathlib import Path
+from tests.helpers.faults import *
+from tests.helpers.runs import paused
+
+def main(folder):
+    disk = folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", disk], check=True)
+    lab = laboratory(disk / "lab")
+    with undisturbed(lab) as golden:
+        pass
+    process, said = lab.start(pause=2)
+    ballast = disk / "ballast"
+    with paused(process), ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as err:
+            assert err.errno == {errno.ENOSPC}, err
+    done = ended(process, said)
+    assert done.code == 5 and lab.digest() is None, done
+    count = len(lab.kept())
+    assert 2 <= count <= {TILES}
+    ballast.unlink()
+    assert lab.run("--resume").code == 0
+    assert (lab.digest(), lab.stf_digest()) == golden
+    print("went on from", count)
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+"""
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+@pytest.mark.slow
+def test_disk_that_fills_up_in_the_middle_keeps_what_was_finished(tmp_path: Path) -> None:
+    """Row 24, in the middle: a real file system of 20 MB that something else fills to the brim."""
+    mount = "mount -t tmpfs none /mnt"
+    allowed = (
+        shutil.which("unshare")
+        and not subprocess.run(
+            [*NAMESPACE, "sh", "-c", mount], capture_output=True, check=False
+        ).returncode
+    )
+    if not allowed:
+        pytest.skip("this system lets nobody mount a file system in a namespace")
+    code = tmp_path / "full.py"
+    code.write_text(FULL)
+    done = subprocess.run(
+        [*NAMESPACE, sys.executable, str(code), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("went on from")
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def train_on_full_disk(out: Path, largest: int, told: Path) -> None:
+    """Go on with a training while no file may grow beyond `largest`; tell the error's code."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+    try:
+        train(tiny_library(), out, network=CONFIG, config=CONFIG_OF_RUN)
+        code, said = 0, ""
+    except UavssrError as err:
+        code, said = err.exit_code, str(err)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    told.write_text(json.dumps([code, said]))
+
+
+class Stopped(Exception):
+    """Raised to stop a training."""
+
+
+def stopped(out: Path) -> bytes:
+    """Stop a training after its first checkpoint; returns that."""
+
+    def stop(step: int, _: object) -> None:
+        if step == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(tiny_library(), out, network=CONFIG, config=CONFIG_OF_RUN, progress=stop)
+    return (out / CHECKPOINT).read_bytes()
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_under_a_checkpoint_costs_no_step(tmp_path: Path) -> None:
+    """Row 40: the checkpoint before is gone on from, and the curve is that of a run in peace."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(tiny_library(), whole, network=CONFIG, config=CONFIG_OF_RUN)
+    before = stopped(cut)
+    code, said = apart(train_on_full_disk, cut, len(before) // 2)
+    assert code == 5, said
+    assert "free some space and run again" in said
+    assert (cut / CHECKPOINT).read_bytes() == before
+    train(tiny_library(), cut, network=CONFIG, config=CONFIG_OF_RUN)
+    assert (cut / "log.csv").read_bytes() == (whole / "log.csv").read_bytes()
+    states = [torch.load(out / CHECKPOINT, weights_only=True)["model"] for out in (whole, cut)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_disk_too_full_for_the_log_of_a_training_is_told(tmp_path: Path) -> None:
+    """Row 40: 5 here too, when a line is added to the log."""
+    before = stopped(tmp_path)
+    code, said = apart(train_on_full_disk, tmp_path, 250)
+    assert code == 5, said
+    assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -1,0 +1,151 @@
+"""What happens to a run while it runs: kills in every format, a changing input, other runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.faults import TILES, Lab, apart, ended, laboratory, scene, undisturbed
+from tests.helpers.runs import paused
+from uavssr.errors import ModelRefused, OutputError
+from uavssr.io.msi.source import open_msi
+from uavssr.io.writers.journal import journal_path
+from uavssr.model.weights import DEFAULT_MODEL, find_model
+from uavssr.reconstruction import output_files as files
+from uavssr.reconstruction.api import plan_reconstruction
+
+REPEATS = int(os.environ.get("UAVSSR_REPEATS", "1"))
+"""How many times as often runs are killed as by default."""
+FORMS = {"c.zarr": "zarr", "c.img": "envi", "cog.tif": "cog", "coeff.tif": "coefficients"}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return laboratory(tmp_path / "lab")
+
+
+# --- kills (in the default format: test_resume.py) -----------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_killed_run_is_gone_on_from_in_every_format(lab: Lab, name: str) -> None:
+    """Row 21, promises P1, P2: kill -9 after a random number of tiles, then --resume."""
+    lab = replace(lab, name=name, options=("--format", FORMS[name]))
+    with undisturbed(lab) as golden:
+        rng = random.Random(name)
+    for _ in range(2 * REPEATS):
+        process, _ = lab.start("--resume")
+        wanted = rng.randrange(1, TILES + 1)
+        while process.is_alive() and len(lab.kept()) < wanted:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        assert lab.digest() in (None, golden[0])
+        if process.exitcode != 0:
+            assert lab.run("--resume").code == 0
+        assert (lab.digest(), lab.stf_digest()) == golden
+        assert not journal_path(lab.out).exists()
+        lab.clear()
+
+
+# --- an input that does not stay what it was -----------------------------------------------------
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def exchange(path: Path) -> None:
+    other = scene(path.with_name("other.tif"), repeat=(2, 2))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("harm", [shorten, exchange, Path.unlink, Path.touch])
+def test_input_that_changes_under_a_run_stops_it(lab: Lab, harm: Callable[[Path], None]) -> None:
+    """Row 20: 3, and neither an output nor a journal that nothing could go on with."""
+    process, said = lab.start("--workers", 1, pause=1)
+    with paused(process):
+        harm(lab.image)
+    done = ended(process, said)
+    assert done.code == 3, done
+    assert done.decent
+    assert "in.tif" in done.said
+    assert lab.files() == set()
+
+
+# --- two at once ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", [(), ("--resume",)])
+def test_of_runs_that_begin_together_one_is_done(lab: Lab, option: tuple[str, ...]) -> None:
+    """Row 27: the others are told 5, and nothing of theirs is left."""
+    with undisturbed(lab) as golden:
+        runs = [lab.start(*option) for _ in range(3)]
+    found = [ended(*run) for run in runs]
+    assert sorted(each.code for each in found) == [0, 5, 5], found
+    assert all(each.decent for each in found)
+    told = " ".join(each.said for each in found)
+    assert "another run is writing it" in told or "exists" in told
+    assert (lab.digest(), lab.stf_digest()) == golden
+    assert lab.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+
+
+def test_run_that_waited_for_another_does_not_replace_its_output(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 27: --resume is no --overwrite, though the other was giving its files their names."""
+    torch.set_num_threads(1)
+    first = plan_reconstruction(open_msi(lab.image), model=lab.model, tile=16, workers=1)
+    second = replace(first, settings=replace(first.settings, stages=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write_stfs", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            first.write(lab.out)
+    assert files.was_publishing(lab.out)
+    real = files.Journal
+
+    def late(*arguments: object, **options: object) -> files.Journal:
+        monkeypatch.setattr(files, "Journal", real)
+        first.write(lab.out, resume=True)  # the other one ends just before the lock is taken
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(files, "Journal", late)
+    with pytest.raises(OutputError, match="exists"):
+        second.write(lab.out, resume=True)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def remember(image: Path, model: str, out: Path, told: Path) -> None:
+    """Reconstruct in this process; tell the most memory that it had, and what was reckoned."""
+    torch.set_num_threads(1)
+    plan = plan_reconstruction(open_msi(image), model=model, workers=2)
+    plan.write(out, wavelengths=range(20))
+    most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    budget = plan.budget(files.FileOptions(bands=range(20)).pixel_bytes(plan))
+    told.write_text(json.dumps([most, budget.total]))
+
+
+@pytest.mark.slow
+def test_memory_stays_below_the_formula(lab: Lab) -> None:
+    """Row 30, promise P6: the released network on tiles of the default size, two at a time."""
+    try:
+        find_model(DEFAULT_MODEL)
+    except ModelRefused:
+        pytest.skip(f"the released model {DEFAULT_MODEL} is not here")
+    image = scene(lab.image.with_name("large.tif"), repeat=(6, 8))
+    most, reckoned = apart(remember, image, DEFAULT_MODEL, lab.out, timeout=280)
+    assert reckoned / 4 < most < reckoned

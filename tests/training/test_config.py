@@ -1,0 +1,180 @@
+"""Settings of a run: every key known or refused, every value of its type, the last word wins."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from uavssr.data.pair_sources import DataConfig
+from uavssr.errors import UsageError
+from uavssr.model.pgunet import PGUNetConfig
+from uavssr.training.config import COMPONENTS, RunConfig, TrainingConfig, network_sizes, read_run
+
+NEEDED = {"out": Path("run"), "pairs": Path("pairs.csv")}
+
+
+def settings(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_sets_every_section(tmp_path: Path) -> None:
+    path = settings(
+        tmp_path,
+        """
+        pairs: data/pairs.csv
+        out: runs/wheat
+        name: wheat
+        log: tensorboard
+        network: {rank: auto, stages: 3}
+        training: {steps: 2000, learning_rate: 1e-3, precision: bf16, keep: last}
+        data: {guard: 8, max_shift: 1}
+        """,
+    )
+    run = read_run(path, [], {})
+    assert run == RunConfig(
+        pairs=tmp_path / "data/pairs.csv",
+        out=tmp_path / "runs/wheat",
+        name="wheat",
+        log="tensorboard",
+        network={"rank": "auto", "stages": 3},
+        training=TrainingConfig(steps=2000, learning_rate=1e-3, precision="bf16", keep="last"),
+        data=DataConfig(guard=8, max_shift=1.0),
+    )
+
+
+def test_options_win_over_the_file_and_assignments_over_both(tmp_path: Path) -> None:
+    path = settings(
+        tmp_path, "out: a\npairs: p.csv\nname: file\ntraining: {steps: 1, batch: 2, seed: 3}"
+    )
+    run = read_run(
+        path,
+        ["training.steps=100", "training.steps=1000"],
+        {"name": "option", "training.steps": 10, "training.seed": 30, "out": None},
+    )
+    assert (run.name, run.out) == ("option", tmp_path / "a")
+    assert (run.training.steps, run.training.batch, run.training.seed) == (1000, 2, 30)
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    run = read_run(None, [], NEEDED)
+    assert run == RunConfig(**NEEDED)
+    assert run.training == TrainingConfig()
+    assert run.network == {}
+
+
+def test_the_command_makes_the_same_run() -> None:
+    texts = ["training.steps=7", "training.learning_rate=1e-3", "network.rank=auto", "data.guard=3"]
+    run = read_run(None, texts, {**NEEDED, "name": "my model"})
+    words = shlex.split(run.command())
+    assert words[:2] == ["uavssr", "train"]
+    pairs = list(zip(words[2::2], words[3::2], strict=True))
+    sets = [value for key, value in pairs if key == "--set"]
+    options = {key.removeprefix("--"): value for key, value in pairs if key != "--set"}
+    assert read_run(None, sets, options) == run
+    assert len(sets) == len(texts)  # nothing that is the default
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("training.stepz=1", "no setting is called 'training.stepz'; did you mean training.steps?"),
+        ("trainin.steps=1", "no setting is called 'trainin'; did you mean training?"),
+        ("network.rnak=1", "no setting is called 'network.rnak'; did you mean network.rank?"),
+        ("network.bands=1", "no setting is called 'network.bands'"),
+        ("zzz=1", "no setting is called 'zzz'; known are out, pairs,"),
+        ("data.guards=1", "did you mean data.guard?"),
+        ("training=1", "training is a section of settings, got 1"),
+        ("training.steps.more=1", "training.steps must be a whole number"),
+        ("out.more=1", "out.more: out is no section of settings"),
+        ("training.steps=many", "training.steps must be a whole number, got 'many'"),
+        ("training.steps=1.5", "training.steps must be a whole number, got 1.5"),
+        ("training.steps=true", "training.steps must be a whole number, got True"),
+        ("training.steps=", "training.steps must be a whole number, got None"),
+        ("training.learning_rate=fast", "training.learning_rate must be a number, got 'fast'"),
+        ("training.precision=fp16", "training.precision must be one of float32, bf16, got 'fp16'"),
+        ("network.rank=big", "network.rank must be a whole number, got 'big'"),
+        ("network.stages=auto", "network.stages must be a whole number, got 'auto'"),
+        ("log=paper", "log must be one of csv, tensorboard, got 'paper'"),
+        ("name=[a]", "name must be a word"),
+        ("training.steps", "--set must be KEY=VALUE, got 'training.steps'"),
+        ("name={", "not YAML"),
+        ("training.steps=0", "steps must be positive, got 0"),
+        ("training.learning_rate=.nan", "learning_rate must be positive, got nan"),
+        ("training.average=1", "average must be 0 or more and below 1, got 1.0"),
+        ("training.validate=-1", "validate must not be negative, got -1"),
+        ("data.share=0.6", "data.share must be 0 to 0.5, got 0.6"),
+        ("data.guard=-1", "data.guard must not be negative, got -1"),
+        ("data.max_shift=.nan", "data.max_shift must not be negative, got nan"),
+        ("data.patches=0", "data.patches must be positive, got 0"),
+        ("data.grid=mine", "data.grid must be auto or headwall-nano, got 'mine'"),
+        ("workers=-1", "workers must not be negative, got -1"),
+        ("name=a/b", "the model cannot be called 'a/b'"),
+        ("name=..", "the model cannot be called '..'"),
+        ("name=patches", "the model cannot be called 'patches'"),
+        ("spectra=lib.npz", "data come from --pairs or from --spectra"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_run(None, [text], NEEDED)
+    assert said in str(caught.value)
+
+
+def test_a_refusal_of_the_file_names_the_file(tmp_path: Path) -> None:
+    for text, said in (
+        ("training: {stepz: 1}", "no setting is called 'training.stepz'; did you mean"),
+        ("- a\n- b", "is no mapping"),
+        ("a: [", "not YAML"),
+        ("training: 3", "is a section"),
+        ("1: 2", "no setting is called '1'"),
+        ("!!python/object/apply:os.getcwd []", "not YAML"),
+    ):
+        path = settings(tmp_path, text)
+        with pytest.raises(UsageError, match=f"^{path}: ") as caught:
+            read_run(path, [], {"out": "o"})
+        assert said in str(caught.value)
+    (tmp_path / "latin.yaml").write_bytes(b"name: \xff")
+    for name in ("none.yaml", "latin.yaml"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            read_run(tmp_path / name, [], {})
+
+
+def test_a_run_needs_data_and_a_folder() -> None:
+    with pytest.raises(UsageError, match=r"no folder for the run; give one with -o/--out"):
+        read_run(None, [], {"pairs": "p.csv"})
+    with pytest.raises(UsageError, match="data come from --pairs or from --spectra"):
+        read_run(None, [], {"out": "o"})
+
+
+def test_a_model_to_start_from_brings_its_network(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"takes the network as it is, and network\.rank is set"):
+        read_run(None, ["init=p4m-nano", "network.rank=8"], NEEDED)
+    (tmp_path / "mine").mkdir()
+    path = settings(tmp_path, "out: o\npairs: p.csv\ninit: mine")
+    assert read_run(path, [], {}).init == str(tmp_path / "mine")
+    path = settings(tmp_path, "out: o\npairs: p.csv\ninit: p4m-nano")
+    assert read_run(path, [], {}).init == "p4m-nano"
+
+
+def test_network_sizes_are_the_released_ones_with_what_is_given() -> None:
+    sizes = network_sizes({"stages": 2, "rank": "auto"}, bands=40, rank=7)
+    assert sizes == PGUNetConfig(bands=40, rank=7, stages=2, components=COMPONENTS)
+    assert network_sizes({"components": 3}, bands=40, rank=7).components == 3
+    with pytest.raises(UsageError, match="network: config rank 41 exceeds bands 40"):
+        network_sizes({}, bands=40, rank=41)
+    with pytest.raises(UsageError, match="network: config stages must be a whole number in 1-32"):
+        network_sizes({"stages": 99}, bands=40, rank=7)
+
+
+def test_the_settings_in_the_documents_are_settings(repo: Path, tmp_path: Path) -> None:
+    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- settings: run.yaml -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    run = read_run(settings(tmp_path, block), [], {})
+    assert run.training == TrainingConfig()
+    assert run.data == DataConfig()
+    assert (run.device, run.workers, run.log) == ("auto", 0, "csv")

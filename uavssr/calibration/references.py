@@ -1,0 +1,207 @@
+"""Ground whose spectra are known, beside what an image shows of it: the data of a calibration.
+
+A reference is an overlapping cube, or a table of spectra or panels at coordinates. Must not judge
+how well spectra and image go together, or guess what a file holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from uavssr.calibration.overlap import Overlap, look, read_overlap
+from uavssr.errors import InputRefused
+from uavssr.io.checks import data_file
+from uavssr.io.hsi import applied, matrix, open_cube, reprojected
+from uavssr.io.msi import MsiSource
+from uavssr.io.raster import WGS84, metres_per_unit, parse_scale
+from uavssr.sensors import FloatArray
+from uavssr.spectra import REFLECTANCE, FieldTable, read_field_table
+from uavssr.tiling import Window
+
+FAR: Final = 0.5
+"""Pixels of the image by which a cube may be moved without a warning."""
+UNLIKE: Final = 0.7
+"""Correlation of brightness below which cube and image may not show the same thing ..."""
+FEW: Final = 20
+"""... from so many blocks on."""
+_MOST_PIXELS: Final = 1_000_000
+"""Pixels around one place that are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """k pieces of ground: their spectra, and what the image shows of them."""
+
+    path: Path
+    """The file as given."""
+    kind: Literal["cube", "spectra", "panels"]
+    """What it holds."""
+    nm: FloatArray
+    """(W,) wavelengths in nm, increasing."""
+    spectra: FloatArray
+    """(k, W) reflectance."""
+    msi: FloatArray
+    """(k, c) reflectance in the image, in its sensor's band order."""
+    patterns: FloatArray
+    """(k, c, m) what errors of place and sharpness would leave in the image; m is 0 for tables."""
+    facts: dict[str, str]
+    """How a cube was laid on the image, for the record."""
+    skipped: dict[str, int]
+    """How many pieces of ground were left out, by reason."""
+    warnings: tuple[str, ...]
+    """What to be wary of."""
+
+
+def open_reference(
+    path: str | Path, msi: MsiSource, *, scale: float | str | None = None
+) -> Reference:
+    """Read a reference and what an image shows of it.
+
+    Args:
+        path: a table (.csv), or a hyperspectral GeoTIFF or ENVI file, also by its header (.hdr).
+        msi: the image.
+        scale: reflectance = number in the reference x scale; else the file must tell.
+
+    Raises:
+        UsageError: the scale is no number.
+        InputRefused: the reference is broken, ambiguous, or shows nothing that the image shows.
+    """
+    file = Path(path)
+    factor = None if scale is None else parse_scale(scale)
+    if file.suffix.lower() == ".csv":
+        return _from_table(read_field_table(file, scale=factor or 1.0), msi)
+    return _from_cube(file, msi, factor)
+
+
+def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
+    cube = open_cube(data_file(path), scale=scale)
+    found = read_overlap(cube, msi)
+    low, high = REFLECTANCE
+    kept = ((found.spectra >= low) & (found.spectra <= high)).all(1)
+    skipped = Counter(found.skipped)
+    skipped["reflectance out of range"] += int((~kept).sum())
+    if not kept.any():
+        what = ", ".join(f"{number} {reason}" for reason, number in (+skipped).items())
+        raise InputRefused(
+            f"no block of {found.block} x {found.block} pixels of the image that it covers "
+            f"can be used{': ' + what if what else ''}",
+            path=path,
+            remedy="give a cube that overlaps the image, in the right CRS and scale",
+        )
+    return Reference(
+        path=path,
+        kind="cube",
+        nm=cube.grid.centres,
+        spectra=found.spectra[kept],
+        msi=found.msi[kept],
+        patterns=found.patterns[kept],
+        facts={
+            "block": f"{found.block} x {found.block} pixels",
+            "shift": f"{found.shift[0]:+.2f} rows, {found.shift[1]:+.2f} columns",
+        },
+        skipped=dict(+skipped),
+        warnings=(*cube.warnings, *_misgivings(path, found)),
+    )
+
+
+def _misgivings(path: Path, found: Overlap) -> Iterator[str]:
+    """Sentences on a cube that lies elsewhere than it says, or shows something else."""
+    if math.hypot(*found.shift) > FAR:
+        down, right = found.shift
+        yield f"{path.name} was moved by {down:+.2f} rows and {right:+.2f} columns of the image"
+    known, seen = found.spectra.mean(1), found.msi.mean(1)
+    if len(seen) >= FEW and min(known.std(), seen.std()) > 0:
+        alike = float(np.corrcoef(known, seen)[0, 1])
+        if alike < UNLIKE:
+            yield (
+                f"{path.name} and the image correlate by {alike:.2f} only: do they show the same "
+                "ground at the same time?"
+            )
+
+
+def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
+    places = table.places
+    try:
+        if table.geographic:
+            places = reprojected(places, WGS84, msi.crs_wkt)
+        looks = [_around(msi, *each) for each in zip(places, table.radius, strict=True)]
+    except InputRefused as err:
+        raise InputRefused(err.fact, path=err.path or table.path, remedy=err.remedy) from err
+    kept = [index for index, found in enumerate(looks) if not isinstance(found, str)]
+    skipped = Counter(found for found in looks if isinstance(found, str))
+    skipped["reflectance missing or out of range"] += table.skipped
+    if not kept:
+        raise _nothing_left(table, +skipped, msi)
+    return Reference(
+        path=table.path,
+        kind=table.kind,
+        nm=table.nm,
+        spectra=table.spectra[kept],
+        msi=np.array([looks[index] for index in kept], float),
+        patterns=np.zeros((len(kept), len(msi.sensor), 0)),
+        facts={},
+        skipped=dict(+skipped),
+        warnings=(),
+    )
+
+
+def _around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | str:
+    """Mean reflectance (c,) of the pixels within `radius` metres of a place, or why there is none.
+
+    These are the pixel that holds the place and those whose centres lie within the radius; half of
+    them must be valid, and none saturated.
+    """
+    if not np.isfinite(place).all():
+        return "outside the image"
+    inverse = np.asarray(np.linalg.inv(matrix(msi.transform)), float)
+    column, row = applied(inverse, place[None])[0]
+    if not (0 <= column < msi.width and 0 <= row < msi.height):
+        return "outside the image"
+    window, centre = _window(msi, place, radius, row=row, column=column)
+    if window.height * window.width > _MOST_PIXELS:
+        raise InputRefused(f"a radius of {radius:g} m covers more than {_MOST_PIXELS} pixels")
+    y, x = np.mgrid[window.rows, window.cols] + 0.5
+    middles = applied(matrix(msi.transform), np.stack([x, y], axis=-1).reshape(-1, 2))
+    metres = (middles - place) * metres_per_unit(msi.crs_wkt, y=place[1])
+    within = (np.hypot(*metres.T) <= radius).reshape(y.shape)
+    within[centre.within(window)] = True
+    values, valid, saturated = look(msi, window)
+    if (saturated & within).any():
+        return "saturated in the image"
+    if (valid & within).sum() * 2 < within.sum():
+        return "invalid in the image"
+    return np.asarray(values[:, valid & within].mean(1, dtype=float))
+
+
+def _window(
+    msi: MsiSource, place: FloatArray, radius: float, *, row: float, column: float
+) -> tuple[Window, Window]:
+    """Pixels that hold a circle of `radius` metres about a place, and the one that holds it."""
+    x, y = metres_per_unit(msi.crs_wkt, y=place[1])
+    a, b, _, d, e, _ = msi.transform
+    # The area of a pixel over its sides are its heights: how far apart its rows and columns lie.
+    area = abs(a * e - b * d) * x * y
+    down, right = area / math.hypot(a * x, d * y), area / math.hypot(b * x, e * y)
+    centre = Window(math.floor(row), math.floor(column), 1, 1)
+    reach = math.ceil(radius / min(down, right))
+    return centre.grown(reach, height=msi.height, width=msi.width), centre
+
+
+def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> InputRefused:
+    reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
+    corners = np.array([[0.0, 0.0], [msi.width, msi.height]])
+    ends = applied(matrix(msi.transform), corners)
+    (left, bottom), (right, top) = ends.min(0), ends.max(0)
+    return InputRefused(
+        f"none of its places can be used: {reasons}; the image spans x {left:.10g} to "
+        f"{right:.10g} and y {bottom:.10g} to {top:.10g} in {msi.card.crs}",
+        path=table.path,
+        remedy="check the coordinates: x,y are in the image's CRS, lon,lat in degrees",
+    )

@@ -1,0 +1,169 @@
+"""The spectral basis as files know it: what turns coefficients into reflectance.
+
+It travels in the tags of the file that holds the coefficients. Must not open files, or know of a
+network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from uavssr.errors import InputRefused
+from uavssr.io.checks import MAX_BANDS
+from uavssr.sensors import Float32Array, WavelengthGrid, subset
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader, DatasetWriter
+
+
+MARK: Final = "uavssr_product"
+"""The tag that tells a file of coefficients from a cube ..."""
+PRODUCT: Final = "coefficients"
+"""... by this value."""
+_PREFIX: Final = "uavssr_basis_"
+_STORED: Final = {"wavelength": "<f8", "fwhm": "<f8", "mean": "<f4", "components": "<f4"}
+"""The arrays, each a tag of its own: base64 of numbers in this type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CubeBasis:
+    """Reflectance = mean + components @ coefficients, at each pixel."""
+
+    grid: WavelengthGrid
+    """The C wavelengths."""
+    mean: Float32Array
+    """(C,) reflectance at coefficients zero."""
+    components: Float32Array
+    """(C, r) change of reflectance per unit of each coefficient."""
+    sha256: str = ""
+    """Of the weights that the coefficients come from."""
+
+    def __post_init__(self) -> None:
+        count = len(self.grid)
+        if (
+            self.mean.shape != (count,)
+            or self.components.ndim != 2
+            or len(self.components) != count
+        ):
+            shapes = f"mean {self.mean.shape}, components {self.components.shape}"
+            raise InputRefused(f"a basis of {shapes} does not fit {count} wavelengths")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.components).all()):
+            raise InputRefused("the basis holds NaN or infinity")
+
+    @property
+    def rank(self) -> int:
+        """Number of coefficients r."""
+        return int(self.components.shape[1])
+
+    def subset(self, indices: Sequence[int]) -> CubeBasis:
+        """The basis of some of the wavelengths."""
+        chosen = list(indices)
+        return CubeBasis(
+            grid=subset(self.grid, chosen),
+            mean=self.mean[chosen],
+            components=self.components[chosen],
+            sha256=self.sha256,
+        )
+
+    def expand(
+        self, coefficients: Float32Array, *, bands: Sequence[int] | None = None
+    ) -> Float32Array:
+        """Reflectance (C, h, w) of coefficients (r, h, w); NaN where a coefficient is NaN.
+
+        Args:
+            coefficients: (r, h, w).
+            bands: indices of the wavelengths to give, in any order; all by default.
+        """
+        chosen = slice(None) if bands is None else list(bands)
+        cube = self.components[chosen] @ coefficients.reshape(self.rank, -1)
+        cube += self.mean[chosen, None]
+        return cube.reshape(-1, *coefficients.shape[1:])
+
+    def tags(self) -> dict[str, str]:
+        """The basis as tags."""
+        arrays: dict[str, npt.NDArray[np.floating]] = {
+            "wavelength": self.grid.centres,
+            "fwhm": self.grid.fwhm,
+            "mean": self.mean,
+            "components": self.components,
+        }
+        raw = {key: array.astype(_STORED[key]).tobytes() for key, array in arrays.items()}
+        texts = {key: base64.b64encode(data).decode() for key, data in raw.items()}
+        texts |= {"grid": self.grid.name, "model_sha256": self.sha256}
+        texts["crc32"] = f"{zlib.crc32(b''.join(raw.values())):08x}"
+        return {f"{_PREFIX}{key}": text for key, text in texts.items() if text} | {MARK: PRODUCT}
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str], *, rank: int, path: Path) -> CubeBasis:
+        """The basis that a file of `rank` coefficient bands holds.
+
+        Raises:
+            InputRefused: it is not there, or damaged.
+        """
+        try:
+            raw = {key: base64.b64decode(tags[f"{_PREFIX}{key}"], validate=True) for key in _STORED}
+            arrays = {key: np.frombuffer(data, _STORED[key]) for key, data in raw.items()}
+            checksum = int(tags[f"{_PREFIX}crc32"], 16)
+        except (KeyError, binascii.Error, ValueError) as err:
+            raise _damaged(path, f"{type(err).__name__}: {err}") from err
+        count = arrays["wavelength"].size
+        if zlib.crc32(b"".join(raw.values())) != checksum:
+            raise _damaged(path, "its checksum differs")
+        if count > MAX_BANDS or arrays["components"].size != count * rank:
+            raise _damaged(path, f"{count} wavelengths for {rank} coefficient bands")
+        name = tags.get(f"{_PREFIX}grid", path.name)
+        try:
+            return cls(
+                grid=WavelengthGrid(name, arrays["wavelength"], arrays["fwhm"]),
+                mean=arrays["mean"].astype(np.float32),
+                components=arrays["components"].astype(np.float32).reshape(count, rank),
+                sha256=tags.get(f"{_PREFIX}model_sha256", ""),
+            )
+        except InputRefused as err:
+            raise _damaged(path, err.fact) from err
+
+
+def holds_coefficients(tags: Mapping[str, str]) -> bool:
+    """Whether a file's tags say that its bands are coefficients."""
+    return tags.get(MARK) == PRODUCT
+
+
+def _damaged(path: Path, why: str) -> InputRefused:
+    return InputRefused(
+        f"the basis in its tags is damaged ({why})",
+        path=path,
+        remedy="write the coefficients again; some programs cut long tags when they copy a file",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoefficientMetadata:
+    """What a file of coefficients says of itself."""
+
+    basis: CubeBasis
+    """What its bands are coefficients of."""
+    tags: Mapping[str, str]
+    """Provenance for the dataset's default domain."""
+
+    def apply(self, dataset: DatasetWriter) -> None:
+        """Write the basis, the provenance and the bands' names into an open dataset."""
+        dataset.update_tags(**self.tags, **self.basis.tags())
+        dataset.descriptions = self._names()
+
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first thing that an open dataset does not say as `apply` wrote it, or None."""
+        if not (dict(self.tags) | self.basis.tags()).items() <= dataset.tags().items():
+            return "the spectral basis and the provenance"
+        return None if dataset.descriptions == self._names() else "band names"
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(f"coefficient {k + 1}" for k in range(self.basis.rank))

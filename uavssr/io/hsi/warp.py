@@ -1,0 +1,227 @@
+"""A hyperspectral cube as seen on another raster's grid: another CRS, resolution and footprint.
+
+Only the pixels of the window asked for are read and warped. Must not decide whether two rasters
+show the same ground.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import rasterio.warp
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import CRSError
+from rasterio.transform import Affine
+
+from uavssr.errors import InputRefused
+from uavssr.io.checks import GDAL_ERRORS
+from uavssr.io.hsi.cube import CubeSource
+from uavssr.io.raster import Affine6
+from uavssr.sensors import BoolArray, Float32Array, FloatArray
+from uavssr.tiling import Window
+
+FINER: Final = 0.75
+"""A cube whose pixels are shorter than this many target pixels is averaged, others interpolated."""
+_WHOLE: Final = 0.999
+"""Share of the weights that must come from valid pixels for a warped pixel to be valid."""
+_EDGE: Final = 2
+"""Pixels read beyond those that a window covers: what interpolation reaches for."""
+_MOST: Final = 2**18
+"""Pixels of the cube that are read at once: 270 bands of them take 283 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetGrid:
+    """The grid that a cube is brought to."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    crs_wkt: str
+    """Its coordinate reference system."""
+    transform: Affine6
+    """Affine a, b, c, d, e, f."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarpedCube:
+    """A cube on a target's grid, read window by window."""
+
+    cube: CubeSource
+    """The cube on its own grid."""
+    target: TargetGrid
+    """The grid to bring it to."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Rows and columns of the target by which the cube's content is moved down and right."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the target."""
+        return self.target.height
+
+    @property
+    def width(self) -> int:
+        """Columns of the target."""
+        return self.target.width
+
+    @property
+    def ratio(self) -> float:
+        """Length of the cube's pixel in pixels of the target, at the middle of the target."""
+        middle = np.array([[self.width / 2, self.height / 2]])
+        steps = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        origin, right, down = self._to_cube(steps)
+        (a, b), (c, d) = right - origin, down - origin
+        return 1 / math.sqrt(abs(a * d - b * c))
+
+    def read(self, window: Window) -> tuple[Float32Array, BoolArray]:
+        """Reflectance (C, y, x), NaN where invalid, and the pixels valid in every band (y, x).
+
+        A cube finer than the target is averaged over each target pixel, any other interpolated
+        bilinearly: both give convex mixtures of spectra that were measured.
+
+        Raises:
+            InputRefused: the cube cannot be read, or its coordinates not be transformed.
+        """
+        found = np.full((len(self.cube.grid), window.height, window.width), np.nan, np.float32)
+        valid = np.zeros((window.height, window.width), bool)
+        source = self._source_window(window)
+        if source is None:
+            return found, valid
+        if source.height * source.width <= _MOST or max(window.height, window.width) == 1:
+            return self._read(window, source)
+        for part in _halves(window):
+            place = slice(None), *part.within(window)
+            found[place], valid[place[1:]] = self.read(part)
+        return found, valid
+
+    def _read(self, window: Window, source: Window) -> tuple[Float32Array, BoolArray]:
+        spectra, valid = self.cube.read(source)
+        # Invalid pixels are zeros here: NaN would be left out, and a border lean to one side.
+        spectra[:, ~valid] = 0
+        found = self._warp(spectra, source, window)
+        cover = self._warp(valid[None].astype(np.float32), source, window)[0]
+        whole = cover >= _WHOLE
+        found[:, ~whole] = np.nan
+        return found, whole
+
+    def common(self) -> Window | None:
+        """The smallest window of the target that holds what the cube covers of it; None: nothing.
+
+        From the cube's outline, so that it costs no reading.
+        """
+        cube, place = self.cube, self.cube.place
+        outline = applied(matrix(place.transform), _outline(Window(0, 0, cube.height, cube.width)))
+        ground = reprojected(outline, place.crs_wkt, self.target.crs_wkt)
+        back = np.asarray(np.linalg.inv(matrix(self.target.transform)), float)
+        points = applied(back, ground) + np.array([self.shift[1], self.shift[0]])
+        if not np.isfinite(points).all():
+            return None
+        (left, top), (right, bottom) = np.floor(points.min(0)), np.ceil(points.max(0))
+        first_row, last_row = max(int(top), 0), min(int(bottom), self.height)
+        first_col, last_col = max(int(left), 0), min(int(right), self.width)
+        if last_row <= first_row or last_col <= first_col:
+            return None
+        return Window(first_row, first_col, last_row - first_row, last_col - first_col)
+
+    def _source_window(self, window: Window) -> Window | None:
+        """The cube's pixels that a window of the target needs; None where there are none."""
+        points = self._to_cube(_outline(window))
+        if not np.isfinite(points).all():
+            return None
+        (left, top), (right, bottom) = np.floor(points.min(0)), np.ceil(points.max(0))
+        first_row, first_col = max(int(top) - _EDGE, 0), max(int(left) - _EDGE, 0)
+        last_row = min(int(bottom) + _EDGE, self.cube.height)
+        last_col = min(int(right) + _EDGE, self.cube.width)
+        if last_row <= first_row or last_col <= first_col:
+            return None
+        return Window(first_row, first_col, last_row - first_row, last_col - first_col)
+
+    def _to_cube(self, points: FloatArray) -> FloatArray:
+        """Places (n, 2) given as (column, row) of the target, as (column, row) of the cube."""
+        moved = points - np.array([self.shift[1], self.shift[0]])
+        ground = applied(matrix(self.target.transform), moved)
+        place = self.cube.place
+        own = reprojected(ground, self.target.crs_wkt, place.crs_wkt)
+        back = np.asarray(np.linalg.inv(matrix(place.transform)), float)
+        return applied(back, own)
+
+    def _warp(self, numbers: Float32Array, taken: Window, window: Window) -> Float32Array:
+        """Numbers (band, y, x) of the cube's window `taken` on a window of the target."""
+        start = window.col - self.shift[1], window.row - self.shift[0]
+        found = np.zeros((len(numbers), window.height, window.width), np.float32)
+        try:
+            rasterio.warp.reproject(
+                numbers,
+                found,
+                src_transform=_starting(self.cube.place.transform, taken.col, taken.row),
+                src_crs=CRS.from_wkt(self.cube.place.crs_wkt),
+                dst_transform=_starting(self.target.transform, *start),
+                dst_crs=CRS.from_wkt(self.target.crs_wkt),
+                resampling=Resampling.average if self.ratio < FINER else Resampling.bilinear,
+                init_dest_nodata=True,
+                tolerance=0,  # exact coordinates: the default may be an eighth of a pixel off
+            )
+        except (*GDAL_ERRORS, CRSError) as err:
+            raise InputRefused(f"cannot be warped: {err}", path=self.cube.path) from err
+        return found
+
+
+def matrix(transform: Affine6) -> FloatArray:
+    """A geotransform as a matrix (3, 3) from (column, row, 1) to coordinates."""
+    return np.array([transform[:3], transform[3:], (0.0, 0.0, 1.0)])
+
+
+def applied(transform: FloatArray, points: FloatArray) -> FloatArray:
+    """Points (n, 2) under a matrix (3, 3)."""
+    return points @ transform[:2, :2].T + transform[:2, 2]
+
+
+def reprojected(points: FloatArray, source_wkt: str, target_wkt: str) -> FloatArray:
+    """Coordinates (n, 2) in another CRS; infinite where there are none.
+
+    Raises:
+        InputRefused: the two systems have nothing to do with each other.
+    """
+    if source_wkt == target_wkt:
+        return points
+    try:
+        source, target = CRS.from_wkt(source_wkt), CRS.from_wkt(target_wkt)
+        x, y = rasterio.warp.transform(source, target, *points.T.tolist())[:2]
+    except (*GDAL_ERRORS, CRSError) as err:
+        raise InputRefused(
+            f"no way from one CRS to the other: {err}",
+            remedy="check the coordinates: are longitude and latitude swapped?",
+        ) from err
+    return np.stack([x, y], axis=1)
+
+
+def _starting(transform: Affine6, column: float, row: float) -> Affine:
+    """A geotransform of the same pixels, counted from another one."""
+    origin = applied(matrix(transform), np.array([[column, row]]))[0]
+    a, b, _, d, e, _ = transform
+    return Affine(a, b, origin[0], d, e, origin[1])
+
+
+def _halves(window: Window) -> tuple[Window, Window]:
+    """A window cut across its longer side."""
+    row, col, height, width = window.row, window.col, window.height, window.width
+    if height >= width:
+        half = height // 2
+        return Window(row, col, half, width), Window(row + half, col, height - half, width)
+    half = width // 2
+    return Window(row, col, height, half), Window(row, col + half, height, width - half)
+
+
+def _outline(window: Window, steps: int = 9) -> FloatArray:
+    """Places (n, 2) as (column, row) all around a window: its sides may bend in another CRS."""
+    share = np.linspace(0, 1, steps)
+    columns, rows = window.col + share * window.width, window.row + share * window.height
+    top, left = np.full(steps, window.row), np.full(steps, window.col)
+    bottom, right = top + window.height, left + window.width
+    sides = [(columns, top), (columns, bottom), (left, rows), (right, rows)]
+    return np.concatenate([np.stack(side, axis=1) for side in sides]).astype(float)

@@ -1,0 +1,135 @@
+"""The wavelengths of a cube as its file states them. Must not read pixels, or guess a centre."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rasterio.io import DatasetReader
+
+from uavssr.errors import InputRefused
+from uavssr.io.checks import CheckedFile, envi_header, read_envi_list
+from uavssr.io.raster import nanometres
+from uavssr.sensors import WavelengthGrid
+
+_RANGE_NM: Final = (100.0, 20_000.0)
+"""Centres outside this are no optical wavelengths in nm."""
+_REMEDY: Final = "give a cube with a wavelength for each band, such as one with an ENVI header"
+
+Column = list[float | None]
+
+
+def read_grid(
+    dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]
+) -> tuple[WavelengthGrid, str]:
+    """The grid of the bands `indexes`, numbered from one, and where its centres were found.
+
+    The first of these that names every band is taken: the bands' own `wavelength` tags, the list
+    in the ENVI domain, the IMAGERY domain (which GDAL rounds to 1 nm for ENVI files). An ENVI
+    file's list is read from its header, as the band tags are GDAL's copy of it and may slip.
+    Widths that are not given are taken to be the spacing of the bands.
+
+    Raises:
+        InputRefused: a band without a wavelength, or wavelengths that do not increase.
+    """
+    header = envi_header(Path(checked.absolute)) if checked.driver == "ENVI" else None
+    readers: tuple[tuple[str, Callable[[], tuple[Column, Column]]], ...] = (
+        ("wavelength tag", lambda: _from_tags(dataset, indexes)),
+        ("ENVI wavelength list", lambda: _from_domain(dataset, indexes)),
+        ("CENTRAL_WAVELENGTH_UM", lambda: _from_imagery(dataset, indexes)),
+    )
+    if header is not None:
+        found = header
+        readers = (("ENVI header", lambda: _from_header(dataset, found, indexes)),)
+    named = 0
+    for origin, read in readers:
+        centres, widths = read()
+        if all(centre is not None for centre in centres):
+            return make_grid(checked.path, centres, widths), origin
+        named = max(named, sum(centre is not None for centre in centres))
+    raise InputRefused(
+        f"a wavelength for {named} of its {len(indexes)} bands", path=checked.path, remedy=_REMEDY
+    )
+
+
+def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
+    """The grid of centres and widths in nm; a width that is None is the spacing there.
+
+    Raises:
+        InputRefused: wavelengths that do not increase, or that are not optical.
+    """
+    nm = np.array(centres, float)
+    low, high = float(nm.min()), float(nm.max())
+    if nm.size < 2 or not np.all(np.diff(nm) > 0):
+        raise InputRefused(
+            f"{nm.size} wavelengths from {nm[0]:g} to {nm[-1]:g} nm do not increase from band to "
+            "band",
+            path=path,
+            remedy="give a cube of two or more bands by increasing wavelength",
+        )
+    if low < _RANGE_NM[0] or high > _RANGE_NM[1]:
+        raise InputRefused(
+            f"wavelengths from {low:g} to {high:g} nm", path=path, remedy="state their units"
+        )
+    spacing = np.gradient(nm)
+    known = [float("nan") if width is None else width for width in widths]
+    fwhm = np.where(np.isfinite(known), known, spacing)
+    return WavelengthGrid(path.name, nm, fwhm)
+
+
+def _from_tags(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
+    centres: Column = []
+    widths: Column = []
+    for index in indexes:
+        tags = {key.lower(): value for key, value in dataset.tags(index).items()}
+        imagery, units = dataset.tags(index, ns="IMAGERY"), tags.get("wavelength_units", "")
+        centres.append(nanometres(tags.get("wavelength"), units))
+        own = nanometres(tags.get("fwhm"), units or "nm")
+        widths.append(own or nanometres(imagery.get("FWHM_UM"), "um"))
+    return centres, widths
+
+
+def _from_domain(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
+    tags = dataset.tags(ns="ENVI")
+    centres, widths = (
+        [item.strip() for item in tags.get(key, "").strip("{} \n").split(",")]
+        for key in ("wavelength", "fwhm")
+    )
+    return _columns(dataset, centres, widths, tags.get("wavelength_units", ""), indexes)
+
+
+def _from_header(
+    dataset: DatasetReader, header: Path, indexes: Sequence[int]
+) -> tuple[Column, Column]:
+    centres, widths = read_envi_list(header, "wavelength"), read_envi_list(header, "fwhm")
+    units = dataset.tags(ns="ENVI").get("wavelength_units", "")
+    return _columns(dataset, centres, widths, units, indexes)
+
+
+def _columns(
+    dataset: DatasetReader,
+    centres: Sequence[str],
+    widths: Sequence[str],
+    units: str,
+    indexes: Sequence[int],
+) -> tuple[Column, Column]:
+    """Lists of the whole file as numbers of the chosen bands; none of a list of another length."""
+    empty: Column = [None] * len(indexes)
+    if len(centres) != dataset.count:
+        return empty, empty
+    found = [nanometres(centres[index - 1], units) for index in indexes]
+    if len(widths) != dataset.count:
+        return found, empty
+    # A width has no size from which to guess its unit, so it follows the wavelengths'.
+    micro = not units.strip() and (nanometres(centres[0], "nm") or 1000) < 20
+    return found, [nanometres(widths[i - 1], units or ("um" if micro else "nm")) for i in indexes]
+
+
+def _from_imagery(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
+    found = [dataset.tags(index, ns="IMAGERY") for index in indexes]
+    return (
+        [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in found],
+        [nanometres(tags.get("FWHM_UM"), "um") for tags in found],
+    )

@@ -1,0 +1,153 @@
+"""Words and numbers that name a band, and the bands of a sensor they can mean. Reads no files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from uavssr.sensors import Band, Sensor
+
+NEAR_NM: Final = 12.0
+"""How far a stated wavelength may lie from a band's nominal centre; the closest bands of a known
+camera (RedEdge-MX Dual, 705 and 717 nm) are this far apart."""
+
+OTHERS: Final = ("alpha", "thermal", "pan")
+"""Kinds of bands that are no reflectance of a multispectral camera, and are left out."""
+
+_WORDS: Final = (
+    # Longer names first: each takes its words away, so that "red edge" leaves no "red".
+    ("alpha", r"\balpha\b"),
+    ("thermal", r"\b(thermal|[lms]wir|tir)\b"),
+    ("pan", r"\bpan(chro(matic)?)?\b"),
+    ("rededge", r"\b(red ?edge|edge|re|vre)\b"),
+    ("nir", r"\b(nir|(near ?)?infra ?red|near ir)\b"),
+    ("coastal", r"\bcoastal( blue| aerosol)?\b"),
+    ("blue", r"\bblue\b"),
+    ("green", r"\bgreen\b"),
+    ("red", r"\bred\b"),
+)
+_LETTERS: Final = {"b": "blue", "g": "green", "r": "red", "n": "nir"}
+_COLOURS: Final = {
+    **{n: n for n in ("coastal", "blue", "green", "red", "rededge", "nir", "alpha", "pan")},
+    **dict.fromkeys(("tir", "lwir", "mwir", "swir"), "thermal"),
+}
+_NANOMETRES: Final = r"(?<![\d.])([3-9]\d\d|1[01]\d\d)(\.\d+)?(?![\d.]*\d)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """What a text or tag says of a band."""
+
+    kind: str | None = None
+    """A colour (blue, rededge ...), one of `OTHERS`, or None."""
+    nm: float | None = None
+    """A wavelength in nm."""
+    word: str = ""
+    """The text's letters and digits in lower case, which may be a role's own name."""
+    tokens: tuple[str, ...] = ()
+    """The text's words in lower case."""
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it names a band that no multispectral model takes."""
+        return self.kind in OTHERS or (self.nm is not None and self.nm > 1100)
+
+
+def read_text(text: str) -> Hint:
+    """The hint in a band description or an option."""
+    numbers = {float("".join(found)) for found in re.findall(_NANOMETRES, text)}
+    return Hint(
+        kind=_kind(text, letter_last=False),
+        # Two numbers may be the edges of a band or anything else: no single centre is named.
+        nm=numbers.pop() if len(numbers) == 1 else None,
+        word=_compact(text),
+        tokens=_tokens(text),
+    )
+
+
+def read_stem(stem: str) -> Hint:
+    """The hint in a file's name, where a number counts only beside a colour or before "nm"."""
+    pattern = r"(?:blue|green|red|edge|nir|coastal)[ _-]?(\d{3})(?!\d)|(?<!\d)(\d{3}) ?nm"
+    found = re.search(pattern, stem, re.IGNORECASE)
+    nm = float(found[1] or found[2]) if found else None
+    return Hint(kind=_kind(stem, letter_last=True), nm=nm, tokens=_tokens(stem))
+
+
+def read_colour(colour: str) -> Hint:
+    """The hint in GDAL's colour interpretation; gray, undefined and the like say nothing."""
+    return Hint(kind=_COLOURS.get(colour))
+
+
+def _compact(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    """The words, with Sentinel's B02 as b2."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return tuple(re.sub(r"^([a-z]+)0+(?=\d)", r"\1", word) for word in words)
+
+
+def _kind(text: str, *, letter_last: bool = False) -> str | None:
+    """The one colour a text names; None for none or several.
+
+    A lone letter (B, G, R, N) counts as the whole text, or as its last word for file names.
+    """
+    coded = re.sub(r"(?<![A-Za-z])[A-Za-z]\d{1,2}[A-Za-z]?(?![A-Za-z0-9])", " ", text)  # B1, B8A
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " ", coded)
+    words = " ".join(re.findall(r"[a-z]+|\d+", spaced.lower()))
+    found = []
+    for kind, pattern in _WORDS:
+        words, count = re.subn(pattern, " ", words)
+        found += [kind] if count else []
+    if found:
+        return found[0] if len(found) == 1 else None
+    rest = re.sub(r"\b(band|channel|ch|nm|\d+)\b", " ", words).split()
+    return _LETTERS.get(rest[-1]) if len(rest) == 1 or (rest and letter_last) else None
+
+
+def kind_of(band: Band) -> str:
+    """The colour of a sensor's band: of its name, else of its centre wavelength."""
+    named = _kind(band.role)
+    if named is not None:
+        return named
+    limits = ((448, "coastal"), (505, "blue"), (595, "green"), (692, "red"), (765, "rededge"))
+    return next((kind for limit, kind in limits if band.centre < limit), "nir")
+
+
+def allowed(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
+    """The bands of `sensor` a hint can mean: empty for none of them, None where it says nothing."""
+    exact = _exact(hint, sensor)
+    if exact is not None:
+        return frozenset({exact})
+    near = None if hint.nm is None else _nearest(hint.nm, sensor)
+    if hint.kind is None:
+        return near
+    same = frozenset(i for i, band in enumerate(sensor.bands) if _same(hint.kind, kind_of(band)))
+    return same if near is None else same & near
+
+
+def plain_band(hint: Hint, sensor: Sensor) -> int | None:
+    """The band whose whole name is the hint's colour: "red" where there is a "red650" as well."""
+    return sensor.roles.index(hint.kind) if hint.kind in sensor.roles else None
+
+
+def _exact(hint: Hint, sensor: Sensor) -> int | None:
+    """A role's own name, unless it is a mere colour, which several bands may share."""
+    for i, role in enumerate(sensor.roles):
+        compact, colour = _compact(role), re.fullmatch(r"[a-z]+", role)
+        if hint.word == compact and not (colour and _kind(role)):
+            return i
+        if compact in hint.tokens and re.search(r"\d", compact) and hint.nm is None:
+            return i
+    return None
+
+
+def _nearest(nm: float, sensor: Sensor) -> frozenset[int]:
+    distance, i = min((abs(band.centre - nm), i) for i, band in enumerate(sensor.bands))
+    return frozenset({i}) if distance <= NEAR_NM else frozenset()
+
+
+def _same(named: str, kind: str) -> bool:
+    return named == kind or (named == "blue" and kind == "coastal")

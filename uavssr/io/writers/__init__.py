@@ -1,0 +1,66 @@
+"""Files out: cubes in every format, quality layers, images; complete before they get their name.
+
+Nothing here computes what is written.
+"""
+
+from uavssr.io.writers.atomic import (
+    PathLike,
+    check_output,
+    check_room,
+    part_path,
+    remove,
+    remove_stale_parts,
+    replacing,
+    size_text,
+    sync,
+    write_failed,
+)
+from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
+from uavssr.io.writers.formats import FORMATS, SUFFIXES, CubeSink, Format, check_format, open_writer
+from uavssr.io.writers.geotiff import CubeWriter
+from uavssr.io.writers.journal import Journal, RecordKind, TileRecord, was_publishing
+from uavssr.io.writers.lock import Lock
+from uavssr.io.writers.msi_image import BLOCK, Part, write_image
+from uavssr.io.writers.quality import Quality, QualityWriter
+from uavssr.io.writers.tile_writer import Target
+from uavssr.io.writers.zarr import ZarrWriter
+from uavssr.io.writers.zarr_store import Checksums, ZarrRegion
+
+__all__ = [
+    "BLOCK",
+    "FORMATS",
+    "NODATA",
+    "SCALE",
+    "SUFFIXES",
+    "Checksums",
+    "CubeDtype",
+    "CubeSink",
+    "CubeWriter",
+    "Format",
+    "Journal",
+    "Lock",
+    "Part",
+    "PathLike",
+    "Quality",
+    "QualityWriter",
+    "RecordKind",
+    "Target",
+    "TileRecord",
+    "ZarrRegion",
+    "ZarrWriter",
+    "check_format",
+    "check_output",
+    "check_room",
+    "cube_bytes",
+    "open_writer",
+    "part_path",
+    "quantise",
+    "remove",
+    "remove_stale_parts",
+    "replacing",
+    "size_text",
+    "sync",
+    "was_publishing",
+    "write_failed",
+    "write_image",
+]

@@ -1,0 +1,309 @@
+"""How a file reaches its final name: checked beforehand, built beside it, renamed when complete.
+
+Must not know what the files hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from uavssr.errors import OutputError
+from uavssr.io.writers.interrupts import interrupts_held
+
+PathLike = str | os.PathLike[str]
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk or a quota is full, or a file as long as it may get."""
+UNFINISHED: Final = ".unfinished"
+"""Ends the name of a small file while it is written."""
+STORE_PARTS: Final = frozenset(
+    {".zattrs", ".zgroup", ".zmetadata", "fwhm", "reflectance", "spatial_ref", "wavelength"}
+    | {"x", "y"}
+)
+"""All that lies at the top of a Zarr store of ours ..."""
+STORE_MARK: Final = "uavssr_product"
+"""... and the attribute that tells it is one."""
+_PROBE_BYTES: Final = 2**20
+"""How much must still fit behind a part file for a failed write to have another reason."""
+
+
+def check_output(
+    path: PathLike,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[PathLike] = (),
+    needed_bytes: int = 0,
+) -> None:
+    """Refuse an output that could not be written or would destroy something, before any work.
+
+    Args:
+        path: the final name.
+        overwrite: whether an existing file may be replaced; never an input, folder or device.
+        inputs: files that must survive; hard and symbolic links to them are recognised.
+        needed_bytes: the most that the file can take while the old one still stands.
+
+    Raises:
+        OutputError: what stands in the way, and the remedy.
+    """
+    out = Path(path)
+    if "\0" in str(out):
+        raise OutputError(f"output name {str(out)!r} holds a NUL character")
+    _check_existing(out, overwrite=overwrite, inputs=inputs)
+    _check_folder(out)
+    check_room(out, needed_bytes)
+
+
+def check_room(path: PathLike, needed_bytes: int) -> None:
+    """Refuse an output for which the disk has no room.
+
+    Raises:
+        OutputError: what is needed and what is free.
+    """
+    out = Path(path)
+    free = shutil.disk_usage(out.parent).free
+    if needed_bytes > free:
+        raise OutputError(
+            f"needs up to {size_text(needed_bytes)}, "
+            f"and {size_text(free)} are free in {out.parent}",
+            path=out,
+            remedy="free some space or write to another disk",
+        )
+
+
+def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -> None:
+    try:
+        mode = out.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise OutputError(f"cannot be used as an output ({err.strerror})", path=out) from err
+    if out.is_dir() and (stat.S_ISLNK(mode) or not is_own_store(out)):
+        if out.suffix.lower() == ".zarr":
+            raise OutputError(
+                "is no store of uavssr, or holds more than that",
+                path=out,
+                remedy="remove it yourself, or choose another name",
+            )
+        raise OutputError("is a folder", path=out, remedy="name a file inside it")
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+        raise OutputError("is neither a file nor a link to one", path=out, remedy="name a file")
+    for source in map(Path, inputs):
+        if out.exists() and source.exists() and out.samefile(source):
+            raise OutputError(
+                f"is the input {source}", path=out, remedy="choose another name with -o/--out"
+            )
+    if not overwrite:
+        raise OutputError("exists", path=out, remedy="pass --overwrite or choose another name")
+
+
+def is_own_store(folder: Path) -> bool:
+    """Whether a folder is a Zarr store that we wrote, and to which nobody has added anything."""
+    if folder.suffix.lower() != ".zarr" or {each.name for each in folder.iterdir()} - STORE_PARTS:
+        return False
+    try:
+        return STORE_MARK in json.loads((folder / ".zattrs").read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _check_folder(out: Path) -> None:
+    """Create and remove the very file that will be built: the one test that root cannot fool."""
+    if not out.parent.is_dir():
+        raise OutputError(f"there is no folder {out.parent}", path=out, remedy="create it first")
+    probe = part_path(out)
+    try:
+        with interrupts_held():
+            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            probe.unlink()
+    except FileExistsError:
+        return
+    except (OSError, UnicodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "not a name the system can store"
+        raise OutputError(
+            f"cannot write in {out.parent} ({reason})",
+            path=out,
+            remedy="choose another name or a folder you may write to",
+        ) from err
+
+
+def part_path(path: PathLike) -> Path:
+    """The name under which this process builds `path`: hidden, and in the same folder."""
+    out = Path(path)
+    return out.with_name(f".{out.name}.{os.getpid()}.part{out.suffix}")
+
+
+def remove_stale_parts(path: PathLike) -> list[Path]:
+    """Remove what runs that are no longer alive left of `path` on this machine.
+
+    Returns:
+        The files that were removed.
+    """
+    out = Path(path)
+    form = re.compile(rf"\.{re.escape(out.name)}\.(\d+)\.part.*")
+    found = [(part, form.fullmatch(part.name)) for part in out.parent.iterdir()]
+    stale = [part for part, name in found if name and not _alive(int(name[1]))]
+    for part in stale:
+        remove(part)
+    return stale
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
+    """Make a complete part file durable and give it its final name in one step.
+
+    Raises:
+        OutputError: a file of that name has appeared meanwhile, or the system refused.
+    """
+    out = Path(path)
+    _check_existing(out, overwrite=overwrite, inputs=())
+    try:
+        sync(part)
+        part.replace(out)
+        sync(out.parent)
+    except OSError as err:
+        raise OutputError(f"cannot be completed ({err.strerror})", path=out) from err
+    return out
+
+
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Put a small file of our own in place, whole or not at all, whatever happens meanwhile.
+
+    Raises:
+        OutputError: the system refused, a full disk most often.
+    """
+    temporary = path.with_name(f"{path.name}{UNFINISHED}")
+    size = 0
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                size += file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as err:
+        temporary.unlink(missing_ok=True)
+        raise write_failed(path, err.strerror, needed_bytes=size) from err
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to a file, or renamed in a folder, would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def discard(part: Path) -> None:
+    """Remove a part file and the sidecars that libraries put beside it."""
+    for path in part.parent.iterdir():
+        if path.name.startswith(part.name):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(
+    path: PathLike, *, overwrite: bool, inputs: Sequence[PathLike] = (), needed_bytes: int = 0
+) -> Iterator[Path]:
+    """Build a file in the body under the yielded name; it is published if the body succeeds.
+
+    On any error the part is removed, and whatever stood at `path` still does.
+    """
+    check_output(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed_bytes)
+    part = part_path(path)
+    discard(part)
+    try:
+        yield part
+        publish(part, path, overwrite=overwrite)
+    finally:
+        discard(part)
+
+
+def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> OutputError:
+    """The error for a write that failed: for want of space, with what is needed and free now.
+
+    Libraries drop the system's own reason, so it is asked for again beside the part file.
+    """
+    out = Path(path)
+    full = _lack_of_space(out, str(reason), needed_bytes)
+    if full is None:
+        return OutputError(
+            f"writing failed ({reason})",
+            path=out,
+            remedy="run again, and should it happen again, write to another disk",
+        )
+    said = str(reason) if full in str(reason) else f"{reason}; {full}"
+    return OutputError(
+        f"writing failed ({said}): needs up to {size_text(needed_bytes)}, "
+        f"and {size_text(shutil.disk_usage(out.parent).free)} are free in {out.parent}",
+        path=out,
+        remedy="free some space or write to another disk",
+    )
+
+
+def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
+    """What the system says of the space for `out`; None where there is enough."""
+    named = next((os.strerror(code) for code in _NO_ROOM if os.strerror(code) in reason), None)
+    if named is not None:
+        return named
+    part = part_path(out)
+    try:
+        status = part.stat()
+        size, stored = status.st_size, status.st_blocks * 512
+    except OSError:
+        size, stored = 0, 0
+    if shutil.disk_usage(out.parent).free < needed_bytes - stored:
+        return "little space is left"
+    return _refused_for_room(part.with_name(f"{part.name}.probe"), size)
+
+
+def _refused_for_room(probe: Path, offset: int) -> str | None:
+    """Why the system lets no file here grow beyond `offset` bytes, or None; leaves nothing."""
+    try:
+        handle = os.open(probe, os.O_CREAT | os.O_WRONLY)
+        try:
+            end = offset + _PROBE_BYTES
+            while offset < end:  # at a limit, the first write is short and the next one fails
+                offset += os.pwrite(handle, bytes(end - offset), offset)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+            probe.unlink(missing_ok=True)
+    except OSError as err:
+        return os.strerror(err.errno) if err.errno in _NO_ROOM else None
+    return None
+
+
+def size_text(count: float) -> str:
+    """A number of bytes for people."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:g} bytes"

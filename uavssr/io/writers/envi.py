@@ -1,0 +1,165 @@
+"""The writer of ENVI cubes: a header by GDAL, and the numbers band after band in a raw file.
+
+Must not compress: readers of ENVI files do not expect it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import rasterio
+
+from uavssr.errors import OutputError
+from uavssr.io.writers.atomic import check_output, publish
+from uavssr.io.writers.encoding import SCALE
+from uavssr.io.writers.metadata import CubeMetadata
+from uavssr.io.writers.raw_bytes import put, take
+from uavssr.io.writers.tile_writer import Array, Target, TileWriter
+
+_HEADER_BYTES: Final = 2**20
+"""A header is not longer."""
+_OFF: Final = 1e-6
+"""Pixels by which a corner may move: a header holds 15 digits."""
+
+
+class EnviWriter(TileWriter):
+    """Writes a raw file and its header `<stem>.hdr`; see `formats.CubeSink`.
+
+    The header gets its name just before the raw file does, as none of them is of use alone.
+
+    Args:
+        target: the raster to make.
+        metadata: wavelengths and provenance.
+    """
+
+    def __init__(self, target: Target, metadata: CubeMetadata) -> None:
+        self._bytes = np.dtype(target.dtype).itemsize
+        size = target.bands * target.height * target.width * self._bytes
+        super().__init__(target, needed_bytes=size + _HEADER_BYTES)
+        self._header = target.path.with_suffix(".hdr")
+        check_output(self._header, overwrite=target.overwrite, inputs=target.inputs)
+        self._metadata, self._checksums = metadata, dict[tuple[int, int], int]()
+        self._part_header = Path(f"{self._part}.hdr")
+        self._handle = -1
+
+    def _create(self) -> None:
+        target = self.target
+        with (
+            _env(),
+            rasterio.open(
+                self._part,
+                "w",
+                driver="ENVI",
+                height=target.height,
+                width=target.width,
+                count=target.bands,
+                dtype=target.dtype,
+                nodata=target.nodata,
+                crs=self._crs,
+                transform=target.affine,
+                INTERLEAVE="BSQ",
+                SUFFIX="ADD",
+            ) as dataset,
+        ):
+            self._metadata.apply(dataset)
+            dataset.update_tags(ns="ENVI", **self._fields())
+        self._describe()
+        if self._moved():
+            raise OutputError(
+                f"an ENVI header cannot hold the geotransform {tuple(target.transform)}",
+                path=self.path,
+                remedy="use --format gtiff",
+            )
+        self._handle = os.open(self._part, os.O_RDWR | os.O_CLOEXEC)
+
+    def _fields(self) -> dict[str, str]:
+        """What the header holds beside the wavelengths: the scale and the provenance."""
+        plain = {
+            key: " ".join(re.sub(r"[{}\s]+", " ", text).replace("=", ":").split())
+            for key, text in self._metadata.tags.items()
+        }
+        scale = 1 / SCALE if self.dtype == "uint16" else 1
+        return {"reflectance_scale_factor": f"{scale:g}", **plain}
+
+    def _describe(self) -> None:
+        """Say what this is, in place of the name of the part."""
+        text = self._part_header.read_text("utf-8")
+        said = "description = {\nReflectance reconstructed by uavssr}"
+        text = re.sub(r"description = \{[^}]*\}", said, text, count=1)
+        self._part_header.write_text(text, "utf-8")
+
+    def _moved(self) -> bool:
+        """Whether the header lays a corner elsewhere than it is."""
+        with _env(), rasterio.open(self._part, driver="ENVI") as dataset:
+            back = ~dataset.transform * self.target.affine
+        corners = [(x, y) for x in (0, self.target.width) for y in (0, self.target.height)]
+        return any(np.hypot(*(np.array(back * at) - at)) > _OFF for at in corners)
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def _store(self, row: int, col: int, block: Array) -> None:
+        checksum = 0
+        lines = block.reshape(-1, block.shape[2])
+        for place, line in zip(self._places(row, col), lines, strict=True):
+            data = line.tobytes()
+            checksum = zlib.crc32(data, checksum)
+            put(self._handle, data, place)
+        self._checksums[row, col] = checksum
+
+    def _places(self, row: int, col: int) -> list[int]:
+        """Where each line of a block begins, band by band."""
+        window, target = self.target.block_window(row, col), self.target
+        lines = np.arange(window.row, window.row + window.height)
+        first = np.arange(target.bands)[:, None] * target.height + lines
+        starts: list[int] = ((first * target.width + window.col) * self._bytes).ravel().tolist()
+        return starts
+
+    def _complete(self) -> None:
+        """Nodata where nothing came: a hole in a file reads as zeros."""
+        for row in range(-(-self.target.height // self.block)):
+            for col in range(-(-self.target.width // self.block)):
+                if (row, col) not in self._taken:
+                    window = self.target.block_window(row, col)
+                    shape = self.bands, window.height, window.width
+                    self._store(row, col, np.full(shape, self.target.nodata, self.dtype))
+
+    def _wrong(self) -> str | None:
+        with _env(), rasterio.open(self._part, driver="ENVI") as dataset:
+            shape = (self.target.bands, self.target.height, self.target.width)
+            if (dataset.count, dataset.height, dataset.width) != shape:
+                return "size"
+            wanted = self._metadata.envi() | self._fields()
+            if not wanted.items() <= dataset.tags(ns="ENVI").items():
+                return "ENVI header"
+        for (row, col), checksum in self._checksums.items():
+            if self._checksum(row, col) != checksum:
+                return self._place(row, col)
+        return None
+
+    def _checksum(self, row: int, col: int) -> int:
+        length, found = self.target.block_window(row, col).width * self._bytes, 0
+        for place in self._places(row, col):
+            found = zlib.crc32(take(self._handle, length, place), found)
+        return found
+
+    def _publish(self) -> Path:
+        overwrite, inputs = self.target.overwrite, self.target.inputs
+        for path in (self.path, self._header):
+            check_output(path, overwrite=overwrite, inputs=inputs)
+        if overwrite:
+            self.path.unlink(missing_ok=True)  # rather nothing than numbers under a new header
+        publish(self._part_header, self._header, overwrite=overwrite)
+        return super()._publish()
+
+
+def _env() -> rasterio.Env:
+    """No sidecars; but GDAL must see the folder to find the header."""
+    return rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="TRUE")

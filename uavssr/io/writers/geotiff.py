@@ -1,0 +1,228 @@
+"""The only writer of GeoTIFF cubes, and of their coefficients.
+
+GDAL makes the file without pixels; blocks are packed here and appended, so that every byte is known
+when it is read back. Must not compute reflectance, keep a journal, or know why a tile is empty.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window as RasterioWindow
+
+from uavssr.io.raster import Transform
+from uavssr.io.writers import encoding
+from uavssr.io.writers.atomic import PathLike
+from uavssr.io.writers.block_codec import BlockCodec
+from uavssr.io.writers.block_file import BlockFile
+from uavssr.io.writers.encoding import CubeDtype, cube_bytes
+from uavssr.io.writers.metadata import CubeMetadata, Metadata
+from uavssr.io.writers.overviews import Overviews
+from uavssr.io.writers.tile_writer import Array, Target, TileWriter
+from uavssr.sensors import WavelengthGrid
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+_AT_ONCE: Final = 8
+"""Bands that one thread packs in a row: fewer would spend more on handing them out."""
+
+_log = logging.getLogger(__name__)
+
+
+class GeoTiffWriter(TileWriter):
+    """Writes one GeoTIFF, tile by tile and from any thread; see `formats.CubeSink`.
+
+    Args:
+        target: the raster to make.
+        metadata: what the file says of itself.
+        creation_options: GDAL options that win over the defaults.
+    """
+
+    copies = 1
+    """Files of the output's size that stand on the disk at a time."""
+
+    def __init__(
+        self,
+        target: Target,
+        metadata: Metadata,
+        *,
+        creation_options: Mapping[str, str] | None = None,
+    ) -> None:
+        size = cube_bytes(target.height, target.width, target.bands, dtype=target.dtype)
+        super().__init__(target, needed_bytes=self.copies * size)
+        self._metadata = metadata
+        self._options = encoding.creation_options(
+            creation_options or {},
+            dtype=target.dtype,
+            block=target.block,
+            needed_bytes=size,
+            path=target.path,
+        )
+        threads = self._options["NUM_THREADS"].upper()
+        self._threads = (os.cpu_count() or 1) if threads == "ALL_CPUS" else int(threads)
+        self._codec = BlockCodec.of(self._options)
+        self._sizes = encoding.pyramid_sizes(target.height, target.width)
+        self._samples: dict[tuple[int, int], int] = {}
+        self._handles = ExitStack()
+
+    def _create(self) -> None:
+        self._pool = self._handles.enter_context(ThreadPoolExecutor(self._threads))
+        pyramid = Overviews(
+            self.path.parent,
+            sizes=self._sizes,
+            side=self.block,
+            bands=self.bands,
+            nodata=self.target.nodata,
+            dtype=self.dtype,
+        )
+        self._pyramid = self._handles.enter_context(closing(pyramid))
+        with (
+            gdal_env(),
+            rasterio.open(
+                self._part,
+                "w",
+                driver="GTiff",
+                height=self.target.height,
+                width=self.target.width,
+                count=self.bands,
+                dtype=self.dtype,
+                nodata=self.target.nodata,
+                crs=self._crs,
+                transform=self.target.affine,
+                SPARSE_OK="TRUE",  # no block is written by GDAL
+                PHOTOMETRIC="MINISBLACK",  # three bands would be taken for red, green and blue
+                **self._options,
+            ) as dataset,
+        ):
+            self._metadata.apply(dataset)
+        file = BlockFile(self._part, overviews=self._sizes[1:])
+        self._file = self._handles.enter_context(closing(file))
+
+    def _close(self) -> None:
+        self._handles.close()
+
+    def _store(self, row: int, col: int, block: Array) -> None:
+        sample = np.ascontiguousarray(block[self._sample_band(row, col)])
+        self._samples[row, col] = zlib.crc32(sample.data)
+        self._put(0, row, col, block)
+
+    def _put(self, level: int, row: int, col: int, block: Array) -> None:
+        """Append a block of the scene or of an overview, and hand it on to the next overview."""
+        apart = self._file.levels[level].planes > 1
+        packed = self._codec.encode([] if apart else [block])
+        smaller: list[Array] = []
+        parts = [block[k : k + _AT_ONCE] for k in range(0, self.bands, _AT_ONCE)]
+        for some, less in self._pool.map(partial(self._work, level, apart=apart), parts):
+            packed += some
+            smaller += less
+        self._file.append((level, row, col), packed)
+        if smaller:
+            self._pyramid.put(level, (row, col), smaller)
+
+    def _work(self, level: int, bands: Array, *, apart: bool) -> tuple[list[bytes], list[Array]]:
+        """Blocks of some bands as they are stored, and as the next overview takes them."""
+        packed = self._codec.encode(bands[:, None]) if apart else []
+        if level + 1 == len(self._sizes):
+            return packed, []
+        return packed, [self._pyramid.reduce(level, bands)]
+
+    def _complete(self) -> None:
+        for level in range(1, len(self._sizes)):
+            for row, col, block in self._pyramid.blocks(level):
+                self._put(level, row, col, block)
+
+    def _wrong(self) -> str | None:
+        with gdal_env(), rasterio.open(self._part, driver="GTiff") as dataset:
+            return (
+                self._wrong_header(dataset)
+                or self._metadata.missing_from(dataset)
+                or self._wrong_bytes()
+                or self._wrong_sample(dataset)
+            )
+
+    def _wrong_header(self, dataset: DatasetReader) -> str | None:
+        target = self.target
+        shape = (target.bands, target.height, target.width)
+        if (dataset.count, dataset.height, dataset.width) != shape:
+            return "size"
+        if dataset.transform != target.affine:
+            return "geotransform"
+        if dataset.crs != self._crs:
+            _log.warning("%s: GeoTIFF holds the CRS only in another form", self.path)
+        return None
+
+    def _wrong_bytes(self) -> str | None:
+        for level, row, col in self._file.wrong(self._pool):
+            return f"overview {level}, {self._place(row, col)}" if level else self._place(row, col)
+        return None
+
+    def _wrong_sample(self, dataset: DatasetReader) -> str | None:
+        """What GDAL does not decode to the numbers that came: one band of every block."""
+        for (row, col), checksum in self._samples.items():
+            part = self.target.block_window(row, col)
+            window = RasterioWindow(part.col, part.row, part.width, part.height)
+            band = dataset.read(self._sample_band(row, col) + 1, window=window)
+            if zlib.crc32(band.data) != checksum:
+                return self._place(row, col)
+        return None
+
+    def _sample_band(self, row: int, col: int) -> int:
+        across = -(-self.target.width // self.block)
+        return (row * across + col) % self.bands
+
+
+class CubeWriter(GeoTiffWriter):
+    """Writes a hyperspectral GeoTIFF; `formats.open_writer` explains the arguments."""
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        height: int,
+        width: int,
+        grid: WavelengthGrid,
+        crs_wkt: str,
+        transform: Transform,
+        dtype: CubeDtype = "uint16",
+        block: int = 256,
+        overwrite: bool = False,
+        creation_options: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        inputs: Sequence[Path] = (),
+    ) -> None:
+        target = Target(
+            path=Path(path),
+            height=height,
+            width=width,
+            bands=len(grid),
+            crs_wkt=crs_wkt,
+            transform=transform,
+            dtype=dtype,
+            block=block,
+            overwrite=overwrite,
+            inputs=tuple(inputs),
+        )
+        metadata = CubeMetadata(grid=grid, dtype=dtype, tags=dict(tags or {}))
+        super().__init__(target, metadata, creation_options=creation_options)
+
+
+class CoefficientWriter(GeoTiffWriter):
+    """Writes coefficients of a basis; the arguments are those of `GeoTiffWriter`."""
+
+    takes = "coefficients"
+
+
+def gdal_env() -> rasterio.Env:
+    """GDAL's settings: no sidecars are read or written."""
+    return rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")

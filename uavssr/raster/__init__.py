@@ -1,1 +1,0 @@
-"""Rasters and STF files: the only package that touches GDAL. No torch here."""

@@ -1,0 +1,110 @@
+"""One camera band: its name, its place in the spectrum and its response curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from uavssr.errors import InputRefused
+from uavssr.sensors.arrays import FloatArray
+from uavssr.sensors.wavelength_grid import FINE_NM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """One camera band and its nominal spectral response function (SRF).
+
+    Without a measured curve the response is a generalised Gaussian (flat-topped for shape > 2),
+    `exp(-ln 2 |2 (nm - centre) / fwhm| ** shape)`, which is 1/2 at half the width for any shape.
+    """
+
+    role: str
+    """Name that is unique in its sensor, in lower case: blue, green, rededge705 ..."""
+    centre: float
+    """Centre wavelength in nm."""
+    fwhm: float
+    """Full width at half maximum in nm (DJI's `WavelengthFWHM` tag holds half of it)."""
+    shape: float = 4.0
+    """Exponent of the generalised Gaussian: 2 is a Gaussian, large values a box."""
+    curve: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """A measured curve as (wavelengths in nm, relative response), which wins over the shape."""
+
+    def __post_init__(self) -> None:
+        if self.role.lower().split() != [self.role] or "," in self.role:
+            raise InputRefused(
+                f"band role must be lower case without blanks or commas, got {self.role!r}"
+            )
+        if not 350 <= self.centre <= 1050:
+            raise InputRefused(
+                f"band {self.role} is centred at {self.centre} nm, outside 350-1050 nm",
+                remedy="give nanometres, and leave out bands beyond the output grid",
+            )
+        if not 0.5 <= self.fwhm <= 400:
+            raise InputRefused(f"band {self.role} has a FWHM of {self.fwhm} nm, not 0.5-400 nm")
+        if not 1 <= self.shape <= 50:
+            raise InputRefused(f"band {self.role} has shape {self.shape}, not 1-50")
+
+    def response(self, nm: FloatArray = FINE_NM) -> FloatArray:
+        """The response at wavelengths `nm` (F,), scaled to sum to one over them.
+
+        Raises:
+            InputRefused: no sensitivity at all on these wavelengths.
+        """
+        if self.curve is None:
+            with np.errstate(under="ignore"):
+                values = np.exp2(-(np.abs(2 * (nm - self.centre) / self.fwhm) ** self.shape))
+        else:
+            values = np.interp(nm, self.curve[0], self.curve[1], left=0.0, right=0.0)
+        total = float(values.sum())
+        if not total > 0:
+            raise InputRefused(f"band {self.role} has no response at {nm[0]:g}-{nm[-1]:g} nm")
+        return np.asarray(values / total)
+
+    @classmethod
+    def from_curve(cls, role: str, nm: Sequence[float], response: Sequence[float]) -> Band:
+        """A band from a measured curve; small negative readings are taken as zero.
+
+        Args:
+            role: unique name of the band.
+            nm: (F,) wavelengths in nm, increasing.
+            response: (F,) relative response at those wavelengths.
+        """
+        axis, values = np.asarray(nm, float), np.clip(np.asarray(response, float), 0, None)
+        if axis.size < 3 or axis.size != values.size or not np.all(np.diff(axis) > 0):
+            raise InputRefused(f"band {role}: a curve needs three or more increasing wavelengths")
+        if not np.isfinite([axis, values]).all() or values.max() <= 0:
+            raise InputRefused(f"band {role}: the curve holds no positive finite response")
+        fine = np.interp(FINE_NM, axis, values, left=0.0, right=0.0)
+        if fine.sum() <= 0:
+            raise InputRefused(f"band {role}: the curve has no response at 330-1080 nm")
+        centre, fwhm, _ = response_moments(fine[None] / fine.sum(), FINE_NM)
+        kept = (tuple(axis.tolist()), tuple(values.tolist()))
+        return cls(role=role, centre=float(centre[0]), fwhm=float(fwhm[0]), curve=kept)
+
+
+def response_moments(
+    response: FloatArray, nm: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Centre (nm), FWHM (nm) and gain, each (c,), of responses (c, F) tabulated at `nm` (F,).
+
+    The centre is the response-weighted mean wavelength, the FWHM the distance between the outermost
+    crossings of half the maximum, the gain the sum over the axis.
+    """
+    weight = np.clip(response, 0, None)
+    weight = weight / np.maximum(weight.sum(-1, keepdims=True), 1e-12)
+    widths = np.array([_half_maximum_width(row, nm) for row in weight])
+    return weight @ nm, widths, response.sum(-1)
+
+
+def _half_maximum_width(row: FloatArray, nm: FloatArray) -> float:
+    half = row.max() / 2
+    above = np.flatnonzero(row >= half)
+    first, last = int(above[0]), int(above[-1])
+    left, right = nm[first], nm[last]
+    if first > 0:
+        left = np.interp(half, row[first - 1 : first + 1], nm[first - 1 : first + 1])
+    if last < nm.size - 1:
+        right = np.interp(half, row[last : last + 2][::-1], nm[last : last + 2][::-1])
+    return float(right - left)

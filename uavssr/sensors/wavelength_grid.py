@@ -1,0 +1,79 @@
+"""The wavelengths of a hyperspectral cube, and the fine axis of response curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from uavssr.errors import InputRefused
+from uavssr.sensors.arrays import FloatArray
+
+FINE_NM: Final[FloatArray] = np.arange(330.0, 1081.0, 1.0)
+"""Axis (F,) in nm, 330-1080 at 1 nm, on which response curves are tabulated."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WavelengthGrid:
+    """The bands of a hyperspectral cube: centres and widths in nm."""
+
+    name: str
+    """What to call it in files and messages."""
+    centres: FloatArray
+    """(C,) centre wavelengths in nm, increasing."""
+    fwhm: FloatArray
+    """(C,) full widths at half maximum in nm."""
+
+    def __post_init__(self) -> None:
+        if self.centres.ndim != 1 or self.centres.size < 2:
+            raise InputRefused(f"grid {self.name}: two or more wavelengths are needed")
+        if self.centres.shape != self.fwhm.shape or not np.all(np.diff(self.centres) > 0):
+            raise InputRefused(f"grid {self.name}: wavelengths must increase, one width each")
+
+    def __len__(self) -> int:
+        return int(self.centres.size)
+
+    def matches(self, other: WavelengthGrid, *, tolerance: float = 0.05) -> bool:
+        """Whether both hold the same centres within `tolerance` nm."""
+        return len(self) == len(other) and bool(
+            np.all(np.abs(self.centres - other.centres) <= tolerance)
+        )
+
+    def nearest(self, nm: float) -> int:
+        """Index of the band nearest to `nm`."""
+        return int(np.abs(self.centres - nm).argmin())
+
+    def interpolation(self) -> FloatArray:
+        """Matrix H (F, C), x(FINE_NM) = H x(grid) by linear interpolation, constant past the ends.
+
+        A response r (F,) on FINE_NM acts on a cube as r H, exact for spectra that are linear
+        between the grid's bands, which is what makes responses right on a coarse grid too. Each
+        row is the mean over its 1 nm step: sampled at points instead, two or three steps fall
+        between bands 2.2 nm apart, and a flat response comes out rippled. Read only.
+        """
+        return _interpolation(tuple(self.centres.tolist()))
+
+    @classmethod
+    def regular(cls, name: str, start: float, stop: float, count: int) -> WavelengthGrid:
+        """`count` equally spaced bands from `start` to `stop` nm, as wide as their spacing."""
+        centres = np.linspace(start, stop, count)
+        return cls(name, centres, np.full(count, (stop - start) / (count - 1)))
+
+
+@lru_cache(maxsize=8)
+def _interpolation(centres: tuple[float, ...]) -> FloatArray:
+    parts = 20
+    offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * (FINE_NM[1] - FINE_NM[0])
+    points = (FINE_NM[:, None] + offsets).ravel()
+    columns = [np.interp(points, centres, row) for row in np.eye(len(centres))]
+    matrix = np.stack(columns, axis=1).reshape(FINE_NM.size, parts, len(centres)).mean(1)
+    matrix.setflags(write=False)
+    return matrix
+
+
+HEADWALL_NANO: Final[WavelengthGrid] = WavelengthGrid(
+    "headwall-nano", np.linspace(397.865, 1001.51, 270), np.full(270, 6.0)
+)
+"""The default output grid: Headwall Nano-Hyperspec, 270 bands 2.244 nm apart, about 6 nm wide."""

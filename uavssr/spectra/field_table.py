@@ -1,0 +1,229 @@
+"""Tables of ground whose reflectance is known: spectra or grey panels at coordinates, as CSV.
+
+What a table holds is told by its columns, never guessed. Must not open rasters.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from uavssr.errors import InputRefused
+from uavssr.io.checks import check_path_text
+from uavssr.sensors import FINE_NM, FloatArray
+
+TableKind = Literal["spectra", "panels"]
+
+REFLECTANCE: Final = (-0.05, 1.5)
+"""What a known reflectance may be; panels and clouds reach 1, glints more."""
+MOST_BYTES: Final = 64 * 2**20
+"""A table is read whole."""
+WAVELENGTHS: Final = (250.0, 3000.0)
+"""Wavelengths of columns, nm."""
+_PLACES: Final = (("x", "y"), ("lon", "lat"))
+_OTHERS: Final = {"radius", "name"}
+_PANEL: Final = "reflectance"
+_REMEDY: Final = "see the sections on references and local spectra in docs/formats.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FieldTable:
+    """n places with known reflectance."""
+
+    path: Path
+    """The file as given."""
+    kind: TableKind
+    """Spectra, or panels of one reflectance at all wavelengths."""
+    geographic: bool
+    """Whether places are longitude and latitude (WGS 84), else coordinates of the image's CRS."""
+    places: FloatArray
+    """(n, 2) x and y, or longitude and latitude in degrees."""
+    radius: FloatArray
+    """(n,) metres around the place that were measured; 0 for the one pixel there."""
+    nm: FloatArray
+    """(W,) wavelengths in nm, increasing."""
+    spectra: FloatArray
+    """(n, W) reflectance."""
+    skipped: int
+    """Rows left out, because their reflectance is missing or out of range."""
+
+
+def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
+    """Read a table: a header, then a row per place.
+
+    Columns are `x,y` or `lon,lat`; then either `reflectance`, of a panel that is alike at all
+    wavelengths, or one column per wavelength, headed by it in nm; `radius` and `name` as wished.
+
+    Args:
+        path: the file, UTF-8, cells separated by commas.
+        scale: reflectance = number in the table x scale.
+
+    Raises:
+        InputRefused: no such file, columns that are missing, unknown or ambiguous, a cell that is
+            no number, or most values out of range.
+    """
+    header, rows = _cells(path)
+    kind, place, wavelengths = _columns(header, path)
+    nm = FINE_NM[[0, -1]] if kind == "panels" else np.array([float(c) for c in wavelengths])
+    _check_wavelengths(nm, path)
+    values = {name: _column(rows, header.index(name), path) for name in (*place, *wavelengths)}
+    radius = _column(rows, header.index("radius"), path) if "radius" in header else None
+    found = np.stack([values[name] for name in wavelengths], axis=1) * scale
+    spectra = np.repeat(found, 2, axis=1) if kind == "panels" else found
+    places = np.stack([values[name] for name in place], axis=1)
+    kept = _plausible(found, path)
+    return FieldTable(
+        path=path,
+        kind=kind,
+        geographic=place == _PLACES[1],
+        places=_finite(places, "coordinates", path)[kept],
+        radius=_radius(radius, len(rows), path)[kept],
+        nm=nm,
+        spectra=spectra[kept],
+        skipped=int((~kept).sum()),
+    )
+
+
+def read_spectra(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatArray]:
+    """Wavelengths (W,) in nm and numbers x scale (n, W) of a table's rows, wherever they are from.
+
+    Columns headed by a number are wavelengths; whatever else a column holds is not looked at. An
+    empty cell is NaN.
+
+    Raises:
+        InputRefused: no such file, no wavelengths, or a cell that is no number.
+    """
+    header, rows = _cells(path)
+    places = [index for index, name in enumerate(header) if _is_number(name)]
+    if not places:
+        raise InputRefused(
+            f"none of its {len(header)} columns is headed by a wavelength in nm",
+            path=path,
+            remedy="write a header such as name,400,405,410 and a row for each spectrum, and "
+            "separate cells by commas",
+        )
+    nm = np.array([float(header[index]) for index in places])
+    _check_wavelengths(nm, path)
+    return nm, np.stack([_column(rows, index, path) for index in places], axis=1) * scale
+
+
+def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header in lower case, and the rows that are not blank."""
+    check_path_text(str(path))
+    if not path.is_file():
+        raise InputRefused("no such file", path=path, remedy="give the path of a local file")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputRefused(f"{path.stat().st_size} bytes, more than a table has", path=path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise InputRefused(f"not a readable table ({err})", path=path, remedy=_REMEDY) from err
+    if len(rows) < 2:
+        raise InputRefused("a header and a row below it are needed", path=path, remedy=_REMEDY)
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(rows[0]):
+            raise InputRefused(
+                f"row {number} has {len(row)} cells, the header {len(rows[0])}",
+                path=path,
+                remedy="separate cells by commas, and write decimals with a point",
+            )
+    return [cell.strip().lower() for cell in rows[0]], rows[1:]
+
+
+def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str], list[str]]:
+    """What the table holds, the two columns of its places, and those of its reflectance."""
+    shown = ", ".join(header[:8]) + (", ..." if len(header) > 8 else "")
+
+    def refused(fact: str) -> InputRefused:
+        return InputRefused(f"{fact}; its columns are {shown}", path=path, remedy=_REMEDY)
+
+    twice = {name for name in header if header.count(name) > 1}
+    if twice:
+        raise refused(f"column {min(twice)!r} comes twice")
+    places = [pair for pair in _PLACES if set(pair) <= set(header)]
+    if len(places) != 1:
+        raise refused("both x,y and lon,lat" if places else "neither x,y nor lon,lat")
+    wavelengths = [name for name in header if _is_number(name)]
+    known = {*places[0], *_OTHERS, _PANEL, *wavelengths}
+    unknown = [name for name in header if name not in known]
+    if unknown:
+        raise refused(f"column {unknown[0]!r} is unknown")
+    if bool(wavelengths) == (_PANEL in header):
+        found = "both wavelengths and" if wavelengths else "neither wavelengths nor"
+        raise refused(f"{found} the column 'reflectance'")
+    return ("spectra", places[0], wavelengths) if wavelengths else ("panels", places[0], [_PANEL])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _check_wavelengths(nm: FloatArray, path: Path) -> None:
+    low, high = WAVELENGTHS
+    if len(nm) < 2 or not np.all(np.diff(nm) > 0):
+        raise InputRefused(
+            f"{len(nm)} wavelengths from {nm[0]:g} to {nm[-1]:g} nm do not increase from column to "
+            "column",
+            path=path,
+            remedy="give two or more columns by increasing wavelength",
+        )
+    if nm[0] < low or nm[-1] > high:
+        raise InputRefused(
+            f"wavelengths from {nm[0]:g} to {nm[-1]:g}", path=path, remedy="give nanometres"
+        )
+
+
+def _column(rows: list[list[str]], index: int, path: Path) -> FloatArray:
+    """A column (n,); NaN where a cell is empty."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            found.append(float(row[index].strip() or "nan"))
+        except ValueError as err:
+            raise InputRefused(
+                f"row {number} holds {row[index]!r} where a number is needed",
+                path=path,
+                remedy=_REMEDY,
+            ) from err
+    return np.array(found)
+
+
+def _plausible(found: FloatArray, path: Path) -> npt.NDArray[np.bool_]:
+    """Rows (n,) that hold a reflectance, and one that can be, at every wavelength."""
+    low, high = REFLECTANCE
+    known = np.asarray(np.isfinite(found).all(1))
+    kept = np.asarray(((found >= low) & (found <= high)).all(1))  # false where it is NaN
+    if kept.sum() * 2 <= known.sum() or not known.any():
+        raise InputRefused(
+            f"{len(kept) - kept.sum()} of {len(kept)} rows miss a reflectance or go beyond {low:g} "
+            f"to {high:g}; the largest is {np.nanmax(found, initial=-np.inf):g}",
+            path=path,
+            remedy="give what a number means in reflectance, such as --reference-scale 1/100",
+        )
+    return kept
+
+
+def _finite(values: FloatArray, what: str, path: Path) -> FloatArray:
+    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+    if wrong.size:
+        raise InputRefused(f"row {wrong[0] + 1} has no {what}", path=path, remedy=_REMEDY)
+    return values
+
+
+def _radius(given: FloatArray | None, count: int, path: Path) -> FloatArray:
+    if given is None:
+        return np.zeros(count)
+    radius = _finite(given, "radius", path)
+    if (radius < 0).any():
+        raise InputRefused(f"a radius of {radius.min():g} m", path=path, remedy=_REMEDY)
+    return radius

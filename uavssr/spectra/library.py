@@ -1,0 +1,208 @@
+"""The spectral library: reflectance spectra on one grid, with what they are and where from.
+
+Must not read rasters or import torch; scenes are made of it in `uavssr.data.scenes`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from uavssr.errors import InputRefused
+from uavssr.sensors import Float32Array, FloatArray, IndexArray, WavelengthGrid
+
+StrArray = npt.NDArray[np.str_]
+
+KINDS: Final = ("canopy", "leaf", "soil", "mineral", "manmade", "water", "other")
+"""What a spectrum can be of; `other` is anything, as a mixed pixel of an airborne scene."""
+REFLECTANCE_RANGE: Final = (-0.02, 1.6)
+"""The least and the largest reflectance that a library may hold: noise below, glints above."""
+MAX_MISSING_NM: Final = 60.0
+"""How far (nm) past the ends of its own wavelengths a spectrum may be carried on."""
+_SLOPE_SPAN_NM: Final = 25.0
+_SLOPE_DAMPING_NM: Final = 15.0
+_NEIGHBOURS: Final = 24
+_NEIGHBOUR_POOL: Final = 3000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpectralLibrary:
+    """Reflectance spectra on one wavelength grid.
+
+    Raises:
+        InputRefused: shapes do not fit, a value is not finite or out of range, a kind is unknown.
+    """
+
+    spectra: Float32Array
+    """(n, C) reflectance, 0..1."""
+    kind: StrArray
+    """(n,) what each spectrum is of, one of `KINDS`."""
+    source: StrArray
+    """(n,) the data set or model that each spectrum is from."""
+    grid: WavelengthGrid
+    """The C bands, in nm."""
+
+    def __post_init__(self) -> None:
+        count = self.spectra.shape[0]
+        if self.spectra.shape != (count, len(self.grid)) or count == 0:
+            raise InputRefused(f"library of shape {self.spectra.shape}, not (n, {len(self.grid)})")
+        if self.kind.shape != (count,) or self.source.shape != (count,):
+            raise InputRefused(f"library needs one kind and one source for each of {count} spectra")
+        if not np.isfinite(self.spectra).all():
+            raise InputRefused("library holds values that are not finite")
+        low, high = float(self.spectra.min()), float(self.spectra.max())
+        if low < REFLECTANCE_RANGE[0] or high > REFLECTANCE_RANGE[1]:
+            raise InputRefused(
+                f"library spans {low:.3f}..{high:.3f}, not within "
+                f"{REFLECTANCE_RANGE[0]}..{REFLECTANCE_RANGE[1]}",
+                remedy="give reflectance from 0 to 1",
+            )
+        unknown = set(self.kind.tolist()) - set(KINDS)
+        if unknown:
+            raise InputRefused(f"unknown kinds {sorted(unknown)}; known are {', '.join(KINDS)}")
+
+    def __len__(self) -> int:
+        return int(self.spectra.shape[0])
+
+    def of_kind(self, *kinds: str) -> IndexArray:
+        """Indices of the spectra of any of `kinds`; empty where the library has none."""
+        return np.flatnonzero(np.isin(self.kind, kinds))
+
+    def counts(self) -> dict[str, int]:
+        """How many spectra of each kind there are, kinds without any left out."""
+        found = {kind: int((self.kind == kind).sum()) for kind in KINDS}
+        return {kind: number for kind, number in found.items() if number}
+
+    @cached_property
+    def neighbours(self) -> IndexArray:
+        """(n, k) indices of up to 24 similar spectra of the same kind, itself left out.
+
+        They are the nearest, by Euclidean distance of reflectance, in a pool of at most 3000
+        spectra per kind, evenly taken: exact neighbours of a dense library are all but copies.
+        Of a kind with one spectrum the neighbour is itself.
+        """
+        result = np.empty((len(self), _NEIGHBOURS), np.intp)
+        for kind in self.counts():
+            members = self.of_kind(kind)
+            result[members] = self._neighbours_among(members)
+        return result
+
+    def _neighbours_among(self, members: IndexArray) -> IndexArray:
+        stride = -(-members.size // _NEIGHBOUR_POOL)
+        pool = members[::stride]
+        coarse = self.spectra[:, :: max(len(self.grid) // 30, 1)]
+        target, found = coarse[pool], np.empty((members.size, _NEIGHBOURS), np.intp)
+        norm = (target**2).sum(1)
+        for start in range(0, members.size, 1000):
+            part = members[start : start + 1000]
+            distance = norm - 2 * coarse[part] @ target.T
+            distance[part[:, None] == pool[None]] = np.inf
+            count = min(_NEIGHBOURS, max(pool.size - 1, 1))
+            nearest = np.argpartition(distance, count - 1, axis=1)[:, :count]
+            found[start : start + 1000] = pool[nearest][:, np.arange(_NEIGHBOURS) % count]
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write a compressed .npz without pickled objects."""
+        np.savez_compressed(
+            path,
+            spectra=self.spectra,
+            kind=self.kind,
+            source=self.source,
+            wavelength_nm=self.grid.centres,
+            fwhm_nm=self.grid.fwhm,
+        )
+
+
+def concatenate(parts: Sequence[SpectralLibrary]) -> SpectralLibrary:
+    """All the spectra of `parts`, which must share one grid, in order."""
+    grid = parts[0].grid
+    if not all(part.grid.matches(grid) for part in parts):
+        raise InputRefused("libraries on different grids; load them on one")
+    return SpectralLibrary(
+        spectra=np.concatenate([part.spectra for part in parts]),
+        kind=np.concatenate([part.kind for part in parts]),
+        source=np.concatenate([part.source for part in parts]),
+        grid=grid,
+    )
+
+
+def load_library(path: str | Path, grid: WavelengthGrid) -> SpectralLibrary:
+    """Read a library that `SpectralLibrary.save` wrote, on `grid`.
+
+    Linear interpolation where its wavelengths are not the grid's, see `resample`.
+
+    Raises:
+        InputRefused: not a library, or one that does not reach over the grid.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            centres, fwhm = file["wavelength_nm"], file["fwhm_nm"]
+            spectra, kind, source = file["spectra"], file["kind"], file["source"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+        lacks = f"lacks {err.args[0].split()[0]}" if isinstance(err, KeyError) else "cannot be read"
+        raise InputRefused(
+            f"not a spectral library ({lacks})",
+            path=path,
+            remedy="make one with scripts/build_library.py",
+        ) from err
+    stored = WavelengthGrid("stored", centres, fwhm)
+    if not stored.matches(grid):
+        spectra = resample(spectra, centres, grid)
+    return SpectralLibrary(
+        spectra=np.asarray(spectra, np.float32), kind=kind, source=source, grid=grid
+    )
+
+
+def resample(spectra: npt.ArrayLike, nm: npt.ArrayLike, grid: WavelengthGrid) -> Float32Array:
+    """Put spectra (..., F) measured at `nm` (F,) on the grid: (..., C).
+
+    Linear interpolation inside. Past an end the line fitted over the last 25 nm goes on with a
+    slope that dies away, y + slope * 15 nm * (1 - exp(-d / 15 nm)) at distance d, and so never
+    moves by more than the slope times 15 nm.
+
+    Raises:
+        InputRefused: wavelengths do not increase, or more than 60 nm are missing at an end.
+    """
+    values, axis = np.asarray(spectra, np.float32), np.asarray(nm, float)
+    if axis.ndim != 1 or axis.size < 2 or values.shape[-1] != axis.size:
+        raise InputRefused(f"{values.shape[-1]} values for {axis.size} wavelengths")
+    if not np.all(np.diff(axis) > 0):
+        raise InputRefused("wavelengths of the spectra do not increase")
+    missing = max(axis[0] - grid.centres[0], grid.centres[-1] - axis[-1])
+    if missing > MAX_MISSING_NM:
+        raise InputRefused(
+            f"spectra of {axis[0]:g}-{axis[-1]:g} nm miss {missing:.0f} nm at an end of the grid "
+            f"{grid.name}, more than {MAX_MISSING_NM:g}",
+            remedy="complete them from a library, see uavssr.spectra.completion.SubspaceCompletion",
+        )
+    return np.asarray(values @ _resampling(axis, grid.centres), np.float32)
+
+
+def _resampling(axis: FloatArray, centres: FloatArray) -> Float32Array:
+    """The matrix (F, C) that interpolates inside and carries on with a damped slope outside."""
+    place = np.clip(np.searchsorted(axis, centres) - 1, 0, axis.size - 2)
+    share = np.clip((centres - axis[place]) / (axis[place + 1] - axis[place]), 0, 1)
+    matrix, column = np.zeros((axis.size, centres.size)), np.arange(centres.size)
+    np.add.at(matrix, (place, column), 1 - share)
+    np.add.at(matrix, (place + 1, column), share)
+    for end in (0, -1):
+        beyond = np.clip((axis[0] - centres) if end == 0 else (centres - axis[-1]), 0, None)
+        reach = _SLOPE_DAMPING_NM * -np.expm1(-beyond / _SLOPE_DAMPING_NM)
+        matrix += _end_slope(axis, end)[:, None] * (reach if end else -reach)
+    return matrix.astype(np.float32)
+
+
+def _end_slope(axis: FloatArray, end: int) -> FloatArray:
+    """Weights (F,) whose product with a spectrum is its least-squares slope (per nm) at an end."""
+    near = np.abs(axis - axis[end]) <= _SLOPE_SPAN_NM
+    near[[0, 1] if end == 0 else [-2, -1]] = True
+    offset = np.where(near, axis - axis[near].mean(), 0.0)
+    return np.asarray(offset / (offset**2).sum())

@@ -1,0 +1,11 @@
+"""Training runs: configuration, loop, loss, checkpoints, adaptation, model cards.
+
+What is drawn for a step comes from `data`.
+"""
+
+from uavssr.training.adapt import adapt_model
+from uavssr.training.config import TrainingConfig, read_run
+from uavssr.training.loop import initial_network, train
+from uavssr.training.run import run_training
+
+__all__ = ["TrainingConfig", "adapt_model", "initial_network", "read_run", "run_training", "train"]

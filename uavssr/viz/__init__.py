@@ -1,0 +1,8 @@
+"""Figures and quicklooks of cubes and STFs.
+
+Nothing here computes products.
+"""
+
+from uavssr.viz.figures import draw_quicklook, draw_stf
+
+__all__ = ["draw_quicklook", "draw_stf"]
