@@ -1,9 +1,15 @@
-"""Windows, tiles and their grid, in whole pixels. Standard library only."""
+"""Windows, tiles and their grid, in whole pixels, and the callback that reports progress."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+Progress = Callable[[str, int, int], None]
+"""Called with (task, units just finished, units in all); a unit is a pixel, a row or a patch.
+
+Calls may come from any thread.
+"""
 
 
 @dataclass(frozen=True, slots=True)

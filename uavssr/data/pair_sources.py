@@ -5,7 +5,7 @@ Everything that is wrong with them is gathered. Must not keep pixels or draw any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -19,9 +19,7 @@ from uavssr.io.hsi import CubeSource, TargetGrid, WarpedCube, open_cube
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.sensors import HEADWALL_NANO, BoolArray, Float32Array, Sensor, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, load_library, resample
-from uavssr.tiling import Window
-
-Progress = Callable[[str, int, int], None]
+from uavssr.tiling import Progress, Window
 
 PLAUSIBLE: Final = (-0.05, 2.0)
 """Reflectance outside counts as invalid: noise below, specular glints above."""

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.data.manifest import Manifest, ManifestRefused, Problem, Row, digest
-from uavssr.data.pair_sources import DataConfig, Progress, Scene, Sources, open_sources
+from uavssr.data.pair_sources import DataConfig, Scene, Sources, open_sources
 from uavssr.errors import InputRefused, OutputError
 from uavssr.io.raster import Affine6
 from uavssr.sensors import Band, Float32Array, IndexArray, Sensor, WavelengthGrid
-from uavssr.tiling import TileGrid, Window
+from uavssr.tiling import Progress, TileGrid, Window
 
 Array16 = npt.NDArray[np.float16]
 

@@ -7,7 +7,7 @@ read, not on the scene, and no pixel depends on where windows end.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -30,10 +30,9 @@ from uavssr.io.hsi import CubeSource, open_cube
 from uavssr.io.stf import stf_dataset, write_stf
 from uavssr.io.writers import BLOCK, CubeDtype, Part, check_output, write_image
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, load_sensor
-from uavssr.tiling import TileGrid, Window
+from uavssr.tiling import Progress, TileGrid, Window
 
 AnyPath = str | PathLike[str]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ import torch
 
 from uavssr.data.batches import MARGIN, Batch, draw_batch, seen_by_cameras
 from uavssr.data.manifest import Manifest, ManifestRefused, Row, digest
-from uavssr.data.pair_sources import DataConfig, Progress
+from uavssr.data.pair_sources import DataConfig
 from uavssr.data.patches import PatchSet, prepare_patches
 from uavssr.data.scenes import simulate_batch
 from uavssr.data.splits import TRAIN, VALIDATE, Ground, How, split_ground
@@ -25,6 +25,7 @@ from uavssr.errors import InputRefused
 from uavssr.model import ResponseFamily
 from uavssr.sensors import Float32Array, FloatArray, IndexArray, Sensor, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, concatenate, load_library
+from uavssr.tiling import Progress
 
 _PRIOR_SIDE = 16  # of the simulated scenes whose spectra the basis is fitted to
 

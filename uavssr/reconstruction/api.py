@@ -32,11 +32,11 @@ from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender
 from uavssr.reconstruction.memory import network_bytes, thread_counts
 from uavssr.reconstruction.output_files import FileOptions, Outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
-from uavssr.reconstruction.plan import Preparation, Progress
+from uavssr.reconstruction.plan import Preparation
 from uavssr.reconstruction.products import CubeRender, Render
 from uavssr.reconstruction.provenance import Precision, Settings, StfScope
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, resolve_device
-from uavssr.tiling import TileGrid
+from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource

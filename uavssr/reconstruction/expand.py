@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -28,10 +28,7 @@ from uavssr.io.writers import (
 from uavssr.model import SpectralBasis
 from uavssr.reconstruction.products import CubeRender
 from uavssr.reconstruction.tile_engine import torch_threads
-from uavssr.tiling import TileGrid, Window
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is done, pixels just finished, pixels in all)."""
+from uavssr.tiling import Progress, TileGrid, Window
 
 BLOCK: Final = 256
 """Side of the windows in pixels, and of the output's blocks."""

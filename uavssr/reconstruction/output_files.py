@@ -36,11 +36,12 @@ from uavssr.model import ResponseFamily
 from uavssr.reconstruction.allocator import memory_kept
 from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender, render_flags
 from uavssr.reconstruction.pipeline import ThreadCounts, TileComputer, TilePass, noting_kept_tiles
-from uavssr.reconstruction.plan import THREADS, Preparation, Progress
+from uavssr.reconstruction.plan import THREADS, Preparation
 from uavssr.reconstruction.products import CubeRender, Product, TileReceiver
 from uavssr.reconstruction.provenance import BLOCK, identity, input_identity
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, TileEngine, torch_threads
 from uavssr.reconstruction.tile_record import FittedStf
+from uavssr.tiling import Progress
 
 SLAB = 256
 """Tiles whose STFs are in memory at a time while they are written."""

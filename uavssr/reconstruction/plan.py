@@ -26,7 +26,7 @@ from uavssr.reconstruction.scene_stf import held_stf, scene_stf
 from uavssr.reconstruction.tile_engine import TileEngine, torch_threads
 from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import FittedStf, Numbers, PendingRecord, TileStfs
-from uavssr.tiling import TileGrid
+from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 THREADS: Final = 1
 """Torch's own, for a tile and for the scene's STF: with more the last digits would depend on the
 machine, and its threads spend longer waiting for each other than they save."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is done, pixels just finished, pixels in all) from any thread."""
 
 
 class RemoteWorkers(Protocol):
