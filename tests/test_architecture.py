@@ -130,7 +130,7 @@ def swallowed(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler):
             caught = "BaseException" if node.type is None else ast.unparse(node.type)
-            silent = all(isinstance(line, ast.TilePass | ast.Continue) for line in node.body)
+            silent = all(isinstance(line, ast.Pass | ast.Continue) for line in node.body)
             if silent and EVERYTHING & set(re.findall(r"\w+", caught)):
                 yield f"line {node.lineno}: except {caught}: pass"
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
