@@ -22,7 +22,7 @@ from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import load_model
 from uavssr.sensors import WavelengthGrid
-from uavssr.spectra.sources import drawn, open_spectra
+from uavssr.spectra.sources import open_spectra, sample_pixels
 from uavssr.tiling import Window
 from uavssr.training.adapt import adapt_model
 
@@ -156,10 +156,10 @@ def test_pixels_are_spread_drawn_alike_each_time_and_no_more_than_asked(tmp_path
     cube = np.repeat(np.arange(height * width).reshape(1, height, width) / 1e5, 3, 0)
     grid = WavelengthGrid.regular("three", 500, 700, 3)
     path = write_cube(tmp_path / "cube.tif", cube.astype("f4"), grid=grid)
-    found = drawn(open_cube(path), most=60)
+    found = sample_pixels(open_cube(path), most=60)
     places = np.round(found[:, 0] * 1e5).astype(int)
     assert len(set(places.tolist())) == 60
-    np.testing.assert_array_equal(drawn(open_cube(path), most=60), found)
+    np.testing.assert_array_equal(sample_pixels(open_cube(path), most=60), found)
     blocks = {(place // width // 128, place % width // 128) for place in places.tolist()}
     assert len(blocks) == 6
 

@@ -13,7 +13,15 @@ from typing import Final
 import numpy as np
 
 from uavssr.calibration.alignment import PATTERNS, View, patterns, shift_between
-from uavssr.io.hsi import FINER, CubeSource, TargetGrid, WarpedCube, applied, matrix, reprojected
+from uavssr.io.hsi import (
+    AVERAGING_RATIO,
+    CubeSource,
+    TargetGrid,
+    WarpedCube,
+    map_to_pixel,
+    pixel_to_map,
+    reproject_points,
+)
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import SAME_GRID
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
@@ -163,7 +171,7 @@ def _warped(cube: CubeSource, msi: MsiSource, block: int, shift: Shift) -> Warpe
 def _block(cube: CubeSource, msi: MsiSource) -> int:
     """Side of a block: one pixel on a common grid, else such that the cube is finer than it."""
     pixel = _warped(cube, msi, 1, (0.0, 0.0))
-    needed = 1 if _aligned(cube, msi) else int(pixel.ratio / FINER) + 1
+    needed = 1 if _aligned(cube, msi) else int(pixel.ratio / AVERAGING_RATIO) + 1
     common = pixel.common()
     steady = STEADY * needed
     plenty = common is not None and common.height * common.width >= ENOUGH * steady**2
@@ -173,9 +181,9 @@ def _block(cube: CubeSource, msi: MsiSource) -> int:
 def _aligned(cube: CubeSource, msi: MsiSource) -> bool:
     """Whether the cube's pixels are pixels of the image."""
     corners = np.array([[0.0, 0.0], [cube.width, 0.0], [cube.width, cube.height]])
-    ground = applied(matrix(cube.place.transform), corners)
-    own = reprojected(ground, cube.place.crs_wkt, msi.crs_wkt)
-    place = applied(np.asarray(np.linalg.inv(matrix(msi.transform)), float), own)
+    ground = pixel_to_map(cube.place.transform, corners)
+    own = reproject_points(ground, cube.place.crs_wkt, msi.crs_wkt)
+    place = map_to_pixel(msi.transform, own)
     moved = place - corners
     same = np.abs(moved - moved[0].round()).max() < SAME_GRID
     return bool(np.isfinite(place).all() and same)

@@ -18,11 +18,11 @@ import numpy as np
 from uavssr.calibration.overlap import Overlap, look, read_overlap
 from uavssr.errors import InputRefused
 from uavssr.io.checks import data_file
-from uavssr.io.hsi import applied, matrix, open_cube, reprojected
+from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, metres_per_unit, parse_scale
 from uavssr.sensors import FloatArray
-from uavssr.spectra import REFLECTANCE, FieldTable, read_field_table
+from uavssr.spectra import FIELD_REFLECTANCE, FieldTable, read_field_table
 from uavssr.tiling import Window
 
 FAR: Final = 0.5
@@ -83,7 +83,7 @@ def open_reference(
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
     cube = open_cube(data_file(path), scale=scale)
     found = read_overlap(cube, msi)
-    low, high = REFLECTANCE
+    low, high = FIELD_REFLECTANCE
     kept = ((found.spectra >= low) & (found.spectra <= high)).all(1)
     skipped = Counter(found.skipped)
     skipped["reflectance out of range"] += int((~kept).sum())
@@ -130,7 +130,7 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
     places = table.places
     try:
         if table.geographic:
-            places = reprojected(places, WGS84, msi.crs_wkt)
+            places = reproject_points(places, WGS84, msi.crs_wkt)
         looks = [_around(msi, *each) for each in zip(places, table.radius, strict=True)]
     except InputRefused as err:
         raise InputRefused(err.fact, path=err.path or table.path, remedy=err.remedy) from err
@@ -160,15 +160,14 @@ def _around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | st
     """
     if not np.isfinite(place).all():
         return "outside the image"
-    inverse = np.asarray(np.linalg.inv(matrix(msi.transform)), float)
-    column, row = applied(inverse, place[None])[0]
+    column, row = map_to_pixel(msi.transform, place[None])[0]
     if not (0 <= column < msi.width and 0 <= row < msi.height):
         return "outside the image"
     window, centre = _window(msi, place, radius, row=row, column=column)
     if window.height * window.width > _MOST_PIXELS:
         raise InputRefused(f"a radius of {radius:g} m covers more than {_MOST_PIXELS} pixels")
     y, x = np.mgrid[window.rows, window.cols] + 0.5
-    middles = applied(matrix(msi.transform), np.stack([x, y], axis=-1).reshape(-1, 2))
+    middles = pixel_to_map(msi.transform, np.stack([x, y], axis=-1).reshape(-1, 2))
     metres = (middles - place) * metres_per_unit(msi.crs_wkt, y=place[1])
     within = (np.hypot(*metres.T) <= radius).reshape(y.shape)
     within[centre.within(window)] = True
@@ -197,7 +196,7 @@ def _window(
 def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> InputRefused:
     reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
     corners = np.array([[0.0, 0.0], [msi.width, msi.height]])
-    ends = applied(matrix(msi.transform), corners)
+    ends = pixel_to_map(msi.transform, corners)
     (left, bottom), (right, top) = ends.min(0), ends.max(0)
     return InputRefused(
         f"none of its places can be used: {reasons}; the image spans x {left:.10g} to "

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import shapely
 
 from uavssr.data.manifest import Problem
-from uavssr.io.hsi import applied, matrix, reprojected
+from uavssr.io.hsi import map_to_pixel, pixel_to_map, reproject_points
 from uavssr.io.raster import Affine6
 from uavssr.sensors import FloatArray, IndexArray
 from uavssr.tiling import Window
@@ -213,8 +213,9 @@ def _block_names(ground: Ground, frame: Ground) -> npt.NDArray[np.int64]:
         [[w.col + w.width / 2, w.row + w.height / 2] for w in ground.windows], float
     ).reshape(-1, 2)
     side = BLOCK * frame.windows[0].height if frame.windows else 1
-    own = reprojected(applied(matrix(ground.transform), middles), ground.crs_wkt, frame.crs_wkt)
-    places = applied(np.asarray(np.linalg.inv(matrix(frame.transform)), float), own)
+    placed = pixel_to_map(ground.transform, middles)
+    own = reproject_points(placed, ground.crs_wkt, frame.crs_wkt)
+    places = map_to_pixel(frame.transform, own)
     return np.floor(places / side).astype(np.int64)
 
 
@@ -226,8 +227,8 @@ def _polygons(ground: Ground, crs_wkt: str, grown: float) -> npt.NDArray[np.obje
     if not ground.windows:
         return np.empty(0, object)
     corners = np.concatenate([_corners(window, grown) for window in ground.windows])
-    placed = applied(matrix(ground.transform), corners)
-    rings = reprojected(placed, ground.crs_wkt, crs_wkt).reshape(len(ground.windows), 4, 2)
+    placed = pixel_to_map(ground.transform, corners)
+    rings = reproject_points(placed, ground.crs_wkt, crs_wkt).reshape(len(ground.windows), 4, 2)
     found = np.array([shapely.Polygon()] * len(rings), object)
     there = np.isfinite(rings).all((1, 2))
     found[there] = shapely.polygons(rings[there])

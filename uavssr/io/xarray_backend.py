@@ -56,10 +56,10 @@ class UavssrBackend(BackendEntrypoint):
         if Path(filename_or_obj).suffix.lower() not in (".tif", ".tiff"):
             return False
         from uavssr.errors import InputRefused
-        from uavssr.io.hsi import tells_coefficients
+        from uavssr.io.hsi import is_coefficient_file
 
         try:
-            return tells_coefficients(filename_or_obj)
+            return is_coefficient_file(filename_or_obj)
         except InputRefused:
             return False
 

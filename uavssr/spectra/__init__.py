@@ -4,7 +4,7 @@ No torch, no training: what is made of spectra lives in `data` and `training`.
 """
 
 from uavssr.spectra.completion import SubspaceCompletion, load_cube, read_cube
-from uavssr.spectra.field_table import REFLECTANCE, FieldTable, read_field_table
+from uavssr.spectra.field_table import FIELD_REFLECTANCE, FieldTable, read_field_table
 from uavssr.spectra.library import (
     MAX_MISSING_NM,
     SpectralLibrary,
@@ -13,14 +13,14 @@ from uavssr.spectra.library import (
     load_library,
     resample,
 )
-from uavssr.spectra.sources import Spectra, open_spectra
+from uavssr.spectra.sources import MeasuredSpectra, open_spectra
 from uavssr.spectra.synthetic import manmade_spectra, water_spectra
 
 __all__ = [
+    "FIELD_REFLECTANCE",
     "MAX_MISSING_NM",
-    "REFLECTANCE",
     "FieldTable",
-    "Spectra",
+    "MeasuredSpectra",
     "SpectralLibrary",
     "StrArray",
     "SubspaceCompletion",

@@ -20,7 +20,7 @@ from uavssr.sensors import FINE_NM, FloatArray
 
 TableKind = Literal["spectra", "panels"]
 
-REFLECTANCE: Final = (-0.05, 1.5)
+FIELD_REFLECTANCE: Final = (-0.05, 1.5)
 """What a known reflectance may be; panels and clouds reach 1, glints more."""
 MOST_BYTES: Final = 64 * 2**20
 """A table is read whole."""
@@ -39,7 +39,7 @@ class FieldTable:
     path: Path
     """The file as given."""
     kind: TableKind
-    """Spectra, or panels of one reflectance at all wavelengths."""
+    """MeasuredSpectra, or panels of one reflectance at all wavelengths."""
     geographic: bool
     """Whether places are longitude and latitude (WGS 84), else coordinates of the image's CRS."""
     places: FloatArray
@@ -200,7 +200,7 @@ def _column(rows: list[list[str]], index: int, path: Path) -> FloatArray:
 
 def _plausible(found: FloatArray, path: Path) -> npt.NDArray[np.bool_]:
     """Rows (n,) that hold a reflectance, and one that can be, at every wavelength."""
-    low, high = REFLECTANCE
+    low, high = FIELD_REFLECTANCE
     known = np.asarray(np.isfinite(found).all(1))
     kept = np.asarray(((found >= low) & (found <= high)).all(1))  # false where it is NaN
     if kept.sum() * 2 <= known.sum() or not known.any():

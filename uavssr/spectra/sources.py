@@ -28,7 +28,7 @@ _ENOUGH: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spectra:
+class MeasuredSpectra:
     """Spectra as a file holds them."""
 
     path: Path
@@ -41,7 +41,7 @@ class Spectra:
     """What to be wary of."""
 
 
-def open_spectra(path: Path, *, scale: str | None = None) -> Spectra:
+def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
     """The rows of a table, or up to 4000 pixels of a cube.
 
     Args:
@@ -55,15 +55,17 @@ def open_spectra(path: Path, *, scale: str | None = None) -> Spectra:
     """
     if path.suffix.lower() == ".csv":
         nm, found = read_spectra(path, scale=1.0 if scale is None else parse_scale(scale))
-        return Spectra(path=path, nm=nm, reflectance=found, warnings=())
+        return MeasuredSpectra(path=path, nm=nm, reflectance=found, warnings=())
     cube = open_cube(data_file(path), scale=scale)
     warnings = cube.warnings
     if cube.model:
         warnings += (f"{path.name} was made by uavssr ({cube.model}): it tells nothing new",)
-    return Spectra(path=cube.path, nm=cube.grid.centres, reflectance=drawn(cube), warnings=warnings)
+    return MeasuredSpectra(
+        path=cube.path, nm=cube.grid.centres, reflectance=sample_pixels(cube), warnings=warnings
+    )
 
 
-def drawn(cube: CubeSource, *, most: int = MOST_SPECTRA, seed: int = 0) -> FloatArray:
+def sample_pixels(cube: CubeSource, *, most: int = MOST_SPECTRA, seed: int = 0) -> FloatArray:
     """Reflectance (n, C) of up to `most` random valid pixels, from windows all over a cube."""
     rng = np.random.default_rng(seed)
     tiles = TileGrid(height=cube.height, width=cube.width, tile=TILE)

@@ -35,9 +35,9 @@ from uavssr.model import (
 )
 from uavssr.sensors import WavelengthGrid
 from uavssr.spectra import (
+    FIELD_REFLECTANCE,
     MAX_MISSING_NM,
-    REFLECTANCE,
-    Spectra,
+    MeasuredSpectra,
     load_library,
     open_spectra,
     resample,
@@ -129,7 +129,7 @@ def adapt_model(
     )
 
 
-def _facts(base: Model, parts: Sequence[Spectra], *, components: int) -> dict[str, Any]:
+def _facts(base: Model, parts: Sequence[MeasuredSpectra], *, components: int) -> dict[str, Any]:
     """What config.json and the card say of the spectra."""
     return {
         "uavssr_version": __version__,
@@ -214,7 +214,7 @@ def _check_base(base: Model) -> None:
         )
 
 
-def _read(path: Path, grid: WavelengthGrid, scale: str | None) -> Spectra:
+def _read(path: Path, grid: WavelengthGrid, scale: str | None) -> MeasuredSpectra:
     """The spectra of one file on the model's wavelengths, without those that cannot be."""
     if path.suffix.lower() == ".npz":
         if scale is not None:
@@ -226,13 +226,13 @@ def _read(path: Path, grid: WavelengthGrid, scale: str | None) -> Spectra:
             values = np.asarray(load_library(path, grid).spectra, float)
         except InputRefused as err:
             raise InputRefused(err.fact, path=err.path or path, remedy=err.remedy) from err
-        found = Spectra(path=path, nm=grid.centres, reflectance=values, warnings=())
+        found = MeasuredSpectra(path=path, nm=grid.centres, reflectance=values, warnings=())
     else:
         found = _reaching(open_spectra(path, scale=scale), path, grid)
     return _plausible(found, path)
 
 
-def _reaching(found: Spectra, path: Path, grid: WavelengthGrid) -> Spectra:
+def _reaching(found: MeasuredSpectra, path: Path, grid: WavelengthGrid) -> MeasuredSpectra:
     """Spectra on the model's wavelengths, whatever lies far beyond these left out."""
     low, high = grid.centres[0], grid.centres[-1]
     near = (found.nm > low - MAX_MISSING_NM) & (found.nm < high + MAX_MISSING_NM)
@@ -252,7 +252,7 @@ def _reaching(found: Spectra, path: Path, grid: WavelengthGrid) -> Spectra:
             path=path,
             remedy="give spectra of the whole range, or a model of the range they have",
         ) from err
-    return Spectra(
+    return MeasuredSpectra(
         path=found.path,
         nm=grid.centres,
         reflectance=np.asarray(values, float),
@@ -260,9 +260,9 @@ def _reaching(found: Spectra, path: Path, grid: WavelengthGrid) -> Spectra:
     )
 
 
-def _plausible(found: Spectra, path: Path) -> Spectra:
+def _plausible(found: MeasuredSpectra, path: Path) -> MeasuredSpectra:
     """Spectra that hold a reflectance, and one that can be, at every wavelength."""
-    low, high = REFLECTANCE
+    low, high = FIELD_REFLECTANCE
     values = found.reflectance
     kept = ((values >= low) & (values <= high)).all(1)  # false where it is NaN
     if 2 * kept.sum() <= len(values):
@@ -284,7 +284,7 @@ def _plausible(found: Spectra, path: Path) -> Spectra:
             remedy="leave out --scale, or give reflectance from 0 to 1",
         )
     out = f"{path.name}: {(~kept).sum()} of {len(values)} spectra are left out: no reflectance"
-    return Spectra(
+    return MeasuredSpectra(
         path=found.path,
         nm=found.nm,
         reflectance=values[kept],

@@ -109,7 +109,7 @@ def test_a_finer_cube_is_averaged_over_each_pixel(tmp_path: Path) -> None:
 def test_gdal_warps_the_same(tmp_path: Path, pixel: float) -> None:
     cube = warped(tmp_path / "cube", pixel=pixel, degrees=True)
     found, _ = cube.read(INNER)
-    kind = "average" if cube.ratio < warp.FINER else "bilinear"
+    kind = "average" if cube.ratio < warp.AVERAGING_RATIO else "bilinear"
     with (
         rasterio.open(tmp_path / "cube") as source,
         WarpedVRT(

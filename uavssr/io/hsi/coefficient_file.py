@@ -98,7 +98,7 @@ def open_coefficients(
     return source
 
 
-def tells_coefficients(path: str | os.PathLike[str]) -> bool:
+def is_coefficient_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file says in its tags that it holds coefficients.
 
     Raises:

@@ -20,11 +20,12 @@ from rasterio.transform import Affine
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.hsi.cube import CubeSource
+from uavssr.io.hsi.geometry import map_to_pixel, pixel_to_map, reproject_points
 from uavssr.io.raster import Affine6
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Window
 
-FINER: Final = 0.75
+AVERAGING_RATIO: Final = 0.75
 """A cube whose pixels are shorter than this many target pixels is averaged, others interpolated."""
 _WHOLE: Final = 0.999
 """Share of the weights that must come from valid pixels for a warped pixel to be valid."""
@@ -115,10 +116,11 @@ class WarpedCube:
         From the cube's outline, so that it costs no reading.
         """
         cube, place = self.cube, self.cube.place
-        outline = applied(matrix(place.transform), _outline(Window(0, 0, cube.height, cube.width)))
-        ground = reprojected(outline, place.crs_wkt, self.target.crs_wkt)
-        back = np.asarray(np.linalg.inv(matrix(self.target.transform)), float)
-        points = applied(back, ground) + np.array([self.shift[1], self.shift[0]])
+        outline = pixel_to_map(place.transform, _outline(Window(0, 0, cube.height, cube.width)))
+        ground = reproject_points(outline, place.crs_wkt, self.target.crs_wkt)
+        points = map_to_pixel(self.target.transform, ground) + np.array(
+            [self.shift[1], self.shift[0]]
+        )
         if not np.isfinite(points).all():
             return None
         (left, top), (right, bottom) = np.floor(points.min(0)), np.ceil(points.max(0))
@@ -144,11 +146,10 @@ class WarpedCube:
     def _to_cube(self, points: FloatArray) -> FloatArray:
         """Places (n, 2) given as (column, row) of the target, as (column, row) of the cube."""
         moved = points - np.array([self.shift[1], self.shift[0]])
-        ground = applied(matrix(self.target.transform), moved)
+        ground = pixel_to_map(self.target.transform, moved)
         place = self.cube.place
-        own = reprojected(ground, self.target.crs_wkt, place.crs_wkt)
-        back = np.asarray(np.linalg.inv(matrix(place.transform)), float)
-        return applied(back, own)
+        own = reproject_points(ground, self.target.crs_wkt, place.crs_wkt)
+        return map_to_pixel(place.transform, own)
 
     def _warp(self, numbers: Float32Array, taken: Window, window: Window) -> Float32Array:
         """Numbers (band, y, x) of the cube's window `taken` on a window of the target."""
@@ -162,7 +163,9 @@ class WarpedCube:
                 src_crs=CRS.from_wkt(self.cube.place.crs_wkt),
                 dst_transform=_starting(self.target.transform, *start),
                 dst_crs=CRS.from_wkt(self.target.crs_wkt),
-                resampling=Resampling.average if self.ratio < FINER else Resampling.bilinear,
+                resampling=Resampling.average
+                if self.ratio < AVERAGING_RATIO
+                else Resampling.bilinear,
                 init_dest_nodata=True,
                 tolerance=0,  # exact coordinates: the default may be an eighth of a pixel off
             )
@@ -171,38 +174,9 @@ class WarpedCube:
         return found
 
 
-def matrix(transform: Affine6) -> FloatArray:
-    """A geotransform as a matrix (3, 3) from (column, row, 1) to coordinates."""
-    return np.array([transform[:3], transform[3:], (0.0, 0.0, 1.0)])
-
-
-def applied(transform: FloatArray, points: FloatArray) -> FloatArray:
-    """Points (n, 2) under a matrix (3, 3)."""
-    return points @ transform[:2, :2].T + transform[:2, 2]
-
-
-def reprojected(points: FloatArray, source_wkt: str, target_wkt: str) -> FloatArray:
-    """Coordinates (n, 2) in another CRS; infinite where there are none.
-
-    Raises:
-        InputRefused: the two systems have nothing to do with each other.
-    """
-    if source_wkt == target_wkt:
-        return points
-    try:
-        source, target = CRS.from_wkt(source_wkt), CRS.from_wkt(target_wkt)
-        x, y = rasterio.warp.transform(source, target, *points.T.tolist())[:2]
-    except (*GDAL_ERRORS, CRSError) as err:
-        raise InputRefused(
-            f"no way from one CRS to the other: {err}",
-            remedy="check the coordinates: are longitude and latitude swapped?",
-        ) from err
-    return np.stack([x, y], axis=1)
-
-
 def _starting(transform: Affine6, column: float, row: float) -> Affine:
     """A geotransform of the same pixels, counted from another one."""
-    origin = applied(matrix(transform), np.array([[column, row]]))[0]
+    origin = pixel_to_map(transform, np.array([[column, row]]))[0]
     a, b, _, d, e, _ = transform
     return Affine(a, b, origin[0], d, e, origin[1])
 
