@@ -34,19 +34,19 @@ Run = Callable[[PGUNet, torch.Tensor, Stf], torch.Tensor]
 
 def blind(network: PGUNet, image: torch.Tensor, start: Stf) -> torch.Tensor:
     """The whole network."""
-    return network(image, start, blind=True).coefficients
+    return network(image, start, estimate_stf=True).coefficients
 
 
 def fewer(stages: int) -> Run:
     """The network trained with all stages, run with some."""
     return lambda network, image, start: (
-        network(image, start, blind=True, stages=stages).coefficients
+        network(image, start, estimate_stf=True, stages=stages).coefficients
     )
 
 
 def without_r_step(network: PGUNet, image: torch.Tensor, start: Stf) -> torch.Tensor:
     """The STF stays the data sheet's, doubted."""
-    return network(image, start, blind=False).coefficients
+    return network(image, start, estimate_stf=False).coefficients
 
 
 def without_p_net(network: PGUNet, image: torch.Tensor, start: Stf) -> torch.Tensor:
@@ -54,7 +54,7 @@ def without_p_net(network: PGUNet, image: torch.Tensor, start: Stf) -> torch.Ten
     plain = PGUNet(network.config, network.basis, network.mixture)
     state = {k: v * 0 if ".pnet.head." in k else v for k, v in network.state_dict().items()}
     plain.load_state_dict(state)
-    return plain.eval()(image, start, blind=True).coefficients
+    return plain.eval()(image, start, estimate_stf=True).coefficients
 
 
 VARIANTS: dict[str, tuple[PGUNetConfig, dict[str, Run]]] = {
@@ -147,7 +147,7 @@ def _ratios(
 ) -> list[float]:
     """RMSE and SAM over ridge's, means over scenes and cameras."""
     sensor = load_sensor("p4m")
-    start = Stf.expected(ResponseFamily.of(sensor, GRID))
+    start = Stf.from_prior(ResponseFamily.of(sensor, GRID))
     found = []
     for number, cube in enumerate(cubes):
         reference = cube.reshape(len(cube), -1)

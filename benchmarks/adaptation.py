@@ -91,14 +91,14 @@ def judge(
     ) -> Found:
         basis = network.basis if correction is None else correction.basis
         estimate = basis.expand(result.coefficients)[0].flatten(1).numpy()
-        doubt = network.uncertainty(result.stf, correction)
+        doubt = network.cube_uncertainty(result.stf, correction)
         sigma = doubt.expand(doubt.maps(image, result.coefficients))[0].flatten(1).numpy()
         held = float((np.abs(estimate - reference) < NINETY * sigma).mean())
         error = rmse(estimate, reference) / rmse(base, reference)
         return error, sam(estimate, reference) / sam(base, reference), held
 
     found = {
-        name: figures(network, network(image, Stf.expected(family), blind=True))
+        name: figures(network, network(image, Stf.from_prior(family), estimate_stf=True))
         for name, network in networks.items()
     }
     rng = np.random.default_rng([seed, 50])
@@ -110,8 +110,10 @@ def judge(
         (f"{PAIRED} known pixels, told of too", add_local_prior(plain, torch.from_numpy(spectra))),
     ):
         stf = calibrate(family, spectra, seen, basis=network.basis).stf
-        learnt = network.learn(stf, torch.from_numpy(seen), torch.from_numpy(spectra))
-        found[name] = figures(network, network(image, stf, blind=False, correction=learnt), learnt)
+        learnt = network.fit_correction(stf, torch.from_numpy(seen), torch.from_numpy(spectra))
+        found[name] = figures(
+            network, network(image, stf, estimate_stf=False, correction=learnt), learnt
+        )
     return found
 
 

@@ -43,7 +43,7 @@ def main() -> int:
     ridge = _ridge([p for p in paths if p.stem not in judged], grid, options.seed)
     measured = _measured(options.data_dir / "srf" / "camspec_28_cameras_400-720nm.txt", grid)
     family = ResponseFamily.of(sensor, grid)
-    start = Stf.expected(family)
+    start = Stf.from_prior(family)
     rows: dict[str, list[list[float]]] = {"random": [], "measured": []}
     for number, path in enumerate(p for p in paths if p.stem in judged):
         cube = _corner(path)
@@ -109,11 +109,13 @@ def _errors(
     camera: np.ndarray,
 ) -> list[float]:
     msi, reference = torch.from_numpy(image), cube.reshape(len(cube), -1)
-    sure = torch.zeros_like(start.deviation)
+    sure = torch.zeros_like(start.theta_se)
     rows = torch.from_numpy(np.ascontiguousarray(camera))[None]
-    truth = Stf(family=start.family, theta=start.theta, deviation=sure, rows=rows)
+    truth = Stf(family=start.family, theta=start.theta, theta_se=sure, rows=rows)
     spectra = [
-        network.basis.expand(network(msi, stf, blind=blind).coefficients)[0].flatten(1).numpy()
+        network.basis.expand(network(msi, stf, estimate_stf=blind).coefficients)[0]
+        .flatten(1)
+        .numpy()
         for stf, blind in ((start, True), (truth, False))
     ]
     base = ridge(image[0].reshape(3, -1))

@@ -129,7 +129,7 @@ def network(options: argparse.Namespace) -> Cost:
     @torch.inference_mode()
     def run(patch: Patch) -> None:
         rows, cols = patch.window.within(patch.outer)
-        found = plan.network(patch.image[None], plan.found.stf, blind=False)
+        found = plan.network(patch.image[None], plan.found.stf, estimate_stf=False)
         plan.basis.expand(found.coefficients[:, :, rows, cols])
 
     with torch_threads(1), memory_kept(), ThreadPoolExecutor(options.workers) as pool:

@@ -89,10 +89,10 @@ class Case:
             other = MstPlusPlus(len(sensor), len(model.grid)).eval().to(setting.device)
             return other, _count(other)
         network = model.network.to(setting.device)
-        stf = Stf.expected(ResponseFamily.of(sensor, model.grid).to(torch.device(setting.device)))
+        stf = Stf.from_prior(ResponseFamily.of(sensor, model.grid).to(torch.device(setting.device)))
 
         def forward(image: Tensor) -> Tensor:
-            found = network(image, stf, blind=False, stages=self.stages, half=self.half)
+            found = network(image, stf, estimate_stf=False, stages=self.stages, bfloat16=self.half)
             return network.basis.expand(found.coefficients)
 
         return forward, _count(network)

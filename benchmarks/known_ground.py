@@ -34,7 +34,7 @@ def main() -> int:
                 spectra, seen = areas(cube, image[0].numpy(), *known, rng)
                 stf = calibrate(given.family, spectra, seen, basis=given.model.network.basis).stf
                 errors[known].append(stf.theta[0].numpy() - cameras.theta[0])
-                doubts[known].append(stf.deviation[0].numpy())
+                doubts[known].append(stf.theta_se[0].numpy())
     given.say()
     print(
         "| known | centre nm: RMS | median | gain: RMS | median | centre/width/gain in 90 % "

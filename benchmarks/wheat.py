@@ -118,7 +118,7 @@ def _estimates(
     image = torch.from_numpy(seen[out].T[None, :, None].astype(np.float32))
     sure = torch.zeros_like(family.spread)
     calibrated = calibrate(family, spectra[~out], seen[~out], basis=network.basis).stf
-    blind = network(image, Stf.expected(family), blind=True, stages=0).stf
+    blind = network(image, Stf.from_prior(family), estimate_stf=True, stages=0).stf
     result = {
         RIDGE: regress(_pixels(seen[~out]), _pixels(spectra[~out]))(seen[out].T),
         "ridge, random cameras": fit_ridge(library, sensor, seed=0)(seen[out].T),
@@ -129,11 +129,13 @@ def _estimates(
         "closed form, calibrated on the other stages' pairs": calibrated,
     }
     for name, stf in held.items():
-        found = network(image, stf, blind=False, stages=0).coefficients
+        found = network(image, stf, estimate_stf=False, stages=0).coefficients
         result[name] = network.basis.expand(found)[0, :, 0].numpy()
     ground = (torch.tensor(each[~out], dtype=torch.float32) for each in (seen, spectra))
-    correction = network.learn(calibrated, *ground, stages=0)
-    found = network(image, calibrated, blind=False, stages=0, correction=correction).coefficients
+    correction = network.fit_correction(calibrated, *ground, stages=0)
+    found = network(
+        image, calibrated, estimate_stf=False, stages=0, correction=correction
+    ).coefficients
     result["the same, and learns from them"] = correction.basis.expand(found)[0, :, 0].numpy()
     return result
 

@@ -80,17 +80,17 @@ def test_calibrated_stf_closes_the_gap_to_the_true_one_on_pixels_it_has_not_seen
     truth = Stf(
         family=FAMILY,
         theta=torch.from_numpy(taken.theta),
-        deviation=torch.zeros_like(FAMILY.spread),
+        theta_se=torch.zeros_like(FAMILY.spread),
         rows=torch.from_numpy(taken.rows),
     )
 
     @torch.inference_mode()
     def error(stf: Stf) -> float:
-        result = NETWORK(torch.from_numpy(image), stf, blind=False)
+        result = NETWORK(torch.from_numpy(image), stf, estimate_stf=False)
         spectra = NETWORK.basis.expand(result.coefficients)[0].flatten(1).numpy()
         return rmse(spectra[:, held_out], flat[:, held_out])
 
-    sheet, best = error(Stf.expected(FAMILY)), error(truth)
+    sheet, best = error(Stf.from_prior(FAMILY)), error(truth)
     assert sheet > 1.2 * best
     assert (sheet - error(found.stf)) / (sheet - best) > 0.9
 
@@ -98,7 +98,7 @@ def test_calibrated_stf_closes_the_gap_to_the_true_one_on_pixels_it_has_not_seen
 def test_numbers_are_those_of_the_stf() -> None:
     found, _ = calibrated()
     numbers, stf = found.estimate, found.stf
-    theta, deviation = stf.theta[0].double().numpy(), stf.deviation[0].double().numpy()
+    theta, deviation = stf.theta[0].double().numpy(), stf.theta_se[0].double().numpy()
     assert np.allclose(numbers.centre - [b.centre for b in P4M.bands], theta[:, SHIFT], atol=1e-4)
     assert np.allclose(numbers.centre_se, deviation[:, SHIFT], rtol=1e-5)
     assert np.allclose(np.log(numbers.gain), theta[:, GAIN], atol=1e-5)
@@ -129,7 +129,7 @@ def test_bands_without_information_are_the_data_sheet_and_say_so() -> None:
     found = calibrate(FAMILY, SPECTRA, seen, basis=NETWORK.basis, covered=covered)
     assert found.estimate.prior_driven.tolist() == [False, False, False, False, True]
     assert np.allclose(found.estimate.stf[4], FAMILY.rows(FAMILY.prior)[0, 4], atol=1e-6)
-    assert np.allclose(found.stf.deviation[0, 4], FAMILY.spread[0, 4])
+    assert np.allclose(found.stf.theta_se[0, 4], FAMILY.spread[0, 4])
     assert not found.has_offset[4]
 
 
@@ -140,7 +140,7 @@ def test_flat_panels_tell_gains_and_leave_centres_at_the_data_sheet() -> None:
     found = calibrate(FAMILY, panels, seen, basis=NETWORK.basis)
     assert np.abs(found.stf.theta[0, :, GAIN].numpy() - taken.theta[0, :, GAIN]).max() < 0.005
     assert np.allclose(found.stf.theta[0, :, SHIFT], 0, atol=0.02)
-    assert np.allclose(found.stf.deviation[0, :, SHIFT], FAMILY.spread[0, :, SHIFT], rtol=1e-3)
+    assert np.allclose(found.stf.theta_se[0, :, SHIFT], FAMILY.spread[0, :, SHIFT], rtol=1e-3)
 
 
 def test_haze_is_told_of() -> None:
@@ -250,7 +250,7 @@ def test_product_goes_through_a_file_and_into_the_network_unchanged(
     direct = calibrate(ResponseFamily.of(P4M, loaded.grid), SPECTRA, seen, basis=NETWORK.basis)
     assert np.allclose(held.rows, direct.stf.rows, atol=1e-6)
     assert np.allclose(held.theta, direct.stf.theta, atol=1e-4)
-    assert np.allclose(held.deviation, direct.stf.deviation, rtol=1e-4)
+    assert np.allclose(held.theta_se, direct.stf.theta_se, rtol=1e-4)
     assert "tile" not in found.dataset.sizes
 
 

@@ -104,9 +104,9 @@ def test_figures_are_those_of_the_blind_reconstruction(data: TrainingData) -> No
     images = validation_images(data, seed=0, size=SIZE)
     found = validate(network, images)
     for image, each in zip(images, found, strict=True):
-        start = Stf.expected(ResponseFamily.of(image.sensor, data.grid))
+        start = Stf.from_prior(ResponseFamily.of(image.sensor, data.grid))
         with torch.no_grad():
-            result = network(image.msi, start, blind=True)
+            result = network(image.msi, start, estimate_stf=True)
             cube = network.basis.expand(result.coefficients)
         estimate, truth = (m.transpose(0, 1).flatten(1).numpy() for m in (cube, image.hsi))
         assert each.image == image.name

@@ -128,7 +128,7 @@ def tiny_materials(sensor: Sensor = P4M, *, seed: int = 0) -> Materials:
 
 def expected_stf(sensor: Sensor = P4M, *, knowledge: float = 1.0) -> Stf:
     """The STF before any image, on the tiny grid."""
-    return Stf.expected(ResponseFamily.of(sensor, GRID, knowledge=knowledge))
+    return Stf.from_prior(ResponseFamily.of(sensor, GRID, knowledge=knowledge))
 
 
 def double(parts: Parts) -> Parts:
@@ -141,4 +141,4 @@ def double(parts: Parts) -> Parts:
 
 def double_stf(stf: Stf) -> Stf:
     """The same STF with float64 tensors."""
-    return Stf.of(double(stf.family), stf.theta.double(), stf.deviation.double())
+    return Stf.of(double(stf.family), stf.theta.double(), stf.theta_se.double())

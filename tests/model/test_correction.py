@@ -19,7 +19,7 @@ NETWORK = tiny_network(asleep=True)
 BASIS = NETWORK.basis
 SPECTRA = torch.from_numpy(tiny_library().spectra[::3].copy())
 SCENE = torch.from_numpy(tiny_scene(24, 24).reshape(len(GRID), -1).T.copy()).float()
-STF = Stf.expected(ResponseFamily.of(P4M, GRID))
+STF = Stf.from_prior(ResponseFamily.of(P4M, GRID))
 
 
 def seen(spectra: Tensor) -> Tensor:
@@ -45,11 +45,11 @@ def test_correction_is_kriging_of_relative_residuals() -> None:
     """Oracle: the textbook form in float64, pixel by pixel."""
     found, msi, estimate = fitted()
     pixels = seen(SPECTRA[12:20])
-    points = np.log(np.maximum(msi.double().numpy(), module.DARKEST))
-    others = np.log(np.maximum(pixels.double().numpy(), module.DARKEST))
-    unit = np.maximum(points.std(0), module.LEAST_SPREAD)
+    points = np.log(np.maximum(msi.double().numpy(), module.REFLECTANCE_FLOOR))
+    others = np.log(np.maximum(pixels.double().numpy(), module.REFLECTANCE_FLOOR))
+    unit = np.maximum(points.std(0), module.MIN_LOG_SPREAD)
     reach = found.spread.double().numpy() / unit
-    assert min(abs(reach.mean() - each) for each in module.REACHES) < 1e-4
+    assert min(abs(reach.mean() - each) for each in module.LENGTH_SCALES) < 1e-4
     assert np.ptp(reach) < 1e-4
     spread = unit * reach.mean()
 
@@ -80,7 +80,7 @@ def test_parts_of_an_image_are_corrected_as_the_whole(monkeypatch: pytest.Monkey
     found, _, _ = fitted()
     image = seen(SPECTRA[:24]).mT.reshape(1, len(P4M), 4, 6)
     whole, doubt = found(image), found.doubt(image)
-    monkeypatch.setattr(module, "_MOST", 12 * 5)
+    monkeypatch.setattr(module, "_MAX_ELEMENTS", 12 * 5)
     assert torch.allclose(found(image), whole, rtol=1e-4, atol=1e-4)
     assert torch.allclose(found.doubt(image), doubt, rtol=1e-4)
 
@@ -116,11 +116,11 @@ def test_what_the_basis_cannot_say_is_learned_too() -> None:
     dip = torch.ones(len(GRID))
     dip[len(GRID) // 2] = 0.3
     known, rest = SCENE[::20] * dip, SCENE[7::20] * dip
-    correction = NETWORK.learn(STF, seen(known), known)
+    correction = NETWORK.fit_correction(STF, seen(known), known)
     image = as_image(seen(rest))
     with torch.inference_mode():
-        before = NETWORK(image, STF, blind=False).coefficients
-        after = NETWORK(image, STF, blind=False, correction=correction).coefficients
+        before = NETWORK(image, STF, estimate_stf=False).coefficients
+        after = NETWORK(image, STF, estimate_stf=False, correction=correction).coefficients
     cubes = [NETWORK.basis.expand(before), correction.basis.expand(after)]
     errors = [float((cube[0, :, :, 0].mT - rest).square().mean().sqrt()) for cube in cubes]
     assert after.shape[1] == correction.basis.rank > BASIS.rank
@@ -131,15 +131,15 @@ def test_corrected_cube_still_explains_the_image() -> None:
     rng = np.random.default_rng(0)
     taken = draw_cameras(rng, [P4M], GRID, knowledge=np.ones(1))
     rows = torch.from_numpy(taken.rows)
-    sure = torch.zeros_like(STF.deviation)
-    stf = Stf(family=STF.family, theta=torch.from_numpy(taken.theta), deviation=sure, rows=rows)
+    sure = torch.zeros_like(STF.theta_se)
+    stf = Stf(family=STF.family, theta=torch.from_numpy(taken.theta), theta_se=sure, rows=rows)
     known, rest = SPECTRA[:20], SPECTRA[20:36]
-    correction = NETWORK.learn(stf, known @ rows[0].mT, known)
+    correction = NETWORK.fit_correction(stf, known @ rows[0].mT, known)
     image = (rest @ rows[0].mT).mT.reshape(1, len(P4M), 4, 4)
 
     def misfit(with_it: Correction | None) -> float:
         with torch.inference_mode():
-            found = NETWORK(image, stf, blind=False, correction=with_it).coefficients
+            found = NETWORK(image, stf, estimate_stf=False, correction=with_it).coefficients
         basis = BASIS if with_it is None else with_it.basis
         cube = basis.expand(found)[0].flatten(1)
         return float((rows[0] @ cube - image[0].flatten(1)).square().mean().sqrt() / image.mean())
@@ -173,20 +173,20 @@ def test_estimates_that_are_not_finite_are_refused() -> None:
 
 def test_one_reference_is_enough_to_ask() -> None:
     known = SPECTRA[:1]
-    correction = NETWORK.learn(STF, seen(known), known)
+    correction = NETWORK.fit_correction(STF, seen(known), known)
     assert torch.isfinite(correction(as_image(seen(SPECTRA[:9])))).all()
     assert torch.isfinite(correction.sigma_scale).all()
 
 
 def test_standard_errors_shrink_near_the_references() -> None:
     known = SCENE[::20]
-    correction = NETWORK.learn(STF, seen(known), known)
+    correction = NETWORK.fit_correction(STF, seen(known), known)
     image = as_image(seen(torch.cat([SCENE[7:8], SCENE[7:8] * 6])))
     with torch.inference_mode():
-        found = NETWORK(image, STF, blind=False, correction=correction).coefficients
+        found = NETWORK(image, STF, estimate_stf=False, correction=correction).coefficients
     near, far = correction.doubt(image)[0, :, 0]
     assert near < far
-    doubts = [NETWORK.uncertainty(STF, each) for each in (correction, None)]
+    doubts = [NETWORK.cube_uncertainty(STF, each) for each in (correction, None)]
     with_it, without = (d.expand(d.maps(image, found))[0, :, 0, 0] for d in doubts)
     expected = without * correction.sigma_scale * float(near) ** 0.5
     assert torch.allclose(with_it, expected.maximum(doubts[0].floor.sqrt()), rtol=0.05)

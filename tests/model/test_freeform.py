@@ -17,8 +17,8 @@ from tests.helpers.models import (
 )
 from uavssr.data.scenes import simulate_batch
 from uavssr.data.spectra_bags import Bags
-from uavssr.model.freeform import CurveNet, measured
-from uavssr.model.likelihood import Evidence
+from uavssr.model.freeform import CurveNet, moment_parameters
+from uavssr.model.likelihood import StfLikelihood
 from uavssr.model.response import GAIN, SHIFT
 from uavssr.model.solvers import SceneStatistics, r_step
 from uavssr.training.loss import bag_loss
@@ -29,9 +29,9 @@ HALF = float(GRID.centres[-1] - GRID.centres[0]) / 2
 
 def test_untrained_stage_is_the_closed_form() -> None:
     network, materials, start = tiny_network(FREE, asleep=True), tiny_materials(), expected_stf()
-    found = network.estimate(materials, start)[1]
-    seen = network.observe(start, doubted=False)
-    spectra = Evidence.of(materials, network.mixture, seen).coefficients.mT
+    found = network.estimate_stf(materials, start)[1]
+    seen = network.observation_model(start, stf_uncertainty=False)
+    spectra = StfLikelihood.of(materials, network.mixture, seen).coefficients.mT
     statistics = SceneStatistics.of(
         materials.values.mT,
         spectra,
@@ -41,7 +41,7 @@ def test_untrained_stage_is_the_closed_form() -> None:
     )
     expected = r_step(start.rows, network.basis.extended, statistics, torch.tensor(1.0))
     torch.testing.assert_close(found.rows, expected)
-    assert torch.equal(found.deviation, start.family.spread)  # it claims to know nothing
+    assert torch.equal(found.theta_se, start.family.spread)  # it claims to know nothing
 
 
 def test_measured_finds_the_gain_and_the_shift_of_a_family() -> None:
@@ -49,7 +49,7 @@ def test_measured_finds_the_gain_and_the_shift_of_a_family() -> None:
     theta = torch.zeros(1, 5, 3)
     theta[..., GAIN] = torch.tensor([-0.1, 0.05, 0.0, 0.1, 0.02])
     theta[..., SHIFT] = torch.tensor([4.0, -6.0, 0.0, 3.0, -2.0])
-    found = measured(family.rows(theta), family, HALF)
+    found = moment_parameters(family.rows(theta), family, HALF)
     torch.testing.assert_close(found[..., GAIN], theta[..., GAIN], atol=2e-3, rtol=0)
     torch.testing.assert_close(found[..., SHIFT], theta[..., SHIFT], atol=0.5, rtol=0)
 

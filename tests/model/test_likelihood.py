@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from uavssr.model.likelihood import Evidence, ResponseStep, r_step_mixture
+from uavssr.model.likelihood import ResponseStep, StfLikelihood, r_step_mixture
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.state import Observation
+from uavssr.model.state import ObservationModel
 
 BANDS, RANK, COMPONENTS, COUNT, SCENES = 4, 5, 3, 7, 2
 EVIDENCE = ("curvature", "gradient", "coefficients", "surprise", "expected")
@@ -27,10 +27,10 @@ class Case:
 
     materials: Materials
     mixture: SpectralMixture
-    seen: Observation
+    seen: ObservationModel
 
-    def evidence(self) -> Evidence:
-        return Evidence.of(self.materials, self.mixture, self.seen)
+    def evidence(self) -> StfLikelihood:
+        return StfLikelihood.of(self.materials, self.mixture, self.seen)
 
 
 @cache
@@ -51,7 +51,7 @@ def case_of(seed: int = 0, *, components: int = COMPONENTS) -> Case:
         materials=Materials(
             values=1.5 * normal(SCENES, COUNT, BANDS), weight=normal(SCENES, COUNT).softmax(1)
         ),
-        seen=Observation(
+        seen=ObservationModel(
             mixing=normal(SCENES, BANDS, RANK),
             offset=normal(SCENES, BANDS),
             tangent=normal(SCENES, BANDS, 3, RANK + 1),
@@ -62,7 +62,7 @@ def case_of(seed: int = 0, *, components: int = COMPONENTS) -> Case:
     )
 
 
-def assert_close(one: Evidence, two: Evidence) -> None:
+def assert_close(one: StfLikelihood, two: StfLikelihood) -> None:
     for name in EVIDENCE:
         torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-9, atol=1e-11)
 
@@ -137,7 +137,7 @@ def test_evidence_equals_its_sums_written_out(scene: int, components: int) -> No
         )
 
 
-def moved(case: Case, change: Tensor) -> Observation:
+def moved(case: Case, change: Tensor) -> ObservationModel:
     """How a camera acts whose parameters have changed by `change` (S, 3c), along its tangent."""
     bands = (case.seen.tangent * change.unflatten(1, (BANDS, 3, 1))).sum(2)
     return replace(
@@ -255,7 +255,7 @@ def test_the_order_of_materials_and_components_does_not_matter() -> None:
 
 def test_permuted_bands_permute_the_evidence() -> None:
     case, order = case_of(), [2, 0, 3, 1]
-    seen = Observation(
+    seen = ObservationModel(
         mixing=case.seen.mixing[:, order],
         offset=case.seen.offset[:, order],
         tangent=case.seen.tangent[:, order],
@@ -266,7 +266,7 @@ def test_permuted_bands_permute_the_evidence() -> None:
     materials = replace(case.materials, values=case.materials.values[..., order])
     parameters = [3 * band + p for band in order for p in range(3)]
     found = case.evidence()
-    expected = Evidence(
+    expected = StfLikelihood(
         curvature=found.curvature[:, parameters][:, :, parameters],
         gradient=found.gradient[:, parameters],
         coefficients=found.coefficients,
@@ -312,7 +312,9 @@ def test_absurd_materials_leave_finite_evidence_in_float32(level: float) -> None
             mean=case.mixture.mean.float(),
             covariance=case.mixture.covariance.float(),
         ),
-        seen=Observation(**{n: getattr(case.seen, n).float() for n in Observation.__slots__}),
+        seen=ObservationModel(
+            **{n: getattr(case.seen, n).float() for n in ObservationModel.__slots__}
+        ),
     )
     found = single.evidence()
     for name in EVIDENCE:
@@ -343,7 +345,7 @@ def step_case(seed: int = 1) -> dict[str, Tensor]:
 
 def step(given: dict[str, Tensor]) -> ResponseStep:
     nothing = torch.empty(0)
-    evidence = Evidence(
+    evidence = StfLikelihood(
         curvature=given["curvature"],
         gradient=given["gradient"],
         coefficients=nothing,

@@ -104,7 +104,7 @@ def test_posterior_does_not_depend_on_the_order_of_the_components() -> None:
 @pytest.mark.parametrize("cameras", [1, 2])
 def test_belonging_equals_the_densities_written_out(cameras: int) -> None:
     mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(cameras)
-    share, distance = mixture.belonging(msi, mixing, offset, noise)
+    share, distance = mixture.component_posterior(msi, mixing, offset, noise)
     torch.testing.assert_close(share.sum(1), torch.ones(2, PIXELS).double())
     for i in range(2):
         B, b, S = (each[min(i, cameras - 1)] for each in (mixing, offset, noise))
@@ -147,7 +147,7 @@ def test_posterior_of_an_image_is_that_of_its_pixels_however_many(
 ) -> None:
     mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(2)
     many = msi.repeat(1, 1, 600 // PIXELS + 1)  # more than are computed at a time
-    monkeypatch.setattr("uavssr.model.mixture._IN_CACHE", 1)
+    monkeypatch.setattr("uavssr.model.mixture._CACHED_ELEMENTS", 1)
     assert many.shape[-1] > 2 * 256
     for whole, part in zip(
         mixture.posterior(many, mixing, offset, noise),
@@ -165,7 +165,7 @@ def test_no_share_is_so_small_that_it_costs_more_than_a_large_one() -> None:
         covariance=mixture.covariance.float(),
     )
     known = (each.float() for each in (mixing, offset, noise))
-    share, distance = small.belonging(30 * msi.float(), *known)
+    share, distance = small.component_posterior(30 * msi.float(), *known)
     assert (distance.amax(1) - distance.amin(1)).max() > 400, "no case of it"
     assert share.min() > 1e-30
     torch.testing.assert_close(share.sum(1), torch.ones_like(share[:, 0]))

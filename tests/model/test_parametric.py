@@ -22,10 +22,10 @@ from tests.helpers.models import (
 )
 from uavssr.errors import IncompleteRun
 from uavssr.model import parametric
-from uavssr.model.likelihood import Evidence, r_step_mixture
-from uavssr.model.materials import MATERIALS, Materials
+from uavssr.model.likelihood import StfLikelihood, r_step_mixture
+from uavssr.model.materials import MATERIALS_PER_SCENE, Materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.parametric import SAMPLES, UNIFORM, diversity
+from uavssr.model.parametric import EFFECTIVE_SAMPLES, HALF_DIVERSITY_EXCESS, material_diversity
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN
 from uavssr.model.state import Stf
@@ -52,7 +52,7 @@ def close(one: Tensor, two: Tensor, atol: float = 1e-9) -> None:
 
 
 def assert_same_stf(one: Stf, two: Stf) -> None:
-    for name in ("theta", "deviation", "rows"):
+    for name in ("theta", "theta_se", "rows"):
         close(getattr(one, name), getattr(two, name))
 
 
@@ -63,10 +63,10 @@ def assert_same_stf(one: Stf, two: Stf) -> None:
 def test_the_order_of_materials_does_not_matter(name: str) -> None:
     sensor, network = SENSORS[name], network_of()
     found = materials_of(sensor)
-    order = torch.randperm(MATERIALS, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(MATERIALS_PER_SCENE, generator=torch.Generator().manual_seed(0))
     shuffled = Materials(values=found.values[:, order], weight=found.weight[:, order])
-    stages = network.estimate(found, stf_of(sensor))
-    for one, two in zip(stages, network.estimate(shuffled, stf_of(sensor)), strict=True):
+    stages = network.estimate_stf(found, stf_of(sensor))
+    for one, two in zip(stages, network.estimate_stf(shuffled, stf_of(sensor)), strict=True):
         assert_same_stf(one, two)
 
 
@@ -77,7 +77,9 @@ def test_materials_of_no_weight_do_not_matter() -> None:
         values=torch.cat([found.values, torch.full((1, 5, 5), 0.9).double()], 1),
         weight=torch.cat([found.weight, torch.zeros(1, 5).double()], 1),
     )
-    assert_same_stf(network.estimate(more, stf_of())[-1], network.estimate(found, stf_of())[-1])
+    assert_same_stf(
+        network.estimate_stf(more, stf_of())[-1], network.estimate_stf(found, stf_of())[-1]
+    )
 
 
 def test_scenes_of_materials_do_not_see_each_other() -> None:
@@ -91,10 +93,10 @@ def test_scenes_of_materials_do_not_see_each_other() -> None:
         name: getattr(family, name).repeat(3, *[1] * (getattr(family, name).dim() - 1))
         for name in ("curves", "centre", "fwhm", "prior", "spread")
     }
-    found = network.estimate(together, Stf.expected(replace(family, **stacked)))[-1]
+    found = network.estimate_stf(together, Stf.from_prior(replace(family, **stacked)))[-1]
     for i, scene in enumerate(scenes):
-        alone = network.estimate(scene, stf_of())[-1]
-        for name in ("theta", "deviation", "rows"):
+        alone = network.estimate_stf(scene, stf_of())[-1]
+        for name in ("theta", "theta_se", "rows"):
             close(getattr(found, name)[i], getattr(alone, name)[0])
 
 
@@ -104,25 +106,25 @@ def test_scenes_of_materials_do_not_see_each_other() -> None:
 def test_a_stage_that_does_not_trust_the_scene_keeps_the_prior_exactly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parametric, "SAMPLES", 0.0)
+    monkeypatch.setattr(parametric, "EFFECTIVE_SAMPLES", 0.0)
     stf = stf_of()
-    for estimate in network_of().estimate(materials_of(), stf):
+    for estimate in network_of().estimate_stf(materials_of(), stf):
         assert torch.equal(estimate.theta, stf.theta)
-        assert torch.equal(estimate.deviation, stf.deviation)
+        assert torch.equal(estimate.theta_se, stf.theta_se)
 
 
 def test_an_untrained_stage_is_the_r_step_alone() -> None:
     """And keeps the posterior deviation that the R-step leaves."""
     network, materials = tiny_network(asleep=True).double().requires_grad_(False), materials_of()
-    stages = network.estimate(materials, stf_of())
+    stages = network.estimate_stf(materials, stf_of())
     assert len(stages) == CONFIG.response_stages + 1
     for before, after in pairwise(stages):
-        seen, family = network.observe(before, doubted=False), before.family
-        evidence = Evidence.of(materials, network.mixture, seen)
-        samples = SAMPLES * diversity(evidence.coefficients, materials.weight)
+        seen, family = network.observation_model(before, stf_uncertainty=False), before.family
+        evidence = StfLikelihood.of(materials, network.mixture, seen)
+        samples = EFFECTIVE_SAMPLES * material_diversity(evidence.coefficients, materials.weight)
         step = r_step_mixture(before.theta, family.prior, family.spread, evidence, samples)
         close(after.theta, step.theta)
-        close(after.deviation, family.spread * (1 - step.share).sqrt())
+        close(after.theta_se, family.spread * (1 - step.share).sqrt())
 
 
 def test_pnet_changes_no_more_than_the_share_of_the_image_allows(
@@ -133,11 +135,11 @@ def test_pnet_changes_no_more_than_the_share_of_the_image_allows(
     for stage in response_stages_of(network):
         stage.pnet.head.weight.zero_()
         stage.pnet.head.bias.fill_(-60.0).narrow(0, 3, 3).fill_(60.0)
-    monkeypatch.setattr(parametric, "SAMPLES", 1e-6)
+    monkeypatch.setattr(parametric, "EFFECTIVE_SAMPLES", 1e-6)
     stf = stf_of()
-    for estimate in network.estimate(materials, stf)[1:]:
-        assert ((estimate.theta - stf.theta).abs() < 0.01 * stf.deviation).all()
-        assert (estimate.deviation > 0.99 * stf.deviation).all()
+    for estimate in network.estimate_stf(materials, stf)[1:]:
+        assert ((estimate.theta - stf.theta).abs() < 0.01 * stf.theta_se).all()
+        assert (estimate.theta_se > 0.99 * stf.theta_se).all()
 
 
 def test_diversity_is_zero_for_one_spectrum_and_near_one_for_many() -> None:
@@ -145,15 +147,15 @@ def test_diversity_is_zero_for_one_spectrum_and_near_one_for_many() -> None:
     many = torch.randn(4, 40, 6, generator=generator).double()
     alike = many[:, :1].expand(-1, 40, -1)
     even = torch.full((4, 40), 1 / 40).double()
-    close(diversity(alike, even), torch.zeros(4).double(), atol=1e-9)
-    assert diversity(many, even).min() > 0.95
-    between = [diversity(alike + step * many, even).mean() for step in (0, 0.01, 0.1, 1)]
+    close(material_diversity(alike, even), torch.zeros(4).double(), atol=1e-9)
+    assert material_diversity(many, even).min() > 0.95
+    between = [material_diversity(alike + step * many, even).mean() for step in (0, 0.01, 0.1, 1)]
     assert between == sorted(between)
     # of two directions that are alike strong the ratio is two
     pair = torch.tensor([[[1.0], [-1.0]]]).double()
-    expected = torch.tensor([1 / (1 + UNIFORM)], dtype=torch.float64)
-    close(diversity(pair, torch.full((1, 2), 0.5).double()), expected)
-    assert not diversity(many, torch.zeros_like(even)).any()
+    expected = torch.tensor([1 / (1 + HALF_DIVERSITY_EXCESS)], dtype=torch.float64)
+    close(material_diversity(pair, torch.full((1, 2), 0.5).double()), expected)
+    assert not material_diversity(many, torch.zeros_like(even)).any()
 
 
 # --- a gain that is off ---------------------------------------------------------------------------
@@ -173,10 +175,10 @@ def drawn_scene(gain: Tensor, *, count: int = 3000) -> tuple[PGUNet, Materials, 
     network = PGUNet(CONFIG, network.basis, mixture).double().requires_grad_(False)
     family, mixture = stf_of().family, network.mixture
     gains = torch.tensor([0.0, 0.0, 1.0]).double() * family.spread
-    start = Stf.expected(family.around(family.prior, gains))
+    start = Stf.from_prior(family.around(family.prior, gains))
     theta = torch.zeros_like(family.prior)
     theta[..., GAIN] = gain
-    seen = network.observe(Stf.of(family, theta, gains), doubted=False)
+    seen = network.observation_model(Stf.of(family, theta, gains), stf_uncertainty=False)
     generator = torch.Generator().manual_seed(0)
     chosen = torch.multinomial(mixture.weight, count, replacement=True, generator=generator)
     draw = torch.randn(count, CONFIG.rank, 1, generator=generator).double()
@@ -205,9 +207,9 @@ def test_wrong_gains_are_found_by_many_materials(
     gain: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To one per cent, of five."""
-    monkeypatch.setattr(parametric, "SAMPLES", 1e5)
+    monkeypatch.setattr(parametric, "EFFECTIVE_SAMPLES", 1e5)
     network, materials, start = drawn_scene(gain)
-    found = gains_of(network.estimate(double(materials), start))
+    found = gains_of(network.estimate_stf(double(materials), start))
     close(found[-1], gain, atol=0.01)
     assert (found[-1] - gain).norm() <= (found[0] - gain).norm() + 1e-3  # stages come nearer
 
@@ -215,7 +217,7 @@ def test_wrong_gains_are_found_by_many_materials(
 @every_gain
 def test_a_scene_moves_the_gains_towards_the_truth_without_overshooting(gain: Tensor) -> None:
     network, materials, start = drawn_scene(gain)
-    for found in gains_of(network.estimate(double(materials), start)):
+    for found in gains_of(network.estimate_stf(double(materials), start)):
         assert (found - gain).norm() < 0.75 * gain.norm() + 0.006
         moved = (found * gain.sign())[gain != 0]
         assert (moved < gain.abs()[gain != 0]).all()
@@ -230,11 +232,11 @@ def test_materials_that_are_not_finite_stop_the_run(bad: float) -> None:
     materials = materials_of()
     materials.values[0, 3, 2] = bad
     with pytest.raises(IncompleteRun, match="NaN or infinity for the STF"):
-        network_of().estimate(materials, stf_of())
+        network_of().estimate_stf(materials, stf_of())
 
 
 def test_weights_that_are_not_finite_stop_the_run() -> None:
     network = tiny_network().requires_grad_(False)
     response_stages_of(network)[-1].pnet.head.bias.fill_(torch.nan)
     with pytest.raises(IncompleteRun, match="NaN or infinity for the STF"):
-        network.estimate(tiny_materials(), expected_stf())
+        network.estimate_stf(tiny_materials(), expected_stf())

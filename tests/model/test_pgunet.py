@@ -28,10 +28,10 @@ from tests.helpers.models import (
 )
 from uavssr.data.batches import draw_batch
 from uavssr.errors import IncompleteRun, ModelRefused, UsageError
-from uavssr.model.materials import MATERIALS, Materials, find_materials
+from uavssr.model.materials import MATERIALS_PER_SCENE, Materials, find_materials
 from uavssr.model.pgunet import (
-    FINAL_DOUBT,
     FINAL_NOISE,
+    FINAL_STF_VARIANCE_FACTOR,
     SENSOR_NOISE,
     PGUNet,
     PGUNetConfig,
@@ -39,7 +39,7 @@ from uavssr.model.pgunet import (
 from uavssr.model.proximal import ZNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import x_step
-from uavssr.model.state import STEEPNESS, Reconstruction, Stf
+from uavssr.model.state import PRIOR_DOMINANCE_POWER, Reconstruction, Stf
 from uavssr.sensors import SENSORS, Sensor
 from uavssr.training.loss import loss_of
 
@@ -70,7 +70,7 @@ def materials_of(sensor: Sensor = P4M, *, seed: int = 0) -> Materials:
 
 
 def assert_same_stf(one: Stf, two: Stf) -> None:
-    for name in ("theta", "deviation", "rows"):
+    for name in ("theta", "theta_se", "rows"):
         close(getattr(one, name), getattr(two, name))
 
 
@@ -82,7 +82,7 @@ def assert_same_result(one: Reconstruction, two: Reconstruction) -> None:
     close(one.coefficients, two.coefficients)
     close(one.stf.rows, two.stf.rows)
     close(one.stf.theta, two.stf.theta)
-    close(one.stf.deviation, two.stf.deviation)
+    close(one.stf.theta_se, two.stf.theta_se)
 
 
 # --- one network for any camera -------------------------------------------------------------------
@@ -95,10 +95,10 @@ def test_permuted_bands_permute_the_stf_and_leave_the_cube(name: str, *, blind: 
     order = np.random.default_rng(0).permutation(len(sensor))
     shuffled = sensor.subset([sensor.roles[i] for i in order])
     msi = msi_of(sensor)
-    result = network(msi, stf_of(sensor), blind=blind)
-    other = network(msi[:, order.tolist()], stf_of(shuffled), blind=blind)
+    result = network(msi, stf_of(sensor), estimate_stf=blind)
+    other = network(msi[:, order.tolist()], stf_of(shuffled), estimate_stf=blind)
     close(other.coefficients, result.coefficients)
-    for attribute in ("rows", "theta", "deviation"):
+    for attribute in ("rows", "theta", "theta_se"):
         permuted = getattr(result.stf, attribute)[:, order.tolist()]
         close(getattr(other.stf, attribute), permuted)
         moved = not torch.allclose(permuted, getattr(result.stf, attribute), atol=1e-4)
@@ -112,7 +112,7 @@ def test_permuted_bands_permute_the_stf_and_leave_the_cube(name: str, *, blind: 
 @pytest.mark.parametrize("name", CAMERAS)
 def test_the_same_weights_serve_any_camera(name: str, *, identity: bool, blind: bool) -> None:
     sensor, network = SENSORS[name], network_of(identity=identity)
-    result = network(msi_of(sensor), stf_of(sensor), blind=blind)
+    result = network(msi_of(sensor), stf_of(sensor), estimate_stf=blind)
     rank = len(GRID) if identity else CONFIG.rank
     assert result.coefficients.shape == (1, rank, 16, 16)
     assert result.stf.rows.shape == (1, len(sensor), len(GRID))
@@ -126,18 +126,18 @@ def test_the_same_weights_serve_any_camera(name: str, *, identity: bool, blind: 
 
 def test_float32_agrees_with_float64() -> None:
     single = tiny_network().requires_grad_(False)
-    found = single(tiny_msi(P4M, 16, 16), expected_stf(), blind=True)
-    exact = network_of()(msi_of(), stf_of(), blind=True)
+    found = single(tiny_msi(P4M, 16, 16), expected_stf(), estimate_stf=True)
+    exact = network_of()(msi_of(), stf_of(), estimate_stf=True)
     close(found.coefficients.double(), exact.coefficients, atol=5e-3)
     close(found.stf.rows.double(), exact.stf.rows, atol=1e-4)
-    close(found.stf.deviation.double(), exact.stf.deviation, atol=1e-3)
+    close(found.stf.theta_se.double(), exact.stf.theta_se, atol=1e-3)
     assert found.stf.theta.dtype == torch.float32
 
 
 def test_bfloat16_proximal_networks_change_little() -> None:
     single = tiny_network().requires_grad_(False)
-    full = single(tiny_msi(), expected_stf(), blind=False)
-    half = single(tiny_msi(), expected_stf(), blind=False, half=True)
+    full = single(tiny_msi(), expected_stf(), estimate_stf=False)
+    half = single(tiny_msi(), expected_stf(), estimate_stf=False, bfloat16=True)
     assert half.coefficients.dtype == torch.float32
     difference = (half.coefficients - full.coefficients).abs()
     assert 0 < difference.mean() < 0.01
@@ -155,9 +155,9 @@ def test_scenes_of_a_batch_do_not_see_each_other(*, blind: bool) -> None:
         grid=GRID,
         knowledge=np.ones(3),
     )
-    together = network(torch.cat(images), Stf.expected(double(family)), blind=blind)
+    together = network(torch.cat(images), Stf.from_prior(double(family)), estimate_stf=blind)
     for i, (sensor, image) in enumerate(zip(sensors, images, strict=True)):
-        alone = network(image, stf_of(sensor), blind=blind)
+        alone = network(image, stf_of(sensor), estimate_stf=blind)
         close(together.coefficients[i], alone.coefficients[0])
         close(together.stf.rows[i], alone.stf.rows[0])
 
@@ -171,11 +171,11 @@ def test_as_many_stages_run_as_are_asked_for(count: int | None, *, blind: bool) 
     """Of the cube: the STF is estimated all the same."""
     network = network_of()
     kept = 2 if count is None else count
-    result = network(msi_of(), stf_of(), blind=blind, stages=count)
+    result = network(msi_of(), stf_of(), estimate_stf=blind, stages=count)
     assert len(result.stage_coefficients) == kept + 1
     assert len(result.stage_stf) == (CONFIG.response_stages + 1 if blind else 1)
     assert network.halo(count) == ZNet.reach * kept
-    full = network(msi_of(), stf_of(), blind=blind)
+    full = network(msi_of(), stf_of(), estimate_stf=blind)
     for own, whole in zip(result.stage_coefficients, full.stage_coefficients, strict=False):
         assert torch.equal(own, whole)
     assert torch.equal(result.stf.theta, full.stf.theta)
@@ -185,32 +185,32 @@ def test_as_many_stages_run_as_are_asked_for(count: int | None, *, blind: bool) 
 @pytest.mark.parametrize("count", [-1, 3])
 def test_stages_that_the_model_has_not_are_refused(count: int) -> None:
     with pytest.raises(UsageError, match=f"stages must be 0-2 for this model, got {count}"):
-        network_of()(msi_of(), stf_of(), blind=False, stages=count)
+        network_of()(msi_of(), stf_of(), estimate_stf=False, stages=count)
     with pytest.raises(UsageError, match="0-2"):
         network_of().halo(count)
 
 
 def test_no_stages_are_the_mixtures_estimate_and_an_x_step() -> None:
     network, msi, stf = network_of(), msi_of(), stf_of()
-    seen = network.observe(stf)
+    seen = network.observation_model(stf)
     start, _ = network.mixture.posterior(
         msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
     )
     expected = x_step(msi.flatten(2), start, seen.mixing, seen.offset, seen.final)
-    result = network(msi, stf, blind=False, stages=0)
+    result = network(msi, stf, estimate_stf=False, stages=0)
     close(result.coefficients.flatten(2), expected)
     assert result.stf is stf
 
 
 def test_blind_is_an_estimate_and_then_a_cube_with_that_stf_held() -> None:
     network, msi, start = network_of(), msi_of(), stf_of()
-    blind = network(msi, start, blind=True)
-    stages = network.estimate(find_materials(msi.flatten(2), pooled=True), start)
+    blind = network(msi, start, estimate_stf=True)
+    stages = network.estimate_stf(find_materials(msi.flatten(2), pooled=True), start)
     for one, two in zip(blind.stage_stf, stages, strict=True):
         assert_same_stf(one, two)
     assert blind.stage_stf[0] is start
     assert blind.stf is blind.stage_stf[-1]
-    held = network(msi, stages[-1], blind=False)
+    held = network(msi, stages[-1], estimate_stf=False)
     assert_same_result(blind, held)
     for one, two in zip(blind.stage_coefficients, held.stage_coefficients, strict=True):
         close(one, two)
@@ -225,11 +225,11 @@ def test_znet_is_told_the_deviation_under_the_stf(*, blind: bool) -> None:
         for stage in stages_of(network)
     ]
     try:
-        result = network(msi, stf_of(), blind=blind)
+        result = network(msi, stf_of(), estimate_stf=blind)
     finally:
         for hook in hooks:
             hook.remove()
-    seen = network.observe(result.stf)
+    seen = network.observation_model(result.stf)
     _, variance = network.mixture.posterior(
         msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
     )
@@ -251,9 +251,9 @@ def test_an_untrained_znet_leaves_the_x_step_as_it_is() -> None:
 @pytest.mark.parametrize("stages", [0, 1, 2])
 def test_a_pixel_acts_within_the_halo_only_when_the_stf_is_fixed(stages: int) -> None:
     network, msi, halo = network_of(), msi_of(size=31), network_of().halo(stages)
-    before = network(msi, stf_of(), blind=False, stages=stages).coefficients
+    before = network(msi, stf_of(), estimate_stf=False, stages=stages).coefficients
     msi[0, :, 15, 15] += 0.05
-    after = network(msi, stf_of(), blind=False, stages=stages).coefficients
+    after = network(msi, stf_of(), estimate_stf=False, stages=stages).coefficients
     reached = (after != before)[0].any(0)
     rows, cols = torch.nonzero(reached, as_tuple=True)
     assert max((rows - 15).abs().max(), (cols - 15).abs().max()) == halo  # and no halo is wasted
@@ -262,19 +262,19 @@ def test_a_pixel_acts_within_the_halo_only_when_the_stf_is_fixed(stages: int) ->
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 11), (9, 7), (19, 19)])
 def test_a_tile_with_its_halo_equals_the_whole(top: int, left: int) -> None:
     network, msi, size = network_of(), msi_of(size=36), 17
-    whole = network(msi, stf_of(), blind=False).coefficients
+    whole = network(msi, stf_of(), estimate_stf=False).coefficients
     halo = network.halo()
     rows = slice(max(top - halo, 0), min(top + size + halo, 36))
     cols = slice(max(left - halo, 0), min(left + size + halo, 36))
-    tile = network(msi[..., rows, cols], stf_of(), blind=False).coefficients
+    tile = network(msi[..., rows, cols], stf_of(), estimate_stf=False).coefficients
     core = tile[..., top - rows.start :, left - cols.start :][..., :size, :size]
     close(core, whole[..., top : top + size, left : left + size])
 
 
 def test_a_shifted_image_gives_a_shifted_cube() -> None:
     network, msi, halo = network_of(), msi_of(size=30), network_of().halo()
-    whole = network(msi, stf_of(), blind=False).coefficients
-    moved = network(msi.roll((3, -2), (-2, -1)), stf_of(), blind=False).coefficients
+    whole = network(msi, stf_of(), estimate_stf=False).coefficients
+    moved = network(msi.roll((3, -2), (-2, -1)), stf_of(), estimate_stf=False).coefficients
     inner = slice(halo + 3, -halo - 3)
     close(moved.roll((-3, 2), (-2, -1))[..., inner, inner], whole[..., inner, inner])
 
@@ -283,8 +283,8 @@ def test_a_shifted_image_gives_a_shifted_cube() -> None:
 def test_mirrored_windows_are_not_confused(*, blind: bool) -> None:
     """Height and width keep their places in a window that is not square."""
     network, msi = network_of(pixelwise=True), tiny_msi(P4M, 4, 9).double()
-    tall = network(msi.mT, stf_of(), blind=blind)
-    flat = network(msi, stf_of(), blind=blind)
+    tall = network(msi.mT, stf_of(), estimate_stf=blind)
+    flat = network(msi, stf_of(), estimate_stf=blind)
     close(tall.coefficients.mT, flat.coefficients)
 
 
@@ -295,8 +295,8 @@ def test_windows_of_one_camera_are_pooled_as_one_image() -> None:
     """With Z-Net the identity nothing but the materials joins pixels."""
     network, msi = network_of(pixelwise=True), msi_of(size=16)
     windows = torch.cat([msi[..., :8, :], msi[..., 8:, :]])
-    whole = network(msi, stf_of(), blind=True)
-    pooled = network(windows, stf_of(), blind=True)
+    whole = network(msi, stf_of(), estimate_stf=True)
+    pooled = network(windows, stf_of(), estimate_stf=True)
     assert pooled.stf.rows.shape[0] == 1
     close(pooled.stf.theta, whole.stf.theta)
     close(torch.cat(list(pooled.coefficients), -2), whole.coefficients[0])
@@ -306,22 +306,22 @@ def test_windows_of_one_camera_are_pooled_as_one_image() -> None:
 def small(seed: int = 0) -> Tensor:
     """An image of fewer pixels than materials: each of them is one, whatever their order."""
     msi = msi_of(seed=seed)[..., :4, :5]
-    assert 2 * msi.shape[-2] * msi.shape[-1] <= MATERIALS
+    assert 2 * msi.shape[-2] * msi.shape[-1] <= MATERIALS_PER_SCENE
     return msi
 
 
 def test_every_window_counts_for_the_pooled_stf() -> None:
     network, one, two = network_of(), small(0), small(1)
-    both = network(torch.cat([one, two]), stf_of(), blind=True).stf
-    assert_same_stf(both, network(torch.cat([two, one]), stf_of(), blind=True).stf)
+    both = network(torch.cat([one, two]), stf_of(), estimate_stf=True).stf
+    assert_same_stf(both, network(torch.cat([two, one]), stf_of(), estimate_stf=True).stf)
     for alone in (one, two):
-        theta = network(alone, stf_of(), blind=True).stf.theta
+        theta = network(alone, stf_of(), estimate_stf=True).stf.theta
         assert not torch.allclose(theta, both.theta, atol=1e-3)
 
 
 def test_a_window_that_is_repeated_says_no_more() -> None:
     network, msi = network_of(), small()
-    once, thrice = (network(msi.repeat(n, 1, 1, 1), stf_of(), blind=True) for n in (1, 3))
+    once, thrice = (network(msi.repeat(n, 1, 1, 1), stf_of(), estimate_stf=True) for n in (1, 3))
     assert_same_stf(thrice.stf, once.stf)
     close(thrice.coefficients, once.coefficients.expand(3, -1, -1, -1))
 
@@ -330,7 +330,7 @@ def test_pixels_may_be_shuffled_where_the_network_is_pixelwise() -> None:
     network, msi = network_of(pixelwise=True), small()
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     shuffled = msi.flatten(2)[..., order].unflatten(-1, (4, 5))
-    result, other = (network(image, stf_of(), blind=True) for image in (msi, shuffled))
+    result, other = (network(image, stf_of(), estimate_stf=True) for image in (msi, shuffled))
     assert_same_stf(other.stf, result.stf)
     close(other.coefficients.flatten(2), result.coefficients.flatten(2)[..., order])
 
@@ -339,12 +339,12 @@ def test_invalid_pixels_do_not_touch_the_stf() -> None:
     network, msi = network_of(pixelwise=True), msi_of(size=16)
     valid = torch.ones(1, 16, 16, dtype=torch.bool)
     valid[:, 4:10, 5:13] = False
-    clean = network(msi, stf_of(), blind=True, valid=valid)
-    dirty = network(torch.where(valid[:, None], msi, 0.9), stf_of(), blind=True, valid=valid)
+    clean = network(msi, stf_of(), estimate_stf=True, valid=valid)
+    dirty = network(torch.where(valid[:, None], msi, 0.9), stf_of(), estimate_stf=True, valid=valid)
     close(dirty.stf.theta, clean.stf.theta)
-    close(dirty.stf.deviation, clean.stf.deviation)
+    close(dirty.stf.theta_se, clean.stf.theta_se)
     assert not torch.allclose(
-        network(msi, stf_of(), blind=True).stf.theta, clean.stf.theta, atol=1e-4
+        network(msi, stf_of(), estimate_stf=True).stf.theta, clean.stf.theta, atol=1e-4
     )
 
 
@@ -355,19 +355,19 @@ def test_invalid_pixels_do_not_touch_the_stf() -> None:
 def test_a_known_camera_stays_as_it_is(name: str) -> None:
     """A spread of zero: the image has nothing to add, and blind equals fixed."""
     network, msi, stf = network_of(), msi_of(SENSORS[name]), stf_of(SENSORS[name], knowledge=0)
-    blind = network(msi, stf, blind=True)
-    assert_same_result(blind, network(msi, stf, blind=False))
+    blind = network(msi, stf, estimate_stf=True)
+    assert_same_result(blind, network(msi, stf, estimate_stf=False))
     close(blind.stf.rows, stf.rows)
-    assert not blind.stf.deviation.any()
+    assert not blind.stf.theta_se.any()
 
 
 def test_a_scene_without_valid_pixels_keeps_the_prior_exactly() -> None:
     stf, nothing = stf_of(), torch.zeros(1, 16, 16, dtype=torch.bool)
-    blind = network_of()(msi_of(), stf, blind=True, valid=nothing)
+    blind = network_of()(msi_of(), stf, estimate_stf=True, valid=nothing)
     for estimate in blind.stage_stf:
-        for name in ("theta", "deviation", "rows"):
+        for name in ("theta", "theta_se", "rows"):
             assert torch.equal(getattr(estimate, name), getattr(stf, name)), name
-    assert_same_result(blind, network_of()(msi_of(), stf, blind=False))
+    assert_same_result(blind, network_of()(msi_of(), stf, estimate_stf=False))
 
 
 @pytest.mark.parametrize("level", [0.02, 0.3, 1.2])
@@ -375,9 +375,9 @@ def test_a_constant_scene_keeps_the_prior(level: float) -> None:
     """Whatever its spectrum, the prior explains it: it has no say, however far from expected."""
     stf, image = stf_of(), torch.full((1, len(P4M), 8, 8), level).double()
     image[:, 1] *= 1.2
-    result = network_of()(image, stf, blind=True)
+    result = network_of()(image, stf, estimate_stf=True)
     close(result.stf.theta, stf.theta, atol=1e-9)
-    close(result.stf.deviation, stf.deviation, atol=1e-9)
+    close(result.stf.theta_se, stf.theta_se, atol=1e-9)
 
 
 @given(
@@ -394,12 +394,12 @@ def test_the_stf_stays_plausible_whatever_the_image(
     rng = np.random.default_rng(seed)
     image = level + contrast * rng.normal(size=(1, len(SENSORS[name]), 6, 5))
     stf = expected_stf(SENSORS[name], knowledge=knowledge)
-    result = tiny_single()(torch.as_tensor(image, dtype=torch.float32), stf, blind=True)
+    result = tiny_single()(torch.as_tensor(image, dtype=torch.float32), stf, estimate_stf=True)
     assert torch.isfinite(result.coefficients).all()
     for estimate in result.stage_stf:
         assert torch.isfinite(estimate.rows).all()
-        assert (estimate.deviation <= stf.deviation).all()
-        assert (estimate.deviation >= 0.99e-3 * stf.deviation).all()
+        assert (estimate.theta_se <= stf.theta_se).all()
+        assert (estimate.theta_se >= 0.99e-3 * stf.theta_se).all()
         assert (estimate.theta.abs() <= 4.0001 * stf.family.spread).all()
 
 
@@ -411,7 +411,7 @@ def tiny_single() -> PGUNet:
 def test_stages_refine_the_stf_with_the_prior_of_the_family() -> None:
     """Every stage starts from the family's prior, not from the last stage's posterior."""
     stf = stf_of()
-    result = network_of()(msi_of(), stf, blind=True)
+    result = network_of()(msi_of(), stf, estimate_stf=True)
     for estimate in result.stage_stf:
         assert estimate.family is stf.family
     assert result.stf is result.stage_stf[-1]
@@ -422,7 +422,7 @@ def test_stages_refine_the_stf_with_the_prior_of_the_family() -> None:
 
 def test_observation_equals_moments_written_out() -> None:
     network, stf = network_of(), stf_of()
-    seen, basis, mixture = network.observe(stf), network.basis, network.mixture
+    seen, basis, mixture = network.observation_model(stf), network.basis, network.mixture
     R, D = stf.rows[0].numpy(), basis.extended.numpy()
     Q = stf.family.tangent(stf.theta)[0].numpy() @ D
     sensor, model = SENSOR_NOISE
@@ -436,13 +436,13 @@ def test_observation_equals_moments_written_out() -> None:
             outside = (R[b] @ basis.residual.numpy()) ** 2
             power = r @ moments[k] @ r  # E[y^2] of the band under the component
             doubt = sum(
-                stf.deviation[0, b, p].item() ** 2 * (Q[b, p] @ moments[k] @ Q[b, p])
+                stf.theta_se[0, b, p].item() ** 2 * (Q[b, p] @ moments[k] @ Q[b, p])
                 for p in range(3)
             )
             noise = sensor**2 + model**2 * power + outside + doubt
             np.testing.assert_allclose(seen.component_noise[0, k, b], noise, rtol=1e-9)
             final = FINAL_NOISE[0] ** 2 + FINAL_NOISE[1] ** 2 * power + outside
-            final += FINAL_DOUBT * doubt
+            final += FINAL_STF_VARIANCE_FACTOR * doubt
             average[:, b] += weight * np.array([noise, final])
     np.testing.assert_allclose(seen.noise[0], average[0], rtol=1e-6)
     np.testing.assert_allclose(seen.final[0], average[1], rtol=1e-6)
@@ -450,7 +450,9 @@ def test_observation_equals_moments_written_out() -> None:
 
 def test_doubt_of_the_stf_is_noise() -> None:
     network = network_of()
-    known, half, told = (network.observe(stf_of(knowledge=share)) for share in (0, 0.5, 1))
+    known, half, told = (
+        network.observation_model(stf_of(knowledge=share)) for share in (0, 0.5, 1)
+    )
     assert (told.noise > 1.2 * known.noise).all()
     close(told.noise - known.noise, 4 * (half.noise - known.noise))  # a variance
 
@@ -458,14 +460,14 @@ def test_doubt_of_the_stf_is_noise() -> None:
 @pytest.mark.parametrize("name", ["p4m", "rgb"])
 def test_an_image_settles_the_stf_whatever_the_number_of_bands(name: str) -> None:
     sensor = SENSORS[name]
-    result = network_of()(msi_of(sensor, 32), stf_of(sensor), blind=True)
-    assert float(result.stf.unsettled()) < 0.2
-    assert float(stf_of(sensor).unsettled()) == 1
+    result = network_of()(msi_of(sensor, 32), stf_of(sensor), estimate_stf=True)
+    assert float(result.stf.prior_dominance()) < 0.2
+    assert float(stf_of(sensor).prior_dominance()) == 1
 
 
 def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
     network = tiny_network(replace(CONFIG, stf="free")).double()
-    seen, sure = network.observe(stf_of()), network.observe(stf_of(knowledge=0))
+    seen, sure = network.observation_model(stf_of()), network.observation_model(stf_of(knowledge=0))
     assert (seen.noise > 1.2 * sure.noise).all()
     close(seen.final, sure.final)
 
@@ -473,27 +475,27 @@ def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
 def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> None:
     """All of its doubt for the data sheet, and hardly any where an image has told of it."""
     network, sheet = network_of(), stf_of()
-    seen, sure = network.observe(sheet), network.observe(stf_of(knowledge=0))
-    close(sheet.unsettled(), torch.ones(1).double())
-    close(seen.final - sure.final, FINAL_DOUBT * (seen.noise - sure.noise))
-    family, ratio = sheet.family, torch.ones_like(sheet.deviation)
+    seen, sure = network.observation_model(sheet), network.observation_model(stf_of(knowledge=0))
+    close(sheet.prior_dominance(), torch.ones(1).double())
+    close(seen.final - sure.final, FINAL_STF_VARIANCE_FACTOR * (seen.noise - sure.noise))
+    family, ratio = sheet.family, torch.ones_like(sheet.theta_se)
     ratio[0, :, 2] = 0.6
     told = Stf.of(family, family.prior, ratio * family.spread)
-    share = torch.full((1,), (1 - 0.64 / 3) ** STEEPNESS).double()
-    close(told.unsettled(), share)
+    share = torch.full((1,), (1 - 0.64 / 3) ** PRIOR_DOMINANCE_POWER).double()
+    close(told.prior_dominance(), share)
     assert 0 < float(share) < 1e-4
-    heard = network.observe(told)
-    close(heard.final - sure.final, FINAL_DOUBT * share * (heard.noise - sure.noise))
-    close(network.observe(sheet, doubted=False).final, sure.final)
+    heard = network.observation_model(told)
+    close(heard.final - sure.final, FINAL_STF_VARIANCE_FACTOR * share * (heard.noise - sure.noise))
+    close(network.observation_model(sheet, stf_uncertainty=False).final, sure.final)
     none = Stf.of(family, family.prior, 0 * family.spread)
-    close(network.observe(none).final, sure.final)
+    close(network.observation_model(none).final, sure.final)
 
 
 def test_an_image_that_is_not_finite_stops_the_run() -> None:
     msi = msi_of()
     msi[0, 2, 3, 3] = torch.nan
     with pytest.raises(IncompleteRun, match="NaN or infinity for the STF"):
-        network_of()(msi, stf_of(), blind=True)
+        network_of()(msi, stf_of(), estimate_stf=True)
 
 
 # --- the image is explained -----------------------------------------------------------------------
@@ -503,8 +505,8 @@ def test_an_image_that_is_not_finite_stops_the_run() -> None:
 @pytest.mark.parametrize("name", CAMERAS)
 def test_the_last_x_step_brings_the_cube_nearer_to_the_image(name: str, *, blind: bool) -> None:
     network, msi = network_of(), msi_of(SENSORS[name])
-    result = network(msi, stf_of(SENSORS[name]), blind=blind)
-    seen = network.observe(result.stf)
+    result = network(msi, stf_of(SENSORS[name]), estimate_stf=blind)
+    seen = network.observation_model(result.stf)
 
     def misfit(maps: Tensor) -> Tensor:
         return msi.flatten(2) - seen.mixing @ maps.flatten(2) - seen.offset[..., None]
@@ -527,7 +529,7 @@ def test_the_last_x_step_brings_the_cube_nearer_to_the_image(name: str, *, blind
 def local_case() -> tuple[Stf, Stf]:
     """The scene's STF and the prior of a tile's."""
     scene = stf_of()
-    scene = Stf.of(scene.family, scene.theta + 0.3 * scene.family.spread, 0.5 * scene.deviation)
+    scene = Stf.of(scene.family, scene.theta + 0.3 * scene.family.spread, 0.5 * scene.theta_se)
     return scene, Stf.of(scene.family, scene.theta, 0.35 * scene.family.spread)
 
 
@@ -535,30 +537,30 @@ def test_a_tile_without_information_has_the_scenes_stf() -> None:
     scene, prior = local_case()
     nothing = torch.zeros(1, 256, dtype=torch.bool)
     materials = find_materials(msi_of().flatten(2), nothing, pooled=True)
-    found = network_of().refine(materials, scene, prior=prior)
+    found = network_of().refine_stf(materials, scene, prior=prior)
     assert torch.equal(found.theta, prior.theta)
-    assert torch.equal(found.deviation, prior.deviation)
+    assert torch.equal(found.theta_se, prior.theta_se)
 
 
 def test_a_tiles_stf_strays_from_the_scenes_within_its_prior() -> None:
     scene, prior = local_case()
-    found = network_of().refine(materials_of(), scene, prior=prior)
+    found = network_of().refine_stf(materials_of(), scene, prior=prior)
     away = (found.theta - scene.theta).abs()
     assert away.max() > 0.01
-    assert (away <= 4 * prior.deviation + 1e-9).all()
-    assert (found.deviation <= prior.deviation).all()
-    assert (found.deviation < 0.99 * prior.deviation).any()
+    assert (away <= 4 * prior.theta_se + 1e-9).all()
+    assert (found.theta_se <= prior.theta_se).all()
+    assert (found.theta_se < 0.99 * prior.theta_se).any()
     close(found.rows, scene.family.rows(found.theta))
-    certain = replace(prior, deviation=torch.zeros_like(prior.deviation))
-    fixed = network_of().refine(materials_of(), scene, prior=certain)
+    certain = replace(prior, theta_se=torch.zeros_like(prior.theta_se))
+    fixed = network_of().refine_stf(materials_of(), scene, prior=certain)
     assert torch.equal(fixed.theta, scene.theta)
 
 
 def test_a_tile_is_refined_by_the_last_stage() -> None:
     """About the camera's own prior it is that stage's estimate, and no other's."""
     network, materials = network_of(), materials_of()
-    *_, before, last = network.estimate(materials, stf_of())
-    found = network.refine(materials, before, prior=stf_of())
+    *_, before, last = network.estimate_stf(materials, stf_of())
+    found = network.refine_stf(materials, before, prior=stf_of())
     assert_same_stf(found, last)
 
 
@@ -577,7 +579,7 @@ def test_gradients_reach_every_weight_that_can_learn(*, blind: bool) -> None:
         theta=batch.theta.double(),
         rows=batch.rows.double(),
     )
-    result = network(batch.msi, Stf.expected(batch.family), blind=blind)
+    result = network(batch.msi, Stf.from_prior(batch.family), estimate_stf=blind)
     loss_of(network, batch, result)[0].backward()
     without = {
         name

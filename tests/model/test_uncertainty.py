@@ -29,7 +29,7 @@ ONE = replace(CONFIG, components=1)
 def exact(stf: Stf, network: object) -> np.ndarray:
     """(C, C) posterior covariance of a spectrum under the only component, in float64."""
     basis, mixture = network.basis, network.mixture
-    seen = network.observe(stf, doubted=False)
+    seen = network.observation_model(stf, stf_uncertainty=False)
     E, C = basis.components.double().numpy(), mixture.covariance[0].double().numpy()
     B, noise = seen.mixing[0].double().numpy(), seen.component_noise[0, 0].double().numpy()
     P = np.linalg.inv(np.linalg.inv(C) + B.T @ np.diag(1 / noise) @ B)
@@ -38,9 +38,9 @@ def exact(stf: Stf, network: object) -> np.ndarray:
 
 def test_sigma_is_that_of_the_gaussian_posterior() -> None:
     network, image = tiny_network(ONE).requires_grad_(False), tiny_msi()
-    stf = replace(expected_stf(), deviation=torch.zeros(1, 5, 3))
-    doubt = network.uncertainty(stf)
-    result = network(image, stf, blind=False)
+    stf = replace(expected_stf(), theta_se=torch.zeros(1, 5, 3))
+    doubt = network.cube_uncertainty(stf)
+    result = network(image, stf, estimate_stf=False)
     sigma = doubt.expand(doubt.maps(image, result.coefficients))[0]
     expected = np.sqrt(np.diag(exact(stf, network)))
     np.testing.assert_allclose(sigma[:, 3, 4], expected, rtol=2e-3)
@@ -50,39 +50,39 @@ def test_sigma_is_that_of_the_gaussian_posterior() -> None:
 def test_doubt_of_the_stf_adds_what_it_moves_in_the_last_x_step() -> None:
     network, image = tiny_network(ONE).requires_grad_(False), tiny_msi()
     stf = expected_stf()
-    result = network(image, stf, blind=False)
-    doubt = network.uncertainty(stf)
+    result = network(image, stf, estimate_stf=False)
+    doubt = network.cube_uncertainty(stf)
     sigma = doubt.expand(doubt.maps(image, result.coefficients))[0, :, 5, 6].double().numpy()
-    seen = network.observe(stf, doubted=False)
+    seen = network.observation_model(stf, stf_uncertainty=False)
     B = seen.mixing[0].double().numpy()
     E = network.basis.components.double().numpy()
     W = E @ B.T @ np.linalg.inv(B @ B.T + np.diag(seen.final[0].double().numpy()))
     a = np.append(result.coefficients[0, :, 5, 6].double().numpy(), 1)
-    change = (seen.tangent[0].double().numpy() @ a) * stf.deviation[0].double().numpy()
+    change = (seen.tangent[0].double().numpy() @ a) * stf.theta_se[0].double().numpy()
     expected = np.diag(exact(stf, network)) + (W**2) @ (change**2).sum(1)
     np.testing.assert_allclose(sigma, np.sqrt(expected), rtol=5e-3)
 
 
 def test_few_maps_are_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     network, image, stf = tiny_network(), tiny_msi(), expected_stf()
-    coefficients = network(image, stf, blind=False).coefficients
+    coefficients = network(image, stf, estimate_stf=False).coefficients
 
     def sigma() -> torch.Tensor:
-        doubt = network.uncertainty(stf)
+        doubt = network.cube_uncertainty(stf)
         return doubt.expand(doubt.maps(image, coefficients))
 
     kept = sigma()
-    monkeypatch.setattr(uncertainty, "MAPS", 1000)
+    monkeypatch.setattr(uncertainty, "VARIANCE_MAPS", 1000)
     assert torch.allclose(kept, sigma(), rtol=0.05)
 
 
 def test_scale_multiplies_the_standard_errors() -> None:
     network, image, stf = tiny_network(), tiny_msi(), expected_stf()
-    coefficients = network(image, stf, blind=False).coefficients
-    before = network.uncertainty(stf)
+    coefficients = network(image, stf, estimate_stf=False).coefficients
+    before = network.cube_uncertainty(stf)
     plain = before.expand(before.maps(image, coefficients))
     network.sigma_scale.copy_(torch.linspace(1, 2, len(GRID)))
-    after = network.uncertainty(stf)
+    after = network.cube_uncertainty(stf)
     scaled = after.expand(after.maps(image, coefficients))
     expected = plain * network.sigma_scale[:, None, None]
     assert torch.allclose(scaled, expected, rtol=0.03)
@@ -90,15 +90,15 @@ def test_scale_multiplies_the_standard_errors() -> None:
 
 def test_strange_pixels_are_those_unlike_the_prior() -> None:
     network, stf = tiny_network(), expected_stf()
-    doubt = network.uncertainty(stf)
+    doubt = network.cube_uncertainty(stf)
     image = tiny_msi()
-    usual = doubt.strange(image)
+    usual = doubt.outliers(image)
     assert usual.float().mean() < 0.05
     wild = image.clone()
     wild[0, ::2, 4, 4] = 1.4  # bright in every other band
     wild[0, 1::2, 4, 4] = 0.0
-    assert doubt.strange(wild)[0, 4, 4]
-    assert torch.equal(doubt.strange(wild)[0, 5], usual[0, 5])  # no pixel speaks for another
+    assert doubt.outliers(wild)[0, 4, 4]
+    assert torch.equal(doubt.outliers(wild)[0, 5], usual[0, 5])  # no pixel speaks for another
 
 
 def test_fitted_scale_makes_intervals_hold_nine_tenths() -> None:
@@ -111,7 +111,7 @@ def test_fitted_scale_makes_intervals_hold_nine_tenths() -> None:
 
     def covered() -> float:
         scores = [
-            standardised(network, each, Stf.expected(each.family), blind=True) for each in batches
+            standardised(network, each, Stf.from_prior(each.family), blind=True) for each in batches
         ]
         return coverage(torch.cat(scores, 1))
 
@@ -123,6 +123,6 @@ def test_fitted_scale_makes_intervals_hold_nine_tenths() -> None:
 def test_float64_follows_the_input() -> None:
     network, stf = tiny_network(ONE).double(), double_stf(expected_stf())
     image = tiny_msi().double()
-    doubt = network.uncertainty(stf)
-    result = network(image, stf, blind=False)
+    doubt = network.cube_uncertainty(stf)
+    result = network(image, stf, estimate_stf=False)
     assert doubt.expand(doubt.maps(image, result.coefficients)).dtype == torch.float64

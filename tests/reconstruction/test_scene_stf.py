@@ -202,7 +202,7 @@ def test_pixels_that_are_no_reflectance_do_not_make_the_scene_stf() -> None:
     source.image[:, ~mask] = 9.0
     glint = scene_stf(NETWORK, source, device=CPU)[0]
     hidden = scene_stf(NETWORK, replace(source, mask=mask), device=CPU)[0]
-    for name in ("theta", "deviation", "rows"):
+    for name in ("theta", "theta_se", "rows"):
         assert torch.allclose(getattr(glint, name), getattr(hidden, name), atol=1e-6), name
 
 
@@ -230,7 +230,7 @@ def test_numbers_of_an_estimate_agree_with_its_curves() -> None:
     centre, _, _ = response_moments(found.stf, GRID.centres)
     assert np.abs(centre - found.centre).max() < 3  # 15 nm between the tiny grid's bands
     sample = sample_scene(source, FILL)
-    result = NETWORK(sample.msi, Stf.expected(FAMILY), blind=True, valid=sample.valid)
+    result = NETWORK(sample.msi, Stf.from_prior(FAMILY), estimate_stf=True, valid=sample.valid)
     cube = NETWORK.basis.expand(result.coefficients).double()
     seen = torch.einsum("cb,wbyx->wcyx", torch.from_numpy(found.stf), cube)
     oracle = (seen - sample.msi).square().mean((0, 2, 3)).sqrt()
@@ -247,7 +247,7 @@ def test_standard_errors_of_curves_follow_from_those_of_parameters() -> None:
         pixels=ones[:, 0], second=torch.eye(7)[None], cross=torch.zeros(1, 5, 7), misfit=ones
     )
     found = summarise(stf, nothing, NETWORK.basis, valid_fraction=1.0)
-    draws = stf.theta + stf.deviation * torch.randn(
+    draws = stf.theta + stf.theta_se * torch.randn(
         4000, *stf.theta.shape[1:], generator=torch.Generator().manual_seed(0)
     )
     rows = torch.cat([FAMILY.rows(each[None]) for each in draws]).double()
@@ -287,7 +287,7 @@ def test_given_estimate_is_the_stf_it_was_made_from() -> None:
     back = stf_from_estimate(NETWORK, P4M, estimate, device=CPU)
     assert torch.equal(back.rows, stf.rows)
     assert torch.allclose(back.theta, stf.theta, atol=1e-4)
-    assert torch.allclose(back.deviation, stf.deviation, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(back.theta_se, stf.theta_se, rtol=1e-4, atol=1e-6)
 
 
 # --- a tile's STF --------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def local_stf(
         np.tensordot(P4M.srf(GRID), tiny_scene(32, 32, seed=2), 1).astype(np.float32)
     )
     msi = msi[None]
-    result = NETWORK(msi, scene, blind=False)
+    result = NETWORK(msi, scene, estimate_stf=False)
     valid = torch.zeros(1, 32, 32, dtype=torch.bool)
     valid[:, : int(32 * share)] = True
     msi += wild * ~valid[:, None]
@@ -329,8 +329,8 @@ def local_stf(
 def test_tile_stf_without_valid_pixels_is_the_scenes() -> None:
     scene, tile, estimate = local_stf(0)
     assert torch.equal(tile.theta, scene.theta)
-    expected = (scene.deviation.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
-    assert torch.allclose(tile.deviation, torch.minimum(expected, FAMILY.spread))
+    expected = (scene.theta_se.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
+    assert torch.allclose(tile.theta_se, torch.minimum(expected, FAMILY.spread))
     assert torch.allclose(tile.rows, scene.rows, atol=1e-7)
     assert estimate.prior_driven.all()
 
@@ -341,10 +341,10 @@ def test_tile_stf_strays_from_the_scenes_within_its_prior() -> None:
     stray = (tile.theta - scene.theta).abs()
     assert stray.max() > 1e-3
     assert (stray <= 4 * TILE_SPREAD * FAMILY.spread + 1e-6).all()
-    assert (tile.deviation >= scene.deviation).all()
-    limit = (scene.deviation.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
-    assert (tile.deviation <= limit + 1e-6).all()
-    assert (tile.deviation < limit - 1e-6).any()
+    assert (tile.theta_se >= scene.theta_se).all()
+    limit = (scene.theta_se.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
+    assert (tile.theta_se <= limit + 1e-6).all()
+    assert (tile.theta_se < limit - 1e-6).any()
 
 
 def test_tile_stf_keeps_what_the_scenes_rows_have_beyond_the_family() -> None:

@@ -123,7 +123,7 @@ def whole(engine: TileEngine) -> np.ndarray:
     fill = fill_values(engine.network, engine.scene)
     source = engine.source
     image = torch.from_numpy(filled(source.image, source.mask, fill))[None]
-    result = engine.network(image, engine.scene, blind=False, stages=engine.stages)
+    result = engine.network(image, engine.scene, estimate_stf=False, stages=engine.stages)
     return result.coefficients[0].numpy()
 
 
@@ -229,8 +229,8 @@ def test_constant_tile_is_prior_driven() -> None:
     poor = found(engine, 0)
     assert poor.estimate.prior_driven.all()
     rich = found(replace(engine, source=coordinates(40, 40)), 0)
-    assert (rich.stf.deviation <= poor.stf.deviation).all()
-    assert (rich.stf.deviation < poor.stf.deviation).any()
+    assert (rich.stf.theta_se <= poor.stf.theta_se).all()
+    assert (rich.stf.theta_se < poor.stf.theta_se).any()
 
 
 def test_nan_from_the_network_names_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_stf_comes_back_from_its_numbers_to_the_last_bit() -> None:
     numbers = one.numbers()
     for kept in (numbers, compact(numbers)):
         other = FittedStf.of(kept, FAMILY)
-        for name in ("theta", "deviation", "rows"):
+        for name in ("theta", "theta_se", "rows"):
             assert torch.equal(getattr(one.stf, name), getattr(other.stf, name)), name
         for name in QUANTITIES:
             assert np.array_equal(getattr(one.estimate, name), getattr(other.estimate, name)), name
@@ -500,7 +500,7 @@ def drifted(overlap: int) -> TileEngine:
         one = found(engine, tile.index)
         theta = one.stf.theta.clone()
         theta[..., GAIN] = gains[tile.core.col // 32]
-        local[tile.index] = replace(one, stf=Stf.of(FAMILY, theta, one.stf.deviation))
+        local[tile.index] = replace(one, stf=Stf.of(FAMILY, theta, one.stf.theta_se))
     return replace(engine, local=local)
 
 

@@ -17,7 +17,7 @@ from uavssr.cli import main
 from uavssr.errors import ModelRefused, OutputError, UavssrError
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.io.hsi.cube import open_cube
-from uavssr.model.local_prior import SHARE, add_local_prior, mixed
+from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, add_local_prior, mixed
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import load_model
@@ -54,7 +54,7 @@ def test_spectra_that_are_all_alike_are_one_gaussian() -> None:
 def test_prior_is_joined_and_nothing_else_changes() -> None:
     network = tiny_network()
     found = add_local_prior(network, SPECTRA[:50])
-    torch.testing.assert_close(found.weight[-3:], (1 - SHARE) * network.weight)
+    torch.testing.assert_close(found.weight[-3:], (1 - LOCAL_PRIOR_WEIGHT) * network.weight)
     torch.testing.assert_close(found.mixture_mean[-3:], network.mixture_mean)
     torch.testing.assert_close(found.covariance[-3:], network.covariance)
     assert found.weight.sum() == pytest.approx(1, abs=1e-6)
@@ -101,13 +101,13 @@ def test_cubes_of_the_shipped_field_are_better_where_its_spectra_are_known(repo:
     image, valid = msi.read(Window(0, 0, msi.height, msi.width))
     image[:, ~valid] = image[:, valid].mean()
     counted = torch.from_numpy(valid)[None]
-    start = Stf.expected(ResponseFamily.of(P4M, network.grid))
+    start = Stf.from_prior(ResponseFamily.of(P4M, network.grid))
     errors = []
     for each in (
         network,
         add_local_prior(network, torch.as_tensor(spectra[::2], dtype=torch.float32)),
     ):
-        found = each(torch.from_numpy(image)[None], start, blind=True, valid=counted)
+        found = each(torch.from_numpy(image)[None], start, estimate_stf=True, valid=counted)
         cube = each.basis.expand(found.coefficients)[0].numpy()[:, rows[1::2], cols[1::2]]
         reference = spectra[1::2].T
         errors.append((rmse(cube, reference), sam(cube, reference)))
@@ -373,7 +373,7 @@ def test_a_model_that_was_adapted_too_often_says_so(
 ) -> None:
     base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"
     tiny_library().save(library)
-    monkeypatch.setattr("uavssr.training.adapt.MOST_GAUSSIANS", 3 + 24)
+    monkeypatch.setattr("uavssr.training.adapt.MAX_COMPONENTS", 3 + 24)
     adapt_model([library], tmp_path / "once", model=base)
     with pytest.raises(ModelRefused, match="adapt the model that it was made from"):
         adapt_model([library], tmp_path / "twice", model=tmp_path / "once")

@@ -599,10 +599,10 @@ def test_the_initial_network_is_the_wiener_estimate(library: SpectralLibrary) ->
     network = initial_network(data, CONFIG, CONFIG_OF_RUN)
     again = initial_network(data, CONFIG, CONFIG_OF_RUN)
     assert_equal({**network.state_dict()}, {**again.state_dict()})
-    start = Stf.expected(draw(library, 2).family)
+    start = Stf.from_prior(draw(library, 2).family)
     image = draw(library, 2).msi
     with torch.no_grad():
-        none, all_stages = (network(image, start, blind=False, stages=k) for k in (0, 2))
+        none, all_stages = (network(image, start, estimate_stf=False, stages=k) for k in (0, 2))
     difference = (none.coefficients - all_stages.coefficients).square().mean().sqrt()
     assert difference < 0.5 * none.coefficients.square().mean().sqrt()
 

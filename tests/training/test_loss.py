@@ -27,7 +27,7 @@ def library() -> SpectralLibrary:
 
 def case_of(library: SpectralLibrary) -> tuple[PGUNet, Batch, Stf]:
     batch = draw_batch(library, seed=3, step=1, count=2, size=8)
-    return tiny_network(), batch, Stf.expected(batch.family)
+    return tiny_network(), batch, Stf.from_prior(batch.family)
 
 
 @pytest.mark.parametrize("blind", [True, False], ids=["blind", "fixed"])
@@ -45,7 +45,7 @@ def test_the_loss_is_zero_at_the_truth_and_grows_away_from_it(
         msi=torch.einsum("sbc,scyx->sbyx", rows, inside),
     )
     with torch.no_grad():
-        result = network(batch.msi, start, blind=blind)
+        result = network(batch.msi, start, estimate_stf=blind)
     exact = replace(start, theta=batch.theta, rows=rows)
 
     def loss(coefficients: Tensor, stf: Stf) -> tuple[float, dict[str, float]]:
@@ -82,7 +82,7 @@ def test_the_loss_is_zero_at_the_truth_and_grows_away_from_it(
 def test_every_stage_is_supervised_and_the_later_ones_more(library: SpectralLibrary) -> None:
     network, batch, start = case_of(library)
     with torch.no_grad():
-        result = network(batch.msi, start, blind=False)
+        result = network(batch.msi, start, estimate_stf=False)
     truth = network.basis.project(batch.hsi.flatten(2)).unflatten(-1, (8, 8))
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
 
@@ -101,7 +101,7 @@ def test_every_stage_is_supervised_and_the_later_ones_more(library: SpectralLibr
 def test_a_real_camera_teaches_the_cube_alone(library: SpectralLibrary) -> None:
     network, batch, start = case_of(library)
     with torch.no_grad():
-        result = network(batch.msi, start, blind=True)
+        result = network(batch.msi, start, estimate_stf=True)
     total, parts = loss_of(network, batch, result)
     real, known = loss_of(network, replace(batch, theta=None, rows=None), result)
     assert set(parts) - set(known) == {"blind_nll", "blind_stf"}
@@ -129,9 +129,9 @@ def test_stf_loss_equals_its_formula(library: SpectralLibrary) -> None:
     truth, spread = batch.theta.numpy(), start.family.spread.numpy()
     expected, clamped = 0.0, 0
     for k, stf in enumerate(stages, 1):
-        score = ((stf.theta.numpy() - truth) / stf.deviation.numpy()) ** 2
+        score = ((stf.theta.numpy() - truth) / stf.theta_se.numpy()) ** 2
         clamped += (score > 100).sum()
-        terms = np.minimum(score, 100) / 2 + np.log(stf.deviation.numpy() / spread)
+        terms = np.minimum(score, 100) / 2 + np.log(stf.theta_se.numpy() / spread)
         expected += k / 3 * terms.mean()
     assert clamped > 0
     assert stf_loss((start, *stages), batch.theta).item() == pytest.approx(expected, rel=1e-4)
@@ -141,7 +141,7 @@ def test_stf_loss_equals_its_formula(library: SpectralLibrary) -> None:
 def test_a_known_camera_leaves_the_stf_loss_finite(library: SpectralLibrary) -> None:
     _, batch, start = case_of(library)
     known = start.family.around(start.family.prior, torch.zeros_like(start.family.spread))
-    loss = stf_loss((start, Stf.expected(known)), torch.zeros_like(batch.theta))
+    loss = stf_loss((start, Stf.from_prior(known)), torch.zeros_like(batch.theta))
     assert torch.isfinite(loss)
 
 
@@ -151,7 +151,7 @@ def test_the_likelihood_rewards_honest_standard_errors(library: SpectralLibrary)
     truth = batch.family.spread
 
     def likelihood(factor: float) -> float:
-        stf = replace(start, deviation=factor * batch.family.spread)
+        stf = replace(start, theta_se=factor * batch.family.spread)
         return stf_loss((start, stf, stf), truth).item()
 
     assert likelihood(1.0) < min(likelihood(0.6), likelihood(1.6))
@@ -184,7 +184,9 @@ def test_bags_teach_the_stages_of_the_stf_and_nothing_else(library: SpectralLibr
 def test_bag_loss_is_that_of_the_materials_of_each_bag(library: SpectralLibrary) -> None:
     network = tiny_network().requires_grad_(False)
     bags = bags_of(library, network)
-    stages = network.estimate(find_materials(bags.msi, pooled=False), Stf.expected(bags.family))
+    stages = network.estimate_stf(
+        find_materials(bags.msi, pooled=False), Stf.from_prior(bags.family)
+    )
     loss, figures = bag_loss(network, bags)
     torch.testing.assert_close(loss, stf_loss(stages, bags.theta))
     error, prior = (stages[-1].theta - bags.theta)[..., 2], bags.theta[..., 2]

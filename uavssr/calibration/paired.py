@@ -146,7 +146,7 @@ def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
     deviation = marginal * instrument.family.spread[0]
     exact = (instrument.theta(fit.z), deviation, instrument.rows(fit.z))
     theta, deviation, rows = (each[None].to(family.curves) for each in exact)
-    return Stf(family=family, theta=theta, deviation=deviation, rows=rows)
+    return Stf(family=family, theta=theta, theta_se=deviation, rows=rows)
 
 
 def _as_numbers(

@@ -26,8 +26,8 @@ def standardised(network: PGUNet, batch: Batch, start: Stf, *, blind: bool) -> T
     found = []
     for i in range(len(batch.msi)):
         one = start.of_camera(i)
-        result = network(batch.msi[i : i + 1], one, blind=blind)
-        doubt = network.uncertainty(result.stf)
+        result = network(batch.msi[i : i + 1], one, estimate_stf=blind)
+        doubt = network.cube_uncertainty(result.stf)
         sigma = doubt.expand(doubt.maps(batch.msi[i : i + 1], result.coefficients))[0]
         error = network.basis.expand(result.coefficients)[0] - batch.hsi[i]
         found.append((error.abs() / sigma.clamp_min(1e-6)).flatten(1))
@@ -48,7 +48,7 @@ def fit_sigma_scale(network: PGUNet, batches: Iterable[Batch]) -> Tensor:
         batches: scenes with the truth, seen by cameras of which the data sheet is known.
     """
     scores = [
-        standardised(network, batch, Stf.expected(batch.family), blind=True) for batch in batches
+        standardised(network, batch, Stf.from_prior(batch.family), blind=True) for batch in batches
     ]
     quantile = torch.stack([band.quantile(0.9) for band in torch.cat(scores, 1)])
     edge = _SMOOTH // 2

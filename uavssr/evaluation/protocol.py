@@ -118,17 +118,17 @@ def judge(
     truth = Stf(
         family=family,
         theta=torch.from_numpy(cameras.theta),
-        deviation=sure,
+        theta_se=sure,
         rows=torch.from_numpy(cameras.rows),
     )
-    blind = network(image, Stf.expected(family), blind=True)
+    blind = network(image, Stf.from_prior(family), estimate_stf=True)
     spectra, seen = _known(cube, image, seed, pixels)
     paired = calibrate(family, spectra, seen, basis=network.basis).stf
-    correction = network.learn(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
+    correction = network.fit_correction(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
     told = f"{pixels} known pixels"
     known = {
         "data sheet": Stf.of(family, family.prior, sure),
-        "data sheet doubted": Stf.expected(family),
+        "data sheet doubted": Stf.from_prior(family),
         "blind": blind.stf,
         f"{told}, R alone": paired,
         "true R": truth,
@@ -148,10 +148,10 @@ def judge(
 
     for estimator, stages in (("mixture", 0), ("network", None)):
         for knowledge, stf in known.items():
-            result = network(image, stf, blind=False, stages=stages)
+            result = network(image, stf, estimate_stf=False, stages=stages)
             last = result.stage_coefficients[0] if stages == 0 else result.coefficients
             add(f"{estimator}, {knowledge}", network.basis.expand(last), stf)
-    taught = network(image, paired, blind=False, correction=correction)
+    taught = network(image, paired, estimate_stf=False, correction=correction)
     add(f"network, {told}", correction.basis.expand(taught.coefficients), paired)
     return Judged(
         figures=found,
@@ -184,7 +184,7 @@ def _interval(
     reference: Float32Array,
     correction: Correction | None = None,
 ) -> float:
-    doubt = network.uncertainty(result.stf, correction)
+    doubt = network.cube_uncertainty(result.stf, correction)
     sigma = doubt.expand(doubt.maps(image, result.coefficients))[0].flatten(1).numpy()
     basis = network.basis if correction is None else correction.basis
     error = basis.expand(result.coefficients)[0].flatten(1).numpy() - reference
@@ -215,7 +215,7 @@ def _figures(
 
 def _stf_figures(stf: Stf, cameras: Cameras, family: ResponseFamily) -> StfFigures:
     true, found = cameras.theta[0].astype(float), stf.theta[0].double().numpy()
-    score = np.abs(found - true) / np.maximum(stf.deviation[0].double().numpy(), 1e-9)
+    score = np.abs(found - true) / np.maximum(stf.theta_se[0].double().numpy(), 1e-9)
     nominal = family.rows(family.prior)[0].numpy()
     return StfFigures(
         relative=stf_error(stf.rows[0].numpy(), cameras.rows[0]),

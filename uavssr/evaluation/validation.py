@@ -101,7 +101,9 @@ def validate(
     found = []
     for image in images:
         family = ResponseFamily.of(image.sensor, network.grid).to(device)
-        result = network(image.msi.to(device), Stf.expected(family), blind=True, half=half)
+        result = network(
+            image.msi.to(device), Stf.from_prior(family), estimate_stf=True, bfloat16=half
+        )
         cube = network.basis.expand(result.coefficients).cpu().numpy()
         estimate, reference = _flat(cube), _flat(image.hsi.numpy())
         found.append(

@@ -3,40 +3,40 @@
 No files but model folders, and nothing about tiles.
 """
 
-from uavssr.model.basis import SpectralBasis, choose_rank, residual_of
-from uavssr.model.correction import DIRECTIONS, Correction
-from uavssr.model.local_prior import MOST_COMPONENTS, SHARE, add_local_prior
+from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
+from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
+from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, MAX_LOCAL_COMPONENTS, add_local_prior
 from uavssr.model.materials import find_materials
 from uavssr.model.mixture import fit_mixture
-from uavssr.model.pgunet import MOST_GAUSSIANS, PGUNet, PGUNetConfig
+from uavssr.model.pgunet import MAX_COMPONENTS, PGUNet, PGUNetConfig
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Reconstruction, Stf
-from uavssr.model.uncertainty import MAPS, CubeUncertainty
+from uavssr.model.uncertainty import VARIANCE_MAPS, CubeUncertainty
 from uavssr.model.weights import (
-    CONFIG,
+    CONFIG_FILE,
     DEFAULT_MODEL,
-    WEIGHTS,
+    WEIGHTS_FILE,
     Model,
-    blank,
+    empty_prior,
     load_model,
     model_folders,
     save_model,
 )
 
 __all__ = [
-    "CONFIG",
+    "CONFIG_FILE",
+    "CORRECTION_DIRECTIONS",
     "DEFAULT_MODEL",
-    "DIRECTIONS",
     "GAIN",
-    "MAPS",
-    "MOST_COMPONENTS",
-    "MOST_GAUSSIANS",
+    "LOCAL_PRIOR_WEIGHT",
+    "MAX_COMPONENTS",
+    "MAX_LOCAL_COMPONENTS",
     "PARAMETERS",
-    "SHARE",
     "SHIFT",
     "STRETCH",
-    "WEIGHTS",
+    "VARIANCE_MAPS",
+    "WEIGHTS_FILE",
     "Correction",
     "CubeUncertainty",
     "Model",
@@ -48,12 +48,12 @@ __all__ = [
     "SpectralBasis",
     "Stf",
     "add_local_prior",
-    "blank",
     "choose_rank",
+    "empty_prior",
     "find_materials",
     "fit_mixture",
     "load_model",
     "model_folders",
-    "residual_of",
+    "projection_error",
     "save_model",
 ]

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from uavssr.sensors import FloatArray, WavelengthGrid
 
-RESIDUAL: Final = 0.007
+MAX_RELATIVE_RESIDUAL: Final = 0.007
 """What a rank chosen from the data leaves: the residual's RMS over the mean reflectance."""
-MOST_RANK: Final = 32
+MAX_RANK: Final = 32
 """A rank chosen from the data is not larger, whatever it leaves: cost grows with its square."""
 
 
-def choose_rank(spectra: FloatArray, *, residual: float = RESIDUAL, most: int = MOST_RANK) -> int:
+def choose_rank(
+    spectra: FloatArray, *, residual: float = MAX_RELATIVE_RESIDUAL, most: int = MAX_RANK
+) -> int:
     """The smallest rank at which principal components leave little of spectra (n, C).
 
     Little is a root mean square over all bands and spectra of at most `residual` times their mean;
@@ -122,7 +124,7 @@ class SpectralBasis:
         )
 
 
-def residual_of(basis: SpectralBasis, spectra: FloatArray) -> dict[str, float]:
+def projection_error(basis: SpectralBasis, spectra: FloatArray) -> dict[str, float]:
     """What a basis leaves of spectra (n, C): RMS, that over their mean, and the worst band's."""
     values = torch.as_tensor(spectra.T, dtype=torch.float32)
     explained = basis.expand(basis.project(values)[..., None])[..., 0]

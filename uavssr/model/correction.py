@@ -18,25 +18,27 @@ from torch import Tensor
 from uavssr.errors import IncompleteRun
 from uavssr.model.basis import SpectralBasis
 
-DARKEST: Final = 0.003
+REFLECTANCE_FLOOR: Final = 0.003
 """Reflectance below which pixels do not differ: they are compared by logarithms."""
-REACHES: Final = (2.0, 1.0)
+LENGTH_SCALES: Final = (2.0, 1.0)
 """How far a reference may speak for other pixels, in standard deviations of the references ..."""
-LEAST_SPREAD: Final = 0.1
+MIN_LOG_SPREAD: Final = 0.1
 """... which count as at least so many units of log reflectance in each band."""
-NOISES: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+NOISE_RATIOS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """What the variance that pixels which look alike do not share may be, over that of the residuals.
 
 The last leaves the cube as it is.
 """
-ENOUGH: Final = 0.98
+MAX_ERROR_RATIO: Final = 0.98
 """Of the squared error that a choice leaves, what one further down the lists must come below."""
-DIRECTIONS: Final = 4
+CORRECTION_DIRECTIONS: Final = 4
 """Directions that are added to the basis, for what it cannot say of the references."""
-TRUSTED: Final = 5
+PRIOR_COUNT: Final = 5
 """ReferencePixels that the network's own standard errors are worth."""
-_MOST: Final = 2**22  # numbers at a time: references times pixels
-_FAR: Final = 120.0  # exp(-60) is nothing; what lies below 1e-38 takes a CPU far longer
+_MAX_ELEMENTS: Final = 2**22  # numbers at a time: references times pixels
+_MAX_SQUARED_DISTANCE: Final = (
+    120.0  # exp(-60) is nothing; what lies below 1e-38 takes a CPU far longer
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +99,21 @@ class Correction:
         wider, further = _widened(basis, beyond)
         residual = torch.cat([(truth - estimate) / brightness, further], -1)
         unsaid = beyond - further @ wider.components[:, basis.rank :].mT
-        points = msi.clamp_min(DARKEST).log()
-        unit = points.std(0, correction=0).clamp_min(LEAST_SPREAD)
+        points = msi.clamp_min(REFLECTANCE_FLOOR).log()
+        unit = points.std(0, correction=0).clamp_min(MIN_LOG_SPREAD)
         found, least = None, math.inf
-        for reach, noise in itertools.product(REACHES, NOISES):
+        for reach, noise in itertools.product(LENGTH_SCALES, NOISE_RATIOS):
             inverse = _inverse(points / (unit * reach), noise)
             weight = inverse @ residual
             alone = 1 / inverse.diagonal()[:, None]  # variance of a residual, given the others
             left = ((weight * alone) @ wider.components.mT + unsaid) * brightness
             error = float(left.square().mean())
-            if not error < least * ENOUGH:
+            if not error < least * MAX_ERROR_RATIO:
                 continue
             least = error
             told = left.square().mean(0) / (variance * alone).mean(0)
             before = 1 / (1 + noise)  # where no reference speaks, the network's own standard error
-            scale = (len(msi) * told + TRUSTED * before) / (len(msi) + TRUSTED)
+            scale = (len(msi) * told + PRIOR_COUNT * before) / (len(msi) + PRIOR_COUNT)
             found = cls(
                 points=points / (unit * reach),
                 spread=unit * reach,
@@ -145,17 +147,19 @@ class Correction:
 
     def _alike(self, flat: Tensor) -> Iterator[Tensor]:
         """Correlation (B, k, n) of pixels (B, c, N) with the references, some at a time."""
-        step = max(1, _MOST // (len(self.points) * len(flat)))
+        step = max(1, _MAX_ELEMENTS // (len(self.points) * len(flat)))
         for part in flat.split(step, -1):
-            yield _alike(self.points, part.clamp_min(DARKEST).log().mT / self.spread)
+            yield _alike(self.points, part.clamp_min(REFLECTANCE_FLOOR).log().mT / self.spread)
 
 
 def _widened(basis: SpectralBasis, beyond: Tensor) -> tuple[SpectralBasis, Tensor]:
     """The basis with the largest directions of (k, C), of unit variance, and coefficients there."""
     place, size, direction = torch.linalg.svd(beyond, full_matrices=False)
     root = len(beyond) ** 0.5
-    wider = basis.widened(direction[:DIRECTIONS].mT * size[:DIRECTIONS] / root)
-    return wider, place[:, :DIRECTIONS] * root
+    wider = basis.widened(
+        direction[:CORRECTION_DIRECTIONS].mT * size[:CORRECTION_DIRECTIONS] / root
+    )
+    return wider, place[:, :CORRECTION_DIRECTIONS] * root
 
 
 def _inverse(points: Tensor, noise: float) -> Tensor:
@@ -169,10 +173,10 @@ def _alike(points: Tensor, others: Tensor) -> Tensor:
     """(..., k, n) how alike points (k, c) and others (..., n, c) are: one, falling to zero."""
     product = points @ others.mT
     size, length = points.square().sum(-1), others.square().sum(-1)
-    distance = (size[:, None] + length[..., None, :] - 2 * product).clamp(0, _FAR)
+    distance = (size[:, None] + length[..., None, :] - 2 * product).clamp(0, _MAX_SQUARED_DISTANCE)
     return torch.exp(-distance / 2)
 
 
 def _brightness(msi: Tensor) -> Tensor:
     """(...,) mean reflectance over the bands of pixels (..., c)."""
-    return msi.mean(-1).clamp_min(DARKEST)
+    return msi.mean(-1).clamp_min(REFLECTANCE_FLOOR)

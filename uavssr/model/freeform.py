@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uavssr.model.basis import SpectralBasis
-from uavssr.model.likelihood import Evidence
+from uavssr.model.likelihood import StfLikelihood
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics, r_step
-from uavssr.model.state import Observation, Stf
+from uavssr.model.state import ObservationModel, Stf
 
 
 class CurveNet(nn.Module):
@@ -69,13 +69,13 @@ class FreeStage(nn.Module):
         self,
         materials: Materials,
         stf: Stf,
-        seen: Observation,
+        seen: ObservationModel,
         mixture: SpectralMixture,
         basis: SpectralBasis,
     ) -> Stf:
         """The STF from a scene's materials, R = argmin |Y - R Z|^2 / N + beta |R - P|^2."""
         with torch.no_grad():
-            spectra = Evidence.of(materials, mixture, seen).coefficients.mT
+            spectra = StfLikelihood.of(materials, mixture, seen).coefficients.mT
             statistics = SceneStatistics.of(
                 materials.values.mT,
                 spectra,
@@ -88,11 +88,11 @@ class FreeStage(nn.Module):
         change = self.pnet(_curves(stf.rows, update, peak, statistics, basis))
         rows = update + change * peak
         centres = basis.grid.centres
-        theta = measured(rows, stf.family, float(centres[-1] - centres[0]) / 2)
-        return Stf(family=stf.family, theta=theta, deviation=stf.family.spread, rows=rows)
+        theta = moment_parameters(rows, stf.family, float(centres[-1] - centres[0]) / 2)
+        return Stf(family=stf.family, theta=theta, theta_se=stf.family.spread, rows=rows)
 
 
-def measured(rows: Tensor, family: ResponseFamily, half_span: float) -> Tensor:
+def moment_parameters(rows: Tensor, family: ResponseFamily, half_span: float) -> Tensor:
     """(S, c, 3) shift, stretch and gain of free rows against the nominal ones, from their moments.
 
     Centre and width are the first two moments of what is positive; both curves are measured alike.

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.state import Observation
+from uavssr.model.state import ObservationModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class StfLikelihood:
     """The fit of an STF to S scenes' materials, and the normal equations of the R-step."""
 
     curvature: Tensor
@@ -33,8 +33,10 @@ class Evidence:
     """(S, J, c) standard deviation of that, under the prior."""
 
     @classmethod
-    def of(cls, materials: Materials, mixture: SpectralMixture, seen: Observation) -> Evidence:
-        """Evidence of materials at the STF whose observation (of coefficients) is `seen`.
+    def of(
+        cls, materials: Materials, mixture: SpectralMixture, seen: ObservationModel
+    ) -> StfLikelihood:
+        """StfLikelihood of materials at the STF whose observation (of coefficients) is `seen`.
 
         Component k sees a material as N(B mu_k + b, B C_k B^T + noise_k). With L the inverse of
         that covariance and d the misfit, L d / diag(L) is the misfit of each band given the others
@@ -82,7 +84,7 @@ class ResponseStep:
 
 
 def r_step_mixture(
-    theta: Tensor, prior: Tensor, spread: Tensor, evidence: Evidence, samples: Tensor
+    theta: Tensor, prior: Tensor, spread: Tensor, evidence: StfLikelihood, samples: Tensor
 ) -> ResponseStep:
     """The R-step in a response family: one Gauss-Newton step with a Gaussian prior.
 

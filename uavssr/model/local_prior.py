@@ -16,13 +16,13 @@ from torch import Tensor
 from uavssr.model.mixture import SpectralMixture, fit_mixture
 from uavssr.model.pgunet import PGUNet
 
-SHARE: Final = 0.8
+LOCAL_PRIOR_WEIGHT: Final = 0.8
 """Weight of the local Gaussians in the prior; the rest stays for what was not measured."""
-PER_COMPONENT: Final = 16
+SPECTRA_PER_COMPONENT: Final = 16
 """Different spectra for each of them ..."""
-MOST_COMPONENTS: Final = 24
+MAX_LOCAL_COMPONENTS: Final = 24
 """... up to so many."""
-_LEAST_FLOOR: Final = 1e-3
+_MIN_FLOOR: Final = 1e-3
 
 
 def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
@@ -39,10 +39,10 @@ def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
     different = len(torch.unique(spectra, dim=0))
     local = fit_mixture(
         network.basis.project(spectra.T.contiguous()).T.contiguous(),
-        components=min(max(different // PER_COMPONENT, 1), MOST_COMPONENTS),
-        floor=max(_LEAST_FLOOR, 1 / len(spectra)),
+        components=min(max(different // SPECTRA_PER_COMPONENT, 1), MAX_LOCAL_COMPONENTS),
+        floor=max(_MIN_FLOOR, 1 / len(spectra)),
     )
-    prior = mixed(local, network.mixture, share=SHARE)
+    prior = mixed(local, network.mixture, share=LOCAL_PRIOR_WEIGHT)
     adapted = copy.deepcopy(network)
     adapted.config = replace(network.config, components=len(prior.weight))
     adapted.weight, adapted.mixture_mean = prior.weight, prior.mean

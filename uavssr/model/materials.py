@@ -13,15 +13,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
-MATERIALS: Final = 40
+MATERIALS_PER_SCENE: Final = 40
 """Clusters of a scene."""
-PIXELS: Final = 8192
+MAX_CLUSTERED_PIXELS: Final = 8192
 """Pixels of a scene that are clustered, at most."""
-DARKEST: Final = 0.003
+REFLECTANCE_FLOOR: Final = 0.003
 """Reflectance below which differences do not count: clusters are made of logarithms."""
-RARE: Final = 1e-3
+HALF_WEIGHT_SHARE: Final = 1e-3
 """Share of the pixels at which a material counts half: a few odd pixels are no material."""
-ROUNDS: Final = 8
+KMEANS_ITERATIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,8 @@ def find_materials(
     valid: Tensor | None = None,
     *,
     pooled: bool,
-    count: int = MATERIALS,
-    most: int = PIXELS,
+    count: int = MATERIALS_PER_SCENE,
+    most: int = MAX_CLUSTERED_PIXELS,
 ) -> Materials:
     """Cluster pixels by k-means on the logarithm of reflectance, from a k-means++ start.
 
@@ -59,9 +59,9 @@ def find_materials(
     if pooled:
         pixels, kept = pixels.flatten(0, 1)[None], kept.flatten()[None]
     pixels, kept = _thinned(pixels, kept, most)
-    points = pixels.clamp_min(DARKEST).log()
+    points = pixels.clamp_min(REFLECTANCE_FLOOR).log()
     centres = _start(points, kept, count)
-    for _ in range(ROUNDS):
+    for _ in range(KMEANS_ITERATIONS):
         member = _membership(points, centres) * kept[..., None]
         mass = member.sum(1)
         moved = member.mT @ points / mass.clamp_min(1e-12)[..., None]
@@ -70,9 +70,9 @@ def find_materials(
     mass = member.sum(1)
     values = member.mT @ pixels / mass.clamp_min(1e-12)[..., None]
     share = mass / mass.sum(1, keepdim=True).clamp_min(1)
-    weight = share / (share + RARE)
+    weight = share / (share + HALF_WEIGHT_SHARE)
     weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
-    seen = torch.where(mass[..., None] > 0, values, values.new_tensor(DARKEST))
+    seen = torch.where(mass[..., None] > 0, values, values.new_tensor(REFLECTANCE_FLOOR))
     return Materials(values=seen, weight=weight)
 
 

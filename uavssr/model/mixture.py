@@ -14,9 +14,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-_IN_CACHE: Final = 2**17
+_CACHED_ELEMENTS: Final = 2**17
 """Numbers of one array between two steps on a CPU: more would go to the memory and back."""
-_LEAST: Final = -60.0
+_MIN_LOG_RATIO: Final = -60.0
 """Logarithm of the least share of a component in a pixel, against the largest one's.
 
 Nothing in float64; but what lies below 1e-38 takes a CPU many times as long to multiply.
@@ -75,9 +75,9 @@ class SpectralMixture:
         """Pixels (B, c, .) that are computed at a time."""
         if msi.device.type != "cpu":
             return iter([msi])
-        return iter(msi.split(max(256, _IN_CACHE // (len(msi) * len(self.weight))), -1))
+        return iter(msi.split(max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight))), -1))
 
-    def belonging(
+    def component_posterior(
         self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Each component's posterior probability at each pixel, and the pixel's distance from it.
@@ -104,7 +104,7 @@ class SpectralMixture:
         level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
         joint = distance.mul_(-0.5).add_(level[..., None])
         joint -= joint.amax(1, keepdim=True)
-        return torch.softmax(joint.clamp_min_(_LEAST), dim=1)
+        return torch.softmax(joint.clamp_min_(_MIN_LOG_RATIO), dim=1)
 
 
 def _whitening(observed: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

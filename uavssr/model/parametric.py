@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from uavssr.errors import IncompleteRun
 from uavssr.model.basis import SpectralBasis
-from uavssr.model.likelihood import Evidence, r_step_mixture
+from uavssr.model.likelihood import StfLikelihood, r_step_mixture
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet
 from uavssr.model.solvers import participation
-from uavssr.model.state import Observation, Stf
+from uavssr.model.state import ObservationModel, Stf
 
-SAMPLES: Final = 3.0
+EFFECTIVE_SAMPLES: Final = 3.0
 """How many independent materials a scene is taken to be worth, at most.
 
 Far fewer than it has: they are not drawn from the prior (docs/design.md).
 """
 
-UNIFORM: Final = 0.05
+HALF_DIVERSITY_EXCESS: Final = 0.05
 """Excess of the materials' participation ratio over one at which a scene counts half."""
 
 
@@ -40,7 +40,7 @@ class ResponseStage(nn.Module):
         self,
         materials: Materials,
         stf: Stf,
-        seen: Observation,
+        seen: ObservationModel,
         mixture: SpectralMixture,
         _: SpectralBasis,
     ) -> Stf:
@@ -52,9 +52,11 @@ class ResponseStage(nn.Module):
         family, prior, spread = stf.family, stf.family.prior, stf.family.spread
         with torch.no_grad():
             current = stf.theta.detach()
-            evidence = Evidence.of(materials, mixture, seen)
+            evidence = StfLikelihood.of(materials, mixture, seen)
             _refuse_nan(evidence.curvature, evidence.gradient)
-            samples = SAMPLES * diversity(evidence.coefficients, materials.weight)
+            samples = EFFECTIVE_SAMPLES * material_diversity(
+                evidence.coefficients, materials.weight
+            )
             step = r_step_mixture(current, prior, spread, evidence, samples)
             scale = spread.clamp_min(1e-9)
             proposed = ((step.theta - prior) / scale).clamp(-4, 4)
@@ -78,7 +80,7 @@ def _refuse_nan(*numbers: Tensor) -> None:
         )
 
 
-def diversity(coefficients: Tensor, weight: Tensor) -> Tensor:
+def material_diversity(coefficients: Tensor, weight: Tensor) -> Tensor:
     """(S,) one for a scene of diverse materials (S, J, r), zero for a constant one.
 
     One spectrum determines no response: whatever it is, the prior explains it.
@@ -86,10 +88,10 @@ def diversity(coefficients: Tensor, weight: Tensor) -> Tensor:
     extended = torch.cat([coefficients, torch.ones_like(coefficients[..., :1])], -1)
     second = (extended * weight[..., None]).mT @ extended
     excess = (participation(second) - 1).clamp_min(0)
-    return excess / (excess + UNIFORM)
+    return excess / (excess + HALF_DIVERSITY_EXCESS)
 
 
-def _tokens(materials: Materials, evidence: Evidence) -> Tensor:
+def _tokens(materials: Materials, evidence: StfLikelihood) -> Tensor:
     """P-Net's view (S, J, c, 4) of each material in each band, from what the other bands expect."""
     level = (materials.values - evidence.surprise).clamp_min(0.01)
     return torch.stack(

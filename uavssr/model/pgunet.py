@@ -22,7 +22,7 @@ from uavssr.model.mixture import SpectralMixture
 from uavssr.model.parametric import ResponseStage
 from uavssr.model.proximal import ZNet
 from uavssr.model.solvers import wiener_gain, x_step
-from uavssr.model.state import Observation, Reconstruction, Stf
+from uavssr.model.state import ObservationModel, Reconstruction, Stf
 from uavssr.model.uncertainty import CubeUncertainty
 
 SENSOR_NOISE: Final = (0.004, 0.02)
@@ -37,13 +37,13 @@ FINAL_NOISE: Final = (0.005, 0.022)
 Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
 """
 
-FINAL_DOUBT: Final = 4.0
+FINAL_STF_VARIANCE_FACTOR: Final = 4.0
 """What the doubt of an STF that no image has told of adds to that, in variances of the doubt.
 
 More than one, as a step takes its start to be off by as much as spectra vary, and Z-Net's is not.
 """
 
-MOST_GAUSSIANS: Final = 512
+MAX_COMPONENTS: Final = 512
 """Of a spectral prior: more would be no prior but a library."""
 
 
@@ -72,7 +72,7 @@ class PGUNetConfig:
         limits = {
             "bands": 4096,
             "rank": 4096,
-            "components": MOST_GAUSSIANS,
+            "components": MAX_COMPONENTS,
             "stages": 32,
             "response_stages": 32,
             "width": 1024,
@@ -105,18 +105,18 @@ class Stage(nn.Module):
         self.znet = ZNet(config.rank, config.width)
 
     def forward(
-        self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: Observation, *, half: bool
+        self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: ObservationModel, *, bfloat16: bool
     ) -> Tensor:
-        """X-step in float32, Z-Net in bfloat16 if `half`. Maps are (B, ., H, W)."""
+        """X-step in float32, Z-Net in bfloat16 if `bfloat16`. Maps are (B, ., H, W)."""
         shape = hsi.shape[-2:]
         noise = seen.noise * self.log_alpha.exp()
         flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
         misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
         carried = wiener_gain(seen.mixing, noise) @ misfit
         maps = (part.unflatten(-1, shape) for part in (flat, carried))
-        with torch.autocast(msi.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(msi.device.type, torch.bfloat16, enabled=bfloat16):
             proximal: Tensor = self.znet(*maps, deviation)
-        return proximal.float() if half else proximal
+        return proximal.float() if bfloat16 else proximal
 
 
 class PGUNet(nn.Module):
@@ -183,8 +183,8 @@ class PGUNet(nn.Module):
     def _stages(self, stages: int | None) -> list[Stage]:
         return [cast("Stage", stage) for stage in self.stages][: self._count(stages)]
 
-    def observe(self, stf: Stf, *, doubted: bool = True) -> Observation:
-        """How `stf` acts on coefficients, and how surely; without its doubt if not `doubted`."""
+    def observation_model(self, stf: Stf, *, stf_uncertainty: bool = True) -> ObservationModel:
+        """The image's model under `stf`; its variances leave the STF's own out if so asked."""
         basis = self.basis
         tangent = stf.family.tangent(stf.theta.detach()) @ basis.extended
         absolute, relative = SENSOR_NOISE
@@ -192,16 +192,18 @@ class PGUNet(nn.Module):
         seen = stf.rows @ basis.extended  # (S, c, r+1)
         power = torch.einsum("sci,kij,scj->skc", seen, moments, seen)
         spread = torch.einsum("scpi,kij,scpj->skcp", tangent, moments, tangent)
-        doubt = (spread * stf.deviation.square()[:, None]).sum(-1)
+        doubt = (spread * stf.theta_se.square()[:, None]).sum(-1)
         outside = (stf.rows @ basis.residual).square()
         known = absolute**2 + outside[:, None] + relative**2 * power
-        doubt = doubt * float(doubted)
+        doubt = doubt * float(stf_uncertainty)
         average = partial(torch.einsum, "k,skc->sc", self.weight)
         left, share = FINAL_NOISE
         final = left**2 + outside + share**2 * average(power)
         if self.config.stf == "parametric":  # a free one has no standard errors to tell by
-            final = final + FINAL_DOUBT * stf.unsettled()[:, None] * average(doubt)
-        return Observation(
+            final = final + FINAL_STF_VARIANCE_FACTOR * stf.prior_dominance()[:, None] * average(
+                doubt
+            )
+        return ObservationModel(
             mixing=seen[..., :-1],
             offset=seen[..., -1],
             tangent=tangent,
@@ -210,7 +212,7 @@ class PGUNet(nn.Module):
             final=final,
         )
 
-    def estimate(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
+    def estimate_stf(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
         """The STF of scenes from their materials: where it starts, and each stage's.
 
         Args:
@@ -219,11 +221,11 @@ class PGUNet(nn.Module):
         """
         estimates = [stf]
         for stage in self.response_stages:
-            seen = self.observe(estimates[-1], doubted=False)
+            seen = self.observation_model(estimates[-1], stf_uncertainty=False)
             estimates.append(stage(materials, estimates[-1], seen, self.mixture, self.basis))
         return tuple(estimates)
 
-    def refine(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
+    def refine_stf(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
         """The STF of a part of a scene: the last stage alone, from `stf`, about another prior.
 
         Args:
@@ -232,20 +234,20 @@ class PGUNet(nn.Module):
             prior: mean and spread of what the part's parameters may be.
         """
         centred = Stf(
-            family=stf.family.around(prior.theta, prior.deviation),
+            family=stf.family.around(prior.theta, prior.theta_se),
             theta=stf.theta,
-            deviation=stf.deviation,
+            theta_se=stf.theta_se,
             rows=stf.rows,
         )
-        last, seen = self.response_stages[-1], self.observe(stf, doubted=False)
+        last, seen = self.response_stages[-1], self.observation_model(stf, stf_uncertainty=False)
         refined: Stf = last(materials, centred, seen, self.mixture, self.basis)
         return refined
 
-    def uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
+    def cube_uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
         """What gives the standard errors of a scene's cube with this STF (S = 1)."""
         return CubeUncertainty.of(
             stf,
-            self.observe(stf, doubted=False),
+            self.observation_model(stf, stf_uncertainty=False),
             self.basis,
             self.mixture,
             self.sigma_scale,
@@ -253,7 +255,7 @@ class PGUNet(nn.Module):
         )
 
     @torch.no_grad()
-    def learn(
+    def fit_correction(
         self, stf: Stf, msi: Tensor, spectra: Tensor, *, stages: int | None = None
     ) -> Correction:
         """What known spectra of a scene say of this network's error in it.
@@ -266,9 +268,9 @@ class PGUNet(nn.Module):
         """
         reach = self.halo(stages)
         ground = msi[:, :, None, None].expand(-1, -1, 2 * reach + 1, 2 * reach + 1)
-        found = self(ground, stf, blind=False, stages=stages).coefficients
+        found = self(ground, stf, estimate_stf=False, stages=stages).coefficients
         estimate = found[:, :, reach, reach]
-        doubt = self.uncertainty(stf)
+        doubt = self.cube_uncertainty(stf)
         pixels = (each.mT[None, :, :, None] for each in (msi, estimate))
         sigma = doubt.expand(doubt.maps(*pixels))[0, :, :, 0].mT
         return Correction.fit(msi, spectra, estimate, basis=self.basis, variance=sigma.square())
@@ -278,10 +280,10 @@ class PGUNet(nn.Module):
         msi: Tensor,
         stf: Stf,
         *,
-        blind: bool,
+        estimate_stf: bool,
         valid: Tensor | None = None,
         stages: int | None = None,
-        half: bool = False,
+        bfloat16: bool = False,
         correction: Correction | None = None,
     ) -> Reconstruction:
         """Reconstruct the coefficients of an image.
@@ -289,24 +291,26 @@ class PGUNet(nn.Module):
         Args:
             msi: Y (B, c, H, W) reflectance, finite everywhere.
             stf: where the STF starts (S = B, or S = 1: one camera for all B windows).
-            blind: whether the STF is first estimated from the image, or held as it is. A fixed STF
-                makes every output pixel depend on its neighbourhood of `halo()` pixels only.
+            estimate_stf: estimate the STF from the image first; otherwise it is fixed, and every
+                output pixel depends on its neighbourhood of `halo()` pixels only.
             valid: (B, H, W) pixels that count for the STF; all by default.
             stages: how many stages to run, all by default; 0 is the mixture's Wiener estimate.
-            half: run Z-Net in bfloat16; the solvers stay in float32.
+            bfloat16: run Z-Net in bfloat16; the solvers stay in float32.
             correction: what known spectra of the scene say; applied before the last X-step. The
                 coefficients are then those of its basis.
         """
         estimates: tuple[Stf, ...] = (stf,)
-        if blind:
+        if estimate_stf:
             counted = None if valid is None else valid.flatten(1)
             pooled = stf.rows.shape[0] == 1
-            estimates = self.estimate(find_materials(msi.flatten(2), counted, pooled=pooled), stf)
-        seen = self.observe(estimates[-1])
+            estimates = self.estimate_stf(
+                find_materials(msi.flatten(2), counted, pooled=pooled), stf
+            )
+        seen = self.observation_model(estimates[-1])
         hsi, deviation = self._start(msi, seen)
         results = [hsi]
         for stage in self._stages(stages):
-            hsi = stage(msi, hsi, deviation, seen, half=half)
+            hsi = stage(msi, hsi, deviation, seen, bfloat16=bfloat16)
             results.append(hsi)
         return Reconstruction(
             coefficients=self._finished(msi, hsi, seen, estimates[-1], correction),
@@ -319,7 +323,7 @@ class PGUNet(nn.Module):
         self,
         msi: Tensor,
         hsi: Tensor,
-        seen: Observation,
+        seen: ObservationModel,
         stf: Stf,
         correction: Correction | None,
     ) -> Tensor:
@@ -335,7 +339,7 @@ class PGUNet(nn.Module):
         return final.unflatten(-1, msi.shape[-2:])
 
     @torch.no_grad()
-    def _start(self, msi: Tensor, seen: Observation) -> tuple[Tensor, Tensor]:
+    def _start(self, msi: Tensor, seen: ObservationModel) -> tuple[Tensor, Tensor]:
         shape = msi.shape[-2:]
         mean, variance = self.mixture.posterior(
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise

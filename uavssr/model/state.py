@@ -1,4 +1,4 @@
-"""What passes between the stages: the STF and its doubt, how it acts, and what comes out."""
+"""The states that the unrolled stages pass on: the STF, the observation model, the result."""
 
 from __future__ import annotations
 
@@ -9,80 +9,84 @@ from torch import Tensor
 
 from uavssr.model.response import ResponseFamily
 
-STEEPNESS: Final = 40
-"""See `Stf.unsettled`."""
+PRIOR_DOMINANCE_POWER: Final = 40
+"""Power of the remaining variance share in `Stf.prior_dominance`: a sixth removed leaves 0.001."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stf:
-    """An estimate of S cameras' spectral transformation functions."""
+    """An estimate of the spectral transformation functions of S cameras with c bands each."""
 
     family: ResponseFamily
-    """The nominal curves and the prior spread about them."""
+    """The nominal curves, and the prior of theta."""
     theta: Tensor
-    """(S, c, 3) shift (nm), stretch and gain (logarithms) of each band."""
-    deviation: Tensor
-    """(S, c, 3) standard errors of theta."""
+    """(S, c, 3) shift (nm), stretch and gain (natural logarithms) of each band."""
+    theta_se: Tensor
+    """(S, c, 3) standard errors of theta, in the same units."""
     rows: Tensor
-    """R (S, c, C)."""
+    """R (S, c, C), reflectance of a camera band per reflectance of a cube band."""
 
     @classmethod
-    def expected(cls, family: ResponseFamily) -> Stf:
-        """What is expected before any image: the data sheet, as uncertain as the family says."""
+    def from_prior(cls, family: ResponseFamily) -> Stf:
+        """The STF before any image: the prior mean of theta with the prior's standard deviation."""
         return cls.of(family, family.prior, family.spread)
 
     @classmethod
-    def of(cls, family: ResponseFamily, theta: Tensor, deviation: Tensor) -> Stf:
-        """The STF with parameters theta (S, c, 3) and standard errors of them."""
-        return cls(family=family, theta=theta, deviation=deviation, rows=family.rows(theta))
+    def of(cls, family: ResponseFamily, theta: Tensor, theta_se: Tensor) -> Stf:
+        """The STF whose rows are the family's at theta (S, c, 3)."""
+        return cls(family=family, theta=theta, theta_se=theta_se, rows=family.rows(theta))
 
-    def unsettled(self) -> Tensor:
-        """(S,) how much of what the family leaves open no image has told of: 0 to 1, and steep.
+    def prior_dominance(self) -> Tensor:
+        """(S,) one where the STF is the prior alone, falling steeply to zero with information.
 
-        The mean share of the parameters' prior variance that is left, to the power `STEEPNESS`: one
-        for the data sheet with its doubt, a thousandth where an image has told of a sixth of it.
+        mean(min(theta_se^2 / spread^2, 1))^40 over bands and parameters: a thousandth where an
+        image has removed a sixth of the prior variance.
         """
-        left = self.deviation.detach() / self.family.spread.clamp_min(1e-9)
-        return left.square().clamp_max(1).mean((1, 2)) ** STEEPNESS
+        ratio = self.theta_se.detach() / self.family.spread.clamp_min(1e-9)
+        return ratio.square().clamp_max(1).mean((1, 2)) ** PRIOR_DOMINANCE_POWER
 
     def of_camera(self, index: int) -> Stf:
-        """The STF of one of the cameras alone."""
+        """The STF of one of the S cameras."""
         one = slice(index, index + 1)
         return Stf(
             family=self.family.of_camera(index),
             theta=self.theta[one],
-            deviation=self.deviation[one],
+            theta_se=self.theta_se[one],
             rows=self.rows[one],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """How an STF acts on coefficients, and the noise that what is not known of it amounts to."""
+class ObservationModel:
+    """The linear Gaussian model of an image under an STF: Y = B A + b + noise.
+
+    A (B, r, N) are spectral coefficients, X = mean + E A. The uncertainty of the STF is part of the
+    noise.
+    """
 
     mixing: Tensor
     """B = R E (S, c, r)."""
     offset: Tensor
-    """R mean (S, c)."""
+    """b = R mean (S, c)."""
     tangent: Tensor
-    """Q = J D (S, c, 3, r+1): change of a band with each parameter of its response."""
+    """Q = (dR / d theta) [E, mean] (S, c, 3, r+1)."""
     noise: Tensor
-    """(S, c) variance of a band's misfit, averaged over the spectral prior."""
+    """(S, c) variance of a band's misfit Y - B A - b, averaged over the spectral prior."""
     component_noise: Tensor
     """(S, K, c) the same under each component of the prior."""
     final: Tensor
-    """(S, c) the variance of the misfit that the last X-step leaves."""
+    """(S, c) variance of the misfit that the last X-step leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """What the network returns."""
+    """The network's result."""
 
     coefficients: Tensor
-    """(B, r, H, W); `SpectralBasis.expand` makes the cube."""
+    """A (B, r, H, W); `SpectralBasis.expand` makes the cube."""
     stf: Stf
     """The STF that explains the image with these coefficients."""
     stage_coefficients: tuple[Tensor, ...] = ()
-    """(B, r, H, W) the start and each stage's result, for supervision."""
+    """(B, r, H, W) the initial estimate and the result of each stage, for supervision."""
     stage_stf: tuple[Stf, ...] = ()
-    """Where the STF started and each stage's; one where it was held fixed."""
+    """The initial STF and the result of each STF stage; one entry where the STF was fixed."""

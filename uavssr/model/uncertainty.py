@@ -19,11 +19,11 @@ from uavssr.model.basis import SpectralBasis
 from uavssr.model.correction import Correction
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.solvers import wiener_gain
-from uavssr.model.state import Observation, Stf
+from uavssr.model.state import ObservationModel, Stf
 
-MAPS: Final = 16
+VARIANCE_MAPS: Final = 16
 """Maps that are kept of a pixel's variance: it is smooth over the spectrum."""
-SURE: Final = 3.7
+OUTLIER_QUANTILE: Final = 3.7
 """Standard normal quantile beyond which a pixel counts as unlike all training spectra (1e-4)."""
 
 
@@ -33,7 +33,7 @@ class CubeUncertainty:
 
     mixture: SpectralMixture
     """The prior."""
-    seen: Observation
+    seen: ObservationModel
     """How the scene's STF acts."""
     doubt: Tensor
     """(c, 3) standard errors of the STF's parameters."""
@@ -50,7 +50,7 @@ class CubeUncertainty:
     def of(
         cls,
         stf: Stf,
-        seen: Observation,
+        seen: ObservationModel,
         basis: SpectralBasis,
         mixture: SpectralMixture,
         scale: Tensor,
@@ -85,11 +85,11 @@ class CubeUncertainty:
         part = (variance / band).mean(0).clamp_min(1e-12).double()
         level = variance.double() / band / part
         left_side, singular, right_side = torch.linalg.svd(level, full_matrices=False)
-        kept = min(MAPS, len(singular))
+        kept = min(VARIANCE_MAPS, len(singular))
         return cls(
             mixture=mixture,
             seen=seen,
-            doubt=stf.deviation[0],
+            doubt=stf.theta_se[0],
             reduction=(singular[:kept, None] * right_side[:kept] * part).to(variance),
             expansion=(left_side[:, :kept] * band).to(variance),
             floor=(basis.residual * scale).square(),
@@ -102,7 +102,7 @@ class CubeUncertainty:
         Coefficients behind the first r, of a wider basis, do not count.
         """
         shape = msi.shape[-2:]
-        share, _ = self._belonging(msi)
+        share, _ = self._component_posterior(msi)
         tangent = self.seen.tangent[0]  # (c, 3, r+1)
         flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
         change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], flat) + tangent[..., -1:]
@@ -115,20 +115,20 @@ class CubeUncertainty:
         flat = torch.einsum("cm,...mn->...cn", self.expansion, maps.flatten(-2))
         return torch.maximum(flat, self.floor[:, None]).sqrt().unflatten(-1, maps.shape[-2:])
 
-    def strange(self, msi: Tensor) -> Tensor:
+    def outliers(self, msi: Tensor) -> Tensor:
         """(B, H, W) whether a pixel is unlike every component of the prior.
 
         Its squared Mahalanobis distance to the nearest exceeds the 1 - 1e-4 quantile of chi-squared
         with c degrees of freedom (Wilson and Hilferty 1931).
         """
-        _, distance = self._belonging(msi)
+        _, distance = self._component_posterior(msi)
         count = msi.shape[1]
         spread = 2 / (9 * count)
-        limit = count * (1 - spread + SURE * math.sqrt(spread)) ** 3
+        limit = count * (1 - spread + OUTLIER_QUANTILE * math.sqrt(spread)) ** 3
         return (distance.amin(1) > limit).unflatten(-1, msi.shape[-2:])
 
-    def _belonging(self, msi: Tensor) -> tuple[Tensor, Tensor]:
+    def _component_posterior(self, msi: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.seen
-        return self.mixture.belonging(
+        return self.mixture.component_posterior(
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
         )

@@ -26,8 +26,8 @@ from uavssr.sensors import WavelengthGrid
 
 FORMAT: Final = 2
 DEFAULT_MODEL: Final = "p4m-nano"
-WEIGHTS: Final = "model.safetensors"
-CONFIG: Final = "config.json"
+WEIGHTS_FILE: Final = "model.safetensors"
+CONFIG_FILE: Final = "config.json"
 LARGEST_WEIGHTS: Final = 512 * 2**20
 LARGEST_CONFIG: Final = 4 * 2**20
 _KEYS: Final = frozenset({"format", "name", "network", "grid", "sha256", "training"})
@@ -71,13 +71,13 @@ def find_model(name_or_path: str | Path = DEFAULT_MODEL) -> Path:
     try:
         if not any(mark in text for mark in (os.sep, "/", ".")):
             for folder in model_folders():
-                if (folder / text / CONFIG).is_file():
+                if (folder / text / CONFIG_FILE).is_file():
                     return folder / text
         if path.is_dir():
             return path
     except OSError as err:  # a name that is too long, a folder that may not be entered
         raise ModelRefused(f"cannot be looked up ({err.strerror})", path=text) from err
-    released = sorted({p.parent.name for f in model_folders() for p in f.glob(f"*/{CONFIG}")})
+    released = sorted({p.parent.name for f in model_folders() for p in f.glob(f"*/{CONFIG_FILE}")})
     fact = "no such model folder"
     if path.is_file():
         fact = "is a file, and models are folders with config.json and model.safetensors"
@@ -91,25 +91,25 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
         ModelRefused: anything about the folder is not as it was saved, named in the message.
     """
     folder = find_model(name_or_path)
-    config = _read_config(folder / CONFIG)
-    raw = _read_weights(folder / WEIGHTS, str(config["sha256"]))
-    network_config = _network_config(config["network"], folder / CONFIG)
-    grid = _grid(config["grid"], folder / CONFIG)
+    config = _read_config(folder / CONFIG_FILE)
+    raw = _read_weights(folder / WEIGHTS_FILE, str(config["sha256"]))
+    network_config = _network_config(config["network"], folder / CONFIG_FILE)
+    grid = _grid(config["grid"], folder / CONFIG_FILE)
     if len(grid) != network_config.bands:
         raise ModelRefused(
             f"grid has {len(grid)} wavelengths, network.bands says {network_config.bands}",
-            path=folder / CONFIG,
+            path=folder / CONFIG_FILE,
         )
     with torch.device("meta"):
-        network = PGUNet(network_config, *blank(network_config, grid))
-    _check_header(raw, network, folder / WEIGHTS)
+        network = PGUNet(network_config, *empty_prior(network_config, grid))
+    _check_header(raw, network, folder / WEIGHTS_FILE)
     try:
         tensors = load_tensors(raw)
     except SafetensorError as err:
-        raise ModelRefused(f"not a safetensors file ({err})", path=folder / WEIGHTS) from err
+        raise ModelRefused(f"not a safetensors file ({err})", path=folder / WEIGHTS_FILE) from err
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise ModelRefused(f"tensor {key} holds NaN or infinity", path=folder / WEIGHTS)
+            raise ModelRefused(f"tensor {key} holds NaN or infinity", path=folder / WEIGHTS_FILE)
     network.load_state_dict(tensors, assign=True)
     return Model(
         name=str(config["name"]),
@@ -141,8 +141,8 @@ def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, 
         "sha256": digest,
         "training": training,
     }
-    _replace(folder / WEIGHTS, raw)
-    _replace(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+    _replace(folder / WEIGHTS_FILE, raw)
+    _replace(folder / CONFIG_FILE, (json.dumps(config, indent=1) + "\n").encode())
     return digest
 
 
@@ -157,7 +157,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _models_within(folder: Path) -> str:
     """What to give instead of a folder that is no model, as that of a training."""
-    found = sorted(each.parent.name for each in folder.glob(f"*/{CONFIG}"))
+    found = sorted(each.parent.name for each in folder.glob(f"*/{CONFIG_FILE}"))
     return f"name the model in it: {folder / found[0]}" if found else "name a model's folder"
 
 
@@ -233,7 +233,9 @@ def _grid(fields: object, path: Path) -> WavelengthGrid:
         raise ModelRefused(f"key grid: {err}", path=path) from err
 
 
-def blank(config: PGUNetConfig, grid: WavelengthGrid) -> tuple[SpectralBasis, SpectralMixture]:
+def empty_prior(
+    config: PGUNetConfig, grid: WavelengthGrid
+) -> tuple[SpectralBasis, SpectralMixture]:
     """A basis and a mixture of the right shapes and no content, for a state to be loaded into."""
     bands, rank, components = config.bands, config.rank, config.components
     basis = SpectralBasis(

@@ -38,7 +38,7 @@ class ErrorMaps:
     def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
         """(q + 1, h, w) of an image (c, h, w) and its coefficients (r, h, w)."""
         variance = self.uncertainty.maps(msi[None], coefficients[None])[0]
-        strange = self.uncertainty.strange(msi[None])[0]
+        strange = self.uncertainty.outliers(msi[None])[0]
         full = (msi >= self.saturation[:, None, None]).any(0)
         flags = Quality.OUTLIER * strange.float() + Quality.SATURATED * full.float()
         flags = flags + Quality.PRIOR_DRIVEN * float(self.prior_driven)

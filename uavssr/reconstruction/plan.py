@@ -16,7 +16,14 @@ import torch
 
 from uavssr.io.stf import ReferencePixels, StfEstimate, estimate_of, stf_dataset
 from uavssr.io.writers import TileRecord
-from uavssr.model import DIRECTIONS, MAPS, Correction, PGUNet, ResponseFamily, SpectralBasis
+from uavssr.model import (
+    CORRECTION_DIRECTIONS,
+    VARIANCE_MAPS,
+    Correction,
+    PGUNet,
+    ResponseFamily,
+    SpectralBasis,
+)
 from uavssr.reconstruction.error_maps import ErrorMaps, saturation
 from uavssr.reconstruction.memory import Budget
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
@@ -126,7 +133,9 @@ class Preparation:
             for each in (ground.msi, ground.spectra)
         )
         with torch_threads(THREADS):
-            return self.network.learn(self.found.stf, msi, spectra, stages=self.settings.stages)
+            return self.network.fit_correction(
+                self.found.stf, msi, spectra, stages=self.settings.stages
+            )
 
     @property
     def basis(self) -> SpectralBasis:
@@ -154,7 +163,7 @@ class Preparation:
     def doubts(self) -> ErrorMaps:
         """What standard errors and flags are made with, for the scene's STF."""
         return ErrorMaps(
-            uncertainty=self.network.uncertainty(self.found.stf, self.correction),
+            uncertainty=self.network.cube_uncertainty(self.found.stf, self.correction),
             saturation=torch.from_numpy(saturation(self.msi.card)).to(self.device),
             prior_driven=bool(self.scene.prior_driven.any()),
         )
@@ -179,7 +188,8 @@ class Preparation:
             crew=self.crew,
             pixel_bytes=pixel_bytes,
             gpu=self.device.type == "cuda" or self.farm is not None,
-            extra=(MAPS + 1 if self.doubted else 0) + (DIRECTIONS if self.references else 0),
+            extra=(VARIANCE_MAPS + 1 if self.doubted else 0)
+            + (CORRECTION_DIRECTIONS if self.references else 0),
         ).within(self.mem_limit)
 
     def tracked(

@@ -165,10 +165,10 @@ def scene_stf(
         The STF on `device`, and the same as numbers with standard errors.
     """
     family = ResponseFamily.of(source.sensor, network.grid).to(device)
-    start = Stf.expected(family)
+    start = Stf.from_prior(family)
     sample = sample_scene(source, fill_values(network, start))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
-    result = network(msi, start, blind=True, valid=valid, stages=stages)
+    result = network(msi, start, estimate_stf=True, valid=valid, stages=stages)
     statistics = _final_statistics(network.basis, msi, result.coefficients, result.stf, valid)
     return result.stf, summarise(
         result.stf, statistics, network.basis, valid_fraction=sample.fraction
@@ -204,7 +204,7 @@ def stf_from_estimate(
         for array in (theta, relative_se, estimate.stf)
     )
     parameters, deviation, rows = batched
-    return Stf(family=family.to(device), theta=parameters, deviation=deviation, rows=rows)
+    return Stf(family=family.to(device), theta=parameters, theta_se=deviation, rows=rows)
 
 
 @torch.inference_mode()
@@ -220,7 +220,7 @@ def held_stf(
     stf = stf_from_estimate(network, source.sensor, given, device=device)
     sample = sample_scene(source, fill_values(network, stf))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
-    result = network(msi, stf, blind=False, stages=stages)
+    result = network(msi, stf, estimate_stf=False, stages=stages)
     statistics = _final_statistics(network.basis, msi, result.coefficients, stf, valid)
     return stf, replace(
         given,
@@ -258,16 +258,16 @@ def tile_stf(
     prior = Stf.of(scene.family, scene.theta, TILE_SPREAD * scene.family.spread)
     flat, counted = msi.flatten(2), valid.flatten(1)
     materials = find_materials(flat, counted, pooled=True, most=TILE_PIXELS)
-    local = network.refine(materials, scene, prior=prior)
-    total = (local.deviation.square() + scene.deviation.square()).sqrt()
+    local = network.refine_stf(materials, scene, prior=prior)
+    total = (local.theta_se.square() + scene.theta_se.square()).sqrt()
     stf = Stf(
         family=scene.family,
         theta=local.theta,
-        deviation=torch.minimum(total, torch.maximum(scene.family.spread, scene.deviation)),
+        theta_se=torch.minimum(total, torch.maximum(scene.family.spread, scene.theta_se)),
         rows=scene.rows + local.rows - scene.family.rows(scene.theta),
     )
     statistics = _final_statistics(basis, msi, coefficients, stf, valid)
-    removed = 1 - (local.deviation / prior.deviation.clamp_min(1e-9)).square()
+    removed = 1 - (local.theta_se / prior.theta_se.clamp_min(1e-9)).square()
     return stf, summarise(
         stf,
         statistics,
@@ -309,10 +309,10 @@ def summarise(
     The standard error of each response follows from those of the parameters by the tangent (delta
     method). `removed` (1, c, 3) is the share of the prior variance that the image took away.
     """
-    family, theta, deviation = stf.family, stf.theta[0], stf.deviation[0]
+    family, theta, deviation = stf.family, stf.theta[0], stf.theta_se[0]
     tangent = family.tangent(stf.theta)[0]
     if removed is None:
-        removed = 1 - (stf.deviation / family.spread.clamp_min(1e-9)).square()
+        removed = 1 - (stf.theta_se / family.spread.clamp_min(1e-9)).square()
     informed = torch.maximum(removed[0, :, SHIFT], removed[0, :, GAIN])
     fwhm, gain = family.fwhm[0] * theta[:, STRETCH].exp(), theta[:, GAIN].exp()
     numbers = {

@@ -240,9 +240,9 @@ class TileEngine:
         result = self.network(
             msi,
             stf,
-            blind=False,
+            estimate_stf=False,
             stages=self.stages,
-            half=self.half,
+            bfloat16=self.half,
             correction=self.correction,
         )
         found = []

@@ -40,7 +40,7 @@ class FittedStf:
 
     def numbers(self) -> dict[str, npt.NDArray[Any]]:
         """All of it by name; `of` is the way back."""
-        found = {"theta": self.stf.theta, "deviation": self.stf.deviation}
+        found = {"theta": self.stf.theta, "deviation": self.stf.theta_se}
         numbers = {name: tensor[0].cpu().numpy() for name, tensor in found.items()}
         return numbers | {name: np.asarray(getattr(self.estimate, name)) for name in QUANTITIES}
 
@@ -52,7 +52,7 @@ class FittedStf:
             torch.tensor(numbers[name][None], dtype=torch.float32, device=device)
             for name in ("theta", "deviation", "stf")
         )
-        stf = Stf(family=family, theta=theta, deviation=deviation, rows=rows)
+        stf = Stf(family=family, theta=theta, theta_se=deviation, rows=rows)
         return cls(stf=stf, estimate=estimate_of(numbers))
 
 

@@ -20,17 +20,17 @@ from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
 from uavssr.io.checks import check_path_text
 from uavssr.io.writers import part_path, remove, remove_stale_parts, sync, write_failed
 from uavssr.model import (
-    CONFIG,
+    CONFIG_FILE,
     DEFAULT_MODEL,
-    MOST_COMPONENTS,
-    MOST_GAUSSIANS,
-    SHARE,
-    WEIGHTS,
+    LOCAL_PRIOR_WEIGHT,
+    MAX_COMPONENTS,
+    MAX_LOCAL_COMPONENTS,
+    WEIGHTS_FILE,
     Model,
     add_local_prior,
     load_model,
     model_folders,
-    residual_of,
+    projection_error,
     save_model,
 )
 from uavssr.sensors import WavelengthGrid
@@ -113,7 +113,7 @@ def adapt_model(
         )
     network = add_local_prior(base.network, torch.as_tensor(found, dtype=torch.float32))
     facts = _facts(base, parts, components=network.config.components)
-    left = facts["residual"] = residual_of(base.network.basis, found)
+    left = facts["residual"] = projection_error(base.network.basis, found)
     name = folder.resolve().name
     with _replacing(folder) as new:
         sha256 = save_model(network, new, name=name, training=facts)
@@ -142,7 +142,7 @@ def _facts(base: Model, parts: Sequence[MeasuredSpectra], *, components: int) ->
             }
             for part in parts
         ],
-        "share": SHARE,
+        "share": LOCAL_PRIOR_WEIGHT,
         "components": components - base.network.config.components,
         "base": base.training,
     }
@@ -182,7 +182,7 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def _check_place(folder: Path, *, overwrite: bool) -> None:
-    if any((place / folder.resolve().name / CONFIG).is_file() for place in model_folders()):
+    if any((place / folder.resolve().name / CONFIG_FILE).is_file() for place in model_folders()):
         raise OutputError(
             "has the name of a released model", path=folder, remedy="choose another name"
         )
@@ -195,7 +195,7 @@ def _check_place(folder: Path, *, overwrite: bool) -> None:
     if not folder.is_dir():
         raise OutputError("is a file", path=folder, remedy="name a folder with -o/--out")
     held = {each.name for each in folder.iterdir()}
-    model = {CONFIG, WEIGHTS} <= held <= {CONFIG, WEIGHTS, CARD}
+    model = {CONFIG_FILE, WEIGHTS_FILE} <= held <= {CONFIG_FILE, WEIGHTS_FILE, CARD}
     if not held or (model and overwrite):
         return
     raise OutputError(
@@ -206,8 +206,8 @@ def _check_place(folder: Path, *, overwrite: bool) -> None:
 
 
 def _check_base(base: Model) -> None:
-    most = base.network.config.components + MOST_COMPONENTS
-    if most > MOST_GAUSSIANS:
+    most = base.network.config.components + MAX_LOCAL_COMPONENTS
+    if most > MAX_COMPONENTS:
         raise ModelRefused(
             f"{base.name} has {base.network.config.components} Gaussians, and has no room for more",
             remedy="adapt the model that it was made from",

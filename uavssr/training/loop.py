@@ -20,7 +20,7 @@ import torch
 from uavssr.data import MARGIN, Batch, TrainingData, seen_by_cameras
 from uavssr.errors import IncompleteRun
 from uavssr.evaluation import Validated, ValidationImage, fit_sigma_scale, validate
-from uavssr.model import Model, PGUNet, PGUNetConfig, SpectralBasis, Stf, blank, fit_mixture
+from uavssr.model import Model, PGUNet, PGUNetConfig, SpectralBasis, Stf, empty_prior, fit_mixture
 from uavssr.sensors import FloatArray
 from uavssr.spectra import SpectralLibrary
 from uavssr.training.checkpoints import RunLog, read_checkpoint, write_checkpoint
@@ -153,7 +153,7 @@ def _begun(
     }
     saved = read_checkpoint(out, settings)
     if saved is not None:
-        model = PGUNet(network, *blank(network, data.grid))
+        model = PGUNet(network, *empty_prior(network, data.grid))
     elif init is not None:
         model = copy.deepcopy(init.network).train().requires_grad_(True)
     else:
@@ -195,9 +195,9 @@ def _backward(
 ) -> dict[str, float]:
     half, blind, batch = config.precision == "bf16", step % 2 == 0, drawn.batch
     place = [config.seed, step, drawn.shard, 43]
-    start = Stf.expected(batch.family) if blind else _calibrated(batch, place)
+    start = Stf.from_prior(batch.family) if blind else _calibrated(batch, place)
     try:
-        result = model(batch.msi, start, blind=blind, half=half)
+        result = model(batch.msi, start, estimate_stf=blind, bfloat16=half)
         loss, figures = loss_of(model, batch, result)
         if drawn.bags is not None:
             extra, told = bag_loss(model, drawn.bags)
@@ -211,7 +211,7 @@ def _backward(
 def _calibrated(batch: Batch, place: Sequence[int]) -> Stf:
     """The truth, doubted by none to half of the prior's spread; the prior for a real camera."""
     if batch.theta is None or batch.rows is None:
-        return Stf.expected(batch.family)
+        return Stf.from_prior(batch.family)
     rng = np.random.default_rng(place)
     count, device = len(batch.theta), batch.theta.device
     doubt = torch.from_numpy(0.5 * rng.random((count, 1, 1)).astype(np.float32)).to(device)
@@ -222,7 +222,7 @@ def _calibrated(batch: Batch, place: Sequence[int]) -> Stf:
     return Stf(
         family=batch.family,
         theta=believed.theta,
-        deviation=deviation,
+        theta_se=deviation,
         rows=batch.rows + moved,
     )
 

@@ -73,7 +73,7 @@ def stf_loss(stages: Sequence[Stf], theta: Tensor) -> Tensor:
     total = torch.zeros((), device=theta.device)
     for k, stf in enumerate(told):
         spread = stf.family.spread.clamp_min(1e-3)
-        deviation = stf.deviation.clamp_min(1e-4)
+        deviation = stf.theta_se.clamp_min(1e-4)
         score = ((stf.theta - theta) / deviation).square().clamp_max(100)
         likelihood = (0.5 * score + (deviation / spread).log()).mean()
         total = total + likelihood * (k + 1) / len(told)
@@ -83,7 +83,7 @@ def stf_loss(stages: Sequence[Stf], theta: Tensor) -> Tensor:
 def bag_loss(network: PGUNet, bags: BagBatch) -> tuple[Tensor, dict[str, float]]:
     """The loss of the STF on bags of spectra, and the error of its gains over the prior's."""
     materials = find_materials(bags.msi, pooled=False)
-    stages = network.estimate(materials, Stf.expected(bags.family))
+    stages = network.estimate_stf(materials, Stf.from_prior(bags.family))
     if network.config.stf == "free":
         loss = _rows_loss(stages, bags.rows)
     else:

@@ -25,7 +25,7 @@ from uavssr.model import (
     add_local_prior,
     choose_rank,
     load_model,
-    residual_of,
+    projection_error,
     save_model,
 )
 from uavssr.reconstruction import resolve_device
@@ -99,7 +99,7 @@ def run_training(
                 team=team,
                 progress=progress,
             )
-            left = residual_of(trained.network.basis, spectra)
+            left = projection_error(trained.network.basis, spectra)
             if team.leads:
                 _write(run, init, data, trained, left)
             team.wait()
