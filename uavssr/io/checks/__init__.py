@@ -5,13 +5,13 @@ Nothing here decodes a pixel.
 
 from uavssr.io.checks.block_cache import BLOCK_CACHE, block_cache
 from uavssr.io.checks.checked_file import (
-    GDAL_ERRORS,
     CheckedFile,
     check_path_text,
     check_raster,
     sidecars,
 )
 from uavssr.io.checks.fingerprint import Fingerprint, fingerprint
+from uavssr.io.checks.gdal_errors import GDAL_ERRORS
 from uavssr.io.checks.header import (
     MAX_BANDS,
     Layout,
@@ -20,14 +20,26 @@ from uavssr.io.checks.header import (
     envi_header,
     read_envi_list,
 )
+from uavssr.io.checks.tiff_directory import (
+    DamagedTiffError,
+    TiffDirectory,
+    TiffForm,
+    TiffReader,
+    TiffTag,
+)
 
 __all__ = [
     "BLOCK_CACHE",
     "GDAL_ERRORS",
     "MAX_BANDS",
     "CheckedFile",
+    "DamagedTiffError",
     "Fingerprint",
     "Layout",
+    "TiffDirectory",
+    "TiffForm",
+    "TiffReader",
+    "TiffTag",
     "block_cache",
     "check_layout",
     "check_path_text",

@@ -16,18 +16,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
+from uavssr.io.checks.gdal_errors import GDAL_ERRORS
 from uavssr.io.checks.header import Layout, check_layout, envi_header, read_envi_layout
-from uavssr.io.checks.tiff import read_tiff_layout
+from uavssr.io.checks.tiff_layout import read_tiff_layout
 
 Driver = Literal["GTiff", "ENVI"]
-
-GDAL_ERRORS: Final = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
-"""What rasterio raises for a damaged file: the last for a message or tag with a broken byte."""
 
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KNOWN_MAGIC: Final = {

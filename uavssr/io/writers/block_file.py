@@ -7,10 +7,9 @@ pack blocks, or know what they hold.
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
@@ -20,8 +19,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from uavssr.io.checks import TiffDirectory, TiffReader, TiffTag
 from uavssr.io.writers.raw_bytes import put, take
-from uavssr.io.writers.tiff_directory import LONG, LONG8, Entry, Form, Values
+from uavssr.io.writers.tiff_packing import LONG, LONG8, TagValues, pack_directory, tag_values
 
 KIND, WIDTH, HEIGHT, SAMPLES, PLANAR = 254, 256, 257, 277, 284
 SIDE, OFFSETS, SIZES = 322, 324, 325
@@ -39,7 +39,7 @@ Key = tuple[int, int, int]
 class Level:
     """One image of the file: the scene or an overview."""
 
-    tags: Mapping[int, Entry]
+    tags: TiffDirectory
     """Its directory."""
     size: tuple[int, int]
     """Height and width in pixels."""
@@ -75,12 +75,10 @@ class BlockFile:
     def __init__(self, path: Path, *, overviews: Sequence[tuple[int, int]] = ()) -> None:
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self.form, self.stored = Form.of(self._handle), dict[Key, int]()
-        self._end = os.fstat(self._handle).st_size
-        self.levels, link = list[Level](), self.form.first
-        while start := self.form.offset_at(self._handle, link):
-            tags, link = self.form.read(self._handle, start)
-            self.levels.append(self._level(tags))
+        self._reader, self.stored = TiffReader(self._handle), dict[Key, int]()
+        self.form, self._end = self._reader.form, self._reader.size
+        directories = list(self._reader.directories())
+        self.levels, link = [self._level(tags) for tags, _ in directories], directories[-1][1]
         for size in overviews:
             link = self._add_overview(size, link)
 
@@ -134,11 +132,11 @@ class BlockFile:
 
     def header(self, *, first: int) -> bytes:
         """The file's own header, with the first directory at another place."""
-        return take(self._handle, self.form.first, 0) + struct.pack(self.form.word, first)
+        return take(self._handle, self.form.first_link, 0) + self.form.offset.pack(first)
 
-    def _level(self, tags: Mapping[int, Entry]) -> Level:
+    def _level(self, tags: TiffDirectory) -> Level:
         height, width, side, samples, planar = (
-            int(self._numbers(tags[tag])[0]) for tag in (HEIGHT, WIDTH, SIDE, SAMPLES, PLANAR)
+            self._reader.number(tags, tag) for tag in (HEIGHT, WIDTH, SIDE, SAMPLES, PLANAR)
         )
         planes = samples if planar == 2 else 1
         return Level(tags=tags, size=(height, width), side=side, planes=planes)
@@ -148,40 +146,36 @@ class BlockFile:
         image, form = self.levels[0], self.form
         level = Level(tags={}, size=size, side=image.side, planes=image.planes)
         tags = {tag: self.values(image.tags[tag]) for tag in _OF_OVERVIEWS if tag in image.tags}
-        tags |= {KIND: form.values(LONG, 1), WIDTH: form.values(LONG, size[1])}
+        tags |= {KIND: tag_values(form, LONG, 1), WIDTH: tag_values(form, LONG, size[1])}
         tags |= {
-            HEIGHT: form.values(LONG, size[0]),
-            SIZES: form.values(LONG, np.zeros(level.blocks)),
+            HEIGHT: tag_values(form, LONG, size[0]),
+            SIZES: tag_values(form, LONG, np.zeros(level.blocks)),
         }
-        tags[OFFSETS] = form.values(LONG8 if form.big else LONG, np.zeros(level.blocks))
+        tags[OFFSETS] = tag_values(form, LONG8 if form.big else LONG, np.zeros(level.blocks))
         start = self._end + -self._end % 8
-        data = form.packed(tags, start)
+        data = pack_directory(form, tags, start)
         self._write(data, start)
         self._end = start + len(data)
-        self._write(struct.pack(form.word, start), link)
-        found, following = form.read(self._handle, start)
+        self._write(form.offset.pack(start), link)
+        found, following = self._reader.directory(start)
         self.levels.append(self._level(found))
         return following
 
-    def values(self, entry: Entry) -> Values:
+    def values(self, tag: TiffTag) -> TagValues:
         """The values of one tag."""
-        return Values(entry.kind, entry.count, take(self._handle, entry.size, entry.place))
-
-    def _numbers(self, entry: Entry) -> Numbers:
-        raw = take(self._handle, entry.size, entry.place)
-        return np.frombuffer(raw, self.form.numbers(entry.kind)).astype(np.int64)
+        return TagValues(tag.kind, tag.count, take(self._handle, tag.size, tag.position))
 
     def _enter(self, level: int, tag: int, indices: Numbers, values: Numbers) -> None:
         table = self.levels[level].tags[tag]
-        kind = self.form.numbers(table.kind)
-        places = (table.place + indices * kind.itemsize).tolist()
+        kind = self.form.dtype(table.kind)
+        places = (table.position + indices * kind.itemsize).tolist()
         for place, value in zip(places, values.astype(kind), strict=True):
             self._write(value.tobytes(), place)
 
     def _entered(self, level: int, tag: int, indices: Numbers) -> Numbers:
         table = self.levels[level].tags[tag]
-        kind = self.form.numbers(table.kind)
-        places = (table.place + indices * kind.itemsize).tolist()
+        kind = self.form.dtype(table.kind)
+        places = (table.position + indices * kind.itemsize).tolist()
         raw = b"".join(take(self._handle, kind.itemsize, place) for place in places)
         return np.frombuffer(raw, kind).astype(np.int64)
 

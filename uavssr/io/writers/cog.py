@@ -16,6 +16,7 @@ import numpy as np
 
 from uavssr.io.writers.block_file import OFFSETS, SIZES, BlockFile, Key, Numbers, checksum
 from uavssr.io.writers.geotiff import GeoTiffWriter
+from uavssr.io.writers.tiff_packing import pack_directory, tag_values
 
 _LAYOUT: Final = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -88,7 +89,7 @@ def _head(file: BlockFile, tables: Sequence[Numbers]) -> bytes:
     for level, (offsets, sizes) in zip(file.levels, tables, strict=True):
         tags = {tag: file.values(each) for tag, each in level.tags.items()}
         made = {OFFSETS: offsets, SIZES: sizes}
-        tags |= {tag: form.values(level.tags[tag].kind, each) for tag, each in made.items()}
+        tags |= {tag: tag_values(form, level.tags[tag].kind, each) for tag, each in made.items()}
         last = level is file.levels[-1]
-        head += form.packed(tags, len(head), followed=not last)
+        head += pack_directory(form, tags, len(head), followed=not last)
     return head

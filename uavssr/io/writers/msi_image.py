@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio._err import CPLE_BaseError  # some of rasterio's calls let it through
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterioWindow
 
+from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.raster import Place
 from uavssr.io.writers.atomic import PathLike, replacing, write_failed
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
@@ -176,6 +175,6 @@ def _env() -> rasterio.Env:
 def _storage_errors(path: PathLike, needed: int) -> Iterator[None]:
     try:
         yield
-    except (RasterioError, CPLE_BaseError, OSError) as err:
+    except (*GDAL_ERRORS, OSError) as err:
         reason = err.strerror if isinstance(err, OSError) and err.strerror else err
         raise write_failed(path, reason, needed_bytes=needed) from err

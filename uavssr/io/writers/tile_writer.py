@@ -16,19 +16,19 @@ from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from rasterio._err import CPLE_BaseError  # some of rasterio's calls let it through
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
 from uavssr.errors import OutputError
+from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.raster import Transform
 from uavssr.io.writers.atomic import check_output, discard, part_path, publish, write_failed
 from uavssr.io.writers.encoding import NODATA, CubeDtype, quantise
 from uavssr.tiling import Window
 
 Array = npt.NDArray[np.generic]
-LIBRARY_ERRORS: Final = (RasterioError, CPLE_BaseError, OSError)
+LIBRARY_ERRORS: Final = (*GDAL_ERRORS, OSError)
 """What GDAL and the system raise when they cannot store something."""
 
 
