@@ -22,7 +22,7 @@ BELOW = (
     ("errors", "_version"),
     ("tiling",),
     ("sensors",),
-    ("io.checks",),
+    ("io.checks", "io.settings"),
     ("io.raster",),
     ("io.msi",),
     ("io.hsi",),

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from uavssr.data.pair_sources import DataConfig
 from uavssr.errors import UsageError
+from uavssr.io.settings import read_settings
 from uavssr.model.pgunet import PGUNetConfig
-from uavssr.training.config import COMPONENTS, RunConfig, TrainingConfig, network_sizes, read_run
+from uavssr.training.config import COMPONENTS, NetworkSettings, RunConfig, TrainingConfig
 
 NEEDED = {"out": Path("run"), "pairs": Path("pairs.csv")}
+
+
+def read_run(
+    path: Path | None, assignments: Sequence[str], options: Mapping[str, object]
+) -> RunConfig:
+    return read_settings(RunConfig, path, options, assignments)
 
 
 def settings(tmp_path: Path, text: str) -> Path:
@@ -41,7 +49,7 @@ def test_a_file_sets_every_section(tmp_path: Path) -> None:
         out=tmp_path / "runs/wheat",
         name="wheat",
         log="tensorboard",
-        network={"rank": "auto", "stages": 3},
+        network=NetworkSettings(rank="auto", stages=3),
         training=TrainingConfig(steps=2000, learning_rate=1e-3, precision="bf16", keep="last"),
         data=DataConfig(guard=8, max_shift=1.0),
     )
@@ -64,7 +72,7 @@ def test_what_is_not_said_has_its_default() -> None:
     run = read_run(None, [], NEEDED)
     assert run == RunConfig(**NEEDED)
     assert run.training == TrainingConfig()
-    assert run.network == {}
+    assert run.network == NetworkSettings()
 
 
 def test_the_command_makes_the_same_run() -> None:
@@ -93,26 +101,27 @@ def test_the_command_makes_the_same_run() -> None:
         ("out.more=1", "out.more: out is no section of settings"),
         ("training.steps=many", "training.steps must be a whole number, got 'many'"),
         ("training.steps=1.5", "training.steps must be a whole number, got 1.5"),
+        ("training.learning_rate=true", "training.learning_rate must be a number, got True"),
         ("training.steps=true", "training.steps must be a whole number, got True"),
         ("training.steps=", "training.steps must be a whole number, got None"),
         ("training.learning_rate=fast", "training.learning_rate must be a number, got 'fast'"),
-        ("training.precision=fp16", "training.precision must be one of float32, bf16, got 'fp16'"),
-        ("network.rank=big", "network.rank must be a whole number, got 'big'"),
+        ("training.precision=fp16", "training.precision must be float32 or bf16, got 'fp16'"),
+        ("network.rank=big", "network.rank must be a whole number or auto, got 'big'"),
         ("network.stages=auto", "network.stages must be a whole number, got 'auto'"),
-        ("log=paper", "log must be one of csv, tensorboard, got 'paper'"),
+        ("log=paper", "log must be csv or tensorboard, got 'paper'"),
         ("name=[a]", "name must be a word"),
         ("training.steps", "--set must be KEY=VALUE, got 'training.steps'"),
         ("name={", "not YAML"),
-        ("training.steps=0", "steps must be positive, got 0"),
-        ("training.learning_rate=.nan", "learning_rate must be positive, got nan"),
-        ("training.average=1", "average must be 0 or more and below 1, got 1.0"),
-        ("training.validate=-1", "validate must not be negative, got -1"),
-        ("data.share=0.6", "data.share must be 0 to 0.5, got 0.6"),
-        ("data.guard=-1", "data.guard must not be negative, got -1"),
-        ("data.max_shift=.nan", "data.max_shift must not be negative, got nan"),
-        ("data.patches=0", "data.patches must be positive, got 0"),
+        ("training.steps=0", "training.steps must be greater than 0, got 0"),
+        ("training.learning_rate=.nan", "training.learning_rate must be greater than 0, got nan"),
+        ("training.average=1", "training.average must be less than 1, got 1"),
+        ("training.validate=-1", "training.validate must be 0 or more, got -1"),
+        ("data.share=0.6", "data.share must be 0.5 or less, got 0.6"),
+        ("data.guard=-1", "data.guard must be 0 or more, got -1"),
+        ("data.max_shift=.nan", "data.max_shift must be 0 or more, got nan"),
+        ("data.patches=0", "data.patches must be greater than 0, got 0"),
         ("data.grid=mine", "data.grid must be auto or headwall-nano, got 'mine'"),
-        ("workers=-1", "workers must not be negative, got -1"),
+        ("workers=-1", "workers must be 0 or more, got -1"),
         ("name=a/b", "the model cannot be called 'a/b'"),
         ("name=..", "the model cannot be called '..'"),
         ("name=patches", "the model cannot be called 'patches'"),
@@ -130,7 +139,8 @@ def test_a_refusal_of_the_file_names_the_file(tmp_path: Path) -> None:
         ("training: {stepz: 1}", "no setting is called 'training.stepz'; did you mean"),
         ("- a\n- b", "is no mapping"),
         ("a: [", "not YAML"),
-        ("training: 3", "is a section"),
+        ("training: 3", "training is a section of settings, got 3"),
+        ("training: {steps: 0}", "training.steps must be greater than 0, got 0"),
         ("1: 2", "no setting is called '1'"),
         ("!!python/object/apply:os.getcwd []", "not YAML"),
     ):
@@ -145,7 +155,7 @@ def test_a_refusal_of_the_file_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_run_needs_data_and_a_folder() -> None:
-    with pytest.raises(UsageError, match=r"no folder for the run; give one with -o/--out"):
+    with pytest.raises(UsageError, match="out is not set; pass --set out=VALUE"):
         read_run(None, [], {"pairs": "p.csv"})
     with pytest.raises(UsageError, match="data come from --pairs or from --spectra"):
         read_run(None, [], {"out": "o"})
@@ -162,13 +172,13 @@ def test_a_model_to_start_from_brings_its_network(tmp_path: Path) -> None:
 
 
 def test_network_sizes_are_the_released_ones_with_what_is_given() -> None:
-    sizes = network_sizes({"stages": 2, "rank": "auto"}, bands=40, rank=7)
+    sizes = NetworkSettings(stages=2, rank="auto").sizes(bands=40, rank=7)
     assert sizes == PGUNetConfig(bands=40, rank=7, stages=2, components=COMPONENTS)
-    assert network_sizes({"components": 3}, bands=40, rank=7).components == 3
+    assert NetworkSettings(components=3).sizes(bands=40, rank=7).components == 3
     with pytest.raises(UsageError, match="network: config rank 41 exceeds bands 40"):
-        network_sizes({}, bands=40, rank=41)
+        NetworkSettings().sizes(bands=40, rank=41)
     with pytest.raises(UsageError, match="network: config stages must be a whole number in 1-32"):
-        network_sizes({"stages": 99}, bands=40, rank=7)
+        NetworkSettings(stages=99).sizes(bands=40, rank=7)
 
 
 def test_the_settings_in_the_documents_are_settings(repo: Path, tmp_path: Path) -> None:

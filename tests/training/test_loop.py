@@ -243,7 +243,7 @@ def test_a_checkpoint_of_another_network_is_refused(
 
 @pytest.mark.parametrize("key", ["steps", "batch", "size", "checkpoint", "prior_scenes"])
 def test_settings_that_make_no_sense_are_refused(key: str) -> None:
-    with pytest.raises(UsageError, match=f"{key} must be positive, got 0"):
+    with pytest.raises(UsageError, match=f"training.{key} must be greater than 0, got 0"):
         TrainingConfig(**{key: 0})
 
 

@@ -219,7 +219,7 @@ def test_a_bad_manifest_is_told_line_by_line_and_nothing_is_trained(
     [
         (["--set", "training.stepz=1"], 2, "did you mean training.steps?"),
         (["--rank", "many"], 2, "network.rank must be a whole number"),
-        (["--precision", "fp8"], 2, "must be one of float32, bf16"),
+        (["--precision", "fp8"], 2, "must be float32 or bf16"),
         (["--init", "no-such-model"], 4, "no such model folder"),
         (["--config", "none.yaml"], 2, "none.yaml: cannot be read"),
         (["--set", "training.size=200"], 3, "no square of 204 x 204 pixels"),

@@ -57,7 +57,8 @@ def train(
     ] = None,
 ) -> None:
     """Train a model on your own pairs, cubes or spectra; run again to resume."""
-    from uavssr.training import read_run, run_training
+    from uavssr.io.settings import read_settings
+    from uavssr.training import RunConfig, run_training
 
     options = {
         "pairs": pairs,
@@ -75,7 +76,7 @@ def train(
         "network.stages": stage_count,
         "network.width": width,
     }
-    run = read_run(config, assignments or [], options)
+    run = read_settings(RunConfig, config, options, assignments or [])
     alone = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the first one speaks
     with console.progress(quiet=context.obj["quiet"] or not alone, unit="steps") as progress:
         done = 0

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings_dataclass
 
 from uavssr.calibration import Registration, check_installed, register
 from uavssr.data.manifest import Manifest, Problem, Row
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.hsi import CubeSource, TargetGrid, WarpedCube, open_cube
 from uavssr.io.msi import MsiSource, open_msi
+from uavssr.io.settings import KNOWN_KEYS_ONLY, Number, Settings, WholeNumber
 from uavssr.sensors import HEADWALL_NANO, BoolArray, Float32Array, Sensor, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, load_library, resample
 from uavssr.tiling import Progress, Window
@@ -29,31 +32,22 @@ GAP_NM: Final = 20.0
 """The widest gap (nm) between bands of a cube that is brought to another grid."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """What is made of a manifest; the section `data` of a run's settings."""
+@settings_dataclass(frozen=True, slots=True, kw_only=True, config=KNOWN_KEYS_ONLY)
+class DataConfig(Settings):
+    """Use of a manifest: patches, splits, registration; the section `data` of a run's settings."""
 
-    share: float = 0.2
-    """Of the groups, or of the blocks of each scene, that is for validation; 0: no validation."""
-    guard: int = 16
-    """Pixels between what is trained on and what is validated on within a scene."""
-    patches: int = 2000
+    section: ClassVar[str] = "data"
+
+    share: Annotated[Number, Field(ge=0, le=0.5)] = 0.2
+    """Share of the groups, or of the blocks of each scene, for validation; 0: no validation."""
+    guard: Annotated[WholeNumber, Field(ge=0)] = 16
+    """Pixels between training and validation ground within a scene."""
+    patches: Annotated[WholeNumber, Field(gt=0)] = 2000
     """Square patches kept in all, shared among the rows; 1.4 MB each at 270 bands and size 32."""
-    max_shift: float = 2.0
-    """Pixels of the image by which a georeferenced cube may be shifted against it."""
-    grid: str = "auto"
+    max_shift: Annotated[Number, Field(ge=0)] = 2.0
+    """Largest shift of a cube against its image, in pixels of the image."""
+    grid: Literal["auto", "headwall-nano"] = "auto"
     """Wavelengths of the model: auto (of --init, else of the first cube) or headwall-nano."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 0.5:
-            raise UsageError(f"data.share must be 0 to 0.5, got {self.share}")
-        for key in ("guard", "max_shift"):
-            if not getattr(self, key) >= 0:
-                raise UsageError(f"data.{key} must not be negative, got {getattr(self, key)}")
-        if self.patches < 1:
-            raise UsageError(f"data.patches must be positive, got {self.patches}")
-        if self.grid not in ("auto", HEADWALL_NANO.name):
-            raise UsageError(f"data.grid must be auto or {HEADWALL_NANO.name}, got {self.grid!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,8 +4,15 @@ What is drawn for a step comes from `data`.
 """
 
 from uavssr.training.adapt import adapt_model
-from uavssr.training.config import TrainingConfig, read_run
+from uavssr.training.config import RunConfig, TrainingConfig
 from uavssr.training.loop import initial_network, train
 from uavssr.training.run import run_training
 
-__all__ = ["TrainingConfig", "adapt_model", "initial_network", "read_run", "run_training", "train"]
+__all__ = [
+    "RunConfig",
+    "TrainingConfig",
+    "adapt_model",
+    "initial_network",
+    "run_training",
+    "train",
+]

@@ -1,106 +1,143 @@
-"""The settings of a training run: from a YAML file, from assignments and options, checked.
-
-Must not open data or begin anything.
-"""
+"""The settings of a training run: defaults, ranges, and the command line that repeats a run."""
 
 from __future__ import annotations
 
-import difflib
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from uavssr.data import DataConfig
 from uavssr.errors import ModelRefused, UsageError
+from uavssr.io.settings import (
+    KNOWN_KEYS_ONLY,
+    FilePath,
+    FolderOrName,
+    Number,
+    Settings,
+    WholeNumber,
+    Word,
+)
 from uavssr.model import PGUNetConfig
 
-Precision = Literal["float32", "bf16"]
-Keep = Literal["best", "last"]
-Log = Literal["csv", "tensorboard"]
+LogFormat = Literal["csv", "tensorboard"]
+Count = Annotated[WholeNumber, Field(gt=0)]
+CountOrZero = Annotated[WholeNumber, Field(ge=0)]
 
 _TAKEN_NAMES: Final = ("", ".", "..", "patches", "tensorboard")
 
 COMPONENTS: Final = 48
-"""Gaussians of the spectral prior where none are asked for: those of the released models."""
+"""Gaussians of the spectral prior, where the settings give no number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
-    """How weights are found; the section `training`, written into config.json of the model."""
+@dataclass(frozen=True, slots=True, kw_only=True, config=KNOWN_KEYS_ONLY)
+class NetworkSettings(Settings):
+    """Sizes of the network, the section `network`; None: the size of `PGUNetConfig`.
 
-    steps: int = 3000
+    `PGUNetConfig` describes the sizes and checks their ranges.
+    """
+
+    section: ClassVar[str] = "network"
+
+    rank: WholeNumber | Literal["auto"] | None = None
+    """Spectral coefficients; auto: as many as the training spectra need."""
+    components: WholeNumber | None = None
+    """Gaussians of the spectral prior; None: `COMPONENTS`."""
+    stages: WholeNumber | None = None
+    """Unrolled stages of the cube."""
+    response_stages: WholeNumber | None = None
+    """Unrolled stages of the STF."""
+    width: WholeNumber | None = None
+    """Channels inside Z-Net."""
+    stf_width: WholeNumber | None = None
+    """Channels inside P-Net."""
+    stf: Literal["parametric", "free"] | None = None
+    """Form of the STF: its nominal curve shifted, stretched and scaled, or any curve."""
+
+    def given(self) -> dict[str, int | str]:
+        """The sizes that are set, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def sizes(self, *, bands: int, rank: int) -> PGUNetConfig:
+        """The sizes of a network for `bands` bands of the cube and `rank` coefficients.
+
+        Raises:
+            UsageError: a size is out of its range.
+        """
+        sizes: dict[str, Any] = {"components": COMPONENTS, **self.given()}
+        try:
+            return PGUNetConfig(**{**sizes, "bands": bands, "rank": rank})
+        except ModelRefused as err:
+            raise UsageError(f"network: {err.fact}") from err
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=KNOWN_KEYS_ONLY)
+class TrainingConfig(Settings):
+    """The course of a training, the section `training`; config.json of the model holds it."""
+
+    section: ClassVar[str] = "training"
+
+    steps: Count = 3000
     """Optimiser steps in all."""
-    batch: int = 12
-    """Scenes per shard, each with a camera of its own unless the image is real."""
-    shards: int = 1
+    batch: Count = 12
+    """Scenes per shard; each simulated image has its own random camera."""
+    shards: Count = 1
     """Parts of a step whose gradients are averaged; processes started by torchrun share them."""
-    size: int = 32
+    size: Count = 32
     """Side of a scene in pixels."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[Number, Field(gt=0)] = 2e-3
     """Peak rate of AdamW; linear warm-up, then cosine to a hundredth."""
-    warmup: int = 100
+    warmup: Count = 100
     """Steps of warm-up."""
-    average: float = 0.998
-    """Decay of the moving average of the weights, which is what is saved."""
-    seed: int = 0
-    """Of everything random."""
-    bags: int = 64
-    """Bags of spectra per shard, each with a camera of its own, that teach the STF; 0 for none."""
-    bag_pool: int = 6000
+    average: Annotated[Number, Field(ge=0, lt=1)] = 0.998
+    """Decay per step of the moving average of the weights, which is what is saved."""
+    seed: CountOrZero = 0
+    """Random seed."""
+    bags: CountOrZero = 64
+    """Bags of spectra per shard that train the STF's stages, each with its own camera; 0: none."""
+    bag_pool: Count = 6000
     """Scenes from which the bags are filled once, at the start."""
-    prior_scenes: int = 400
-    """Simulated scenes, or their worth in pixels, from which basis and mixture are fitted."""
-    checkpoint: int = 200
+    prior_scenes: Count = 400
+    """Simulated scenes, or as many pixels, to which basis and mixture are fitted."""
+    checkpoint: Count = 200
     """Steps between checkpoints."""
-    validate: int = 500
-    """Steps between validations, which the last step always has; 0 for none at all."""
-    keep: Keep = "best"
-    """Which weights become the model: those of the best validation, or the last."""
-    precision: Precision = "float32"
-    """Of the proximal networks; the closed forms stay in float32."""
-
-    def __post_init__(self) -> None:
-        counts = ("steps", "batch", "shards", "size", "warmup", "checkpoint")
-        for key in (*counts, "prior_scenes", "bag_pool"):
-            if getattr(self, key) < 1:
-                raise UsageError(f"{key} must be positive, got {getattr(self, key)}")
-        for key in ("seed", "validate", "bags"):
-            if getattr(self, key) < 0:
-                raise UsageError(f"{key} must not be negative, got {getattr(self, key)}")
-        if not self.learning_rate > 0:
-            raise UsageError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.average < 1:
-            raise UsageError(f"average must be 0 or more and below 1, got {self.average}")
+    validate: CountOrZero = 500
+    """Steps between validations, which the last step always has; 0: no validation."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that become the model: those of the best validation, or the last."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Number format of the proximal networks; the closed forms stay in float32."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """Everything that a run of `uavssr train` is told."""
+@dataclass(frozen=True, slots=True, kw_only=True, config=KNOWN_KEYS_ONLY)
+class RunConfig(Settings):
+    """All settings of a run of `uavssr train`, as a settings file holds them."""
 
-    out: Path
+    out: FilePath
     """Folder of the run and of the model."""
-    pairs: Path | None = None
-    """The manifest of the data."""
-    spectra: Path | None = None
-    """A spectral library, in place of a manifest that names it alone."""
-    name: str = "custom"
-    """Of the model."""
-    init: str | None = None
-    """A model to start from, adapted to the training spectra."""
-    device: str = "auto"
+    pairs: FilePath | None = None
+    """The manifest of the training data (.csv)."""
+    spectra: FilePath | None = None
+    """A spectral library (.npz), instead of a manifest that names it alone."""
+    name: Word = "custom"
+    """Name of the model and of its folder in `out`."""
+    init: FolderOrName | None = None
+    """Model to start from, a released name or a folder; its prior gets the training spectra."""
+    device: Word = "auto"
     """auto, cpu or cuda[:i]."""
-    workers: int = 0
-    """Threads that draw the next steps' data while one is computed; they change no figure."""
-    log: Log = "csv"
+    workers: CountOrZero = 0
+    """Threads that draw the data of the next steps; the result does not depend on them."""
+    log: LogFormat = "csv"
     """csv (always written) or tensorboard beside it."""
-    network: Mapping[str, int | str] = field(default_factory=dict)
-    """Sizes that differ from `PGUNetConfig`'s; the rank may be auto."""
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    """Sizes of the network."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """How weights are found."""
+    """Course of the training."""
     data: DataConfig = field(default_factory=DataConfig)
-    """What is made of the manifest."""
+    """Use of the manifest: patches, splits, registration."""
 
     def __post_init__(self) -> None:
         if (self.pairs is None) == (self.spectra is None):
@@ -108,183 +145,27 @@ class RunConfig:
                 "data come from --pairs or from --spectra, and from one of them",
                 remedy="a manifest may name libraries too, in rows of kind spectra",
             )
-        if self.init is not None and self.network:
+        sizes = self.network.given()
+        if self.init is not None and sizes:
             raise UsageError(
-                f"--init takes the network as it is, and network.{next(iter(self.network))} is set",
+                f"--init takes the network as it is, and network.{next(iter(sizes))} is set",
                 remedy="leave out the sizes of the network, or --init",
             )
         if Path(self.name).name != self.name or self.name in _TAKEN_NAMES:
             raise UsageError(
-                f"the model cannot be called {self.name!r}: it names a folder in --out"
+                f"the model cannot be called {self.name!r}: it names a folder in --out",
+                remedy="choose another --name",
             )
-        if self.workers < 0:
-            raise UsageError(f"workers must not be negative, got {self.workers}")
 
     def command(self) -> str:
-        """The command line that makes the same run, every setting in it that is not the default."""
+        """The command line that makes the same run, with every setting that is not the default."""
         words = ["uavssr", "train"]
         for key in ("pairs", "spectra", "out", "name", "init"):
             value = getattr(self, key)
             words += [] if value is None else [f"--{key}", str(value)]
-        sections = (("training", TrainingConfig()), ("data", DataConfig()))
-        changed = {f"network.{key}": value for key, value in self.network.items()}
-        for name, defaults in sections:
-            own, usual = asdict(getattr(self, name)), asdict(defaults)
-            changed |= {f"{name}.{key}": own[key] for key in own if own[key] != usual[key]}
-        for key, value in changed.items():
-            words += ["--set", f"{key}={value}"]
+        for section in (self.network, self.training, self.data):
+            defaults = asdict(type(section)())
+            for key, value in asdict(section).items():
+                if value != defaults[key]:
+                    words += ["--set", f"{section.section}.{key}={value}"]
         return shlex.join(words)
-
-
-def network_sizes(given: Mapping[str, int | str], *, bands: int, rank: int) -> PGUNetConfig:
-    """The sizes of a network for `bands`, with `rank` in place of what is given for it.
-
-    Raises:
-        UsageError: a size makes no sense.
-    """
-    try:
-        sizes = {"components": COMPONENTS, **given, "bands": bands, "rank": rank}
-        return PGUNetConfig(**sizes)  # type: ignore[arg-type]
-    except ModelRefused as err:
-        raise UsageError(f"network: {err.fact}") from err
-
-
-def read_run(
-    path: Path | None, assignments: Sequence[str], options: Mapping[str, object]
-) -> RunConfig:
-    """The settings of a run; what is named later wins: the file, options, assignments.
-
-    Args:
-        path: a YAML file; relative paths in it are relative to it.
-        assignments: `key=value`, with the keys of sections as `training.steps`.
-        options: those of the command line by key, None where not given.
-
-    Raises:
-        UsageError: an unknown key, with the nearest known one, or a value that makes no sense.
-    """
-    tree: dict[str, Any] = {} if path is None else _from_file(path)
-    for key, value in options.items():
-        if value is not None:
-            _assign(tree, key, value)
-    for text in assignments:
-        key, sign, said = text.partition("=")
-        if not sign:
-            raise UsageError(f"--set must be KEY=VALUE, got {text!r}")
-        _assign(tree, key.strip(), _yaml(said))
-    found = _converted(RunConfig, tree)
-    if "out" not in found:
-        raise UsageError("no folder for the run", remedy="give one with -o/--out")
-    for name, section in (("training", TrainingConfig), ("data", DataConfig)):
-        found[name] = section(**found.get(name, {}))
-    return RunConfig(**found)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    """The content of a file, its keys and the types of its values checked."""
-    try:
-        content = _yaml(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(content, dict):
-            raise UsageError("is no mapping of keys to values")
-        found = _converted(RunConfig, content)
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"cannot be read ({err})", path=path) from err
-    except UsageError as err:
-        raise UsageError(err.fact, path=path, remedy=err.remedy) from err
-    for key in ("out", "pairs", "spectra"):
-        if found.get(key) is not None:
-            found[key] = path.parent / found[key]
-    if found.get("init") is not None and (path.parent / found["init"]).is_dir():
-        found["init"] = str(path.parent / found["init"])
-    return found
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as err:
-        raise UsageError(f"not YAML ({err})") from err
-
-
-def _assign(tree: dict[str, Any], key: str, value: object) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise UsageError(f"{key}: {section} is no section of settings")
-    tree[last] = value
-
-
-def _converted(cls: type, tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """The same tree with values of the types that the fields of a dataclass have."""
-    hints = get_type_hints(cls)
-    found = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if key not in hints:
-            raise _unknown(name, [f"{prefix}{each}" for each in hints])
-        if key == "network":
-            found[key] = _network(_section(name, value))
-        elif isinstance(hints[key], type) and is_dataclass(hints[key]):
-            found[key] = _converted(hints[key], _section(name, value), f"{name}.")
-        else:
-            found[key] = _value(name, value, hints[key])
-    return found
-
-
-def _section(name: str, value: object) -> Mapping[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{name} is a section of settings, got {value!r}")
-    return value
-
-
-def _network(tree: Mapping[Any, Any]) -> dict[str, int | str]:
-    hints = {key: hint for key, hint in get_type_hints(PGUNetConfig).items() if key != "bands"}
-    found = {}
-    for key, value in tree.items():
-        name = f"network.{key}"
-        if key not in hints:
-            raise _unknown(name, [f"network.{each}" for each in hints])
-        chosen = (key, value) == ("rank", "auto")
-        found[key] = value if chosen else _value(name, value, hints[key])
-    return found
-
-
-def _unknown(name: str, known: Sequence[str]) -> UsageError:
-    near = difflib.get_close_matches(name, known, 1, cutoff=0.4)
-    remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return UsageError(f"no setting is called {name!r}", remedy=remedy)
-
-
-def _value(name: str, value: object, hint: Any) -> Any:
-    """A value as the type of its field."""
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, got {value!r}")
-        return value
-    kinds = get_args(hint) or (hint,)
-    if value is None and type(None) in kinds:
-        return None
-    kind = kinds[0]
-    refused = UsageError(f"{name} must be {_CALLED[kind]}, got {value!r}")
-    if isinstance(value, bool) or not isinstance(value, _TAKEN[kind]):
-        raise refused
-    try:
-        return kind(value)  # 1e-3 is a string to YAML
-    except ValueError as err:
-        raise refused from err
-
-
-_TAKEN: Final[dict[type, tuple[type, ...]]] = {
-    int: (int,),
-    float: (int, float, str),
-    str: (str, int, float),
-    Path: (str, Path),
-}
-_CALLED: Final[dict[type, str]] = {
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    Path: "a path",
-}

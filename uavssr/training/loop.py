@@ -24,7 +24,7 @@ from uavssr.model import Model, PGUNet, PGUNetConfig, SpectralBasis, Stf, empty_
 from uavssr.sensors import FloatArray
 from uavssr.spectra import SpectralLibrary
 from uavssr.training.checkpoints import RunLog, read_checkpoint, write_checkpoint
-from uavssr.training.config import Log, TrainingConfig
+from uavssr.training.config import LogFormat, TrainingConfig
 from uavssr.training.distributed import ProcessGroup
 from uavssr.training.loader import StepData, StepLoader
 from uavssr.training.loss import bag_loss, loss_of
@@ -73,7 +73,7 @@ def train(
     images: Sequence[ValidationImage] = (),
     device: str = "cpu",
     workers: int = 0,
-    log: Log = "csv",
+    log: LogFormat = "csv",
     team: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> Trained:

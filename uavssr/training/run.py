@@ -31,7 +31,7 @@ from uavssr.model import (
 from uavssr.reconstruction import resolve_device
 from uavssr.sensors import HEADWALL_NANO, FloatArray
 from uavssr.spectra import load_library
-from uavssr.training.config import RunConfig, network_sizes
+from uavssr.training.config import RunConfig
 from uavssr.training.distributed import ProcessGroup, joined, own_device
 from uavssr.training.loop import Progress, Trained, prior_spectra, train
 from uavssr.training.model_card import model_card
@@ -164,10 +164,12 @@ def _network(
 ) -> PGUNetConfig:
     if init is not None:
         return init.network.config
-    rank = run.network.get("rank", PGUNetConfig().rank)
-    if isinstance(rank, str):  # auto
+    rank = run.network.rank
+    if rank is None:
+        rank = PGUNetConfig().rank
+    elif rank == "auto":
         rank = choose_rank(spectra)
-    return network_sizes(run.network, bands=len(data.grid), rank=rank)
+    return run.network.sizes(bands=len(data.grid), rank=rank)
 
 
 def _images(run: RunConfig, data: TrainingData, team: ProcessGroup) -> list[ValidationImage]:
