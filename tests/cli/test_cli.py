@@ -27,7 +27,6 @@ from tests.helpers.rasters import TRANSFORM, write
 from uavssr import cli
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.proximal import ZNet
-from uavssr.reconstruction import api as inference
 from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.sensors import SENSORS
 
@@ -389,7 +388,7 @@ def test_a_bug_is_one_line_and_1_and_verbose_shows_it(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(inference, "plan_reconstruction", broken)
+    monkeypatch.setattr("uavssr.reconstruction.plan_reconstruction", broken)
     ran = go()
     assert ran.code == 1
     assert "ZeroDivisionError: oops; a bug" in one_line(ran)
@@ -405,7 +404,7 @@ def test_out_of_memory_is_5(go: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(inference, "plan_reconstruction", broken)
+    monkeypatch.setattr("uavssr.reconstruction.plan_reconstruction", broken)
     ran = go()
     assert ran.code == 5
     assert "use a smaller --tile" in one_line(ran)
@@ -432,7 +431,7 @@ def test_interrupt_is_130(go: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, "plan_reconstruction", interrupted)
+    monkeypatch.setattr("uavssr.reconstruction.plan_reconstruction", interrupted)
     ran = go()
     assert ran.code == 130
     assert ran.err == "uavssr: interrupted; nothing was left half-written\n"

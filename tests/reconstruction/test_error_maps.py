@@ -49,7 +49,7 @@ def plan_of(folder: Path, model: Model) -> Plan:
 def test_files_hold_what_the_dataset_holds(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
     sigma, quality = tmp_path / "sigma.tif", tmp_path / "quality.tif"
-    plan.write(tmp_path / "hsi.tif", sigma=sigma, quality=quality)
+    plan.write(tmp_path / "hsi.tif", uncertainty=sigma, quality=quality)
     with rasterio.open(sigma) as file:
         stored, described = file.read(), file.descriptions
         assert (file.count, file.nodata) == (len(GRID), NODATA)
@@ -75,14 +75,16 @@ def test_files_hold_what_the_dataset_holds(tmp_path: Path, model: Model) -> None
 def test_cube_is_the_same_with_and_without_doubts(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
     plan.write(tmp_path / "alone.tif")
-    plan.write(tmp_path / "both.tif", sigma=tmp_path / "s.tif", quality=tmp_path / "q.tif")
+    plan.write(tmp_path / "both.tif", uncertainty=tmp_path / "s.tif", quality=tmp_path / "q.tif")
     with rasterio.open(tmp_path / "alone.tif") as one, rasterio.open(tmp_path / "both.tif") as two:
         np.testing.assert_array_equal(one.read(), two.read())
 
 
 def test_wavelengths_of_the_cube_are_those_of_its_errors(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
-    plan.write(tmp_path / "hsi.tif", sigma=tmp_path / "s.tif", wavelengths=[3, 20])
+    plan.write(
+        tmp_path / "hsi.tif", uncertainty=tmp_path / "s.tif", wavelengths=GRID.centres[[3, 20]]
+    )
     lazy = plan.dataset(uncertainty=True).reflectance_se[[3, 20]].to_numpy()
     with rasterio.open(tmp_path / "s.tif") as file:
         stored = file.read()
@@ -92,7 +94,7 @@ def test_wavelengths_of_the_cube_are_those_of_its_errors(tmp_path: Path, model: 
 
 def test_coefficients_may_have_errors_beside_them(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
-    plan.write(tmp_path / "c.tif", format="coefficients", sigma=tmp_path / "s.tif")
+    plan.write(tmp_path / "c.tif", format="coefficients", uncertainty=tmp_path / "s.tif")
     with rasterio.open(tmp_path / "s.tif") as file:
         assert file.count == len(GRID)
 
@@ -110,7 +112,7 @@ def test_run_without_doubts_does_not_resume_as_one_with_them(
         with pytest.raises(IncompleteRun):
             plan.write(out)
     with pytest.raises(OutputError, match="--uncertainty or --quality no, and this"):
-        plan.write(out, sigma=tmp_path / "s.tif", resume=True)
+        plan.write(out, uncertainty=tmp_path / "s.tif", resume=True)
     plan.write(out, resume=True)
     assert not (tmp_path / "s.tif").exists()
 

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from tests.helpers.fakes import irregular_mask
-from tests.helpers.models import P4M, tiny_model, tiny_msi
+from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import cli
 from uavssr.errors import InputRefused, UsageError
@@ -78,7 +78,7 @@ def test_expanded_cube_is_the_one_written_directly_to_the_last_bit(
 def test_expanded_bands_are_those_written_directly_to_the_last_bit(
     plan: Plan, coefficients: Path, tmp_path: Path
 ) -> None:
-    options = {"dtype": "float32", "wavelengths": CHOSEN}
+    options = {"dtype": "float32", "wavelengths": GRID.centres[[*CHOSEN]]}
     direct = numbers(plan.write(tmp_path / "direct.tif", **options).cube)
     found = numbers(expand(coefficients, tmp_path / "expanded.tif", **options))
     assert found.shape == (len(CHOSEN), HEIGHT, WIDTH)
@@ -100,9 +100,13 @@ def test_every_format_holds_the_same_expanded_cube(
 def test_coefficients_chosen_before_are_the_cube_chosen_after(
     plan: Plan, coefficients: Path, tmp_path: Path
 ) -> None:
-    few = plan.write(tmp_path / "few.tif", format="coefficients", wavelengths=CHOSEN).cube
+    few = plan.write(
+        tmp_path / "few.tif", format="coefficients", wavelengths=GRID.centres[[*CHOSEN]]
+    ).cube
     one = numbers(expand(few, tmp_path / "one.tif"))
-    other = numbers(expand(coefficients, tmp_path / "other.tif", wavelengths=CHOSEN))
+    other = numbers(
+        expand(coefficients, tmp_path / "other.tif", wavelengths=GRID.centres[[*CHOSEN]])
+    )
     assert np.array_equal(one, other)
 
 
@@ -230,7 +234,7 @@ def test_command_refuses_in_one_line(
 def test_command_refuses_a_cube(
     coefficients: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cube = expand(coefficients, tmp_path / "cube.tif", wavelengths=CHOSEN)
+    cube = expand(coefficients, tmp_path / "cube.tif", wavelengths=GRID.centres[[*CHOSEN]])
     assert run("expand", cube, "--out", tmp_path / "c.tif") == 3
     assert "holds no coefficients" in capfd.readouterr().err
 

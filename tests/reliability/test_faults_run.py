@@ -23,6 +23,7 @@ from uavssr.io.writers.journal import journal_path
 from uavssr.model.weights import DEFAULT_MODEL, find_model
 from uavssr.reconstruction import output_files as files
 from uavssr.reconstruction.api import plan_reconstruction
+from uavssr.reconstruction.options import OutputOptions
 
 REPEATS = int(os.environ.get("UAVSSR_REPEATS", "1"))
 """How many times as often runs are killed as by default."""
@@ -133,9 +134,10 @@ def remember(image: Path, model: str, out: Path, told: Path) -> None:
     """Reconstruct in this process; tell the most memory that it had, and what was reckoned."""
     torch.set_num_threads(1)
     plan = plan_reconstruction(open_msi(image), model=model, workers=2)
-    plan.write(out, wavelengths=range(20))
+    output = OutputOptions(cube=out, wavelengths=plan.model.grid.centres[:20])
+    plan.write(output)
     most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    budget = plan.budget(files.FileOptions(bands=range(20)).pixel_bytes(plan))
+    budget = plan.budget(files.pixel_bytes(plan, output))
     told.write_text(json.dumps([most, budget.total]))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from uavssr.cli import console
 from uavssr.cli.app import app, check_outputs, check_suffix, say
-from uavssr.cli.opening import open_image, plan_image
+from uavssr.cli.opening import open_image
 from uavssr.cli.options import (
     AsJson,
     AssumeCrs,
@@ -71,6 +71,8 @@ def estimate_stf(
 ) -> None:
     """Estimate the STF of an image, blind or calibrated with known ground; no cube is written."""
     from uavssr.io.stf import write_stf
+    from uavssr.model import DEFAULT_MODEL
+    from uavssr.reconstruction import plan_reconstruction
 
     if reference is None and reference_scale is not None:
         raise UsageError("--reference-scale without --reference")
@@ -83,7 +85,14 @@ def estimate_stf(
     check_suffix(plot, ".png")
     chosen: dict[str, Any] = {"sensor": msi.sensor.name}
     if reference is None:
-        plan = plan_image(msi, model, tile=tile, stages=stages, device=device, workers=workers)
+        plan = plan_reconstruction(
+            msi,
+            model=model or DEFAULT_MODEL,
+            tile=tile,
+            stages=stages,
+            device=device,
+            workers=workers,
+        )
         chosen["model"] = plan.model.name
         with console.progress(quiet=context.obj["quiet"]) as progress:
             found = plan.stf(progress=progress)

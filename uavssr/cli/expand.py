@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from uavssr.cli import console
 from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, say
 from uavssr.cli.options import AsJson, MaxPixels, Overwrite
 from uavssr.errors import UsageError
+
+if TYPE_CHECKING:
+    from uavssr.io.writers import CubeDtype, Format
 
 
 @app.command()
@@ -51,33 +54,24 @@ def expand(
 ) -> None:
     """Write the cube that a file of coefficients stands for, or some of its wavelengths."""
     from uavssr.io.hsi import open_coefficients
-    from uavssr.io.writers import check_format
+    from uavssr.reconstruction import OutputOptions
     from uavssr.reconstruction import expand as write_cube
-    from uavssr.sensors import select_wavelengths
 
-    chosen = check_format(out, format)
+    output = OutputOptions(
+        cube=out,
+        format=cast("Format | None", format),
+        dtype=cast("CubeDtype", dtype),
+        wavelengths=wavelengths,
+        creation_options=creation_options(co or []),
+        overwrite=overwrite,
+    )
     check_outputs([out, quicklook], [coefficients], overwrite=overwrite)
     check_suffix(quicklook, ".png")
-    if dtype not in ("uint16", "float32"):
-        raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be positive, got {workers}")
     source = open_coefficients(coefficients, max_pixels=max_pixels)
-    bands = None
-    if wavelengths is not None:
-        _, bands = select_wavelengths(source.basis.grid, wavelengths)
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        write_cube(
-            source,
-            out,
-            format=chosen,
-            dtype="uint16" if dtype == "uint16" else "float32",
-            wavelengths=bands,
-            creation_options=creation_options(co or []),
-            overwrite=overwrite,
-            workers=workers,
-            progress=progress,
-        )
+        write_cube(source, output, workers=workers, progress=progress)
     written = {"cube": out}
     if quicklook is not None:
         from uavssr.viz import draw_quicklook

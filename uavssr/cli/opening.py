@@ -1,10 +1,10 @@
-"""What the commands on an image share: opening it as asked, planning its reconstruction."""
+"""What the commands on an image share: opening it, and the cluster that computes it."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +13,6 @@ from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
-    from uavssr.reconstruction import Plan
     from uavssr.reconstruction.cluster import Cluster
 
 
@@ -45,14 +44,6 @@ def open_image(
         for warning in msi.card.warnings:
             say(context, f"uavssr: warning: {warning}")
     return msi
-
-
-def plan_image(msi: MsiSource, model: str | None, **options: Any) -> Plan:
-    """A plan with the command's model, the released one by default."""
-    from uavssr.model import DEFAULT_MODEL
-    from uavssr.reconstruction import plan_reconstruction
-
-    return plan_reconstruction(msi, model=model or DEFAULT_MODEL, **options)
 
 
 def open_cluster(

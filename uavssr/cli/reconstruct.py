@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,7 +17,7 @@ from uavssr.cli.app import (
     explain_interrupts,
     say,
 )
-from uavssr.cli.opening import open_cluster, open_image, plan_image
+from uavssr.cli.opening import open_cluster, open_image
 from uavssr.cli.options import (
     AsJson,
     AssumeCrs,
@@ -46,7 +46,9 @@ from uavssr.cli.options import (
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.reconstruction import Plan, RunEstimate
+    from uavssr.io.writers import CubeDtype, Format
+    from uavssr.reconstruction import Precision as PrecisionName
+    from uavssr.reconstruction import RunEstimate, StfScope
 
 
 @app.command()
@@ -112,13 +114,29 @@ def reconstruct(
 ) -> None:
     """Write the hyperspectral cube, its STFs (.stf.nc) and a map of them (.tiles.gpkg)."""
     from uavssr.io.stf import stf_path, tiles_path
-    from uavssr.io.writers import check_format, was_publishing
-    from uavssr.reconstruction import parse_size
+    from uavssr.io.writers import was_publishing
+    from uavssr.model import DEFAULT_MODEL
+    from uavssr.reconstruction import (
+        OutputOptions,
+        ReconstructionOptions,
+        parse_size,
+        plan_reconstruction,
+    )
 
     _check_trial(dry_run=dry_run, scheduler=scheduler, cluster=cluster)
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     inputs = files if stf is None else [*files, stf]
-    chosen_format = check_format(out, format)
+    output = OutputOptions(
+        cube=out,
+        format=cast("Format | None", format),
+        dtype=cast("CubeDtype", dtype),
+        wavelengths=wavelengths,
+        creation_options=creation_options(co or []),
+        uncertainty=uncertainty,
+        quality=quality,
+        overwrite=overwrite,
+        resume=resume,
+    )
     replaceable = overwrite or (resume and was_publishing(out))
     further = [uncertainty, quality, quicklook]
     beside = [stf_path(out), tiles_path(out)]
@@ -126,30 +144,29 @@ def reconstruct(
     check_outputs([*beside, *further], inputs, overwrite=replaceable)
     check_suffix(quality, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
-    options = creation_options(co or [])
-    number = _number_type(dtype)
-    plan = plan_image(
-        msi, model, stf=stf, stf_only=stf_only, stf_scope=stf_scope, tile=tile, overlap=overlap,
-        stages=stages, device=device, precision=precision, batch=_batch(batch), workers=workers,
+    options = ReconstructionOptions(
+        model=model or DEFAULT_MODEL,
+        stf=stf,
+        stf_only=stf_only,
+        stf_scope=cast("StfScope", stf_scope),
+        tile=tile,
+        overlap=overlap,
+        stages=stages,
+        device=device,
+        precision=cast("PrecisionName | None", precision),
+        batch=_batch(batch),
+        workers=workers,
         mem_limit=None if mem_limit is None else parse_size(mem_limit),
         cluster=None if dry_run else context.with_resource(open_cluster(scheduler, cluster)),
-    )  # fmt: skip
+    )
+    plan = plan_reconstruction(msi, options)
     for line in plan.taught_by():
         say(context, f"uavssr: {line}")
-    rows = _rows(plan, wavelengths)
     if dry_run:
-        told = plan.forecast(
-            out, format=chosen_format, dtype=number, wavelengths=rows,
-            sigma=uncertainty, quality=quality,
-        )  # fmt: skip
-        _show_forecast(told, as_json=as_json)
+        _show_forecast(plan.forecast(output), as_json=as_json)
         return
     with console.progress(quiet=context.obj["quiet"]) as progress, explain_interrupts():
-        outputs = plan.write(
-            out, format=chosen_format, dtype=number, wavelengths=rows, creation_options=options,
-            sigma=uncertainty, quality=quality, overwrite=overwrite, resume=resume,
-            progress=progress,
-        )  # fmt: skip
+        outputs = plan.write(output, progress=progress)
     written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles}
     written |= {"uncertainty": uncertainty} if uncertainty is not None else {}
     written |= {"quality": quality} if quality is not None else {}
@@ -174,18 +191,6 @@ def _check_trial(*, dry_run: bool, scheduler: str | None, cluster: str | None) -
             "--dry-run measures a run in this process, not on a cluster",
             remedy=f"leave out {' and '.join(named)}, or --dry-run",
         )
-
-
-def _number_type(text: str) -> Literal["uint16", "float32"]:
-    if text not in ("uint16", "float32"):
-        raise UsageError(f"--dtype must be uint16 or float32, got {text!r}")
-    return "uint16" if text == "uint16" else "float32"
-
-
-def _rows(plan: Plan, wavelengths: str | None) -> tuple[int, ...] | None:
-    from uavssr.sensors import select_wavelengths
-
-    return None if wavelengths is None else select_wavelengths(plan.model.grid, wavelengths)[1]
 
 
 def _batch(text: str) -> int | None:

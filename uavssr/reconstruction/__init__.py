@@ -8,6 +8,7 @@ from uavssr.reconstruction.api import Plan, estimate_stf, plan_reconstruction, r
 from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory import parse_size
+from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.products import CubeRender, Render
 from uavssr.reconstruction.scene_stf import PLAUSIBLE, summarise
@@ -17,10 +18,14 @@ from uavssr.reconstruction.tile_input import Patch
 __all__ = [
     "PLAUSIBLE",
     "CubeRender",
+    "OutputOptions",
     "Patch",
     "Plan",
+    "Precision",
+    "ReconstructionOptions",
     "Render",
     "RunEstimate",
+    "StfScope",
     "ThreadCounts",
     "estimate_stf",
     "expand",

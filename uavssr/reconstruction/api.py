@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import dask
 import dask.array
@@ -22,29 +22,33 @@ import xarray as xr
 from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 
-from uavssr.errors import UsageError
 from uavssr.io.raster import coordinates
 from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate
-from uavssr.io.writers import CubeDtype, Format, TileRecord, check_format
-from uavssr.model import DEFAULT_MODEL, Model, PGUNet, load_model
+from uavssr.io.writers import TileRecord
+from uavssr.model import Model, PGUNet, load_model
 from uavssr.reconstruction.dry_run import RunEstimate, forecast
 from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender
 from uavssr.reconstruction.memory import network_bytes, thread_counts
-from uavssr.reconstruction.output_files import FileOptions, Outputs, write_files
+from uavssr.reconstruction.options import (
+    OutputKeywords,
+    OutputOptions,
+    ReconstructionKeywords,
+    ReconstructionOptions,
+    output_options,
+)
+from uavssr.reconstruction.output_files import Outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.plan import Preparation
 from uavssr.reconstruction.products import CubeRender, Render
-from uavssr.reconstruction.provenance import Precision, Settings, StfScope
+from uavssr.reconstruction.provenance import Settings
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, resolve_device
 from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
-    from uavssr.reconstruction.cluster import Cluster
 
 __all__ = ["Outputs", "Plan", "estimate_stf", "plan_reconstruction", "reconstruct"]
 
-DEFAULT_TILE: Final = 256
 DEFAULT_OVERLAP: Final = 32
 GPU_WORKERS: Final = 2
 """One computes while the other copies."""
@@ -111,63 +115,25 @@ class Plan(Preparation):
 
     def write(
         self,
-        out: str | Path,
+        out: str | Path | OutputOptions,
         *,
-        format: Format | None = None,  # noqa: A002 - the name of the option
-        dtype: CubeDtype = "uint16",
-        wavelengths: Sequence[int] | None = None,
-        creation_options: Mapping[str, str] | None = None,
-        sigma: Path | None = None,
-        quality: Path | None = None,
-        overwrite: bool = False,
-        resume: bool = False,
         progress: Progress | None = None,
+        **keywords: Unpack[OutputKeywords],
     ) -> Outputs:
-        """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`; see `files.write_files`.
+        """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`; see `write_files`.
 
         Args:
-            out: the cube.
-            format: of the cube; by default what its suffix says.
-            dtype: counts of 0.0001 reflectance, or float32 reflectance.
-            wavelengths: indices into the model's grid of what is written; all by default.
-            creation_options: GDAL options that win over the defaults.
-            sigma: where to write the standard error of every band and pixel.
-            quality: where to write the flags of every pixel, see `raster.flags.Quality`.
-            overwrite: whether outputs may be replaced.
-            resume: go on with a run to the same output that was stopped.
-            progress: told of every tile.
+            out: the cube, or all options of the output.
+            progress: called with each finished tile.
+            keywords: fields of `OutputOptions`.
         """
-        options = FileOptions(
-            format=check_format(out, format),
-            dtype=dtype,
-            bands=wavelengths,
-            creation_options=creation_options,
-            sigma=sigma,
-            quality=quality,
-        )
-        return write_files(
-            self, out, options=options, overwrite=overwrite, resume=resume, progress=progress
-        )
+        return write_files(self, output_options(out, keywords), progress=progress)
 
     def forecast(
-        self,
-        out: str | Path,
-        *,
-        format: Format | None = None,  # noqa: A002 - the name of the option
-        dtype: CubeDtype = "uint16",
-        wavelengths: Sequence[int] | None = None,
-        sigma: Path | None = None,
-        quality: Path | None = None,
+        self, out: str | Path | OutputOptions, **keywords: Unpack[OutputKeywords]
     ) -> RunEstimate:
-        """What `write` with these arguments would take, after a trial on one tile."""
-        options = FileOptions(
-            format=check_format(out, format),
-            dtype=dtype,
-            bands=wavelengths,
-            sigma=sigma,
-            quality=quality,
-        )
-        return forecast(self, Path(out), options, cores=CPU_COUNT)
+        """Estimate the memory, disk and time that `write` would take, by a trial on one tile."""
+        return forecast(self, output_options(out, keywords), cores=CPU_COUNT)
 
 
 def _array(
@@ -193,74 +159,49 @@ def _rendered(render: Render, maps: str, bands: int, record: TileRecord) -> npt.
 
 def plan_reconstruction(
     msi: MsiSource,
-    *,
-    model: str | Path | Model = DEFAULT_MODEL,
-    stf: str | Path | None = None,
-    stf_only: bool = False,
-    stf_scope: StfScope = "scene",
-    tile: int = DEFAULT_TILE,
-    overlap: int | None = None,
-    stages: int | None = None,
-    device: str = "auto",
-    precision: Precision | None = None,
-    batch: int | None = None,
-    workers: int | None = None,
-    mem_limit: int | None = None,
-    cluster: Cluster | None = None,
+    options: ReconstructionOptions | None = None,
+    **keywords: Unpack[ReconstructionKeywords],
 ) -> Plan:
     """Load the model and check the options; the scene's STF is estimated when it is needed.
 
     Args:
         msi: from `open_msi`.
-        model: a released model's name, a model folder, or a loaded model.
-        stf: a file with an STF to hold fixed instead of estimating one. If it was calibrated with
-            reference spectra, the cube also learns from them what the model gets wrong.
-        stf_only: do not learn from reference spectra: for an image of other ground.
-        stf_scope: `scene`, one STF for all; `tile`, each tile's own, blended across borders.
-        tile: side of a tile in pixels: a multiple of 256, or of 16 below that.
-        overlap: pixels over which the tiles' STFs are blended; by default 32, at most a tile.
-        stages: unrolled stages to run, fewer than the model has for speed.
-        device: auto, cpu or cuda[:i].
-        precision: of the proximal networks; by default bf16 on a GPU, float32 elsewhere.
-        batch: most tiles in one forward pass; by default 1, or what suits the GPU.
-        workers: groups of tiles in the network at a time; by default the cores, 2 on a GPU.
-        mem_limit: bytes of memory that the run may take; workers are left out until it does.
-        cluster: from `cluster.connect` or `cluster.local_cluster`, whose workers then compute.
+        options: all settings; the defaults if None.
+        keywords: fields of `ReconstructionOptions`, in place of those in `options`.
 
     Raises:
         UsageError, ModelRefused, InputRefused: see the options, the model and the input.
-        OutputError: the limit is too low for one worker.
+        OutputError: the memory limit is too low for one worker.
     """
-    if stf is not None and stf_scope == "tile":
-        raise UsageError("--stf holds one STF fixed, --stf-scope tile estimates many; choose one")
-    if stf_only and stf is None:
-        raise UsageError("--stf-only without --stf")
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers must be positive, got {workers}")
-    place = resolve_device(device if cluster is None else "cpu")
-    kind = place.type if cluster is None else cluster.device(device)
+    return _planned(msi, replace(options or ReconstructionOptions(), **keywords))
+
+
+def _planned(msi: MsiSource, options: ReconstructionOptions) -> Plan:
+    cluster, stf = options.cluster, None if options.stf is None else Path(options.stf)
+    place = resolve_device(options.device if cluster is None else "cpu")
+    kind = place.type if cluster is None else cluster.device(options.device)
     gpu = kind == "cuda"
-    loaded = model if isinstance(model, Model) else load_model(model)
+    loaded = options.model if isinstance(options.model, Model) else load_model(options.model)
     on_gpu = place.type == "cuda"
     network = copy.deepcopy(loaded.network).to(place) if on_gpu else loaded.network
-    halo = network.halo(stages)
-    held = None if stf is None else read_stf(Path(stf), sensor=msi.sensor, grid=loaded.grid)
-    references = None if held is None or stf_only else reference_pixels_of(held)
+    halo = network.halo(options.stages)
+    held = None if stf is None else read_stf(stf, sensor=msi.sensor, grid=loaded.grid)
+    references = None if held is None or options.stf_only else reference_pixels_of(held)
     if cluster is None:
-        crew = thread_counts(workers or (GPU_WORKERS if gpu else CPU_COUNT))
+        crew = thread_counts(options.workers or (GPU_WORKERS if gpu else CPU_COUNT))
         memory = torch.cuda.get_device_properties(place).total_memory // crew.workers if gpu else 0
     else:
-        crew, memory = cluster.crew(kind, groups=workers), cluster.gpu_memory
+        crew, memory = cluster.crew(kind, groups=options.workers), cluster.gpu_memory
     settings = Settings(
-        stages=len(network.stages) if stages is None else stages,
-        stf_scope=stf_scope,
-        held=None if stf is None else Path(stf),
+        stages=len(network.stages) if options.stages is None else options.stages,
+        stf_scope=options.stf_scope,
+        held=stf,
         taught=0 if references is None else len(references.msi),
-        tile=tile,
+        tile=options.tile,
         halo=halo,
-        overlap=min(DEFAULT_OVERLAP, tile) if overlap is None else overlap,
-        batch=_batch(network, memory, tile + 2 * halo) if batch is None else batch,
-        precision=precision or ("bf16" if gpu else "float32"),
+        overlap=min(DEFAULT_OVERLAP, options.tile) if options.overlap is None else options.overlap,
+        batch=options.batch or _batch(network, memory, options.tile + 2 * halo),
+        precision=options.precision or ("bf16" if gpu else "float32"),
         device=kind,
     )
     return Plan(
@@ -270,10 +211,10 @@ def plan_reconstruction(
         device=place,
         settings=settings,
         crew=crew,
-        inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [Path(stf)])),
+        inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [stf])),
         given=None if held is None else scene_estimate(held),
         references=references,
-        mem_limit=mem_limit,
+        mem_limit=options.mem_limit,
         farm=cluster,
     )
 
@@ -290,45 +231,40 @@ def _batch(network: PGUNet, memory: int, side: int) -> int:
 
 def reconstruct(
     msi: MsiSource,
+    options: ReconstructionOptions | None = None,
     *,
-    model: str | Path | Model = DEFAULT_MODEL,
-    stf: str | Path | None = None,
-    stf_only: bool = False,
-    stf_scope: StfScope = "scene",
-    tile: int = DEFAULT_TILE,
-    stages: int | None = None,
-    device: str = "auto",
     uncertainty: bool = False,
+    **keywords: Unpack[ReconstructionKeywords],
 ) -> xr.Dataset:
     """The hyperspectral cube of an image, lazily; see `Plan.dataset` for what is in it.
 
-    Arguments and errors are those of `plan_reconstruction`; `Plan.write` makes files.
+    Args:
+        msi: from `open_msi`.
+        options: all settings; the defaults if None.
+        uncertainty: add the standard error of every band and pixel.
+        keywords: fields of `ReconstructionOptions`, in place of those in `options`.
+
+    Errors are those of `plan_reconstruction`; `Plan.write` makes files.
     """
-    return plan_reconstruction(
-        msi,
-        model=model,
-        stf=stf,
-        stf_only=stf_only,
-        stf_scope=stf_scope,
-        tile=tile,
-        stages=stages,
-        device=device,
-    ).dataset(uncertainty=uncertainty)
+    return plan_reconstruction(msi, options, **keywords).dataset(uncertainty=uncertainty)
 
 
 def estimate_stf(
     msi: MsiSource,
+    options: ReconstructionOptions | None = None,
     *,
-    model: str | Path | Model = DEFAULT_MODEL,
-    tile: int = DEFAULT_TILE,
-    stages: int | None = None,
-    device: str = "auto",
     progress: Progress | None = None,
+    **keywords: Unpack[ReconstructionKeywords],
 ) -> xr.Dataset:
     """The STF of a scene and of its tiles, with standard errors; no cube is made.
 
+    Args:
+        msi: from `open_msi`.
+        options: all settings; the defaults if None.
+        progress: called with each finished tile.
+        keywords: fields of `ReconstructionOptions`, in place of those in `options`.
+
     Returns:
-        The dataset that `raster.stf.write_stf` writes; docs/formats.md lists its variables.
+        The dataset that `uavssr.io.stf.write_stf` writes; docs/formats.md lists its variables.
     """
-    plan = plan_reconstruction(msi, model=model, tile=tile, stages=stages, device=device)
-    return plan.stf(progress=progress)
+    return plan_reconstruction(msi, options, **keywords).stf(progress=progress)

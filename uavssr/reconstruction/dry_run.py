@@ -8,13 +8,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uavssr.errors import InputRefused
 from uavssr.io.writers import SUFFIXES, TileRecord, size_text
-from uavssr.reconstruction.output_files import FileOptions, cube_product, with_doubts
+from uavssr.reconstruction.options import OutputOptions
+from uavssr.reconstruction.output_files import (
+    cube_product,
+    output_bytes,
+    pixel_bytes,
+    with_doubts,
+)
 from uavssr.reconstruction.plan import THREADS, Preparation
 from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.tiling import Window
@@ -84,14 +90,14 @@ class RunEstimate:
         }
 
 
-def forecast(plan: Preparation, out: Path, options: FileOptions, *, cores: int) -> RunEstimate:
+def forecast(plan: Preparation, options: OutputOptions, *, cores: int) -> RunEstimate:
     """Find the scene's STF, run one tile and write it elsewhere, and reckon from that.
 
     Raises:
         OutputError: not even one worker fits into the plan's memory limit.
     """
     plan = with_doubts(plan, options)
-    budget = plan.budget(options.pixel_bytes(plan))
+    budget = plan.budget(pixel_bytes(plan, options))
     start = time.perf_counter()
     engine = plan.engine
     sample = time.perf_counter() - start
@@ -113,9 +119,9 @@ def forecast(plan: Preparation, out: Path, options: FileOptions, *, cores: int) 
         precision=plan.settings.precision,
         memory_bytes=budget.total,
         memory=budget.explained(),
-        output_bytes=options.output_bytes(plan),
+        output_bytes=output_bytes(plan, options),
         journal_bytes=budget.journal,
-        free_bytes=shutil.disk_usage(out.absolute().parent).free,
+        free_bytes=shutil.disk_usage(Path(options.cube).absolute().parent).free,
         sample_seconds=sample,
         compute_seconds=compute,
         write_seconds=write,
@@ -133,12 +139,13 @@ def _some_tile(engine: TileEngine) -> TileRecord:
     raise InputRefused("no tile has a valid pixel")
 
 
-def _time_to_write(plan: Preparation, record: TileRecord, options: FileOptions) -> float:
+def _time_to_write(plan: Preparation, record: TileRecord, options: OutputOptions) -> float:
     """Processor seconds to make a file of one tile, in a folder that is removed."""
     height, width = record.valid.shape
     with tempfile.TemporaryDirectory(prefix="uavssr-") as folder:
-        out = Path(folder) / f"tile{SUFFIXES[options.format][0]}"
-        product = cube_product(plan, out, options, size=(height, width))
+        form = options.cube_format
+        trial = replace(options, cube=Path(folder) / f"tile{SUFFIXES[form][0]}", format=form)
+        product = cube_product(plan, trial, size=(height, width))
         start = time.process_time()
         with product.sink:
             product.add(Window(0, 0, height, width), record)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
 import numpy as np
 import torch
@@ -18,14 +17,12 @@ import torch
 from uavssr.errors import UsageError
 from uavssr.io.hsi import CoefficientSource, CubeBasis, open_coefficients
 from uavssr.io.writers import (
-    CubeDtype,
     CubeSink,
-    Format,
-    check_format,
     open_writer,
     remove_stale_parts,
 )
 from uavssr.model import SpectralBasis
+from uavssr.reconstruction.options import CubeKeywords, OutputOptions, output_options
 from uavssr.reconstruction.products import CubeRender
 from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.tiling import Progress, TileGrid, Window
@@ -36,28 +33,21 @@ BLOCK: Final = 256
 
 def expand(
     coefficients: str | os.PathLike[str] | CoefficientSource,
-    out: str | os.PathLike[str],
+    out: str | Path | OutputOptions,
     *,
-    format: Format | None = None,  # noqa: A002 - the name of the option
-    dtype: CubeDtype = "uint16",
-    wavelengths: Sequence[int] | None = None,
-    creation_options: Mapping[str, str] | None = None,
-    overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    **keywords: Unpack[CubeKeywords],
 ) -> Path:
     """Write the cube that coefficients stand for; memory is that of a few blocks.
 
     Args:
         coefficients: a file, or an opened one.
-        out: the cube.
-        format: of the cube; by default what its suffix says.
-        dtype: counts of 0.0001 reflectance, or float32 reflectance.
-        wavelengths: indices into the file's wavelengths of what is written; all by default.
-        creation_options: GDAL options that win over the defaults.
-        overwrite: whether an output may be replaced.
+        out: the cube, or all options of the output.
         workers: blocks that are expanded at a time; the cores by default.
-        progress: told of every block.
+        progress: called with each finished block.
+        keywords: fields of `OutputOptions`: `format`, `dtype`, `wavelengths` (nm),
+            `creation_options`, `overwrite`.
 
     Raises:
         UsageError: options that do not fit.
@@ -65,27 +55,30 @@ def expand(
         OutputError: the cube cannot be written.
     """
     source = _opened(coefficients)
-    chosen = check_format(out, format)
-    if chosen == "coefficients":
-        raise UsageError("expand writes cubes", path=Path(out), remedy="use another --format")
+    options = output_options(out, keywords)
+    if options.cube_format == "coefficients":
+        raise UsageError(
+            "expand writes cubes", path=Path(options.cube), remedy="use another --format"
+        )
+    indices = options.wavelength_indices(source.basis.grid)
     sink = open_writer(
-        out,
-        format=chosen,
+        options.cube,
+        format=options.cube_format,
         height=source.height,
         width=source.width,
         grid=source.basis.grid,
         crs_wkt=source.place.crs_wkt,
         transform=source.place.transform,
-        dtype=dtype,
+        dtype=options.dtype,
         block=BLOCK,
-        overwrite=overwrite,
-        creation_options=creation_options,
+        overwrite=options.overwrite,
+        creation_options=options.creation_options,
         tags=source.provenance(),
         inputs=[source.path],
-        wavelengths=wavelengths,
+        wavelengths=indices,
     )
-    render = CubeRender(basis=_basis(source.basis), dtype=dtype, bands=wavelengths)
-    remove_stale_parts(out)
+    render = CubeRender(basis=_basis(source.basis), dtype=options.dtype, bands=indices)
+    remove_stale_parts(Path(options.cube))
     with torch_threads(1), sink:
         _stream(source, render, sink, workers or os.cpu_count() or 1, progress)
         return sink.finish()

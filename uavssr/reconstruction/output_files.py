@@ -5,7 +5,7 @@ Must not know how a tile is computed, or how a file is laid out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,10 @@ from uavssr.io.hsi import CubeBasis
 from uavssr.io.stf import stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.writers import (
     CubeDtype,
-    Format,
     Journal,
     QualityWriter,
     Target,
     TileRecord,
-    check_format,
     check_output,
     check_room,
     cube_bytes,
@@ -35,10 +33,11 @@ from uavssr.io.writers import (
 from uavssr.model import ResponseFamily
 from uavssr.reconstruction.allocator import memory_kept
 from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender, render_flags
+from uavssr.reconstruction.options import BLOCK, OutputOptions
 from uavssr.reconstruction.pipeline import ThreadCounts, TileComputer, TilePass, noting_kept_tiles
 from uavssr.reconstruction.plan import THREADS, Preparation
 from uavssr.reconstruction.products import CubeRender, Product, TileReceiver
-from uavssr.reconstruction.provenance import BLOCK, identity, input_identity
+from uavssr.reconstruction.provenance import identity, input_identity
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, TileEngine, torch_threads
 from uavssr.reconstruction.tile_record import FittedStf
 from uavssr.tiling import Progress
@@ -67,63 +66,41 @@ class Outputs:
         return iter((self.cube, self.stf, self.tiles))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileOptions:
-    """How the cube is stored; nothing here changes what is computed or kept."""
+def stored_numbers(plan: Preparation, output: OutputOptions) -> int:
+    """Numbers that are stored for each pixel: wavelengths or coefficients."""
+    if output.cube_format == "coefficients":
+        return plan.basis.rank
+    return _wavelength_count(plan, output)
 
-    format: Format = "gtiff"
-    """Of the cube."""
-    dtype: CubeDtype = "uint16"
-    """Counts of 0.0001 reflectance, or float32 reflectance."""
-    bands: Sequence[int] | None = None
-    """Indices of the wavelengths that are written; None for all."""
-    creation_options: Mapping[str, str] | None = None
-    """GDAL options that win over the defaults."""
-    sigma: Path | None = None
-    """Standard errors of the cube, in its form; None where they are not wanted."""
-    quality: Path | None = None
-    """Flags of every pixel; None where they are not wanted."""
 
-    @property
-    def beside(self) -> tuple[Path, ...]:
-        """Further files that are made of the tiles."""
-        return tuple(path for path in (self.sigma, self.quality) if path is not None)
+def output_bytes(plan: Preparation, output: OutputOptions) -> int:
+    """Most bytes of the cube, its standard errors and its flags together."""
+    size = plan.msi.height, plan.msi.width
+    total = cube_bytes(*size, stored_numbers(plan, output), dtype=_stored_dtype(output))
+    if output.uncertainty is not None:
+        total += cube_bytes(*size, _wavelength_count(plan, output), dtype=output.dtype)
+    return total + (cube_bytes(*size, 1) if output.quality is not None else 0)
 
-    @property
-    def stored_as(self) -> CubeDtype:
-        """Type of the stored numbers."""
-        return "float32" if self.format == "coefficients" else self.dtype
 
-    def count(self, plan: Preparation) -> int:
-        """Numbers that are stored for each pixel."""
-        if self.format == "coefficients":
-            return plan.basis.rank
-        return len(plan.model.grid) if self.bands is None else len(self.bands)
+def pixel_bytes(plan: Preparation, output: OutputOptions) -> int:
+    """Bytes of one pixel while it is written, in the larger of cube and standard errors."""
+    cube = stored_numbers(plan, output) * np.dtype(_stored_dtype(output)).itemsize
+    if output.uncertainty is None:
+        return cube
+    return max(cube, _wavelength_count(plan, output) * (np.dtype(output.dtype).itemsize + 4))
 
-    def output_bytes(self, plan: Preparation) -> int:
-        """The most that all files together take."""
-        size, bands = (plan.msi.height, plan.msi.width), len(plan.model.grid)
-        bands = bands if self.bands is None else len(self.bands)
-        total = cube_bytes(*size, self.count(plan), dtype=self.stored_as)
-        total += cube_bytes(*size, bands, dtype=self.dtype) if self.sigma is not None else 0
-        return total + (cube_bytes(*size, 1) if self.quality is not None else 0)
 
-    def pixel_bytes(self, plan: Preparation) -> int:
-        """Bytes of a pixel as it is written, in the larger of cube and standard errors."""
-        bands = len(plan.model.grid) if self.bands is None else len(self.bands)
-        own = self.count(plan) * np.dtype(self.stored_as).itemsize
-        errors = bands * (np.dtype(self.dtype).itemsize + 4) if self.sigma is not None else 0
-        return max(own, errors)
+def _wavelength_count(plan: Preparation, output: OutputOptions) -> int:
+    indices = output.wavelength_indices(plan.model.grid)
+    return len(plan.model.grid) if indices is None else len(indices)
+
+
+def _stored_dtype(output: OutputOptions) -> CubeDtype:
+    return "float32" if output.cube_format == "coefficients" else output.dtype
 
 
 def write_files(
-    plan: Preparation,
-    out: str | Path,
-    *,
-    options: FileOptions,
-    overwrite: bool = False,
-    resume: bool = False,
-    progress: Progress | None = None,
+    plan: Preparation, options: OutputOptions, *, progress: Progress | None = None
 ) -> Outputs:
     """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
 
@@ -132,10 +109,7 @@ def write_files(
 
     Args:
         plan: what to reconstruct.
-        out: the cube.
-        options: how it is stored.
-        overwrite: whether outputs may be replaced, and a journal thrown away that is not resumed.
-        resume: go on with the journal, if there is one.
+        options: the files.
         progress: told of every tile.
 
     Raises:
@@ -145,14 +119,14 @@ def write_files(
         InputRefused: the input cannot be read, or changed.
         IncompleteRun: tiles failed, which are named; the others are kept.
     """
-    outputs = Outputs.beside(Path(out))
-    check_format(outputs.cube, options.format)
+    outputs = Outputs.beside(Path(options.cube))
+    overwrite, resume = options.overwrite, options.resume
     replaceable = overwrite or (resume and was_publishing(outputs.cube))
     for target in (outputs.stf, outputs.tiles):
         check_output(target, overwrite=replaceable, inputs=plan.inputs)
     plan = with_doubts(plan, options)
-    budget = plan.budget(options.pixel_bytes(plan))
-    cube = cube_product(plan, outputs.cube, options, overwrite=replaceable)
+    budget = plan.budget(pixel_bytes(plan, options))
+    cube = cube_product(plan, options, overwrite=replaceable)
     doubts = list(_doubt_sinks(plan, options, overwrite=replaceable))
     with (
         Journal(outputs.cube, resume=resume, overwrite=overwrite) as journal,
@@ -162,7 +136,7 @@ def write_files(
         if resume and not overwrite and not was_publishing(outputs.cube):
             for target in outputs:  # another run may have finished since the first look
                 check_output(target, inputs=plan.inputs)
-        for target in (*outputs, *options.beside):
+        for target in (*outputs, *options.extra_files):
             remove_stale_parts(target)
         needed = sum(product.sink.needed_bytes for product in (cube, *doubts))
         check_room(outputs.cube, needed + max(budget.journal - journal.size, 0))
@@ -175,25 +149,24 @@ def write_files(
     return outputs
 
 
-def with_doubts(plan: Preparation, options: FileOptions) -> Preparation:
+def with_doubts(plan: Preparation, options: OutputOptions) -> Preparation:
     """The plan as the options need it: tiles keep twice as much for standard errors or flags."""
-    return replace(plan, doubted=True) if options.beside else plan
+    return replace(plan, doubted=True) if options.extra_files else plan
 
 
 def cube_product(
     plan: Preparation,
-    out: Path,
-    options: FileOptions,
+    options: OutputOptions,
     *,
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Product:
     """The cube, or the coefficients it is made of; of another size (rows, columns) for a trial."""
     height, width = size or (plan.msi.height, plan.msi.width)
-    basis = plan.basis
+    basis, indices = plan.basis, options.wavelength_indices(plan.model.grid)
     sink = open_writer(
-        out,
-        format=options.format,
+        options.cube,
+        format=options.cube_format,
         height=height,
         width=width,
         grid=plan.model.grid,
@@ -211,22 +184,24 @@ def cube_product(
             components=basis.components.cpu().numpy(),
             sha256=plan.model.sha256,
         ),
-        wavelengths=options.bands,
+        wavelengths=indices,
     )
-    render = CubeRender(basis=basis, dtype=options.dtype, bands=options.bands)
+    render = CubeRender(basis=basis, dtype=options.dtype, bands=indices)
     return Product(maps=COEFFICIENTS, sink=sink, render=render if sink.takes == "cube" else None)
 
 
-def _doubt_sinks(plan: Preparation, options: FileOptions, *, overwrite: bool) -> Iterator[Product]:
+def _doubt_sinks(
+    plan: Preparation, options: OutputOptions, *, overwrite: bool
+) -> Iterator[Product]:
     """The standard errors and the flags, those that are wanted; what renders them comes later."""
-    if options.sigma is not None:
-        as_cube = "gtiff" if options.format == "coefficients" else options.format
-        chosen = replace(options, format=check_format(options.sigma, as_cube))
-        product = cube_product(plan, options.sigma, chosen, overwrite=overwrite)
+    if options.uncertainty is not None:
+        as_cube = "gtiff" if options.cube_format == "coefficients" else options.cube_format
+        chosen = replace(options, cube=options.uncertainty, format=as_cube)
+        product = cube_product(plan, chosen, overwrite=overwrite)
         yield replace(product, maps=ERROR_MAPS, render=None)
     if options.quality is not None:
         target = Target(
-            path=options.quality,
+            path=Path(options.quality),
             height=plan.msi.height,
             width=plan.msi.width,
             bands=1,
@@ -241,14 +216,16 @@ def _doubt_sinks(plan: Preparation, options: FileOptions, *, overwrite: bool) ->
         yield Product(maps=ERROR_MAPS, sink=sink, render=render_flags)
 
 
-def _rendered(plan: Preparation, options: FileOptions, product: Product) -> Product:
+def _rendered(plan: Preparation, options: OutputOptions, product: Product) -> Product:
     """Standard errors need the scene's STF, which a resumed run has from its journal."""
     if product.render is not None:
         return product
-    found = plan.doubts.uncertainty
-    return replace(
-        product, render=ErrorRender(uncertainty=found, dtype=options.dtype, bands=options.bands)
+    render = ErrorRender(
+        uncertainty=plan.doubts.uncertainty,
+        dtype=options.dtype,
+        bands=options.wavelength_indices(plan.model.grid),
     )
+    return replace(product, render=render)
 
 
 def _begun(plan: Preparation, journal: Journal) -> Preparation:

@@ -10,21 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING
 
 from uavssr._version import __version__
-from uavssr.errors import UsageError
 from uavssr.io.checks import envi_header, fingerprint
+from uavssr.reconstruction.options import Precision, StfScope
 
 if TYPE_CHECKING:
     from uavssr.io.msi import InputSummary, MsiSource
     from uavssr.model import Model
-
-BLOCK: Final = 256
-"""Side of a file's blocks in pixels, for tiles of that size and more."""
-
-StfScope = Literal["scene", "tile"]
-Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +45,6 @@ class Settings:
     """Of the proximal networks; the solvers are always float32."""
     device: str
     """Where the network runs."""
-
-    def __post_init__(self) -> None:
-        tile = self.tile
-        if self.stf_scope not in get_args(StfScope):
-            raise UsageError(f"--stf-scope must be scene or tile, got {self.stf_scope!r}")
-        if self.precision not in get_args(Precision):
-            raise UsageError(f"--precision must be float32 or bf16, got {self.precision!r}")
-        if tile < 16 or tile % min(tile, BLOCK) or tile % 16:
-            raise UsageError(f"--tile must be a multiple of 256, or of 16 below that, got {tile}")
-        if not 0 <= self.overlap <= tile:
-            raise UsageError(f"--overlap must be 0-{tile} (the tile), got {self.overlap}")
-        if self.batch < 1:
-            raise UsageError(f"--batch must be positive, got {self.batch}")
 
 
 def provenance(msi: MsiSource, model: Model, settings: Settings) -> dict[str, str]:
