@@ -11,6 +11,7 @@ Markdown: RMSE and SAM over those of ridge regression, mean and standard deviati
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +24,12 @@ from uavssr.data import TrainingData
 from uavssr.evaluation import Ridge, draw_image, fit_ridge, rmse, sam
 from uavssr.model import PGUNet, PGUNetConfig, ResponseFamily, Stf
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid, load_sensor
-from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_cube, load_library, resample
+from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_library, resample
 from uavssr.training import TrainingConfig, train
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.spectra_sources.airborne import load_cube
 
 GRID = WavelengthGrid("10 nm", np.linspace(400, 1000, 61), np.full(61, 10.0))
 BASE = PGUNetConfig(bands=61, rank=12, components=24, stages=3, response_stages=2, width=24)

@@ -3,7 +3,7 @@
     python benchmarks/calibration.py [--scenes 8] [--seed 0] [--json FILE]
 
 Scenes are made by the project's simulators from spectra that its models give (PROSAIL, waters,
-paints; `pip install "uavssr[train]"`), each seen by a camera of its own that strays from the P4
+paints; `pip install prosail scipy`), each seen by a camera of its own that strays from the P4
 Multispectral's data sheet as in training: shift, width, gain, edges, and a leak in half of the
 bands. Image and cube are means over parts of pixels, so that shifts and blur are what they are on
 the ground. Cubes and images go through files, as for `estimate-stf --reference`.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -34,9 +35,13 @@ from uavssr.io.raster import Place
 from uavssr.io.writers import CubeWriter, write_image
 from uavssr.model import PARAMETERS, SHIFT, ResponseFamily
 from uavssr.sensors import SENSORS, WavelengthGrid
-from uavssr.spectra import SpectralLibrary, manmade_spectra, water_spectra
-from uavssr.spectra.vegetation import leaf_spectra, prosail_spectra, soil_spectra
+from uavssr.spectra import SpectralLibrary
 from uavssr.tiling import Window
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
+from scripts.spectra_sources.vegetation import leaf_spectra, prosail_spectra, soil_spectra
 
 Array = npt.NDArray[np.float32]
 

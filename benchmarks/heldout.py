@@ -7,6 +7,7 @@ are airborne scenes (scripts/build_library.py says in which form) that must not 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,11 @@ import torch
 from uavssr.evaluation import Ridge, fit_ridge
 from uavssr.model import Model, ResponseFamily, load_model
 from uavssr.sensors import Float32Array, Sensor, load_sensor
-from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_cube, load_library
+from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_library
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.spectra_sources.airborne import load_cube
 
 
 def options_of(doc: str, *, cameras: int) -> argparse.ArgumentParser:

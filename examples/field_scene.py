@@ -1,21 +1,31 @@
 """The synthetic crop trial of examples/make_field.py: its ground, plants, trees, pond and shadows.
 
 Spectra are PROSAIL's canopies and soils, a bio-optical water and a smooth roof tile; layers are
-painted back to front with soft edges. Must not know of cameras or files.
+painted back to front with soft edges.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from uavssr.sensors import HEADWALL_NANO, FloatArray
-from uavssr.spectra import Float32Array, water_spectra
-from uavssr.spectra.vegetation import CanopyTraits, LeafTraits, canopy_reflectance, soil_spectra
+from uavssr.sensors import HEADWALL_NANO, Float32Array, FloatArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.spectra_sources.synthetic import water_spectra
+from scripts.spectra_sources.vegetation import (
+    CanopyTraits,
+    LeafTraits,
+    canopy_reflectance,
+    soil_spectra,
+)
 
 HEIGHT, WIDTH, GSD = 420, 480, 0.08
 """Rows, columns, and metres per pixel: a flight at 150 m."""

@@ -2,7 +2,7 @@
 
     python examples/make_field.py [OUT_DIR]
 
-Everything in it comes from PROSAIL (package `prosail`, an extra), a bio-optical water model and
+Everything in it comes from PROSAIL (`pip install prosail`), a bio-optical water model and
 random numbers of one seed, so that it may be passed on with the project. The camera that "took" it
 differs a little from the data sheet; the band tags `true_centre_shift_nm` and `true_gain` say by
 how much. field_truth.npz holds, to check estimates against,
@@ -28,8 +28,14 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from scipy import ndimage
 
-from uavssr.sensors import HEADWALL_NANO, FloatArray, Sensor, load_sensor
-from uavssr.spectra import BoolArray, Float32Array
+from uavssr.sensors import (
+    HEADWALL_NANO,
+    BoolArray,
+    Float32Array,
+    FloatArray,
+    Sensor,
+    load_sensor,
+)
 
 SEED: Final = 20260
 CORNER: Final = (504210.0, 4062480.0)

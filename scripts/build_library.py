@@ -3,8 +3,8 @@
     python scripts/build_library.py DATA_DIR OUT.npz --prosail 6000 --seed 0 --exclude neon_2,...
 
 DATA_DIR holds `speclib/*.npz` and `vnir/*.npz` with `vnir/meta.json`. Cubes for validation are kept
-out by name with --exclude; load them with `uavssr.spectra.load_cube`. The licences of the sources
-differ: the library is for training here, not for passing on.
+out by name with --exclude; `spectra_sources.airborne.load_cube` reads them. The licences of the
+sources differ: the library is for training here, not for passing on.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from uavssr.spectra import (
     StrArray,
     SubspaceCompletion,
     concatenate,
-    manmade_spectra,
-    read_cube,
     resample,
-    water_spectra,
 )
-from uavssr.spectra.vegetation import leaf_spectra, prosail_spectra, soil_spectra
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.spectra_sources.airborne import read_cube
+from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
+from scripts.spectra_sources.vegetation import leaf_spectra, prosail_spectra, soil_spectra
 
 GRID = HEADWALL_NANO
 END_NM = 12.0

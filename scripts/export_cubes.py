@@ -4,7 +4,7 @@
 
 DATA_DIR holds `vnir/*.npz` with `vnir/meta.json`. OUT_DIR gets a cube for each scene that is not
 excluded, the library beside it, and pairs.csv, which `uavssr train --pairs` takes. Radiance is
-corrected in-scene, missing bands are completed from the library (`uavssr.spectra.completion`). The
+corrected in-scene, missing bands are completed from the library (`spectra_sources.airborne`). The
 scenes' places are not known: all lie at the same made-up coordinates, 100 km apart.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,12 @@ from pyproj import CRS
 
 from uavssr.io.writers import CubeWriter
 from uavssr.sensors import HEADWALL_NANO
-from uavssr.spectra import SubspaceCompletion, load_cube, load_library
+from uavssr.spectra import SubspaceCompletion, load_library
 from uavssr.tiling import Window
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.spectra_sources.airborne import load_cube
 
 FLIGHTS = {
     **dict.fromkeys(["abu_airport_1", "abu_airport_2", "abu_airport_3"], "abu-a"),

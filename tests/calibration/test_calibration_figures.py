@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.spectra_sources.synthetic import manmade_spectra
 from uavssr.calibration.alignment import shift_between
 from uavssr.calibration.instrument import Instrument
 from uavssr.spectra.library import SpectralLibrary
-from uavssr.spectra.synthetic import manmade_spectra
 
 
 @pytest.fixture

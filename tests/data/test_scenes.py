@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
 from uavssr.data.scenes import (
     NO_PERTURBATION,
     abundances,
@@ -15,7 +16,6 @@ from uavssr.data.scenes import (
 from uavssr.errors import UsageError
 from uavssr.sensors import WavelengthGrid
 from uavssr.spectra.library import SpectralLibrary, concatenate
-from uavssr.spectra.synthetic import manmade_spectra, water_spectra
 
 GRID = WavelengthGrid.regular("test", 400, 1000, 61)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
 from uavssr.data.scenes import simulate_scene
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.materials import Materials, find_materials
@@ -25,7 +26,6 @@ from uavssr.model.state import Stf
 from uavssr.model.weights import save_model
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid
 from uavssr.spectra.library import SpectralLibrary, concatenate
-from uavssr.spectra.synthetic import manmade_spectra, water_spectra
 
 torch.set_num_threads(1)  # tensors are tiny, and more threads would only wait for each other
 

@@ -181,7 +181,7 @@ def resample(spectra: npt.ArrayLike, nm: npt.ArrayLike, grid: WavelengthGrid) ->
         raise InputRefused(
             f"spectra of {axis[0]:g}-{axis[-1]:g} nm miss {missing:.0f} nm at an end of the grid "
             f"{grid.name}, more than {MAX_MISSING_NM:g}",
-            remedy="complete them from a library, see uavssr.spectra.completion.SubspaceCompletion",
+            remedy="complete them from a library, see uavssr.spectra.SubspaceCompletion",
         )
     return np.asarray(values @ _resampling(axis, grid.centres), np.float32)
 

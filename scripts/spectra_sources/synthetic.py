@@ -1,6 +1,6 @@
-"""Spectra that come from no measurement: waters by a bio-optical model, smooth man-made surfaces.
+"""Simulated spectra of water (a bio-optical model) and of man-made surfaces (smooth random curves).
 
-Must not read files. They fill the gaps of measured libraries, which hold little water and paint.
+They fill gaps of measured libraries, which hold little water and paint.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _PURE_WATER: Final = np.array(
 def water_spectra(count: int, rng: np.random.Generator, grid: WavelengthGrid) -> Float32Array:
     """Reflectance (count, C) of optically deep waters, from clear to algal to muddy.
 
-    R = pi * 0.54 * (0.089 u + 0.125 u^2), u = bb / (a + bb) (Gordon et al. 1988), where a sums pure
-    water, phytoplankton, dissolved matter and sediment, and bb water and particles; plus a
-    reflection of the sky that grows to the blue, and now and then some glint.
+    R = pi * 0.54 * (0.089 u + 0.125 u^2), u = bb / (a + bb) (Gordon et al. 1988). Absorption a sums
+    pure water, phytoplankton, dissolved matter and sediment; backscatter bb sums water and
+    particles. Added is a reflection of the sky that grows to the blue; a fifth has some glint.
     """
     nm = grid.centres
     chlorophyll = np.exp(rng.uniform(np.log(0.1), np.log(120), (count, 1)))

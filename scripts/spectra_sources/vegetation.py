@@ -1,27 +1,20 @@
-"""Simulated vegetation: leaves by PROSPECT-D and canopies by PROSAIL, from the `prosail` package.
-
-Must not be imported where the extra `prosail` may be missing; the package is imported inside.
-"""
+"""Simulated spectra of leaves (PROSPECT-D), canopies (PROSAIL) and soils; needs `prosail`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import prosail
 
-from uavssr.errors import UsageError
 from uavssr.sensors import Float32Array, FloatArray, WavelengthGrid
-from uavssr.spectra.library import resample
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from uavssr.spectra import resample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeafTraits:
-    """What PROSPECT-D needs to know of a leaf."""
+    """Inputs of PROSPECT-D."""
 
     n: float = 1.5
     """Number of layers of the leaf's structure, 1-3."""
@@ -41,7 +34,7 @@ class LeafTraits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanopyTraits:
-    """What PROSAIL needs to know of a canopy, its soil and the light."""
+    """Inputs of PROSAIL: a canopy, its soil and the light."""
 
     leaf: LeafTraits
     """The leaves."""
@@ -107,21 +100,20 @@ def prosail_spectra(count: int, rng: np.random.Generator, grid: WavelengthGrid) 
 
 def leaf_spectra(count: int, rng: np.random.Generator, grid: WavelengthGrid) -> Float32Array:
     """Reflectance (count, C) of random single leaves over a black background."""
-    package = _prosail()
     leaves = [random_leaf(rng) for _ in range(count)]
-    return _on_grid([package.run_prospect(**asdict(leaf))[1] for leaf in leaves], grid)
+    return _on_grid([prosail.run_prospect(**asdict(leaf))[1] for leaf in leaves], grid)
 
 
 def soil_spectra(brightness: FloatArray, dryness: FloatArray, grid: WavelengthGrid) -> Float32Array:
     """PROSAIL's bare soils (k, C): brightness * (dryness * dry + (1 - dryness) * wet)."""
-    soil = _prosail().spectral_lib.soil
+    soil = prosail.spectral_lib.soil
     share = np.asarray(dryness)[:, None]
     mixed = share * soil.rsoil1 + (1 - share) * soil.rsoil2
     return _on_grid(list(np.asarray(brightness)[:, None] * mixed), grid)
 
 
 def _run_prosail(traits: CanopyTraits) -> FloatArray:
-    values: FloatArray = _prosail().run_prosail(
+    values: FloatArray = prosail.run_prosail(
         **asdict(traits.leaf),
         lai=traits.lai,
         lidfa=traits.leaf_angle,
@@ -137,17 +129,6 @@ def _run_prosail(traits: CanopyTraits) -> FloatArray:
 
 
 def _on_grid(rows: list[FloatArray], grid: WavelengthGrid) -> Float32Array:
-    """PROSAIL's spectra, 400-2500 nm at 1 nm, of which the part to 1100 nm is put on the grid."""
+    """Spectra (k, C) on the grid of PROSAIL's spectra, 400-2500 nm at 1 nm; 1100 nm and below."""
     axis = np.arange(400.0, 1101.0)
     return resample(np.stack([row[: axis.size] for row in rows]), axis, grid)
-
-
-def _prosail() -> ModuleType:
-    try:
-        import prosail
-    except ImportError as err:
-        raise UsageError(
-            "the package `prosail` is not installed", remedy="pip install 'uavssr[train]'"
-        ) from err
-    module: ModuleType = prosail
-    return module
