@@ -174,9 +174,9 @@ def test_image_says_all_that_is_needed_of_itself(hsi: Path, tmp_path: Path) -> N
             assert file.scales[0] == (1e-4 if dtype == "uint16" else 1)
         with rasterio.open(hsi) as source, rasterio.open(out) as file:
             assert file.transform == source.transform
-        card = open_msi(out).card
-        assert card.sensor == "p4m"
-        assert card.warnings == ()
+        summary = open_msi(out).summary
+        assert summary.sensor == "p4m"
+        assert summary.warnings == ()
     wide, narrow = read(tmp_path / "float32.tif"), read(tmp_path / "uint16.tif")
     assert np.nanmax(np.abs(wide - narrow)) <= 5.1e-5
 

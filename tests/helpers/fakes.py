@@ -64,8 +64,8 @@ class FakeSource:
         return int(self.mask.shape[1])
 
     @property
-    def card(self) -> InputSummary:
-        """The least that an input card can say."""
+    def summary(self) -> InputSummary:
+        """The smallest possible input summary."""
         return InputSummary(
             paths=self.paths,
             driver="MEM",

@@ -334,15 +334,15 @@ def _provenance(
     msi: MsiSource, model: Model, reference: Reference, *, used: int, skipped: dict[str, int]
 ) -> dict[str, str]:
     """Version, weights, input and reference, as attributes."""
-    inputs = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, msi.card.paths))
+    inputs = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, msi.summary.paths))
     facts = {
         "version": __version__,
         "model": model.name,
         "model_sha256": model.sha256,
         "sensor": msi.sensor.name,
         "input": ", ".join(inputs),
-        "scale": msi.card.scale_evidence,
-        "crs": msi.card.crs,
+        "scale": msi.summary.scale_evidence,
+        "crs": msi.summary.crs,
         "reference": f"{reference.path.name} ({reference.path.stat().st_size} bytes)",
         "reference_kind": reference.kind,
         "reference_used": f"{used} of {used + sum(skipped.values())}",

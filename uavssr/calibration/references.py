@@ -200,7 +200,7 @@ def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> I
     (left, bottom), (right, top) = ends.min(0), ends.max(0)
     return InputRefused(
         f"none of its places can be used: {reasons}; the image spans x {left:.10g} to "
-        f"{right:.10g} and y {bottom:.10g} to {top:.10g} in {msi.card.crs}",
+        f"{right:.10g} and y {bottom:.10g} to {top:.10g} in {msi.summary.crs}",
         path=table.path,
         remedy="check the coordinates: x,y are in the image's CRS, lon,lat in degrees",
     )

@@ -70,20 +70,20 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
     return table
 
 
-def card_parts(card: InputSummary) -> list[RenderableType]:
-    """The input card: facts, the table of bands, and what to be wary of."""
+def summary_parts(summary: InputSummary) -> list[RenderableType]:
+    """The input summary: facts, the table of bands, and what to be wary of."""
     from rich.text import Text
 
-    gsd = f"{card.gsd[0]:.4g} x {card.gsd[1]:.4g} {card.gsd_unit}"
+    gsd = f"{summary.gsd[0]:.4g} x {summary.gsd[1]:.4g} {summary.gsd_unit}"
     facts = {
-        "file": ", ".join(str(path) for path in card.paths),
-        "size": f"{card.width} x {card.height} pixels of {gsd}, {card.crs}",
-        "sensor": f"{card.sensor} ({card.sensor_evidence})",
-        "scale": card.scale_evidence,
-        "valid": f"{card.valid_fraction:.1%} of pixels ({card.mask_evidence})",
+        "file": ", ".join(str(path) for path in summary.paths),
+        "size": f"{summary.width} x {summary.height} pixels of {gsd}, {summary.crs}",
+        "sensor": f"{summary.sensor} ({summary.sensor_evidence})",
+        "scale": summary.scale_evidence,
+        "valid": f"{summary.valid_fraction:.1%} of pixels ({summary.mask_evidence})",
     }
     table = _table("band", "nm", "FWHM", "file", "no.", "type", "scale", "evidence")
-    for band in card.bands:
+    for band in summary.bands:
         table.add_row(
             band.role,
             f"{band.wavelength:g}",
@@ -97,7 +97,7 @@ def card_parts(card: InputSummary) -> list[RenderableType]:
     return [
         *fact_lines(facts),
         table,
-        *(Text(f"! {text}") for text in (*card.left_out, *card.warnings)),
+        *(Text(f"! {text}") for text in (*summary.left_out, *summary.warnings)),
     ]
 
 

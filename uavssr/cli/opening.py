@@ -41,7 +41,7 @@ def open_image(
         max_pixels=max_pixels,
     )
     if warn:
-        for warning in msi.card.warnings:
+        for warning in msi.summary.warnings:
             say(context, f"uavssr: warning: {warning}")
     return msi
 

@@ -220,12 +220,12 @@ def inspect(
     max_pixels: MaxPixels = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the input card: bands, roles, scale, validity, and the evidence for each."""
+    """Print the input summary: bands, roles, scale, validity, and the evidence for each."""
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels, warn=False)
     if as_json:
-        typer.echo(jsonlib.dumps(msi.card.to_dict()))
+        typer.echo(jsonlib.dumps(msi.summary.to_dict()))
     else:
-        console.show(*console.card_parts(msi.card))
+        console.show(*console.summary_parts(msi.summary))
 
 
 @app.command()

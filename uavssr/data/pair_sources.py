@@ -96,7 +96,7 @@ class Scene:
         """What to be wary of, each with the row's line."""
         found: list[str] = []
         if self.image is not None and self.registration is not None:
-            found = [*self.image.card.warnings, *self.registration.warnings(self.image.sensor)]
+            found = [*self.image.summary.warnings, *self.registration.warnings(self.image.sensor)]
         elif isinstance(self.cube, CubeSource):
             found = list(self.cube.warnings)
         return [f"line {self.row.line}: {text}" for text in found]

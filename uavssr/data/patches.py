@@ -22,7 +22,7 @@ import numpy.typing as npt
 from uavssr.data.manifest import Manifest, ManifestRefused, Problem, Row, digest
 from uavssr.data.pair_sources import DataConfig, Scene, Sources, open_sources
 from uavssr.errors import InputRefused, OutputError
-from uavssr.io.raster import Affine6
+from uavssr.io.raster import Transform
 from uavssr.sensors import Band, Float32Array, IndexArray, Sensor, WavelengthGrid
 from uavssr.tiling import Progress, TileGrid, Window
 
@@ -45,7 +45,7 @@ class PatchSet:
     """The camera of the image, or that which the row names."""
     crs_wkt: str
     """Of the pixels."""
-    transform: Affine6
+    transform: Transform
     """From (column, row) to coordinates."""
     windows: tuple[Window, ...]
     """Where each patch lies."""

@@ -15,7 +15,7 @@ import shapely
 
 from uavssr.data.manifest import Problem
 from uavssr.io.hsi import map_to_pixel, pixel_to_map, reproject_points
-from uavssr.io.raster import Affine6
+from uavssr.io.raster import Transform
 from uavssr.sensors import FloatArray, IndexArray
 from uavssr.tiling import Window
 
@@ -42,7 +42,7 @@ class Ground:
     """Of the manifest; empty where none is named."""
     crs_wkt: str
     """Of its pixels."""
-    transform: Affine6
+    transform: Transform
     """From (column, row) to coordinates."""
     windows: tuple[Window, ...]
     """The patches, n of them."""

@@ -211,7 +211,7 @@ def _planned(msi: MsiSource, options: ReconstructionOptions) -> Plan:
         device=place,
         settings=settings,
         crew=crew,
-        inputs=(*(Path(path) for path in msi.card.paths), *([] if stf is None else [stf])),
+        inputs=(*(Path(path) for path in msi.summary.paths), *([] if stf is None else [stf])),
         given=None if held is None else scene_estimate(held),
         references=references,
         mem_limit=options.mem_limit,

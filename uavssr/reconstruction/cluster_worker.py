@@ -288,7 +288,7 @@ def _check_versions(worker: object, there: Sequence[str], here: Sequence[str]) -
 def _paths(msi: MsiSource) -> list[Path]:
     """The image's files by their absolute paths, headers included."""
     paths = [Path(file.checked.absolute) for file in msi.reader.files]
-    headers = [envi_header(path) for path in paths] if msi.card.driver == "ENVI" else []
+    headers = [envi_header(path) for path in paths] if msi.summary.driver == "ENVI" else []
     return [*paths, *(path for path in headers if path is not None)]
 
 

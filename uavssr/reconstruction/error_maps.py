@@ -45,13 +45,13 @@ class ErrorMaps:
         return torch.cat([variance, flags[None]])
 
 
-def saturation(card: InputSummary) -> Float32Array:
+def saturation(summary: InputSummary) -> Float32Array:
     """(c,) reflectance of the largest number of each band's type; infinite where it is a float."""
     found = [
         float(np.iinfo(band.dtype).max) * band.scale
         if np.issubdtype(np.dtype(band.dtype), np.integer)
         else np.inf
-        for band in card.bands
+        for band in summary.bands
     ]
     # A little less: reflectance went through single precision.
     return np.array(found, np.float32) * np.float32(1 - 1e-6)

@@ -304,13 +304,13 @@ def _check_unchanged(plan: Preparation, journal: Journal) -> None:
     if not _unchanged(plan, journal):
         raise InputRefused(
             "changed while it was read",
-            path=plan.msi.card.paths[0],
+            path=plan.msi.summary.paths[0],
             remedy="start again when nothing writes to it",
         )
 
 
 def _unchanged(plan: Preparation, journal: Journal) -> bool:
-    return input_identity(plan.msi.card).items() <= journal.identity.items()
+    return input_identity(plan.msi.summary).items() <= journal.identity.items()
 
 
 @contextmanager

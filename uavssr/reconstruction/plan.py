@@ -164,7 +164,7 @@ class Preparation:
         """What standard errors and flags are made with, for the scene's STF."""
         return ErrorMaps(
             uncertainty=self.network.cube_uncertainty(self.found.stf, self.correction),
-            saturation=torch.from_numpy(saturation(self.msi.card)).to(self.device),
+            saturation=torch.from_numpy(saturation(self.msi.summary)).to(self.device),
             prior_driven=bool(self.scene.prior_driven.any()),
         )
 

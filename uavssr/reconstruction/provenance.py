@@ -49,16 +49,16 @@ class Settings:
 
 def provenance(msi: MsiSource, model: Model, settings: Settings) -> dict[str, str]:
     """Version, weights, settings and input, as tags; empty ones are left out."""
-    card = msi.card
+    summary = msi.summary
     facts = {
         "version": __version__,
         "model": model.name,
         "model_sha256": model.sha256,
         "sensor": msi.sensor.name,
-        "input": _sizes(card.paths),
-        "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in card.bands),
-        "scale": card.scale_evidence,
-        "crs": card.crs,
+        "input": _sizes(summary.paths),
+        "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in summary.bands),
+        "scale": summary.scale_evidence,
+        "crs": summary.crs,
         "stages": str(settings.stages),
         "stf_scope": settings.stf_scope,
         "stf_held": _held(settings.held),
@@ -80,18 +80,18 @@ def identity(msi: MsiSource, model: Model, settings: Settings, *, doubted: bool)
         settings: of the run.
         doubted: whether tiles keep what standard errors and flags are made of.
     """
-    card, curves = msi.card, msi.sensor.srf(model.grid)
+    summary, curves = msi.summary, msi.sensor.srf(model.grid)
     bands = (
         f"{b.role}: {b.file.name} no. {b.index} x {b.scale!r} + {b.offset!r}, nodata {b.nodata}"
-        for b in card.bands
+        for b in summary.bands
     )
     return {
         "version": __version__,
         "weights": f"{model.name} ({model.sha256[:12]})",
-        **input_identity(card),
+        **input_identity(summary),
         "sensor": f"{msi.sensor.name} ({hashlib.sha256(curves.tobytes()).hexdigest()[:12]})",
-        "scale": card.scale_evidence,
-        "mask": card.mask_evidence,
+        "scale": summary.scale_evidence,
+        "mask": summary.mask_evidence,
         "bands": ", ".join(bands),
         "CRS": msi.crs_wkt,
         "transform": ", ".join(map(repr, msi.transform)),
@@ -109,14 +109,14 @@ def identity(msi: MsiSource, model: Model, settings: Settings, *, doubted: bool)
     }
 
 
-def input_identity(card: InputSummary) -> dict[str, str]:
+def input_identity(summary: InputSummary) -> dict[str, str]:
     """The input files as they are now.
 
     Raises:
         InputRefused: one of them cannot be read any more.
     """
-    headers = [envi_header(path) for path in card.paths] if card.driver == "ENVI" else []
-    files = fingerprint([*card.paths, *(path for path in headers if path is not None)])
+    headers = [envi_header(path) for path in summary.paths] if summary.driver == "ENVI" else []
+    files = fingerprint([*summary.paths, *(path for path in headers if path is not None)])
     times = (datetime.fromtimestamp(file.mtime_ns / 1e9, UTC).isoformat() for file in files)
     return {
         "input": ", ".join(f"{file.name} ({file.size} bytes)" for file in files),

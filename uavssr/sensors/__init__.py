@@ -3,7 +3,7 @@
 No rasters and no torch. The table of cameras is data, in cameras.yaml.
 """
 
-from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray
+from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray, NumberArray
 from uavssr.sensors.band import Band, response_moments
 from uavssr.sensors.selection import select_wavelengths, subset
 from uavssr.sensors.sensor import Sensor, nominal_spread
@@ -19,6 +19,7 @@ __all__ = [
     "Float32Array",
     "FloatArray",
     "IndexArray",
+    "NumberArray",
     "Sensor",
     "WavelengthGrid",
     "load_sensor",

@@ -1,4 +1,4 @@
-"""Names for the array types that signatures use throughout the package."""
+"""Names of the array types in the signatures of the whole package."""
 
 from __future__ import annotations
 
@@ -9,3 +9,5 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.intp]
+NumberArray = npt.NDArray[np.generic]
+"""Numbers as a file stores them, of any type."""

@@ -121,7 +121,7 @@ def test_any_order_of_named_bands_is_found(
     )
     source = open_msi(path, sensor="p4m")
     np.testing.assert_array_equal(source.read(Window(0, 0, 4, 4))[0], Y)
-    assert [band.index - 1 for band in source.card.bands] == [order.index(i) for i in range(5)]
+    assert [band.index - 1 for band in source.summary.bands] == [order.index(i) for i in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_bands_are_found_by_other_evidence(
     tmp_path: Path, evidence: dict[str, object], text: str
 ) -> None:
     path = write(tmp_path / "field.tif", scene(), **({"names": None} | evidence))
-    assert text in open_msi(path, sensor="p4m").card.bands[3].evidence
+    assert text in open_msi(path, sensor="p4m").summary.bands[3].evidence
 
 
 def test_bands_without_evidence_are_refused_with_a_command(tmp_path: Path) -> None:
@@ -174,13 +174,13 @@ def test_proposed_command_works(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="--bands skip,green,red,rededge,nir --out"):
         open_msi(path, sensor="sequoia")
     source = open_msi(path, sensor="sequoia", bands=["skip", "green", "red", "rededge", "nir"])
-    assert [band.index for band in source.card.bands] == [2, 3, 4, 5]
+    assert [band.index for band in source.summary.bands] == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("name", ["LWIR", "Panchro"])
 def test_clearly_other_band_is_left_out(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "field.tif", scene(6), names=(*P4M, name))
-    assert open_msi(path, sensor="altum").card.left_out == (f"band 6 (description {name!r})",)
+    assert open_msi(path, sensor="altum").summary.left_out == (f"band 6 (description {name!r})",)
 
 
 def test_refusal_of_many_bands_stays_short(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_refusal_of_many_bands_stays_short(tmp_path: Path) -> None:
 def test_alpha_is_found_by_colour_only(tmp_path: Path) -> None:
     names = ("Green", "Red", "RedEdge", "NIR")
     path = write(tmp_path / "field.tif", scene(4), names=names)
-    assert open_msi(path, sensor="m3m").card.mask_evidence.startswith("no nodata tag, alpha")
+    assert open_msi(path, sensor="m3m").summary.mask_evidence.startswith("no nodata tag, alpha")
     odd = write(tmp_path / "odd.tif", scene(6), names=(*P4M, "Alpha"), alpha="yes")
     with pytest.raises(InputRefused, match=r"description 'Green' disagrees with .* alpha"):
         open_msi(odd, sensor="p4m")
@@ -216,9 +216,11 @@ def test_callers_bands_win_over_colours_with_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", numbers, names=None, photometric="RGB", alpha="yes")
     roles = ["green", "red", "rededge", "nir"]
     source = open_msi(path, sensor="m3m", bands=roles, scale="1/255")
-    assert [band.index for band in source.card.bands] == [1, 2, 3, 4]
-    assert "band 4 is nir as asked, against its colour interpretation alpha" in source.card.warnings
-    assert source.card.mask_evidence.startswith("no nodata tag, alpha")
+    assert [band.index for band in source.summary.bands] == [1, 2, 3, 4]
+    assert (
+        "band 4 is nir as asked, against its colour interpretation alpha" in source.summary.warnings
+    )
+    assert source.summary.mask_evidence.startswith("no nodata tag, alpha")
 
 
 @pytest.mark.parametrize(
@@ -233,8 +235,8 @@ def test_callers_bands_win_over_descriptions_and_wavelengths_with_a_warning(
     source = open_msi(path, sensor="p4m", **options)
     np.testing.assert_array_equal(source.read(Window(0, 0, 40, 50))[0], Y[[2, 1, 0, 3, 4]])
     warning = "band 1 is red as asked, against its description 'Blue' and wavelength tag 450 nm"
-    assert warning in source.card.warnings
-    assert len(source.card.warnings) == 2
+    assert warning in source.summary.warnings
+    assert len(source.summary.warnings) == 2
 
 
 def test_command_that_settles_a_disagreement_works(tmp_path: Path) -> None:
@@ -245,8 +247,8 @@ def test_command_that_settles_a_disagreement_works(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="'NIR' disagrees with wavelength tag 650 nm") as caught:
         open_msi(path, sensor="p4m")
     source = follow(caught.value)
-    assert [band.index for band in source.card.bands] == [3, 2, 1, 5, 4]
-    assert any("against its wavelength tag 650 nm" in text for text in source.card.warnings)
+    assert [band.index for band in source.summary.bands] == [3, 2, 1, 5, 4]
+    assert any("against its wavelength tag 650 nm" in text for text in source.summary.warnings)
 
 
 def follow(error: InputRefused) -> MsiSource:
@@ -289,7 +291,7 @@ def test_numbers_of_bands_are_kept_in_the_command(tmp_path: Path) -> None:
     bands = ["blue", "green", "red", "rededge", "nir"]
     with pytest.raises(InputRefused, match=r"--bands \S+ --bidx 6,5,4,3,2 --scale") as caught:
         open_msi(path, sensor="p4m", bidx=[6, 5, 4, 3, 2], bands=bands)
-    assert [band.index for band in follow(caught.value).card.bands] == [6, 5, 4, 3, 2]
+    assert [band.index for band in follow(caught.value).summary.bands] == [6, 5, 4, 3, 2]
     proposed = Request(paths=(path,), bidx=(6, 5)).command(bands=["nir", "red"])
     assert "--bands nir,red --bidx 6,5 --out" in proposed
 
@@ -333,7 +335,7 @@ def test_callers_bands_name_the_files_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(by_index.read(Window(0, 0, 40, 50))[0], Y)
     both = open_msi(path, sensor="p4m", bidx=[1, 2, 3, 4, 5], bands=names[:5])
     np.testing.assert_array_equal(both.read(Window(0, 0, 40, 50))[0], Y)
-    assert both.card.left_out == ("band 6 (not asked for)",)
+    assert both.summary.left_out == ("band 6 (not asked for)",)
 
 
 @pytest.mark.parametrize(
@@ -364,8 +366,8 @@ def test_users_own_sensor_is_matched_by_its_role_names(tmp_path: Path) -> None:
     camera = Sensor(name="mine", bands=bands)
     path = write(tmp_path / "field.tif", scene(2), names=("V2", "V1"))
     source = open_msi(path, sensor=camera)
-    assert [band.index for band in source.card.bands] == [2, 1]
-    assert source.card.sensor == "mine"
+    assert [band.index for band in source.summary.bands] == [2, 1]
+    assert source.summary.sensor == "mine"
 
 
 @pytest.mark.parametrize(
@@ -380,14 +382,14 @@ def test_users_own_sensor_is_matched_by_its_role_names(tmp_path: Path) -> None:
 def test_sensor_is_found_by_a_tag(tmp_path: Path, tags: dict[str, str], sensor: str) -> None:
     source = open_msi(write(tmp_path / "field.tif", scene(), tags=tags))
     assert source.sensor == SENSORS[sensor]
-    assert source.card.sensor_evidence.startswith("tag ")
+    assert source.summary.sensor_evidence.startswith("tag ")
 
 
 def test_sensor_is_found_by_its_wavelengths(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(), names=None, wavelengths=(450, 560, 650, 730, 840))
     source = open_msi(path)
     assert source.sensor == SENSORS["p4m"]
-    assert source.card.sensor_evidence == "wavelength tags of every band"
+    assert source.summary.sensor_evidence == "wavelength tags of every band"
 
 
 @pytest.mark.parametrize(
@@ -410,7 +412,7 @@ def test_unknown_sensor_is_refused_with_those_that_fit(
 
 def test_sensor_of_a_tag_is_overruled_with_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(), tags={"camera": "FC6360"})
-    warnings = open_msi(path, sensor="altum").card.warnings
+    warnings = open_msi(path, sensor="altum").summary.warnings
     assert any("taken as altum as asked" in text for text in warnings)
 
 
@@ -451,7 +453,7 @@ def test_given_scale_is_applied(tmp_path: Path, dtype: str) -> None:
     source = open_msi(path, sensor="p4m", scale="1/250")
     values, _ = source.read(Window(0, 0, 40, 50))
     np.testing.assert_allclose(values, numbers / 250.0, rtol=1e-6)
-    assert source.card.scale_evidence == "as given"
+    assert source.summary.scale_evidence == "as given"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32"])
@@ -468,8 +470,8 @@ def test_ambiguous_scale_is_refused_with_the_candidates(tmp_path: Path, dtype: s
 def test_float_reflectance_needs_no_scale(tmp_path: Path, dtype: str) -> None:
     """RELIABILITY row 16."""
     source = open_msi(write(tmp_path / "field.tif", scene().astype(dtype)), sensor="p4m")
-    assert "reflectance" in source.card.scale_evidence
-    assert {band.scale for band in source.card.bands} == {1.0}
+    assert "reflectance" in source.summary.scale_evidence
+    assert {band.scale for band in source.summary.bands} == {1.0}
 
 
 @pytest.mark.parametrize("sensor", ["p4m", "rgb"])
@@ -488,7 +490,7 @@ def test_scale_that_makes_a_scene_black_is_doubted(tmp_path: Path) -> None:
     """RELIABILITY row 16."""
     numbers = (scene() * 255).astype("uint8")
     source = open_msi(write(tmp_path / "field.tif", numbers), sensor="p4m", scale="1/32768")
-    assert any("doubtful" in warning for warning in source.card.warnings)
+    assert any("doubtful" in warning for warning in source.summary.warnings)
 
 
 def test_scale_tags_are_honoured(tmp_path: Path) -> None:
@@ -497,7 +499,7 @@ def test_scale_tags_are_honoured(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", numbers, scales=[1e-4] * 5)
     source = open_msi(path, sensor="p4m")
     np.testing.assert_allclose(source.read(Window(0, 0, 40, 50))[0], numbers * 1e-4, rtol=1e-6)
-    assert source.card.scale_evidence == "GDAL scale and offset tags"
+    assert source.summary.scale_evidence == "GDAL scale and offset tags"
 
 
 @pytest.mark.parametrize(
@@ -514,8 +516,8 @@ def test_scale_is_found_by_a_tag(
 ) -> None:
     path = write(tmp_path / "field.tif", (scene() * top).astype("uint16"), tags=tags)
     source = open_msi(path, sensor="p4m")
-    assert source.card.bands[0].scale == scale
-    assert "TIFFTAG_SOFTWARE" in tags or next(iter(tags)).lower() in source.card.scale_evidence
+    assert source.summary.bands[0].scale == scale
+    assert "TIFFTAG_SOFTWARE" in tags or next(iter(tags)).lower() in source.summary.scale_evidence
 
 
 @pytest.mark.parametrize(
@@ -534,8 +536,8 @@ def test_micasense_convention_needs_numbers_that_leave_no_doubt(
     path = write(tmp_path / "field.tif", (scene() * top).clip(0, 65535).astype("uint16"))
     if known:
         source = open_msi(path, sensor=sensor)
-        assert source.card.bands[0].scale == 1 / 32768
-        assert any("--scale settles it" in text for text in source.card.warnings)
+        assert source.summary.bands[0].scale == 1 / 32768
+        assert any("--scale settles it" in text for text in source.summary.warnings)
     else:
         with pytest.raises(InputRefused, match="no evidence"):
             open_msi(path, sensor=sensor)
@@ -553,4 +555,4 @@ def test_impossible_scale_is_refused_unless_given(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="median reflectance would be 3"):
         open_msi(path, sensor="p4m")
     source = open_msi(path, sensor="p4m", scale=0.01)
-    assert any("doubtful" in text for text in source.card.warnings)
+    assert any("doubtful" in text for text in source.summary.warnings)

@@ -65,7 +65,7 @@ def test_bands_are_given_in_the_sensors_order(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", Y[order], names=[P4M[i] for i in order])
     source = open_msi(path, sensor="p4m")
     np.testing.assert_array_equal(source.read(whole(source))[0], Y)
-    assert [band.role for band in source.card.bands] == list(SENSORS["p4m"].roles)
+    assert [band.role for band in source.summary.bands] == list(SENSORS["p4m"].roles)
 
 
 def test_tiles_equal_the_whole(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_single_band_files_are_read_as_one(tmp_path: Path) -> None:
     files = single_files(tmp_path, Y)
     source = open_msi(files[::-1], sensor="p4m")
     np.testing.assert_array_equal(source.read(whole(source))[0], Y)
-    assert "file name 'result_RedEdge.tif'" in source.card.bands[3].evidence
+    assert "file name 'result_RedEdge.tif'" in source.summary.bands[3].evidence
 
 
 def test_single_band_files_may_each_have_an_alpha_band(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_source_works_in_threads_children_and_copies(tmp_path: Path) -> None:
     for results in (by_threads, by_process, [copy.read(window) for window in windows]):
         for (values, _), wanted in zip(results, expected, strict=True):
             np.testing.assert_array_equal(values, wanted)
-    assert copy.card == source.card
+    assert copy.summary == source.summary
 
 
 def test_undecodable_block_names_file_and_window(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_missing_crs_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match=rf"no CRS; .*{command}"):
         open_msi(path, sensor="p4m")
     source = open_msi(path, sensor="p4m", assume_crs=UTM)
-    assert source.card.crs == UTM
-    assert any("assumed" in warning for warning in source.card.warnings)
+    assert source.summary.crs == UTM
+    assert any("assumed" in warning for warning in source.summary.warnings)
 
 
 @pytest.mark.parametrize("crs", ["http://example.org/crs", "/etc/passwd", "EPSG:999999", "32650"])
@@ -211,7 +211,7 @@ def test_sidecars_are_ignored_with_one_warning(tmp_path: Path) -> None:
     values, valid = source.read(whole(source))
     assert valid.all()
     np.testing.assert_array_equal(values, Y)
-    warnings = [text for text in source.card.warnings if "sidecar" in text]
+    warnings = [text for text in source.summary.warnings if "sidecar" in text]
     assert len(warnings) == 1
     for name in ("field.tif.aux.xml", "field.tfw", "field.tif.msk", "field.tif.ovr"):
         assert name in warnings[0]
@@ -246,8 +246,8 @@ def test_transform_is_kept_exactly(
         stored = tuple(file.transform)[:6]
     source = open_msi(path, sensor="p4m")
     assert source.transform == stored
-    assert source.card.gsd == pytest.approx(gsd)
-    assert source.card.gsd_unit == unit
+    assert source.summary.gsd == pytest.approx(gsd)
+    assert source.summary.gsd_unit == unit
     np.testing.assert_array_equal(source.read(whole(source))[0], Y)
 
 
@@ -331,7 +331,7 @@ def test_value_that_is_no_reflectance_is_invalid_without_a_tag(
     np.testing.assert_array_equal(valid, expected)
     assert np.isnan(values[:, ~valid]).all()
     assert np.isfinite(values[:, valid]).all()
-    assert any("-9999" in text for text in source.card.warnings) == np.isfinite(value)
+    assert any("-9999" in text for text in source.summary.warnings) == np.isfinite(value)
 
 
 @pytest.mark.parametrize(
@@ -343,8 +343,8 @@ def test_nodata_tag_is_followed(tmp_path: Path, dtype: str, value: float) -> Non
     path = write(tmp_path / "field.tif", numbers, nodata=value)
     source = open_msi(path, sensor="p4m", scale=1e-4)
     np.testing.assert_array_equal(source.read(whole(source))[1], expected)
-    assert source.card.bands[0].nodata == value
-    assert source.card.warnings == ()
+    assert source.summary.bands[0].nodata == value
+    assert source.summary.warnings == ()
 
 
 @pytest.mark.parametrize("value", [0, 65535])
@@ -354,7 +354,7 @@ def test_border_value_is_invalid_only_in_every_band(tmp_path: Path, value: int) 
     expected[4, 7] = True
     source = open_msi(write(tmp_path / "field.tif", numbers), sensor="p4m", scale=1e-4)
     np.testing.assert_array_equal(source.read(whole(source))[1], expected)
-    assert any(f"{value} in every band" in text for text in source.card.warnings)
+    assert any(f"{value} in every band" in text for text in source.summary.warnings)
 
 
 def test_alpha_and_mask_band_are_followed(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_alpha_and_mask_band_are_followed(tmp_path: Path) -> None:
     for path in (by_alpha, by_mask):
         source = open_msi(path, sensor="p4m")
         np.testing.assert_array_equal(source.read(whole(source))[1], valid)
-        assert source.card.valid_fraction == valid.mean()
+        assert source.summary.valid_fraction == valid.mean()
 
 
 def test_zero_inside_a_stated_mask_is_a_dark_pixel(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_lone_valid_corner_of_a_large_scene_is_found(tmp_path: Path) -> None:
     numbers[:, -20:, -20:] = scene(height=20, width=20)
     path = write(tmp_path / "field.tif", numbers, compress="deflate", tiled=True)
     source = open_msi(path, sensor="p4m")
-    assert source.card.valid_fraction_sampled
+    assert source.summary.valid_fraction_sampled
     assert source.read(Window(1480, 1480, 20, 20))[1].all()
 
 
@@ -410,12 +410,12 @@ def test_envi_file_equals_the_geotiff(tmp_path: Path) -> None:
     path = write(tmp_path / "field.img", Y, driver="ENVI")
     source = open_msi(path, sensor="p4m")
     np.testing.assert_array_equal(source.read(whole(source))[0], Y)
-    assert source.card.driver == "ENVI"
+    assert source.summary.driver == "ENVI"
 
 
 def test_card_goes_to_json_and_back(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(), nodata=float("nan"))
-    card = open_msi(path, sensor="p4m").card.to_dict()
+    card = open_msi(path, sensor="p4m").summary.to_dict()
     again = json.loads(json.dumps(card, allow_nan=False))
     assert again == card
     assert again["bands"][0]["nodata"] == "nan"
@@ -424,7 +424,7 @@ def test_card_goes_to_json_and_back(tmp_path: Path) -> None:
 def test_real_orchard_needs_only_its_sensor() -> None:
     source = open_msi(shared("fields/rededge3_orchard.tif"), sensor="rededge3")
     assert (source.width, source.height) == (1240, 926)
-    assert "32768 = 100 %" in source.card.scale_evidence
-    assert any("--scale" in warning for warning in source.card.warnings)
+    assert "32768 = 100 %" in source.summary.scale_evidence
+    assert any("--scale" in warning for warning in source.summary.warnings)
     values, valid = source.read(Window(300, 300, 128, 128))
     assert 0.02 < np.median(values[0][valid]) < np.median(values[4][valid]) < 0.7

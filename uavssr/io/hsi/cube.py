@@ -32,17 +32,17 @@ from uavssr.io.hsi.zarr_cube import (
     store_facts,
 )
 from uavssr.io.raster import (
-    BandFacts,
+    BandMetadata,
     BandReader,
     FileBands,
     Place,
+    Quantiles,
     Request,
     Scale,
-    Spread,
     ValidityRule,
     make_place,
     parse_scale,
-    read_band_facts,
+    read_band_metadata,
     read_place,
     read_tags,
     resolve_cube_scale,
@@ -170,7 +170,7 @@ _Named = tuple[WavelengthGrid, str]
 
 def _source(
     reader: NumberReader,
-    bands: Sequence[BandFacts],
+    bands: Sequence[BandMetadata],
     tags: Mapping[str, str],
     place: Place,
     grid: _Named,
@@ -181,7 +181,7 @@ def _source(
     """A cube whose numbers have been looked at, so that their scale is settled."""
     rule = ValidityRule(nodata=tuple(band.nodata for band in bands), has_mask=has_mask)
     numbers, seen = _look(reader, rule, place.path)
-    found = resolve_cube_scale(scale, bands, tags, Spread.of(numbers), place.path)
+    found = resolve_cube_scale(scale, bands, tags, Quantiles.of(numbers), place.path)
     return CubeSource(
         path=place.path,
         grid=grid[0],
@@ -228,7 +228,7 @@ def _open_store(
     return _source(ZarrReader(array=cube), bands, tags, place, named, scale, has_mask=False)
 
 
-_Facts = tuple[Place, tuple[BandFacts, ...], dict[str, str], _Named]
+_Facts = tuple[Place, tuple[BandMetadata, ...], dict[str, str], _Named]
 
 
 def _inspect(checked: CheckedFile, request: Request) -> _Facts:
@@ -238,7 +238,7 @@ def _inspect(checked: CheckedFile, request: Request) -> _Facts:
         with checked.open() as dataset:
             try:
                 place = read_place(dataset, checked, request)
-                facts = read_band_facts(dataset, checked)
+                facts = read_band_metadata(dataset, checked)
                 indexes = [fact.index for fact in facts if fact.colour != "alpha"]
                 tags = read_tags(dataset, checked)
                 return place, facts, tags, read_grid(dataset, checked, indexes)
@@ -246,7 +246,7 @@ def _inspect(checked: CheckedFile, request: Request) -> _Facts:
                 raise InputRefused(f"unreadable metadata: {err}", path=checked.path) from err
 
 
-def _reader(checked: CheckedFile, facts: tuple[BandFacts, ...], place: Place) -> BandReader:
+def _reader(checked: CheckedFile, facts: tuple[BandMetadata, ...], place: Place) -> BandReader:
     bands = [fact.index for fact in facts if fact.colour != "alpha"]
     alpha = [fact.index for fact in facts if fact.colour == "alpha"]
     masked = [fact.index for fact in facts if fact.masked and fact.colour != "alpha"]

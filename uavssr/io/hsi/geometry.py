@@ -12,16 +12,16 @@ from rasterio.errors import CRSError
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS
-from uavssr.io.raster import Affine6
+from uavssr.io.raster import Transform
 from uavssr.sensors import FloatArray
 
 
-def pixel_to_map(transform: Affine6, points: FloatArray) -> FloatArray:
+def pixel_to_map(transform: Transform, points: FloatArray) -> FloatArray:
     """Map coordinates (n, 2) of points (n, 2) given as (column, row)."""
     return _apply(_matrix(transform), points)
 
 
-def map_to_pixel(transform: Affine6, points: FloatArray) -> FloatArray:
+def map_to_pixel(transform: Transform, points: FloatArray) -> FloatArray:
     """(column, row) of points (n, 2) given in map coordinates."""
     return _apply(np.asarray(np.linalg.inv(_matrix(transform)), float), points)
 
@@ -45,7 +45,7 @@ def reproject_points(points: FloatArray, source_wkt: str, target_wkt: str) -> Fl
     return np.stack([x, y], axis=1)
 
 
-def _matrix(transform: Affine6) -> FloatArray:
+def _matrix(transform: Transform) -> FloatArray:
     """A geotransform as a matrix (3, 3) from (column, row, 1) to (x, y, 1)."""
     return np.array([transform[:3], transform[3:], (0.0, 0.0, 1.0)])
 

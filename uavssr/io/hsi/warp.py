@@ -21,7 +21,7 @@ from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.hsi.cube import CubeSource
 from uavssr.io.hsi.geometry import map_to_pixel, pixel_to_map, reproject_points
-from uavssr.io.raster import Affine6
+from uavssr.io.raster import Transform
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Window
 
@@ -45,7 +45,7 @@ class TargetGrid:
     """Columns."""
     crs_wkt: str
     """Its coordinate reference system."""
-    transform: Affine6
+    transform: Transform
     """Affine a, b, c, d, e, f."""
 
 
@@ -174,7 +174,7 @@ class WarpedCube:
         return found
 
 
-def _starting(transform: Affine6, column: float, row: float) -> Affine:
+def _starting(transform: Transform, column: float, row: float) -> Affine:
     """A geotransform of the same pixels, counted from another one."""
     origin = pixel_to_map(transform, np.array([[column, row]]))[0]
     a, b, _, d, e, _ = transform

@@ -22,7 +22,7 @@ from rasterio.errors import CRSError
 from uavssr.errors import InputRefused
 from uavssr.io.checks import Layout, check_layout
 from uavssr.io.hsi.wavelengths import make_grid
-from uavssr.io.raster import BandFacts, nanometres
+from uavssr.io.raster import BandMetadata, nanometres
 from uavssr.sensors import WavelengthGrid
 from uavssr.tiling import Window
 
@@ -253,12 +253,12 @@ def _column(path: Path, name: str, count: int) -> list[float | None]:
     return [nanometres(repr(value), units) for value in values]
 
 
-def store_facts(array: ZarrArray, grid: WavelengthGrid) -> list[BandFacts]:
+def store_facts(array: ZarrArray, grid: WavelengthGrid) -> list[BandMetadata]:
     """What a store says of the bands of its cube."""
     about = array.attributes
     scale, offset = (_number(about.get(key), 1.0 - k) for k, key in enumerate(_SCALING))
     return [
-        BandFacts(
+        BandMetadata(
             file=array.path,
             index=number,
             alone=False,

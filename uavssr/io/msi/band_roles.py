@@ -21,7 +21,7 @@ from uavssr.io.msi.role_words import (
     read_stem,
     read_text,
 )
-from uavssr.io.raster import BandFacts, Request
+from uavssr.io.raster import BandMetadata, Request
 from uavssr.sensors import SENSORS, Sensor
 
 SKIP: Final = "skip"
@@ -34,11 +34,11 @@ LISTED: Final = 16
 class Assignment:
     """The stored band of each of the sensor's bands."""
 
-    bands: tuple[BandFacts, ...]
+    bands: tuple[BandMetadata, ...]
     """In the sensor's order."""
     evidence: tuple[str, ...]
     """Why, a text per band in the sensor's order."""
-    alphas: tuple[BandFacts, ...]
+    alphas: tuple[BandMetadata, ...]
     """Alpha bands, found by colour interpretation."""
     left_out: tuple[str, ...]
     """The other bands that are not used, each with the reason."""
@@ -64,7 +64,7 @@ class _Clue:
 class _Verdict:
     """What one stored band was found to be."""
 
-    fact: BandFacts
+    fact: BandMetadata
     """The stored band."""
     index: int | None
     """The sensor's band, or None."""
@@ -78,7 +78,7 @@ class _Verdict:
     """Evidence that disagrees; `index` is then what the best of it says."""
 
 
-def assign_roles(facts: Sequence[BandFacts], sensor: Sensor, request: Request) -> Assignment:
+def assign_roles(facts: Sequence[BandMetadata], sensor: Sensor, request: Request) -> Assignment:
     """Find every band of `sensor` exactly once among `facts`.
 
     Raises:
@@ -105,8 +105,8 @@ def assign_roles(facts: Sequence[BandFacts], sensor: Sensor, request: Request) -
 
 
 def _named_by_caller(
-    facts: Sequence[BandFacts], sensor: Sensor, request: Request
-) -> list[tuple[BandFacts, str | None]]:
+    facts: Sequence[BandMetadata], sensor: Sensor, request: Request
+) -> list[tuple[BandMetadata, str | None]]:
     """The bands to look at, each with the role the caller gave it, if any."""
     if request.bidx is None:
         chosen = list(facts)
@@ -171,7 +171,7 @@ def _narrow(indices: frozenset[int], hints: Sequence[Hint], sensor: Sensor) -> i
     return next(iter(plain)) if len(plain) == 1 else None
 
 
-def _clues(fact: BandFacts, sensor: Sensor) -> list[_Clue]:
+def _clues(fact: BandMetadata, sensor: Sensor) -> list[_Clue]:
     """All that the file says of a band, without what says nothing."""
     hints = [
         (f"description {fact.description!r}", read_text(fact.description), False),
@@ -190,7 +190,7 @@ def _clues(fact: BandFacts, sensor: Sensor) -> list[_Clue]:
     return clues
 
 
-def _judge(fact: BandFacts, name: str | None, sensor: Sensor, request: Request) -> _Verdict:
+def _judge(fact: BandMetadata, name: str | None, sensor: Sensor, request: Request) -> _Verdict:
     clues = _clues(fact, sensor)
     if name is not None:
         return _judge_named(fact, name, clues, sensor, request)
@@ -209,7 +209,7 @@ def _judge(fact: BandFacts, name: str | None, sensor: Sensor, request: Request) 
 
 
 def _judge_named(
-    fact: BandFacts, name: str, clues: Sequence[_Clue], sensor: Sensor, request: Request
+    fact: BandMetadata, name: str, clues: Sequence[_Clue], sensor: Sensor, request: Request
 ) -> _Verdict:
     """The caller's word is the first evidence: it wins, with a warning where the file differs."""
     option = "--bands" if request.bands else "--bidx"
@@ -233,7 +233,7 @@ def _disagreeing(clues: Sequence[_Clue]) -> Iterator[tuple[_Clue, _Clue]]:
 
 
 def _check_agreement(
-    verdicts: Sequence[_Verdict], facts: Sequence[BandFacts], sensor: Sensor, request: Request
+    verdicts: Sequence[_Verdict], facts: Sequence[BandMetadata], sensor: Sensor, request: Request
 ) -> None:
     odd = next((verdict for verdict in verdicts if verdict.conflict), None)
     if odd is not None:
@@ -245,7 +245,7 @@ def _check_agreement(
 
 
 def _check_complete(
-    verdicts: Sequence[_Verdict], facts: Sequence[BandFacts], sensor: Sensor, request: Request
+    verdicts: Sequence[_Verdict], facts: Sequence[BandMetadata], sensor: Sensor, request: Request
 ) -> None:
     indices = [v.index for v in verdicts if v.index is not None]
     unknown = [v for v in verdicts if v.index is None and not v.other]
@@ -262,7 +262,7 @@ def _check_complete(
 
 
 def _how_to_name(
-    verdicts: Sequence[_Verdict], facts: Sequence[BandFacts], sensor: Sensor, request: Request
+    verdicts: Sequence[_Verdict], facts: Sequence[BandMetadata], sensor: Sensor, request: Request
 ) -> str:
     """The remedy, with a command that this very input passes, if the user finds it true."""
     names = _proposed(verdicts, sensor)
@@ -283,7 +283,7 @@ def _how_to_name(
 
 
 def proposed_bands(
-    facts: Sequence[BandFacts], sensor: Sensor, request: Request
+    facts: Sequence[BandMetadata], sensor: Sensor, request: Request
 ) -> Sequence[str] | None:
     """A `--bands` that makes all bands of the input those of `sensor`; None where numbers differ.
 

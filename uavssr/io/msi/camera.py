@@ -13,7 +13,7 @@ from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.band_roles import assign_roles, proposed_bands
-from uavssr.io.raster import BandFacts, Request
+from uavssr.io.raster import BandMetadata, Request
 from uavssr.sensors import SENSORS, Sensor, load_sensor
 
 MATCH_NM: Final = 3.0
@@ -44,7 +44,7 @@ class FoundSensor:
 
 def resolve_sensor(
     given: str | Path | Sensor | None,
-    facts: Sequence[BandFacts],
+    facts: Sequence[BandMetadata],
     tags: Mapping[str, str],
     request: Request,
 ) -> FoundSensor:
@@ -87,7 +87,7 @@ def _known_names() -> dict[str, str]:
     return {re.sub(r"[^a-z0-9]", "", name): name for name in SENSORS}
 
 
-def _by_wavelength(facts: Sequence[BandFacts]) -> Sensor | None:
+def _by_wavelength(facts: Sequence[BandMetadata]) -> Sensor | None:
     """The one camera whose bands are all tagged; a second one nearly as close leaves it open."""
     tagged = [(f.wavelength, f.fwhm) for f in facts if f.wavelength and f.wavelength <= 1100]
     if any(f.wavelength is None and f.colour != "alpha" for f in facts):
@@ -108,7 +108,7 @@ def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, toleranc
     )
 
 
-def _unknown(facts: Sequence[BandFacts], request: Request) -> InputRefused:
+def _unknown(facts: Sequence[BandMetadata], request: Request) -> InputRefused:
     fitting = [sensor for sensor in SENSORS.values() if _assignable(facts, sensor, request)]
     if fitting:
         fact = f"no tag names the camera; its bands fit {', '.join(s.name for s in fitting)}"
@@ -132,7 +132,7 @@ def _unknown(facts: Sequence[BandFacts], request: Request) -> InputRefused:
     return InputRefused(fact, path=request.paths[0], remedy=remedy)
 
 
-def _by_data_sheet(facts: Sequence[BandFacts], request: Request) -> str | None:
+def _by_data_sheet(facts: Sequence[BandMetadata], request: Request) -> str | None:
     """A command for the first camera with as many bands, None where the caller's own bands stand.
 
     The number of bands is no evidence, so it is for the user to say that camera and order hold.
@@ -152,7 +152,7 @@ def _by_data_sheet(facts: Sequence[BandFacts], request: Request) -> str | None:
     )
 
 
-def _assignable(facts: Sequence[BandFacts], sensor: Sensor, request: Request) -> bool:
+def _assignable(facts: Sequence[BandMetadata], sensor: Sensor, request: Request) -> bool:
     try:
         assign_roles(facts, sensor, request)
     except (InputRefused, UsageError):

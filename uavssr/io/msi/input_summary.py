@@ -1,4 +1,4 @@
-"""The input card: what was read, and the evidence for it. A plain structure, printed elsewhere."""
+"""What was read from an input, and the evidence for it, as plain values that others print."""
 
 from __future__ import annotations
 

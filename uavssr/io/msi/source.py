@@ -21,17 +21,17 @@ from uavssr.io.msi.camera import FoundSensor, resolve_sensor
 from uavssr.io.msi.input_summary import BandSummary, InputSummary
 from uavssr.io.msi.sample import ValueSample, sample_values
 from uavssr.io.raster import (
-    BandFacts,
+    BandMetadata,
     BandReader,
     FileBands,
     Place,
+    Quantiles,
     Request,
     Scale,
-    Spread,
     ValidityRule,
     check_same_grid,
     parse_scale,
-    read_band_facts,
+    read_band_metadata,
     read_place,
     read_tags,
     resolve_scale,
@@ -49,7 +49,7 @@ class MsiSource:
     It may be pickled, forked and used by many threads: each opens the files for itself.
     """
 
-    card: InputSummary
+    summary: InputSummary
     """What was found, with the evidence."""
     sensor: Sensor
     """The camera."""
@@ -130,10 +130,10 @@ def open_msi(
     )
     sample = sample_values(reader, rule)
     scaled = resolve_scale(
-        scale, roles.bands, tags, found.sensor, Spread.of(sample.numbers), request
+        scale, roles.bands, tags, found.sensor, Quantiles.of(sample.numbers), request
     )
     return MsiSource(
-        card=_card(checked, places, found, roles, rule, scaled, sample),
+        summary=_summary(checked, places, found, roles, rule, scaled, sample),
         sensor=found.sensor,
         height=place.height,
         width=place.width,
@@ -174,9 +174,9 @@ def _sensor_name(sensor: str | Path | Sensor) -> str:
 
 def _inspect(
     checked: Sequence[CheckedFile], request: Request
-) -> tuple[tuple[BandFacts, ...], dict[str, str], list[Place]]:
+) -> tuple[tuple[BandMetadata, ...], dict[str, str], list[Place]]:
     """The facts of every file, once each is known to lie on the same grid."""
-    facts: list[BandFacts] = []
+    facts: list[BandMetadata] = []
     tags: dict[str, str] = {}
     places = []
     with ExitStack() as stack:
@@ -187,7 +187,7 @@ def _inspect(
             dataset = stack.enter_context(file.open())
             try:
                 places.append(read_place(dataset, file, request))
-                facts += read_band_facts(dataset, file)
+                facts += read_band_metadata(dataset, file)
                 tags |= read_tags(dataset, file)
             except GDAL_ERRORS as err:
                 raise InputRefused(f"unreadable metadata: {err}", path=file.path) from err
@@ -216,7 +216,7 @@ def _reader(checked: Sequence[CheckedFile], roles: Assignment, place: Place) -> 
     return BandReader(files=tuple(files), height=place.height, width=place.width)
 
 
-def _card(
+def _summary(
     checked: Sequence[CheckedFile],
     places: Sequence[Place],
     found: FoundSensor,
@@ -239,7 +239,7 @@ def _card(
         sensor=found.sensor.name,
         sensor_title=found.sensor.title,
         sensor_evidence=found.evidence,
-        bands=_band_cards(found.sensor, roles, scale),
+        bands=_band_summaries(found.sensor, roles, scale),
         left_out=roles.left_out,
         scale=scale.factors[0] if len(set(scale.factors)) == 1 else scale.factors,
         scale_evidence=scale.evidence,
@@ -250,7 +250,7 @@ def _card(
     )
 
 
-def _band_cards(sensor: Sensor, roles: Assignment, scale: Scale) -> tuple[BandSummary, ...]:
+def _band_summaries(sensor: Sensor, roles: Assignment, scale: Scale) -> tuple[BandSummary, ...]:
     return tuple(
         BandSummary(
             role=band.role,

@@ -3,12 +3,11 @@
 Nothing here knows cameras (`msi`) or wavelengths (`hsi`).
 """
 
-from uavssr.io.raster.band_facts import BandFacts, nanometres, read_band_facts, read_tags
+from uavssr.io.raster.band_metadata import BandMetadata, nanometres, read_band_metadata, read_tags
 from uavssr.io.raster.georeference import WGS84, Transform, coordinates, metres_per_unit
 from uavssr.io.raster.nodata import ValidityRule
 from uavssr.io.raster.place import (
     SAME_GRID,
-    Affine6,
     Place,
     check_aligned,
     check_same_grid,
@@ -17,19 +16,18 @@ from uavssr.io.raster.place import (
 )
 from uavssr.io.raster.reader import BandReader, FileBands
 from uavssr.io.raster.request import Request
-from uavssr.io.raster.scale import Scale, Spread, parse_scale, resolve_cube_scale, resolve_scale
+from uavssr.io.raster.scale import Quantiles, Scale, parse_scale, resolve_cube_scale, resolve_scale
 
 __all__ = [
     "SAME_GRID",
     "WGS84",
-    "Affine6",
-    "BandFacts",
+    "BandMetadata",
     "BandReader",
     "FileBands",
     "Place",
+    "Quantiles",
     "Request",
     "Scale",
-    "Spread",
     "Transform",
     "ValidityRule",
     "check_aligned",
@@ -39,7 +37,7 @@ __all__ = [
     "metres_per_unit",
     "nanometres",
     "parse_scale",
-    "read_band_facts",
+    "read_band_metadata",
     "read_place",
     "read_tags",
     "resolve_cube_scale",

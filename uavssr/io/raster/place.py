@@ -18,10 +18,9 @@ from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile, sidecars
-from uavssr.io.raster.band_facts import BandFacts
+from uavssr.io.raster.band_metadata import BandMetadata
+from uavssr.io.raster.georeference import Transform
 from uavssr.io.raster.request import Request
-
-Affine6 = tuple[float, float, float, float, float, float]
 
 _IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAME_GRID: Final = 0.01
@@ -44,7 +43,7 @@ class Place:
     """Its EPSG code, else its name."""
     unit: str
     """Unit of its coordinates."""
-    transform: Affine6
+    transform: Transform
     """Affine a, b, c, d, e, f."""
     warnings: tuple[str, ...] = ()
     """Sidecars that were ignored, an assumed CRS."""
@@ -76,7 +75,7 @@ def read_place(dataset: DatasetReader, checked: CheckedFile, request: Request) -
 
 
 def make_place(
-    path: Path, *, crs: CRS | None, transform: Affine6, size: tuple[int, int], request: Request
+    path: Path, *, crs: CRS | None, transform: Transform, size: tuple[int, int], request: Request
 ) -> Place:
     """The place of a raster of `size` (rows, columns) that states this CRS and transform.
 
@@ -99,7 +98,7 @@ def make_place(
 
 
 def _check_transform(
-    transform: Affine6, path: Path, worlds: Sequence[Path], others: Sequence[Path]
+    transform: Transform, path: Path, worlds: Sequence[Path], others: Sequence[Path]
 ) -> None:
     if transform == _IDENTITY:
         holders = [*worlds, *(p for p in others if p.name.endswith(".aux.xml"))]
@@ -158,7 +157,7 @@ def _crs_name(crs: CRS) -> str:
     return name[1] if name else "unnamed"
 
 
-def check_same_grid(places: Sequence[Place], facts: Sequence[BandFacts]) -> None:
+def check_same_grid(places: Sequence[Place], facts: Sequence[BandMetadata]) -> None:
     """Refuse a set of files unless each holds one band, of one type, on one grid.
 
     Raises:
@@ -209,7 +208,7 @@ def _refuse_odd(
             )
 
 
-def _refuse_odd_type(facts: Sequence[BandFacts]) -> None:
+def _refuse_odd_type(facts: Sequence[BandMetadata]) -> None:
     types = [fact.dtype for fact in facts]
     usual = max(types, key=types.count)
     for fact in facts:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.raster.band_facts import BandFacts
+from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.io.raster.request import Request
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor
 
@@ -43,7 +43,7 @@ _NAMED: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class Quantiles:
     """How the stored numbers of the sampled valid pixels spread, an array (band,) each."""
 
     median: FloatArray
@@ -54,7 +54,7 @@ class Spread:
     """99.9 % quantiles."""
 
     @classmethod
-    def of(cls, numbers: npt.NDArray[np.generic]) -> Spread:
+    def of(cls, numbers: npt.NDArray[np.generic]) -> Quantiles:
         """The spread of valid numbers (band, pixel)."""
         step = max(1, numbers.shape[1] // 200_000)
         values = numbers[:, ::step].astype(np.float64)
@@ -124,10 +124,10 @@ def parse_scale(text: float | str) -> float:
 
 def resolve_scale(
     given: float | str | None,
-    bands: Sequence[BandFacts],
+    bands: Sequence[BandMetadata],
     tags: Mapping[str, str],
     sensor: Sensor,
-    spread: Spread,
+    spread: Quantiles,
     request: Request,
 ) -> Scale:
     """The scale: as given, else GDAL's tags, else a range or a producer's tag that leaves no doubt.
@@ -159,9 +159,9 @@ def resolve_scale(
 
 def resolve_cube_scale(
     given: float | str | None,
-    bands: Sequence[BandFacts],
+    bands: Sequence[BandMetadata],
     tags: Mapping[str, str],
-    spread: Spread,
+    spread: Quantiles,
     path: Path,
 ) -> Scale:
     """The scale of a cube: as given, else GDAL's tags, a range or a tag that names it.
@@ -196,12 +196,12 @@ def _refuse_radiance(tags: Mapping[str, str], path: Path) -> None:
         )
 
 
-def _uniform(bands: Sequence[BandFacts], factor: float, evidence: str) -> Scale:
+def _uniform(bands: Sequence[BandMetadata], factor: float, evidence: str) -> Scale:
     count = len(bands)
     return Scale(factors=(factor,) * count, offsets=(0.0,) * count, evidence=evidence)
 
 
-def _given(factor: float, bands: Sequence[BandFacts], spread: Spread) -> Scale:
+def _given(factor: float, bands: Sequence[BandMetadata], spread: Quantiles) -> Scale:
     plain = _uniform(bands, factor, "as given")
     doubt = _doubt(plain, spread, dark=LOW)
     warnings = [f"scale {factor:g} as given is doubtful: {doubt}"] if doubt else []
@@ -213,14 +213,14 @@ def _given(factor: float, bands: Sequence[BandFacts], spread: Spread) -> Scale:
     )
 
 
-def _from_gdal(bands: Sequence[BandFacts]) -> Scale | None:
+def _from_gdal(bands: Sequence[BandMetadata]) -> Scale | None:
     factors, offsets = tuple(b.scale for b in bands), tuple(b.offset for b in bands)
     if all(f == 1 for f in factors) and not any(offsets):
         return None
     return Scale(factors=factors, offsets=offsets, evidence="GDAL scale and offset tags")
 
 
-def _from_range(bands: Sequence[BandFacts], spread: Spread) -> Scale | None:
+def _from_range(bands: Sequence[BandMetadata], spread: Quantiles) -> Scale | None:
     if not _is_float(bands) or not LOW < spread.bright <= HIGH:
         return None
     return _uniform(
@@ -228,7 +228,7 @@ def _from_range(bands: Sequence[BandFacts], spread: Spread) -> Scale | None:
     )
 
 
-def _from_named_tag(bands: Sequence[BandFacts], tags: Mapping[str, str]) -> Scale | None:
+def _from_named_tag(bands: Sequence[BandMetadata], tags: Mapping[str, str]) -> Scale | None:
     """A tag that names the scale; with an additive offset beside it, it is not the whole truth."""
     if any(key.endswith("add_offset") for key in tags):
         return None
@@ -243,7 +243,7 @@ def _from_named_tag(bands: Sequence[BandFacts], tags: Mapping[str, str]) -> Scal
 
 
 def _from_metashape(
-    bands: Sequence[BandFacts], tags: Mapping[str, str], spread: Spread
+    bands: Sequence[BandMetadata], tags: Mapping[str, str], spread: Quantiles
 ) -> Scale | None:
     software = tags.get("tifftag_software", "")
     if not re.search("agisoft|metashape", software, re.IGNORECASE) or not _fits_full(bands, spread):
@@ -256,7 +256,9 @@ def _from_metashape(
     )
 
 
-def _from_micasense(bands: Sequence[BandFacts], sensor: Sensor, spread: Spread) -> Scale | None:
+def _from_micasense(
+    bands: Sequence[BandMetadata], sensor: Sensor, spread: Quantiles
+) -> Scale | None:
     """The producer's convention, where the one rival (10000 = 100 %) is out of the question."""
     bright = float(spread.q99.max())
     rival_fails = bright * 1e-4 > BRIGHTEST
@@ -274,18 +276,18 @@ def _from_micasense(bands: Sequence[BandFacts], sensor: Sensor, spread: Spread) 
     )
 
 
-def _fits_full(bands: Sequence[BandFacts], spread: Spread) -> bool:
+def _fits_full(bands: Sequence[BandMetadata], spread: Quantiles) -> bool:
     """Whether uint16 numbers are reflectance with 32768 = 100 %, and not raw counts up to 65535."""
     is_uint16 = all(band.dtype == "uint16" for band in bands)
     bright = float(spread.q99.max()) / MICASENSE_FULL
     return is_uint16 and spread.bright > LOW * MICASENSE_FULL and bright <= BRIGHTEST
 
 
-def _is_float(bands: Sequence[BandFacts]) -> bool:
+def _is_float(bands: Sequence[BandMetadata]) -> bool:
     return all(band.dtype.startswith("float") for band in bands)
 
 
-def _doubt(scale: Scale, spread: Spread, *, dark: float = _BLACK) -> str:
+def _doubt(scale: Scale, spread: Quantiles, *, dark: float = _BLACK) -> str:
     factors, offsets = np.array(scale.factors), np.array(scale.offsets)
     median = float(np.median(spread.median * factors + offsets))
     bright = float((spread.q999 * factors + offsets).max())
@@ -296,7 +298,7 @@ def _doubt(scale: Scale, spread: Spread, *, dark: float = _BLACK) -> str:
     return ""
 
 
-def _ambiguous(bands: Sequence[BandFacts], spread: Spread, request: Request) -> InputRefused:
+def _ambiguous(bands: Sequence[BandMetadata], spread: Quantiles, request: Request) -> InputRefused:
     bright = spread.bright
     bytes_only = all(band.dtype == "uint8" for band in bands)
     candidates = ("1/255",) if bytes_only else _CANDIDATES

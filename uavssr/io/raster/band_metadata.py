@@ -22,7 +22,7 @@ _XMP_LIMIT: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BandFacts:
+class BandMetadata:
     """What one stored band says of itself."""
 
     file: Path
@@ -58,7 +58,7 @@ class BandFacts:
         return self.file.name if self.alone else f"band {self.index}"
 
 
-def read_band_facts(dataset: DatasetReader, checked: CheckedFile) -> tuple[BandFacts, ...]:
+def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[BandMetadata, ...]:
     """The facts of every band of one dataset."""
     colours = [colour.name for colour in dataset.colorinterp]
     alone = dataset.count - colours.count("alpha") == 1
@@ -77,12 +77,12 @@ def _band_facts(
     envi: Mapping[str, str],
     *,
     alone: bool,
-) -> BandFacts:
+) -> BandMetadata:
     wavelength, fwhm, origin = _wavelength(
         dataset.tags(index), dataset.tags(index, ns="IMAGERY"), envi, index
     )
     at = index - 1
-    return BandFacts(
+    return BandMetadata(
         file=checked.path,
         index=index,
         alone=alone,
