@@ -1,8 +1,8 @@
-"""Accuracy of a model on cubes that no training saw: the tables of docs/accuracy.md.
+"""Accuracy of a model on held-out cubes: the tables of docs/accuracy.md.
 
     python benchmarks/accuracy.py LIBRARY.npz CUBE.npz... [--model NAME] [--sensor p4m]
 
-Prints Markdown on stdout and, with --json, writes every figure.
+Prints Markdown on stdout; --json FILE also writes every number.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from pathlib import Path
 import numpy as np
 from heldout import HeldOut, options_of
 
-from uavssr.evaluation import Judged, StfFigures, gap_closed, judge, table
+from uavssr.evaluation import (
+    CubeErrors,
+    ImageResult,
+    StfErrors,
+    gap_closed,
+    mean_errors,
+    run_protocol,
+)
 
-WORTH = 0.05
-"""The least share of the error that knowing R must take away for a gap that can be closed."""
+MIN_BENEFIT = 0.05
+"""Smallest share of the error that the true R must remove for a gap to be reported."""
 
 
 def main() -> int:
@@ -29,37 +36,41 @@ def main() -> int:
     given = HeldOut.of(options)
     scenes = {
         name: [
-            judge(given.model.network, given.ridge, cube, given.sensor, seed)
+            run_protocol(given.model.network, given.ridge, cube, given.sensor, seed)
             for seed in given.seeds(number)
         ]
         for number, (name, cube) in enumerate(given.cubes.items())
     }
-    given.say()
+    given.print_header()
     _print_scenes(scenes, brief=options.brief)
     _print_ratios(scenes)
-    every = [judged for judged in scenes.values() for judged in judged]
-    _print_stf([each.blind for each in every], [each.paired for each in every])
+    every = [result for results in scenes.values() for result in results]
+    _print_stf([result.blind for result in every], [result.paired for result in every])
     print()
-    for name, which in (("blind", "interval"), ("taught", "taught_interval")):
-        held = [np.mean([getattr(j, which) for j in judged]) for judged in scenes.values()]
+    for name, field in (("blind", "coverage"), ("corrected", "corrected_coverage")):
+        shares = [
+            np.mean([getattr(result, field) for result in results]) for results in scenes.values()
+        ]
         print(
-            f"Of all bands and pixels of the {name} cubes {np.mean(held):.1%} lie in the nominal "
-            f"90 % interval (scenes: {_range(held)})."
+            f"The nominal 90 % interval of the {name} cubes holds {np.mean(shares):.1%} of all "
+            f"bands and pixels (scenes: {min(shares):.0%}-{max(shares):.0%})."
         )
     if options.json:
-        record = {name: [asdict(each) for each in judged] for name, judged in scenes.items()}
+        record = {name: [asdict(result) for result in results] for name, results in scenes.items()}
         text = json.dumps(record, indent=1, default=np.ndarray.tolist)
         options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
-def _print_scenes(scenes: dict[str, list[Judged]], *, brief: bool) -> None:
+def _print_scenes(scenes: dict[str, list[ImageResult]], *, brief: bool) -> None:
     print("| scene | estimator | RMSE | / ridge | SAM deg | / ridge | round trip |")
     print("|---|---|---|---|---|---|---|")
     parts = {} if brief else scenes
-    everything = [each for judged in scenes.values() for each in judged]
-    for scene, judged in {**parts, "**all**": everything}.items():
-        for name, error, ratio, angle, angle_ratio, trip in table([j.figures for j in judged]):
+    everything = [result for results in scenes.values() for result in results]
+    for scene, results in {**parts, "**all**": everything}.items():
+        for name, error, ratio, angle, angle_ratio, trip in mean_errors(
+            [result.cubes for result in results]
+        ):
             back = "" if np.isnan(trip) else f"{trip:.2%}"
             print(
                 f"| {scene} | {name} | {error:.4f} | {ratio:.3f} | {angle:.2f} | {angle_ratio:.3f} "
@@ -67,42 +78,37 @@ def _print_scenes(scenes: dict[str, list[Judged]], *, brief: bool) -> None:
             )
 
 
-def _print_ratios(scenes: dict[str, list[Judged]]) -> None:
-    """The figures that count, a line a scene."""
+def _print_ratios(scenes: dict[str, list[ImageResult]]) -> None:
+    """The main ratios, one line per scene."""
     print(
-        "\n| scene | blind RMSE / ridge | SAM / ridge | gap closed, blind | known pixels, R alone "
-        "| known pixels |"
+        "\n| scene | blind RMSE / ridge | SAM / ridge | gap closed, blind "
+        "| reference spectra, R alone | reference spectra |"
     )
     print("|---|---|---|---|---|---|")
     lines = []
-    for scene, judged in scenes.items():
-        rows = {name: values for name, *values in table([j.figures for j in judged])}
-        alone, taught = (name for name in rows if name.startswith("network") and "known" in name)
-        gaps = [_mean_gap(judged, name) for name in ("network, blind", alone)]
+    for scene, results in scenes.items():
+        rows = {name: values for name, *values in mean_errors([result.cubes for result in results])}
+        alone, corrected = (
+            name for name in rows if name.startswith("network") and "reference" in name
+        )
+        gaps = [_mean_gap(results, name) for name in ("network, blind", alone)]
         blind = rows["network, blind"]
-        line = [blind[1], blind[3], gaps[0], rows[alone][1], rows[taught][1], gaps[1]]
+        line = [blind[1], blind[3], gaps[0], rows[alone][1], rows[corrected][1], gaps[1]]
         lines.append(line)
         cells = ["-" if np.isnan(value) else f"{value:.3f}" for value in line[:5]]
         print(f"| {scene} | " + " | ".join(cells) + " |")
     mean = np.nanmean(lines, 0)
     print("| **mean** | " + " | ".join(f"**{value:.3f}**" for value in mean[:5]) + " |")
     of = f"{np.isfinite(np.array(lines)[:, 5]).sum()} of {len(lines)} scenes"
-    print(f"\nGap closed by the STF of known pixels: {mean[5]:.3f} (of {of}).")
-    if all(len(judged) > 1 for judged in scenes.values()):
+    print(f"\nGap closed by the STF of reference spectra: {mean[5]:.3f} (of {of}).")
+    if all(len(results) > 1 for results in scenes.values()):
         _print_spread(scenes)
 
 
-def _print_spread(scenes: dict[str, list[Judged]]) -> None:
-    """How much the blind figures hang on the cameras that were drawn."""
+def _print_spread(scenes: dict[str, list[ImageResult]]) -> None:
+    """The spread of the blind errors over the random cameras."""
     for name in ("rmse", "sam"):
-        ratios = [
-            [
-                next(getattr(f, name) for f in each.figures if f.estimator == "network, blind")
-                / getattr(each.figures[0], name)
-                for each in judged
-            ]
-            for judged in scenes.values()
-        ]
+        ratios = [[_blind_ratio(result, name) for result in results] for results in scenes.values()]
         deviation = np.std(ratios, axis=1, ddof=1)
         error = np.sqrt((deviation**2).mean() / np.size(ratios))
         print(
@@ -111,37 +117,43 @@ def _print_spread(scenes: dict[str, list[Judged]]) -> None:
         )
 
 
-def _mean_gap(judged: list[Judged], estimator: str) -> float:
-    """Of a scene: from the mean errors over its cameras; NaN where R is worth next to nothing."""
+def _blind_ratio(result: ImageResult, name: str) -> float:
+    """A metric of the blind cube over that of ridge."""
+    errors = {cube.estimator: getattr(cube, name) for cube in result.cubes}
+    return errors["network, blind"] / errors["ridge"]
+
+
+def _mean_gap(results: list[ImageResult], estimator: str) -> float:
+    """The gap closed in a scene, of mean errors over cameras; NaN where the true R helps little."""
     means = [
-        type(judged[0].figures[0])(
-            estimator=each.estimator,
-            rmse=float(np.mean([j.figures[k].rmse for j in judged])),
+        CubeErrors(
+            estimator=cube.estimator,
+            rmse=float(np.mean([result.cubes[k].rmse for result in results])),
             sam=0.0,
             round_trip=0.0,
         )
-        for k, each in enumerate(judged[0].figures)
+        for k, cube in enumerate(results[0].cubes)
     ]
-    error = {each.estimator: each.rmse for each in means}
-    worth = 1 - error["network, true R"] / error["network, data sheet"]
-    return gap_closed(means, estimator) if worth >= WORTH else float("nan")
+    error = {cube.estimator: cube.rmse for cube in means}
+    benefit = 1 - error["network, true R"] / error["network, data sheet"]
+    return gap_closed(means, estimator) if benefit >= MIN_BENEFIT else float("nan")
 
 
-def _print_stf(blind: list[StfFigures], paired: list[StfFigures]) -> None:
-    def rms(stfs: list[StfFigures], name: str) -> float:
+def _print_stf(blind: list[StfErrors], paired: list[StfErrors]) -> None:
+    def rms(stfs: list[StfErrors], name: str) -> float:
         return float(np.sqrt(np.mean(np.concatenate([getattr(s, name) for s in stfs]) ** 2)))
 
-    def covered(stfs: list[StfFigures]) -> str:
+    def covered(stfs: list[StfErrors]) -> str:
         shares = np.concatenate([s.covered for s in stfs]).mean(0)
         return " / ".join(f"{share:.0%}" for share in shares)
 
-    def relative(stfs: list[StfFigures], name: str) -> float:
+    def relative(stfs: list[StfErrors], name: str) -> float:
         return float(np.mean([getattr(s, name) for s in stfs]))
 
     rows = [
         ("data sheet", blind, "nominal_", ""),
         ("blind", blind, "", covered(blind)),
-        ("known pixels", paired, "", covered(paired)),
+        ("reference spectra", paired, "", covered(paired)),
     ]
     print(
         "\n| STF | relative error | centre, RMS nm | gain, RMS | 90 % cover (centre/width/gain) |"
@@ -152,10 +164,6 @@ def _print_stf(blind: list[StfFigures], paired: list[StfFigures]) -> None:
             f"| {name} | {relative(stfs, prefix + 'relative'):.3f} "
             f"| {rms(stfs, prefix + 'centre'):.2f} | {rms(stfs, prefix + 'gain'):.4f} | {cover} |"
         )
-
-
-def _range(values: list[float]) -> str:
-    return f"{min(values):.0%}-{max(values):.0%}"
 
 
 if __name__ == "__main__":

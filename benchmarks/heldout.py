@@ -1,7 +1,7 @@
-"""What benchmarks on held-out scenes share: their options, the model, the scenes and the baseline.
+"""Common parts of the benchmarks on held-out scenes: options, model, scenes and baseline.
 
-LIBRARY is the spectral library of the training, on which the ridge baseline is trained; the cubes
-are airborne scenes (scripts/build_library.py says in which form) that must not be in the library.
+LIBRARY is the spectral library of the training, on which ridge is trained. The cubes are airborne
+scenes (scripts/build_library.py describes the format) that must not be in the library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scripts.spectra_sources.airborne import load_cube
 
 
 def options_of(doc: str, *, cameras: int) -> argparse.ArgumentParser:
-    """The command line of such a benchmark, with so many cameras a scene by default."""
+    """The command line of such a benchmark, by default with `cameras` cameras per scene."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("library", type=Path)
     parser.add_argument("cubes", type=Path, nargs="+")
@@ -40,19 +40,19 @@ def options_of(doc: str, *, cameras: int) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scenes that no training saw, and who is judged on them."""
+    """Held-out scenes, and the model that is evaluated on them."""
 
     model: Model
     sensor: Sensor
     cubes: dict[str, Float32Array]
-    """(C, H, W) by name."""
+    """(C, y, x) by name, reflectance."""
     library: SpectralLibrary
     seed: int
     cameras: int
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> HeldOut:
-        """What the command line names; ends the benchmark where a file is not here."""
+        """The files of the command line; ends the benchmark if one is missing."""
         missing = [str(p) for p in [options.library, *options.cubes] if not p.is_file()]
         if missing:
             print(f"skipped: not here: {', '.join(missing)}")
@@ -81,16 +81,16 @@ class HeldOut:
 
     @cached_property
     def family(self) -> ResponseFamily:
-        """The cameras that the sensor's may be."""
+        """The nominal responses of the sensor and their spread."""
         return ResponseFamily.of(self.sensor, self.model.grid)
 
     def seeds(self, number: int) -> Iterator[int]:
-        """Of the cameras of the scene of this number."""
+        """Random seeds of the cameras of a scene."""
         first = self.seed * 100_000 + number * 1000
         return iter(range(first, first + self.cameras))
 
-    def say(self) -> None:
-        """What was judged, above its table."""
+    def print_header(self) -> None:
+        """Print the model, the sensor and the number of scenes, above the table."""
         model = self.model
         print(f"Model {model.name} ({model.sha256[:12]}), sensor {self.sensor.name},")
         print(f"{len(self.cubes)} scenes, {self.cameras} random cameras each, seed {self.seed}.\n")

@@ -13,7 +13,7 @@ import numpy as np
 from heldout import HeldOut, options_of
 
 from uavssr.calibration import calibrate
-from uavssr.evaluation import NINETY, draw_image
+from uavssr.evaluation import INTERVAL_90, draw_image
 from uavssr.model import GAIN, SHIFT
 from uavssr.sensors import Float32Array
 
@@ -35,7 +35,7 @@ def main() -> int:
                 stf = calibrate(given.family, spectra, seen, basis=given.model.network.basis).stf
                 errors[known].append(stf.theta[0].numpy() - cameras.theta[0])
                 doubts[known].append(stf.theta_se[0].numpy())
-    given.say()
+    given.print_header()
     print(
         "| known | centre nm: RMS | median | gain: RMS | median | centre/width/gain in 90 % "
         "| said to be within 1 nm | RMS of these |"
@@ -70,7 +70,7 @@ def line(known: tuple[int, int], errors: Float32Array, doubts: Float32Array) -> 
     cells = [
         *(f"{value(shift):.2f}" for value in (root_mean_square, np.median)),
         *(f"{value(gain):.2%}" for value in (root_mean_square, np.median)),
-        " / ".join(f"{share:.0%}" for share in (np.abs(errors) < NINETY * doubts).mean(0)),
+        " / ".join(f"{share:.0%}" for share in (np.abs(errors) < INTERVAL_90 * doubts).mean(0)),
         f"{sure.mean():.0%}",
         f"{root_mean_square(shift[sure]):.2f}",
     ]

@@ -1,4 +1,4 @@
-"""The tables of docs/accuracy.md: every estimator sees the same image, and knows what it says."""
+"""The accuracy protocol: every estimator gets the same image and the STF that its name says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 
 from tests.helpers.models import P4M, tiny_library, tiny_network, tiny_scene
 from uavssr.evaluation.metrics import rmse
-from uavssr.evaluation.protocol import Figures, Judged, draw_image, gap_closed, judge, table
+from uavssr.evaluation.protocol import (
+    CubeErrors,
+    ImageResult,
+    draw_image,
+    gap_closed,
+    mean_errors,
+    run_protocol,
+)
 from uavssr.evaluation.ridge import fit_ridge
 
 NETWORK = tiny_network(asleep=True)
@@ -17,20 +24,26 @@ RIDGE = fit_ridge(tiny_library(), P4M, seed=0, scenes=20, size=8)
 
 
 @cache
-def judged(seed: int = 3) -> Judged:
-    return judge(NETWORK, RIDGE, tiny_scene(28, 28, seed=5), P4M, seed)
+def result(seed: int = 3) -> ImageResult:
+    return run_protocol(NETWORK, RIDGE, tiny_scene(28, 28, seed=5), P4M, seed)
 
 
 def error(name: str) -> float:
-    return next(each.rmse for each in judged().figures if each.estimator == name)
+    return next(cube.rmse for cube in result().cubes if cube.estimator == name)
 
 
-def test_every_estimator_is_judged_with_every_knowledge() -> None:
-    names = [each.estimator for each in judged().figures]
-    known = ["data sheet", "data sheet doubted", "blind", "50 known pixels, R alone", "true R"]
-    expected = ["ridge", "ridge, 50 known pixels"]
+def test_every_estimator_runs_with_every_stf() -> None:
+    names = [cube.estimator for cube in result().cubes]
+    known = [
+        "data sheet",
+        "uncertain data sheet",
+        "blind",
+        "50 reference spectra, R alone",
+        "true R",
+    ]
+    expected = ["ridge", "ridge, 50 reference spectra"]
     expected += [f"{each}, {knowledge}" for each in ("mixture", "network") for knowledge in known]
-    assert names == [*expected, "network, 50 known pixels"]
+    assert names == [*expected, "network, 50 reference spectra"]
 
 
 def test_ridge_is_that_of_the_image() -> None:
@@ -40,27 +53,30 @@ def test_ridge_is_that_of_the_image() -> None:
     assert error("ridge") == pytest.approx(rmse(RIDGE(flat), cube.reshape(len(cube), -1)))
 
 
-def test_what_known_pixels_tell_helps() -> None:
-    alone, taught = error("network, 50 known pixels, R alone"), error("network, 50 known pixels")
-    assert taught < alone
-    found = judged()
-    assert np.sqrt(np.mean(found.paired.gain**2)) < np.sqrt(np.mean(found.blind.nominal_gain**2))
-    assert 0.5 < found.taught_interval <= 1
-    assert 0.5 < found.interval <= 1
+def test_reference_pixels_lower_the_error() -> None:
+    alone, corrected = (
+        error("network, 50 reference spectra, R alone"),
+        error("network, 50 reference spectra"),
+    )
+    assert corrected < alone
+    errors = result()
+    assert np.sqrt(np.mean(errors.paired.gain**2)) < np.sqrt(np.mean(errors.blind.nominal_gain**2))
+    assert 0.5 < errors.corrected_coverage <= 1
+    assert 0.5 < errors.coverage <= 1
 
 
-def test_gap_is_the_share_of_what_the_true_stf_wins() -> None:
+def test_gap_is_the_share_of_the_benefit_of_the_true_stf() -> None:
     errors = {"blind": 0.03, "true R": 0.02, "data sheet": 0.06}
     rows = [
-        Figures(estimator=f"network, {name}", rmse=value, sam=0.0, round_trip=0.0)
+        CubeErrors(estimator=f"network, {name}", rmse=value, sam=0.0, round_trip=0.0)
         for name, value in errors.items()
     ]
     assert gap_closed(rows, "network, blind") == pytest.approx(0.75)
 
 
 def test_table_is_of_means_over_images() -> None:
-    first, second = judged(3).figures, judged(4).figures
-    rows = {name: values for name, *values in table([first, second])}
+    first, second = result(3).cubes, result(4).cubes
+    rows = {name: values for name, *values in mean_errors([first, second])}
     blind = [next(f for f in each if f.estimator == "network, blind") for each in (first, second)]
     bases = [each[0] for each in (first, second)]
     assert rows["network, blind"][0] == pytest.approx(np.mean([f.rmse for f in blind]))

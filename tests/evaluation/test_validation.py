@@ -18,7 +18,12 @@ from uavssr.errors import InputRefused
 from uavssr.evaluation import validation
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.ridge import fit_ridge, regress
-from uavssr.evaluation.validation import Validated, figure_of, validate, validation_images
+from uavssr.evaluation.validation import (
+    ImageErrors,
+    mean_ratio_to_ridge,
+    validate,
+    validation_images,
+)
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.sensors import SENSORS, WavelengthGrid
@@ -51,7 +56,7 @@ def test_images_of_pairs_are_real_and_lie_where_nothing_trains(data: TrainingDat
         assert at.size == 1
         np.testing.assert_array_equal(cubes[at[0]], hsi)
     assert cube.msi.shape == (len(cube.hsi), 4, SIZE, SIZE)
-    assert len(pair.msi) <= validation.PATCHES
+    assert len(pair.msi) <= validation.PATCHES_PER_IMAGE
 
 
 def test_simulated_images_have_one_camera_and_stay_the_same(data: TrainingData) -> None:
@@ -91,11 +96,11 @@ def test_nothing_set_apart_gives_no_images(data: TrainingData) -> None:
 
 
 def test_a_camera_outside_the_grid_is_passed_over() -> None:
-    assert validation._any_camera(GRID) == P4M
+    assert validation._first_camera(GRID) == P4M
     visible = WavelengthGrid.regular("visible", 380, 720, 40)
-    assert validation._any_camera(visible) == SENSORS["rgb"]
+    assert validation._first_camera(visible) == SENSORS["rgb"]
     with pytest.raises(InputRefused, match="no known camera has all its bands within short"):
-        validation._any_camera(WavelengthGrid.regular("short", 400, 450, 40))
+        validation._first_camera(WavelengthGrid.regular("short", 400, 450, 40))
 
 
 def test_figures_are_those_of_the_blind_reconstruction(data: TrainingData) -> None:
@@ -116,10 +121,10 @@ def test_figures_are_those_of_the_blind_reconstruction(data: TrainingData) -> No
 
 
 def test_the_figure_to_choose_by_is_the_mean_ratio_to_ridge() -> None:
-    one = Validated(image="a", rmse=0.1, sam=1.0, ridge_rmse=0.2, ridge_sam=1.0)
+    one = ImageErrors(image="a", rmse=0.1, sam=1.0, ridge_rmse=0.2, ridge_sam=1.0)
     two = replace(one, rmse=0.3, ridge_rmse=0.2)
-    assert figure_of([one, two]) == pytest.approx(1.0)
-    assert figure_of([one]) == pytest.approx(0.5)
+    assert mean_ratio_to_ridge([one, two]) == pytest.approx(1.0)
+    assert mean_ratio_to_ridge([one]) == pytest.approx(0.5)
 
 
 def test_regression_is_what_fit_ridge_does() -> None:

@@ -20,7 +20,7 @@ from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig
 from uavssr.data.training_data import TrainingData, load_data
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
-from uavssr.evaluation.validation import Validated, ValidationImage, validation_images
+from uavssr.evaluation.validation import ImageErrors, ValidationImage, validation_images
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
 from uavssr.model.weights import load_model
@@ -537,8 +537,8 @@ def test_half_precision_trains_almost_the_same(
 # --- validation -----------------------------------------------------------------------------------
 
 
-def validated(figure: float) -> list[Validated]:
-    return [Validated(image="a", rmse=figure, sam=1.0, ridge_rmse=1.0, ridge_sam=1.0)]
+def validated(figure: float) -> list[ImageErrors]:
+    return [ImageErrors(image="a", rmse=figure, sam=1.0, ridge_rmse=1.0, ridge_sam=1.0)]
 
 
 @pytest.mark.parametrize(("keep", "step"), [("best", 4), ("last", 6)])
@@ -553,7 +553,7 @@ def test_the_best_weights_are_kept_or_the_last(
     figures = {2: 0.9, 4: 0.7, 6: 0.8}
     averages: dict[int, dict[str, Tensor]] = {}
 
-    def judged(network: PGUNet, _: object, **__: object) -> list[Validated]:
+    def judged(network: PGUNet, _: object, **__: object) -> list[ImageErrors]:
         made = 2 * (len(averages) + 1)
         averages[made] = {key: value.clone() for key, value in network.state_dict().items()}
         return validated(figures[made])

@@ -1,48 +1,53 @@
-"""Errors of cubes and STFs against references: metrics, comparison, protocols, baselines.
+"""Errors of cubes and STFs against references: metrics, comparison, protocol, ridge baseline.
 
-Nothing here trains weights of PGU-Net.
+No weights are trained here.
 """
 
 from uavssr.evaluation.compare import evaluate
-from uavssr.evaluation.coverage import NINETY, fit_sigma_scale
+from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage, fit_sigma_scale
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.protocol import (
-    PAIRED,
-    Judged,
-    StfFigures,
+    REFERENCE_PIXELS,
+    CubeErrors,
+    ImageResult,
+    StfErrors,
     draw_image,
     gap_closed,
-    judge,
-    table,
+    mean_errors,
+    reference_pixels,
+    run_protocol,
 )
 from uavssr.evaluation.ridge import Ridge, fit_ridge, regress
 from uavssr.evaluation.validation import (
-    Validated,
+    ImageErrors,
     ValidationImage,
-    figure_of,
+    mean_ratio_to_ridge,
     validate,
     validation_images,
 )
 
 __all__ = [
-    "NINETY",
-    "PAIRED",
-    "Judged",
+    "INTERVAL_90",
+    "REFERENCE_PIXELS",
+    "CubeErrors",
+    "ImageErrors",
+    "ImageResult",
     "Ridge",
-    "StfFigures",
-    "Validated",
+    "StfErrors",
     "ValidationImage",
+    "cube_coverage",
     "draw_image",
     "evaluate",
-    "figure_of",
     "fit_ridge",
     "fit_sigma_scale",
     "gap_closed",
-    "judge",
+    "mean_errors",
+    "mean_ratio_to_ridge",
+    "reference_pixels",
     "regress",
     "rmse",
+    "run_protocol",
     "sam",
-    "table",
     "validate",
     "validation_images",
 ]

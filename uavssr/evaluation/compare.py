@@ -1,26 +1,19 @@
-"""`evaluate`: two cubes on disk compared window by window, and two STF files. Writes nothing."""
+"""Comparison of two cubes on disk, window by window, and of two STF files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.evaluation.cube_metrics import (
-    DATA_RANGE,
-    MRAE_EPSILON,
-    SSIM_RADIUS,
-    SSIM_SIGMA,
-    CubeScorer,
-    Scores,
-)
-from uavssr.evaluation.metrics import stf_error
+from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer, Scores, stf_error
+from uavssr.evaluation.ssim import SSIM_RADIUS, SSIM_SIGMA
 from uavssr.io.hsi import TILE, CubeSource, open_cube
 from uavssr.io.raster import check_aligned
-from uavssr.io.stf import StfEstimate, read_stf, scene_estimate
+from uavssr.io.stf import read_stf, scene_estimate
 from uavssr.sensors import WavelengthGrid
 from uavssr.tiling import TileGrid
 
@@ -28,8 +21,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 AnyPath = str | PathLike[str]
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with a description of the work, the pixels just done and their total number."""
 Report = dict[str, Any]
-"""Plain values: numbers (infinite or NaN where the definitions say so), texts, lists, mappings."""
+"""Plain values for JSON: numbers (infinite or NaN as the metrics say), texts, lists, mappings."""
 
 
 def evaluate(
@@ -43,56 +38,56 @@ def evaluate(
     pred_scale: float | str | None = None,
     ref_scale: float | str | None = None,
     tile: int = TILE,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Report:
     """Errors of a cube against a reference on the same grid, over the pixels valid in both.
 
-    A pixel is valid where it is so in every band. `cube_metrics.Scores` defines the metrics.
+    A pixel is valid if it is valid in every band. `metrics.Scores` defines the metrics.
 
     Args:
         pred: the estimated cube, GeoTIFF or ENVI.
         ref: the reference cube: same size, CRS, geotransform and wavelengths (within 0.05 nm).
         stf: a `.stf.nc` file with the estimated STF of the scene.
-        true_stf: one with the true STF, of the same bands.
-        epsilon: least denominator of MRAE, in reflectance.
-        data_range: range of reflectance that PSNR and SSIM relate errors to.
-        pred_scale: reflectance = number in `pred` x this, where the file does not tell.
-        ref_scale: the same of `ref`.
-        tile: side of the windows in which the cubes are read, 16 or more.
-        progress: told what was done, how many pixels, and of how many.
+        true_stf: a `.stf.nc` file with the true STF of the same bands.
+        epsilon: smallest denominator of MRAE, in reflectance.
+        data_range: range of reflectance to which PSNR and SSIM relate errors.
+        pred_scale: reflectance = number in `pred` x this, where the file does not say.
+        ref_scale: reflectance = number in `ref` x this, where the file does not say.
+        tile: side in pixels of the windows in which the cubes are read, 16 or more.
+        progress: called after each window.
 
     Returns:
         `pred`, `ref`, `pixels` (of the scene), `valid_pixels`, `ssim_pixels`, `bands`, `settings`
         (epsilon, data range, SSIM's window, ERGAS's ratio), `scene` (rmse, mrae, psnr, ssim, sam in
-        degrees, ergas), `per_band` (a list of wavelength, rmse, mrae, psnr, ssim), and `stf` where
-        two STF files were given, see `compare_stfs`.
+        degrees, ergas), `per_band` (a list of wavelength, rmse, mrae, psnr, ssim), and `stf` if two
+        STF files are given, see `compare_stfs`.
 
     Raises:
         UsageError: an option makes no sense.
-        InputRefused: a file is refused, or the two do not fit; the message says in what.
+        InputRefused: a file is refused, or the two do not match; the message says in what.
     """
     if (stf is None) != (true_stf is None):
         raise UsageError("--stf and --true-stf go together", remedy="give both or none")
     if tile < 16:
         raise UsageError(f"a tile must have 16 pixels or more, got {tile}")
-    found, true = open_cube(pred, scale=pred_scale), open_cube(ref, scale=ref_scale)
-    check_aligned(found.place, true.place)
-    _check_wavelengths(found, true)
+    estimate, reference = open_cube(pred, scale=pred_scale), open_cube(ref, scale=ref_scale)
+    check_aligned(estimate.place, reference.place)
+    _check_wavelengths(estimate, reference)
     stfs = {}
     if stf is not None and true_stf is not None:
-        stfs = {"stf": compare_stfs(stf, true_stf, grid=true.grid)}
-    scorer = CubeScorer(len(true.grid), epsilon=epsilon, data_range=data_range)
-    scores = _stream(found, true, scorer, tile, progress)
+        stfs = {"stf": compare_stfs(stf, true_stf, grid=reference.grid)}
+    scorer = CubeScorer(len(reference.grid), epsilon=epsilon, data_range=data_range)
+    scores = _score(estimate, reference, scorer, tile, progress)
     return {
-        "pred": str(found.path),
-        "ref": str(true.path),
-        "pixels": true.height * true.width,
+        "pred": str(estimate.path),
+        "ref": str(reference.path),
+        "pixels": reference.height * reference.width,
         "valid_pixels": scores.pixels,
         "ssim_pixels": scores.ssim_pixels,
-        "bands": len(true.grid),
+        "bands": len(reference.grid),
         "settings": _settings(scorer),
         "scene": scores.scene,
-        "per_band": _per_band(scores, true.grid),
+        "per_band": _per_band(scores, reference.grid),
         **stfs,
     }
 
@@ -119,43 +114,44 @@ def _per_band(scores: Scores, grid: WavelengthGrid) -> list[Report]:
     return [{name: float(column[k]) for name, column in columns.items()} for k in range(len(grid))]
 
 
-def _stream(
-    found: CubeSource,
-    true: CubeSource,
+def _score(
+    estimate: CubeSource,
+    reference: CubeSource,
     scorer: CubeScorer,
     tile: int,
-    progress: Callable[[str, int, int], None] | None,
+    progress: ProgressCallback | None,
 ) -> Scores:
-    total = true.height * true.width
-    for each in TileGrid(height=true.height, width=true.width, tile=tile, halo=scorer.halo):
-        (estimate, one), (reference, two) = found.read(each.read), true.read(each.read)
-        scorer.add(estimate, reference, one & two, core=each.core, read=each.read)
+    height, width = reference.height, reference.width
+    for window in TileGrid(height=height, width=width, tile=tile, halo=scorer.halo):
+        cube, cube_valid = estimate.read(window.read)
+        truth, truth_valid = reference.read(window.read)
+        scorer.add(cube, truth, cube_valid & truth_valid, core=window.core, read=window.read)
         if progress is not None:
-            progress("comparing", each.core.height * each.core.width, total)
+            progress("comparing", window.core.height * window.core.width, height * width)
     scores = scorer.scores()
     if scores.pixels == 0:
         raise InputRefused(
-            f"no pixel is valid both here and in {true.path}",
-            path=found.path,
+            f"no pixel is valid both here and in {reference.path}",
+            path=estimate.path,
             remedy="check nodata and the footprints of both",
         )
     return scores
 
 
-def _check_wavelengths(found: CubeSource, true: CubeSource) -> None:
-    if found.grid.matches(true.grid):
+def _check_wavelengths(estimate: CubeSource, reference: CubeSource) -> None:
+    if estimate.grid.matches(reference.grid):
         return
-    said = [
-        f"{len(c.grid)} bands from {c.grid.centres[0]:g} to {c.grid.centres[-1]:g} nm"
-        for c in (found, true)
+    bands = [
+        f"{len(cube.grid)} bands from {cube.grid.centres[0]:g} to {cube.grid.centres[-1]:g} nm"
+        for cube in (estimate, reference)
     ]
-    differ = ""
-    if len(found.grid) == len(true.grid):
-        gap = np.abs(found.grid.centres - true.grid.centres)
-        differ = f", up to {gap.max():.3g} nm apart (band {int(gap.argmax()) + 1})"
+    largest = ""
+    if len(estimate.grid) == len(reference.grid):
+        gap = np.abs(estimate.grid.centres - reference.grid.centres)
+        largest = f", up to {gap.max():.3g} nm apart (band {int(gap.argmax()) + 1})"
     raise InputRefused(
-        f"has {said[0]}, and {true.path} {said[1]}{differ}",
-        path=found.path,
+        f"has {bands[0]}, and {reference.path} {bands[1]}{largest}",
+        path=estimate.path,
         remedy="resample one to the wavelengths of the other first",
     )
 
@@ -164,8 +160,8 @@ def compare_stfs(stf: AnyPath, true_stf: AnyPath, *, grid: WavelengthGrid) -> Re
     """Errors of one scene's STF against another, on the wavelengths of a cube.
 
     Centre, FWHM and gain are compared as the files hold them: nominal centre plus shift, nominal
-    width times stretch, factor on the nominal response. Leaks and another shape of the filter,
-    which these do not describe, show in `relative` only.
+    width times stretch, factor on the nominal response. Leaks and other filter shapes, which these
+    three do not describe, show in `relative` only.
 
     Returns:
         `sensor`; `relative`, |R - R_true| / |R_true| by Frobenius norms over all bands; the mean
@@ -175,13 +171,19 @@ def compare_stfs(stf: AnyPath, true_stf: AnyPath, *, grid: WavelengthGrid) -> Re
     Raises:
         InputRefused: a file is refused, or the two are not of the same bands.
     """
-    found, true = (read_stf(path, sensor=None, grid=grid) for path in (stf, true_stf))
-    _check_same_camera(found, true, stf, true_stf)
-    roles = [str(role) for role in true["band"].to_numpy().tolist()]
-    estimate, truth = scene_estimate(found.sel(band=roles)), scene_estimate(true)
-    errors = _stf_errors(estimate, truth)
+    datasets = [read_stf(path, sensor=None, grid=grid) for path in (stf, true_stf)]
+    _check_same_camera(datasets, stf, true_stf)
+    truth_data = datasets[1]
+    roles = [str(role) for role in truth_data["band"].to_numpy().tolist()]
+    estimate = scene_estimate(datasets[0].sel(band=roles))
+    truth = scene_estimate(truth_data)
+    errors = {
+        "centre_nm": estimate.centre - truth.centre,
+        "fwhm_nm": estimate.fwhm - truth.fwhm,
+        "gain_percent": 100 * (estimate.gain / truth.gain - 1),
+    }
     return {
-        "sensor": str(true.attrs.get("sensor", "")),
+        "sensor": str(truth_data.attrs.get("sensor", "")),
         "relative": stf_error(estimate.stf, truth.stf),
         **{name: float(np.abs(values).mean()) for name, values in errors.items()},
         "per_band": [
@@ -195,24 +197,14 @@ def compare_stfs(stf: AnyPath, true_stf: AnyPath, *, grid: WavelengthGrid) -> Re
     }
 
 
-def _stf_errors(estimate: StfEstimate, truth: StfEstimate) -> dict[str, np.ndarray]:
-    return {
-        "centre_nm": estimate.centre - truth.centre,
-        "fwhm_nm": estimate.fwhm - truth.fwhm,
-        "gain_percent": 100 * (estimate.gain / truth.gain - 1),
-    }
-
-
-def _check_same_camera(
-    found: xr.Dataset, true: xr.Dataset, stf: AnyPath, true_stf: AnyPath
-) -> None:
-    bands = [sorted(map(str, ds["band"].to_numpy().tolist())) for ds in (found, true)]
-    names = [str(ds.attrs.get("sensor", "")) for ds in (found, true)]
+def _check_same_camera(datasets: Sequence[xr.Dataset], stf: AnyPath, true_stf: AnyPath) -> None:
+    bands = [sorted(map(str, data["band"].to_numpy().tolist())) for data in datasets]
+    names = [str(data.attrs.get("sensor", "")) for data in datasets]
     if bands[0] == bands[1] and (names[0] == names[1] or "" in names):
         return
-    said = [f"{name} ({', '.join(roles)})" for name, roles in zip(names, bands, strict=True)]
+    cameras = [f"{name} ({', '.join(roles)})" for name, roles in zip(names, bands, strict=True)]
     raise InputRefused(
-        f"is of {said[0]}, and {true_stf} of {said[1]}",
+        f"is of {cameras[0]}, and {true_stf} of {cameras[1]}",
         path=stf,
         remedy="compare two files of the same camera",
     )

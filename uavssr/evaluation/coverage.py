@@ -1,57 +1,77 @@
-"""How honest standard errors of cubes are, and the factor that makes their intervals so.
-
-Must not train weights or open files.
-"""
+"""Coverage of the 90 % intervals of a cube, and the factor on standard errors that corrects it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from uavssr.data import Batch
-from uavssr.model import PGUNet, Stf
+from uavssr.model import Correction, PGUNet, Reconstruction, Stf
+from uavssr.sensors import Float32Array
 
-NINETY: Final = 1.6449
-"""Half-width of a 90 % interval in standard errors."""
-_SMOOTH: Final = 9
-"""Bands over which the factor is averaged: it is a property of the prior, not of a band."""
+INTERVAL_90: Final = 1.6449
+"""Half-width of a 90 % interval of a normal distribution, in standard errors."""
+_SMOOTHED_BANDS: Final = 9  # the factor belongs to the prior, not to single bands
 
 
 @torch.no_grad()
-def standardised(network: PGUNet, batch: Batch, start: Stf, *, blind: bool) -> Tensor:
-    """|error| / standard error (C, n) of every pixel of a batch, one camera a scene."""
-    found = []
+def standardised_errors(network: PGUNet, batch: Batch, start: Stf) -> Tensor:
+    """|error| / standard error (C, n) of all pixels of a batch; each scene has its own camera."""
+    scores = []
     for i in range(len(batch.msi)):
-        one = start.of_camera(i)
-        result = network(batch.msi[i : i + 1], one, estimate_stf=blind)
-        doubt = network.cube_uncertainty(result.stf)
-        sigma = doubt.expand(doubt.maps(batch.msi[i : i + 1], result.coefficients))[0]
+        image = batch.msi[i : i + 1]
+        result = network(image, start.of_camera(i), estimate_stf=True)
+        uncertainty = network.cube_uncertainty(result.stf)
+        sigma = uncertainty.expand(uncertainty.maps(image, result.coefficients))[0]
         error = network.basis.expand(result.coefficients)[0] - batch.hsi[i]
-        found.append((error.abs() / sigma.clamp_min(1e-6)).flatten(1))
-    return torch.cat(found, 1)
+        scores.append((error.abs() / sigma.clamp_min(1e-6)).flatten(1))
+    return torch.cat(scores, 1)
 
 
-def coverage(scores: Tensor) -> float:
-    """Share of |error| / standard error that lies in the nominal 90 % interval."""
-    return float((scores < NINETY).float().mean())
+@torch.no_grad()
+def cube_coverage(
+    network: PGUNet,
+    result: Reconstruction,
+    image: Tensor,
+    reference: Float32Array,
+    correction: Correction | None = None,
+) -> float:
+    """Share of |error| < 1.6449 standard errors over all bands and pixels of one cube.
+
+    Args:
+        network: the network.
+        result: its result for the image.
+        image: (1, c, y, x).
+        reference: the true spectra (C, y x).
+        correction: the correction with reference spectra that the result has.
+    """
+    uncertainty = network.cube_uncertainty(result.stf, correction)
+    maps = uncertainty.maps(image, result.coefficients)
+    sigma = uncertainty.expand(maps)[0].flatten(1).numpy()
+    basis = network.basis if correction is None else correction.basis
+    error = basis.expand(result.coefficients)[0].flatten(1).numpy() - reference
+    return float((np.abs(error) < INTERVAL_90 * sigma).mean())
 
 
 @torch.no_grad()
 def fit_sigma_scale(network: PGUNet, batches: Iterable[Batch]) -> Tensor:
     """The factor (C,) on standard errors with which 90 % intervals hold 90 % of the errors.
 
+    s_new = s q90(|error| / standard error) / 1.6449 per band, averaged over nine bands.
+
     Args:
-        network: with its present factor, which the new one replaces.
-        batches: scenes with the truth, seen by cameras of which the data sheet is known.
+        network: a network with its present factor s, which the result is to replace.
+        batches: scenes with their true cubes, seen by cameras whose data sheets are known.
     """
     scores = [
-        standardised(network, batch, Stf.from_prior(batch.family), blind=True) for batch in batches
+        standardised_errors(network, batch, Stf.from_prior(batch.family)) for batch in batches
     ]
     quantile = torch.stack([band.quantile(0.9) for band in torch.cat(scores, 1)])
-    edge = _SMOOTH // 2
+    edge = _SMOOTHED_BANDS // 2
     padded = torch.nn.functional.pad(quantile[None, None], (edge, edge), mode="replicate")
-    smooth = torch.nn.functional.avg_pool1d(padded, _SMOOTH, 1)[0, 0]
-    return network.sigma_scale * smooth / NINETY
+    smooth = torch.nn.functional.avg_pool1d(padded, _SMOOTHED_BANDS, 1)[0, 0]
+    return network.sigma_scale * smooth / INTERVAL_90

@@ -1,7 +1,7 @@
-"""How a model in training does on ground that it does not train on, beside ridge regression.
+"""Validation of a model in training: errors on ground kept out of training, beside ridge.
 
-Real images of pairs are taken as they are; a cube without an image is seen by a camera that is
-drawn once. Must not move weights.
+Images of pairs are taken as they are. A cube without an image is seen by one random camera, the
+same at every validation.
 """
 
 from __future__ import annotations
@@ -21,93 +21,98 @@ from uavssr.evaluation.ridge import Ridge, regress
 from uavssr.model import PGUNet, ResponseFamily, Stf
 from uavssr.sensors import SENSORS, Float32Array, Sensor, WavelengthGrid
 
-PATCHES: Final = 8
-"""Patches of a row that make one validation image, taken evenly."""
-SIMULATED: Final = 6
-"""Simulated images, where nothing but a library is there to validate on."""
-_RIDGE_SCENES: Final = 96
-_RIDGE_SIDE: Final = 16
-_RIDGE_PATCHES: Final = 64
+PATCHES_PER_IMAGE: Final = 8
+"""Patches of a row that make one validation image, evenly spaced."""
+SIMULATED_IMAGES: Final = 6
+"""Simulated images, where there is nothing but a library to validate on."""
+_RIDGE_SCENES: Final = 96  # scenes to train ridge on
+_RIDGE_SIDE: Final = 16  # their side in pixels, where patches are not smaller
+_RIDGE_PATCHES: Final = 64  # training patches of a camera to train its ridge on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValidationImage:
-    """What one camera saw of some patches, and what was there."""
+    """Patches of a cube, their image, and the errors of ridge regression on it."""
 
     name: str
-    """Which: the row's line and files."""
+    """Line of the manifest and files, or a number."""
     sensor: Sensor
-    """The camera as its data sheet has it."""
+    """Data sheet of the camera."""
     msi: Tensor
-    """(n, c, h, w) the image."""
+    """(n, c, y, x) the image, reflectance."""
     hsi: Tensor
-    """(n, C, h, w) the cube."""
+    """(n, C, y, x) the cube, reflectance."""
     ridge_rmse: float
-    """Of ridge regression on the same image."""
+    """RMSE of ridge regression in reflectance."""
     ridge_sam: float
-    """In degrees."""
+    """Mean spectral angle of ridge regression in degrees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Validated:
-    """Errors of a model on one validation image, its STF estimated from the image."""
+class ImageErrors:
+    """Errors of a blind reconstruction of one validation image."""
 
     image: str
-    """Which."""
+    """Name of the image."""
     rmse: float
     """Over all bands and pixels, in reflectance."""
     sam: float
     """Mean spectral angle in degrees."""
     ridge_rmse: float
-    """Of ridge on the same image."""
+    """RMSE of ridge regression on the same image."""
     ridge_sam: float
-    """In degrees."""
+    """Mean spectral angle of ridge regression on the same image."""
 
 
 def validation_images(data: TrainingData, *, seed: int, size: int) -> list[ValidationImage]:
-    """The images to validate on: of the rows set apart, else newly simulated from the library.
+    """The images to validate on: of the ground kept out, else simulated from the library.
 
-    Ridge is trained on the training pairs of the same camera where there are any, else on training
+    Ridge is trained on the training pairs of the same camera if there are any, else on training
     scenes seen by random cameras near its data sheet.
 
     Args:
-        data: with what is set apart for validation.
-        seed: of the cameras, and of ridge's scenes.
-        size: side of an image in pixels.
+        data: training data with their split.
+        seed: random seed of cameras and scenes.
+        size: side of a simulated image in pixels.
     """
-    apart = [f for f in data.fields if f.validate.size]
-    baselines: dict[tuple[str, bool], Ridge] = {}
+    fields = [field for field in data.fields if field.validate.size]
+    if not fields:
+        return [] if data.library is None else _simulated_images(data, seed, size)
+    ridges: dict[tuple[str, bool], Ridge] = {}
     images = []
-    for f in apart:
-        sensor = f.patches.sensor or _any_camera(data.grid)
-        real = f.patches.real
-        msi, hsi = _cut(f, sensor, data.grid, seed)
+    for field in fields:
+        sensor, real = field.patches.sensor or _first_camera(data.grid), field.patches.real
         key = sensor.name, real
-        if key not in baselines:
-            baselines[key] = _baseline(data, sensor, seed=seed, real=real)
-        name = f"line {f.row.line}: {', '.join(path.name for path in (*f.row.msi, f.row.hsi))}"
-        images.append(_image(name, sensor, msi, hsi, baselines[key]))
-    if not apart and data.library is not None:
-        images = _simulated(data, seed, size)
+        if key not in ridges:
+            ridges[key] = _fit_baseline(data, sensor, seed=seed, real=real)
+        msi, hsi = _read_patches(field, sensor, data.grid, seed)
+        files = ", ".join(path.name for path in (*field.row.msi, field.row.hsi))
+        images.append(_image(f"line {field.row.line}: {files}", sensor, msi, hsi, ridges[key]))
     return images
 
 
 @torch.inference_mode()
 def validate(
     network: PGUNet, images: Sequence[ValidationImage], *, half: bool = False
-) -> list[Validated]:
-    """The errors of a network on every image, blind; it stays in the mode in which it was."""
+) -> list[ImageErrors]:
+    """The errors of a network on every image, with the STF estimated from the image.
+
+    Args:
+        network: the network; its mode (training or evaluation) does not change.
+        images: the validation images.
+        half: whether the proximal networks run in bfloat16.
+    """
     device = network.mean.device
-    found = []
+    errors = []
     for image in images:
         family = ResponseFamily.of(image.sensor, network.grid).to(device)
         result = network(
             image.msi.to(device), Stf.from_prior(family), estimate_stf=True, bfloat16=half
         )
         cube = network.basis.expand(result.coefficients).cpu().numpy()
-        estimate, reference = _flat(cube), _flat(image.hsi.numpy())
-        found.append(
-            Validated(
+        estimate, reference = _spectra(cube), _spectra(image.hsi.numpy())
+        errors.append(
+            ImageErrors(
                 image=image.name,
                 rmse=rmse(estimate, reference),
                 sam=sam(estimate, reference),
@@ -115,15 +120,15 @@ def validate(
                 ridge_sam=image.ridge_sam,
             )
         )
-    return found
+    return errors
 
 
-def figure_of(validated: Sequence[Validated]) -> float:
-    """One number to choose weights by: the mean over images of RMSE over ridge's."""
-    return float(np.mean([each.rmse / max(each.ridge_rmse, 1e-9) for each in validated]))
+def mean_ratio_to_ridge(errors: Sequence[ImageErrors]) -> float:
+    """The mean over images of RMSE / RMSE of ridge, by which the best weights are chosen."""
+    return float(np.mean([image.rmse / max(image.ridge_rmse, 1e-9) for image in errors]))
 
 
-def _any_camera(grid: WavelengthGrid) -> Sensor:
+def _first_camera(grid: WavelengthGrid) -> Sensor:
     """The first known camera whose bands lie on the grid.
 
     Raises:
@@ -140,64 +145,65 @@ def _any_camera(grid: WavelengthGrid) -> Sensor:
     )
 
 
-def _cut(
-    f: Field, sensor: Sensor, grid: WavelengthGrid, seed: int
+def _read_patches(
+    field: Field, sensor: Sensor, grid: WavelengthGrid, seed: int
 ) -> tuple[Float32Array, Float32Array]:
-    """Image (n, c, h, w) and cube of some patches that are set apart."""
-    places = np.linspace(0, f.validate.size - 1, min(PATCHES, f.validate.size)).round()
-    chosen = f.validate[places.astype(int)]
-    hsi = f.patches.cubes(chosen)
-    if f.patches.real:
-        msi = f.patches.images(chosen)
+    """Image (n, c, y, x) and cube (n, C, y, x) of some validation patches of a field."""
+    count = min(PATCHES_PER_IMAGE, field.validate.size)
+    places = np.linspace(0, field.validate.size - 1, count).round()
+    chosen = field.validate[places.astype(int)]
+    hsi = field.patches.cubes(chosen)
+    if field.patches.real:
+        msi = field.patches.images(chosen)
     else:
-        rng = np.random.default_rng([seed, 61, f.row.line])
-        msi = _seen(rng, hsi, sensor, grid, each=False)
+        rng = np.random.default_rng([seed, 61, field.row.line])
+        msi = _simulate_images(rng, hsi, sensor, grid, cameras=1)
     inner = slice(MARGIN, hsi.shape[-1] - MARGIN)
     return msi[..., inner, inner], hsi[..., inner, inner]
 
 
-def _seen(
+def _simulate_images(
     rng: np.random.Generator,
     cubes: Float32Array,
     sensor: Sensor,
     grid: WavelengthGrid,
     *,
-    each: bool,
+    cameras: int,
 ) -> Float32Array:
-    """What cameras near a data sheet see of cubes: one camera for `each`, or one for all."""
-    cameras = len(cubes) if each else 1
+    """Images (n, c, y, x) of cubes (n, C, y, x) by one random camera, or by n of them."""
     drawn = draw_cameras(rng, [sensor] * cameras, grid, knowledge=np.ones(cameras))
     return observe(rng, cubes, np.broadcast_to(drawn.rows, (len(cubes), *drawn.rows.shape[1:])))
 
 
-def _simulated(data: TrainingData, seed: int, size: int) -> list[ValidationImage]:
-    sensor = _any_camera(data.grid)
-    ridge = _baseline(data, sensor, seed=seed, real=False)
+def _simulated_images(data: TrainingData, seed: int, size: int) -> list[ValidationImage]:
+    sensor = _first_camera(data.grid)
+    ridge = _fit_baseline(data, sensor, seed=seed, real=False)
     images = []
-    for number in range(SIMULATED):
+    for number in range(SIMULATED_IMAGES):
         rng = np.random.default_rng([seed, 67, number])
         cube = data.scenes(rng, 1, size)
-        msi = _seen(rng, cube, sensor, data.grid, each=True)
+        msi = _simulate_images(rng, cube, sensor, data.grid, cameras=1)
         images.append(_image(f"simulated {number + 1}", sensor, msi, cube, ridge))
     return images
 
 
-def _baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> Ridge:
+def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> Ridge:
     rng = np.random.default_rng([seed, 71])
-    same = [f for f in data.pairs if f.camera == sensor]
-    if real and same:
-        each = _RIDGE_PATCHES // len(same) + 1
-        chosen = [(f.patches, rng.permutation(f.train)[:each]) for f in same]
-        images = np.concatenate([patches.images(taken) for patches, taken in chosen])
-        return regress(images, np.concatenate([patches.cubes(taken) for patches, taken in chosen]))
+    pairs = [field for field in data.pairs if field.camera == sensor]
+    if real and pairs:
+        count = _RIDGE_PATCHES // len(pairs) + 1
+        chosen = [(field.patches, rng.permutation(field.train)[:count]) for field in pairs]
+        images = np.concatenate([patches.images(index) for patches, index in chosen])
+        return regress(images, np.concatenate([patches.cubes(index) for patches, index in chosen]))
     scenes = data.scenes(rng, _RIDGE_SCENES, data.side_up_to(_RIDGE_SIDE))
-    return regress(_seen(rng, scenes, sensor, data.grid, each=True), scenes)
+    images = _simulate_images(rng, scenes, sensor, data.grid, cameras=len(scenes))
+    return regress(images, scenes)
 
 
 def _image(
     name: str, sensor: Sensor, msi: Float32Array, hsi: Float32Array, ridge: Ridge
 ) -> ValidationImage:
-    estimate, reference = ridge(_flat(msi)), _flat(hsi)
+    estimate, reference = ridge(_spectra(msi)), _spectra(hsi)
     return ValidationImage(
         name=name,
         sensor=sensor,
@@ -208,6 +214,6 @@ def _image(
     )
 
 
-def _flat(maps: Float32Array) -> Float32Array:
-    """(n, C, h, w) as spectra (C, n h w)."""
+def _spectra(maps: Float32Array) -> Float32Array:
+    """Maps (n, C, y, x) as spectra (C, n y x)."""
     return maps.transpose(1, 0, 2, 3).reshape(maps.shape[1], -1)

@@ -19,7 +19,7 @@ import torch
 
 from uavssr.data import MARGIN, Batch, TrainingData, seen_by_cameras
 from uavssr.errors import IncompleteRun
-from uavssr.evaluation import Validated, ValidationImage, fit_sigma_scale, validate
+from uavssr.evaluation import ImageErrors, ValidationImage, fit_sigma_scale, validate
 from uavssr.model import Model, PGUNet, PGUNetConfig, SpectralBasis, Stf, empty_prior, fit_mixture
 from uavssr.sensors import FloatArray
 from uavssr.spectra import SpectralLibrary
@@ -44,7 +44,7 @@ class Trained:
     """The averaged weights that were kept, on the CPU, in evaluation mode."""
     step: int
     """After how many steps these weights stood."""
-    validated: tuple[Validated, ...]
+    validated: tuple[ImageErrors, ...]
     """Their errors on the validation images; empty where there are none."""
 
 

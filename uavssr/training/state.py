@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from uavssr.evaluation import Validated, figure_of
+from uavssr.evaluation import ImageErrors, mean_ratio_to_ridge
 from uavssr.model import PGUNet
 
 EXPLODED: Final = 5.0
@@ -47,7 +47,7 @@ class TrainState:
     """The averaged weights that are kept so far."""
     best_step: int = 0
     """After how many steps they stood."""
-    validated: list[Validated] = field(default_factory=list)
+    validated: list[ImageErrors] = field(default_factory=list)
     """Their errors; empty where nothing is set apart."""
 
     def content(self) -> dict[str, object]:
@@ -74,7 +74,7 @@ class TrainState:
         self.recent.extend(saved["recent"])
         self.least = float(saved["least"])
         self.best, self.best_step = saved["best"], int(saved["best_step"])
-        self.validated = [Validated(**each) for each in saved["validated"]]
+        self.validated = [ImageErrors(**each) for each in saved["validated"]]
 
     def exploded(self, figures: Mapping[str, float]) -> bool:
         """Whether the errors of the last steps, this one included, are past all hope."""
@@ -89,13 +89,17 @@ class TrainState:
         """Mean relative RMSE of the last steps."""
         return math.fsum(self.recent) / max(len(self.recent), 1)
 
-    def judge(self, validated: list[Validated], *, last: bool) -> None:
+    def judge(self, validated: list[ImageErrors], *, last: bool) -> None:
         """Keep the averaged weights that stand now if they are the best, or the last ones wanted.
 
         Args:
             validated: their errors; none where there is nothing to validate on.
             last: keep them however good they are.
         """
-        if last or not self.validated or figure_of(validated) < figure_of(self.validated):
+        if (
+            last
+            or not self.validated
+            or mean_ratio_to_ridge(validated) < mean_ratio_to_ridge(self.validated)
+        ):
             self.validated, self.best_step = validated, self.step
             self.best = {key: t.clone() for key, t in self.average.state_dict().items()}
