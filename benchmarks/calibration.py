@@ -28,7 +28,7 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from uavssr.calibration import Fitting, Instrument, moved, open_reference
+from uavssr.calibration import Fitting, Instrument, open_reference, shift_image
 from uavssr.data import draw_cameras, simulate_scene
 from uavssr.io.msi import open_msi
 from uavssr.io.raster import Place
@@ -134,7 +134,7 @@ class Ground:
         places = FINER * (common + flaw.scatter * rng.normal(size=(len(self.fine), 2)))
         placed = np.concatenate(
             [
-                moved(moved(band[None], down, 1), right, 2)
+                shift_image(shift_image(band[None], down, 1), right, 2)
                 for band, (down, right) in zip(self.fine, places, strict=True)
             ]
         )

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from scripts.spectra_sources.synthetic import manmade_spectra
-from uavssr.calibration.alignment import shift_between
 from uavssr.calibration.instrument import Instrument
+from uavssr.calibration.lucas_kanade import estimate_shift
 from uavssr.spectra.library import SpectralLibrary
 
 
@@ -47,7 +47,7 @@ def test_images_are_the_cube_through_the_camera_moved_as_told(script: ModuleType
         ground.image(flaw, np.inf, rng) for flaw in (*script.FLAWS[:2], script.FLAWS[3])
     )
     assert np.allclose(in_place, expected, atol=1e-5)
-    assert np.hypot(*shift_between([(expected, shifted)])) == pytest.approx(0.3, abs=0.03)
+    assert np.hypot(*estimate_shift([(expected, shifted)])) == pytest.approx(0.3, abs=0.03)
     roughness = [np.square(np.diff(image, axis=1)).sum() for image in (in_place, blurred)]
     assert roughness[1] < 0.9 * roughness[0]
-    assert np.hypot(*shift_between([(expected, blurred)])) < 0.05
+    assert np.hypot(*estimate_shift([(expected, blurred)])) < 0.05

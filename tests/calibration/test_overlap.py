@@ -12,8 +12,14 @@ from rasterio.transform import Affine
 from tests.helpers.cubes import listed, smooth_cube, tag, write_envi, write_plain
 from tests.helpers.models import GRID, P4M
 from tests.helpers.rasters import TRANSFORM, write
-from uavssr.calibration.alignment import moved
-from uavssr.calibration.overlap import ENOUGH, MOST, STEADY, look, read_overlap
+from uavssr.calibration.lucas_kanade import shift_image
+from uavssr.calibration.overlap import (
+    MAX_BLOCKS,
+    MIN_STEADY_BLOCKS,
+    STEADY_FACTOR,
+    read_overlap,
+)
+from uavssr.calibration.registration import read_unsaturated
 from uavssr.io.hsi.cube import CubeSource, open_cube
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.tiling import Window
@@ -56,12 +62,12 @@ def test_on_a_common_grid_blocks_are_pixels(make: Make) -> None:
 
 
 def test_plenty_of_pixels_are_taken_in_blocks(make: Make) -> None:
-    side = int(np.sqrt(ENOUGH)) * STEADY
+    side = int(np.sqrt(MIN_STEADY_BLOCKS)) * STEADY_FACTOR
     scene = smooth_cube(side, side)
     found = read_overlap(*make(np.tensordot(SRF, scene, 1).astype("f4"), scene))
-    assert found.block == STEADY
-    assert len(found.msi) == ENOUGH
-    expected = shrunk(scene, STEADY)
+    assert found.block == STEADY_FACTOR
+    assert len(found.msi) == MIN_STEADY_BLOCKS
+    expected = shrunk(scene, STEADY_FACTOR)
     # windows come one after the other, so the blocks are compared as a set
     assert np.allclose(np.sort(found.spectra[:, 0]), np.sort(expected[0].ravel()), atol=1e-6)
     assert np.allclose(found.msi, found.spectra @ SRF.T, atol=1e-5)
@@ -116,7 +122,7 @@ def test_cube_in_another_crs_lies_where_it_belongs(make: Make) -> None:
 def test_cube_is_moved_to_where_the_image_has_it(make: Make, shift: tuple[float, float]) -> None:
     scene = smooth_cube(90, 96, seed=4)
     image = np.tensordot(SRF, scene, 1).astype("f4")
-    image = moved(moved(image, shift[0], 1), shift[1], 2)
+    image = shift_image(shift_image(image, shift[0], 1), shift[1], 2)
     found = read_overlap(*make(np.nan_to_num(image, nan=0.0), scene))
     assert found.shift == pytest.approx(shift, abs=0.1)
     misfit = found.msi - found.spectra @ SRF.T
@@ -135,7 +141,7 @@ def test_invalid_and_saturated_pixels_of_the_image_are_left_out_and_counted(make
     found = read_overlap(cube, msi)
     assert found.skipped == {"invalid in the image": 36, "saturated in the image": 4}
     assert len(found.msi) == 16 * 18 - 40
-    values, valid, saturated = look(msi, Window(0, 0, 16, 18))
+    values, valid, saturated = read_unsaturated(msi, Window(0, 0, 16, 18))
     assert not (valid & saturated).any()
     assert saturated.sum() == 4
     assert np.isfinite(values[:, valid]).all()
@@ -183,4 +189,4 @@ def test_envi_cube_is_read_as_well(tmp_path: Path, make: Make) -> None:
 def test_no_more_blocks_are_kept_than_say_something_new(make: Make) -> None:
     scene = np.broadcast_to(smooth_cube(1, 1), (len(GRID), 140, 140)).copy()
     found = read_overlap(*make(np.tensordot(SRF, scene, 1).astype("f4"), scene))
-    assert len(found.msi) == MOST
+    assert len(found.msi) == MAX_BLOCKS

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.helpers.cubes import listed, write_envi
 from tests.helpers.grounds import EAST, PIXEL, SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
-from uavssr.calibration import registration
 from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig, Sources, open_sources
 from uavssr.errors import UsageError
@@ -194,15 +193,6 @@ def test_warnings_carry_the_line(tmp_path: Path) -> None:
     write_field_cube(tmp_path / "cube")
     (scene,) = opened(tmp_path, "msi,hsi,sensor,msi_scale\nmsi.tif,cube,p4m,1\n").scenes
     assert any(text.startswith("line 2: band blue is 1.") for text in scene.warnings())
-
-
-def test_missing_libraries_are_told_before_any_row(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registration, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="scikit-image"):
-        opened(folder, "msi,hsi\nmsi.tif,no.tif\n")
-    assert len(opened(folder, "hsi\ncube\n").scenes) == 1  # needed for pairs alone
 
 
 @given(share=st.floats(0, 0.5), guard=st.integers(0, 99))

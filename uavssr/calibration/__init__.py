@@ -3,22 +3,21 @@
 Blind estimation is in `reconstruction`.
 """
 
-from uavssr.calibration.alignment import moved
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
+from uavssr.calibration.lucas_kanade import shift_image
+from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.references import open_reference
-from uavssr.calibration.registration import Registration, check_installed, register
 
 __all__ = [
     "Fitting",
     "Instrument",
-    "Registration",
+    "PairRegistration",
     "calibrate",
     "calibrate_scene",
     "calibrate_stf",
-    "check_installed",
-    "moved",
     "open_reference",
-    "register",
+    "register_pair",
+    "shift_image",
 ]

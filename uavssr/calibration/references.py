@@ -15,7 +15,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from uavssr.calibration.overlap import Overlap, look, read_overlap
+from uavssr.calibration.overlap import Overlap, read_overlap
+from uavssr.calibration.registration import read_unsaturated
 from uavssr.errors import InputRefused
 from uavssr.io.checks import data_file
 from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
@@ -171,7 +172,7 @@ def _around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | st
     metres = (middles - place) * metres_per_unit(msi.crs_wkt, y=place[1])
     within = (np.hypot(*metres.T) <= radius).reshape(y.shape)
     within[centre.within(window)] = True
-    values, valid, saturated = look(msi, window)
+    values, valid, saturated = read_unsaturated(msi, window)
     if (saturated & within).any():
         return "saturated in the image"
     if (valid & within).sum() * 2 < within.sum():

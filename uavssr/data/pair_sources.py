@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
-from uavssr.calibration import Registration, check_installed, register
+from uavssr.calibration import PairRegistration, register_pair
 from uavssr.data.manifest import Manifest, Problem, Row
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.hsi import CubeSource, TargetGrid, WarpedCube, open_cube
@@ -64,7 +64,7 @@ class Scene:
     """The cube's own wavelengths."""
     image: MsiSource | None = None
     """Of a pair."""
-    registration: Registration | None = None
+    registration: PairRegistration | None = None
     """Of a pair."""
 
     @property
@@ -96,7 +96,7 @@ class Scene:
         """What to be wary of, each with the row's line."""
         found: list[str] = []
         if self.image is not None and self.registration is not None:
-            found = [*self.image.summary.warnings, *self.registration.warnings(self.image.sensor)]
+            found = [*self.image.summary.warnings, *self.registration.warnings()]
         elif isinstance(self.cube, CubeSource):
             found = list(self.cube.warnings)
         return [f"line {self.row.line}: {text}" for text in found]
@@ -132,11 +132,8 @@ def open_sources(
         progress: told of every row that was opened.
 
     Raises:
-        UsageError: the grid asked for is not that of the model to start from, or a library that
-            registers pairs is not installed.
+        UsageError: the grid asked for is not that of the model to start from.
     """
-    if any(row.kind == "pair" for row in manifest.rows):
-        check_installed()
     problems = list(manifest.problems)
     scenes: list[Scene] = []
     for row in manifest.rows:
@@ -177,15 +174,17 @@ def open_scene(row: Row, config: DataConfig) -> Scene:
         )
         return Scene(row=row, place=target, cube=cube, bands=cube.grid)
     image = open_msi(row.msi, sensor=row.sensor, bands=row.bands, scale=row.msi_scale)
-    target = TargetGrid(
-        height=image.height, width=image.width, crs_wkt=image.crs_wkt, transform=image.transform
-    )
-    fit = register(image, WarpedCube(cube=cube, target=target))
-    refused = fit.refusal(image.sensor, max_shift=config.max_shift)
+    fit = register_pair(image, cube)
+    refused = fit.refusal(max_shift=config.max_shift)
     if refused is not None:
         raise InputRefused(refused, path=row.hsi)
     return Scene(
-        row=row, place=target, cube=fit.warped, bands=cube.grid, image=image, registration=fit
+        row=row,
+        place=fit.warped.target,
+        cube=fit.warped,
+        bands=cube.grid,
+        image=image,
+        registration=fit,
     )
 
 

@@ -269,8 +269,8 @@ def _entry(scene: Scene, windows: Sequence[Window], folder: Path) -> dict[str, A
         "pixels": [place.height, place.width],
         "patches": len(windows),
     }
-    if scene.registration is not None and sensor is not None:
-        facts["registration"] = scene.registration.facts(sensor)
+    if scene.registration is not None:
+        facts["registration"] = scene.registration.facts()
         _log.info("line %s: registered: %s", row.line, facts["registration"])
     if warned := scene.warnings():
         facts["warnings"] = warned

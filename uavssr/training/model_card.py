@@ -120,7 +120,7 @@ def _registration(row: Facts) -> Iterator[str]:
     fit = row["registration"]
     yield (
         f"\nLine {row['line']}: the cube was moved by {fit['shift_rows']:+.2f} rows and "
-        f"{fit['shift_columns']:+.2f} columns of the image ({fit['reference']}, {fit['windows']} "
+        f"{fit['shift_columns']:+.2f} columns of the image ({fit['windows']} "
         f"windows, spread {fit['spread']:.2f}, remaining {fit['remaining']:.2f} pixels); its "
         f"pixels are {fit['resolution_ratio']:g} of the image's. Image = slope x integrated "
         "cube + offset:\n"
