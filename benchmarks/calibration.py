@@ -32,7 +32,7 @@ from uavssr.calibration import Fitting, Instrument, open_reference, shift_image
 from uavssr.data import draw_cameras, simulate_scene
 from uavssr.io.msi import open_msi
 from uavssr.io.raster import Place
-from uavssr.io.writers import CubeWriter, write_image
+from uavssr.io.writers import CubeTarget, ImageTarget, open_writer, write_image
 from uavssr.model import PARAMETERS, SHIFT, ResponseFamily
 from uavssr.sensors import SENSORS, WavelengthGrid
 from uavssr.spectra import SpectralLibrary
@@ -252,15 +252,13 @@ def fitted(
 def from_files(instrument: Instrument, folder: Path, image: Array, cube: Array) -> Tensor:
     """The same from an image and a cube on disk, with the shift found and the patterns fitted."""
     whole, valid = Window(0, 0, SIDE, SIDE), np.ones((SIDE, SIDE), bool)
-    field = write_image(
-        folder / "field.tif", [(whole, image, valid)], sensor=CAMERA, place=UTM, dtype="float32"
-    )
-    with CubeWriter(
-        folder / "cube.tif", height=SIDE, width=SIDE, grid=GRID, crs_wkt=UTM.crs_wkt,
-        transform=UTM.transform, dtype="float32",
-    ) as sink:  # fmt: skip
-        sink.write(whole, cube, valid)
-        path = sink.finish()
+    raster = {"height": SIDE, "width": SIDE, "crs_wkt": UTM.crs_wkt, "transform": UTM.transform}
+    raster |= {"dtype": "float32"}
+    target = ImageTarget(path=folder / "field.tif", sensor=CAMERA, **raster)
+    field = write_image(target, [(whole, image, valid)])
+    with open_writer(CubeTarget(path=folder / "cube.tif", grid=GRID, **raster)) as writer:
+        writer.write(whole, cube, valid)
+        path = writer.finish()
     found = open_reference(path, open_msi(field))
     return fitted(instrument, found.spectra, found.msi, found.patterns)
 

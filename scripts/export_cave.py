@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pyproj import CRS
 
-from uavssr.io.writers import CubeWriter
+from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import WavelengthGrid
 from uavssr.tiling import Window
 
@@ -45,8 +45,8 @@ def _write(path: Path, source: Path, place: int) -> None:
         cube = (file["cube"] * file["scale"]).transpose(2, 0, 1).astype(np.float32)
         nm = file["wavelength_nm"].astype(float)
     height, width = cube.shape[1:]
-    sink = CubeWriter(
-        path,
+    target = CubeTarget(
+        path=path,
         height=height,
         width=width,
         grid=WavelengthGrid("cave", nm, np.full(nm.size, 10.0)),
@@ -54,9 +54,9 @@ def _write(path: Path, source: Path, place: int) -> None:
         transform=(1.0, 0.0, 500_000.0, 0.0, -1.0, 10_000.0 * (place + 1)),
         overwrite=True,
     )
-    with sink:
-        sink.write(Window(0, 0, height, width), cube, np.ones((height, width), bool))
-        sink.finish()
+    with open_writer(target) as writer:
+        writer.write(Window(0, 0, height, width), cube, np.ones((height, width), bool))
+        writer.finish()
 
 
 if __name__ == "__main__":

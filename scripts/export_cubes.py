@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pyproj import CRS
 
-from uavssr.io.writers import CubeWriter
+from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import HEADWALL_NANO
 from uavssr.spectra import SubspaceCompletion, load_library
 from uavssr.tiling import Window
@@ -69,8 +69,8 @@ def main() -> int:
 
 def _write(path: Path, cube: np.ndarray, place: int) -> None:
     _, height, width = cube.shape
-    sink = CubeWriter(
-        path,
+    target = CubeTarget(
+        path=path,
         height=height,
         width=width,
         grid=HEADWALL_NANO,
@@ -78,9 +78,9 @@ def _write(path: Path, cube: np.ndarray, place: int) -> None:
         transform=(1.0, 0.0, 500_000.0, 0.0, -1.0, 100_000.0 * (place + 1)),
         overwrite=True,
     )
-    with sink:
-        sink.write(Window(0, 0, height, width), cube, np.ones((height, width), bool))
-        sink.finish()
+    with open_writer(target) as writer:
+        writer.write(Window(0, 0, height, width), cube, np.ones((height, width), bool))
+        writer.finish()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from uavssr.errors import InputRefused, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
 from uavssr.io.stf.files import read_stf, scene_estimate
-from uavssr.io.writers import msi_image as image_module
-from uavssr.io.writers.msi_image import write_image
+from uavssr.io.writers.msi_image import ImageTarget, ImageWriter, write_image
 from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid
 from uavssr.tiling import Window
@@ -297,11 +296,19 @@ def test_outputs_are_safe(hsi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     before = (tmp_path / "msi.tif").read_bytes()
     with pytest.raises(OutputError, match="--overwrite"):
         made(hsi, tmp_path)
-    monkeypatch.setattr(image_module, "_difference", lambda *_: "window at row 0")
+    monkeypatch.setattr(ImageWriter, "_wrong", lambda _: "window at row 0")
     with pytest.raises(OutputError, match="not as written when read back"):
         made(hsi, tmp_path, overwrite=True, seed=9)
     assert (tmp_path / "msi.tif").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["msi.tif"]
+
+
+def image_target(hsi: Path, out: Path) -> ImageTarget:
+    place = open_cube(hsi).place
+    size = {"height": place.height, "width": place.width}
+    return ImageTarget(
+        path=out, **size, crs_wkt=place.crs_wkt, transform=place.transform, sensor=P4M
+    )
 
 
 def test_failed_read_leaves_nothing(hsi: Path, tmp_path: Path) -> None:
@@ -310,18 +317,18 @@ def test_failed_read_leaves_nothing(hsi: Path, tmp_path: Path) -> None:
         yield
 
     with pytest.raises(InputRefused, match="decoded"):
-        write_image(tmp_path / "x.tif", parts(), sensor=P4M, place=open_cube(hsi).place)
+        write_image(image_target(hsi, tmp_path / "x.tif"), parts())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_or_cut_windows_are_found(hsi: Path, tmp_path: Path) -> None:
-    place = open_cube(hsi).place
+    target = image_target(hsi, tmp_path / "x.tif")
     part = np.full((5, 128, 128), 0.2, "f4"), np.ones((128, 128), bool)
     alone, cut = ([(Window(0, col, 128, 128), *part)] for col in (0, 64))
     with pytest.raises(OutputError, match="number of pixels"):
-        write_image(tmp_path / "x.tif", alone, sensor=P4M, place=place)
+        write_image(target, alone)
     with pytest.raises(ValueError, match="whole blocks"):
-        write_image(tmp_path / "x.tif", cut, sensor=P4M, place=place)
+        write_image(target, cut)
     assert list(tmp_path.iterdir()) == []
 
 

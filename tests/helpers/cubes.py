@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 
 from tests.helpers.models import GRID
 from tests.helpers.rasters import TRANSFORM, UTM
-from uavssr.io.writers.geotiff import CubeWriter
+from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import WavelengthGrid
 from uavssr.tiling import TileGrid
 
@@ -42,7 +42,8 @@ def write_cube(
         "dtype": "float32",
         "block": 32,
     } | options
-    with CubeWriter(path, height=height, width=width, grid=grid, **settings) as sink:
+    target = CubeTarget(path=path, height=height, width=width, grid=grid, **settings)
+    with open_writer(target) as sink:
         for tile in TileGrid(height=height, width=width, tile=sink.block):
             rows, cols = tile.core.rows, tile.core.cols
             sink.write(tile.core, cube[:, rows, cols], mask[rows, cols])

@@ -15,7 +15,7 @@ from uavssr.errors import IncompleteRun, OutputError
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.encoding import NODATA, SCALE
 from uavssr.io.writers.quality import Quality, QualityWriter
-from uavssr.io.writers.tile_writer import Target
+from uavssr.io.writers.target import Target
 from uavssr.model.weights import Model, load_model
 from uavssr.reconstruction.api import Plan, plan_reconstruction
 from uavssr.reconstruction.tile_engine import torch_threads
@@ -131,15 +131,11 @@ def test_flags_that_are_not_as_written_are_found(tmp_path: Path) -> None:
         path=tmp_path / "q.tif",
         height=32,
         width=32,
-        bands=1,
         crs_wkt=rasterio.crs.CRS.from_user_input(UTM).to_wkt(),
         transform=TRANSFORM[:6],
-        dtype="uint16",
         block=16,
-        overwrite=False,
-        inputs=(),
     )
-    with QualityWriter(target, {}) as sink:
+    with QualityWriter(target) as sink:
         sink.write_quantised(Window(0, 0, 16, 16), np.ones((1, 16, 16), "u2"))
         sink._checksums[0, 0] ^= 1
         with pytest.raises(OutputError, match="row 0, column 0"):

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 
 from uavssr.errors import InputRefused, OutputError
 from uavssr.io.stf.files import StfEstimate, stf_dataset
-from uavssr.io.writers.geotiff import CubeWriter
+from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid, response_moments
 from uavssr.tiling import Window
 from uavssr.viz.figures import draw_quicklook, draw_stf
@@ -26,14 +26,15 @@ UTM = CRS.from_epsg(32650).to_wkt()
 def write_cube(path: Path, cube: np.ndarray, valid: np.ndarray, *, crs: str = UTM) -> Path:
     height, width = valid.shape
     step = 1e-6 if CRS.from_wkt(crs).is_geographic else 0.1
-    with CubeWriter(
-        path,
+    target = CubeTarget(
+        path=path,
         height=height,
         width=width,
         grid=GRID,
         crs_wkt=crs,
         transform=(step, 0.0, 118.0, 0.0, -step, 60.0),
-    ) as out:
+    )
+    with open_writer(target) as out:
         out.write(Window(0, 0, height, width), cube, valid)
         return out.finish()
 

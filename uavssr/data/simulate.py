@@ -28,7 +28,14 @@ from uavssr.data.simulated_camera import (
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi import CubeSource, open_cube
 from uavssr.io.stf import stf_dataset, write_stf
-from uavssr.io.writers import BLOCK, CubeDtype, Part, check_output, write_image
+from uavssr.io.writers import (
+    IMAGE_BLOCK,
+    CubeDtype,
+    ImageTarget,
+    Part,
+    check_output,
+    write_image,
+)
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, load_sensor
 from uavssr.tiling import Progress, TileGrid, Window
 
@@ -58,7 +65,7 @@ def simulate(
     scale: float | str | None = None,
     dtype: CubeDtype = "uint16",
     overwrite: bool = False,
-    tile: int = 2 * BLOCK,
+    tile: int = 2 * IMAGE_BLOCK,
     progress: Progress | None = None,
 ) -> Simulated:
     """Write the image that a camera near a data sheet would take of a hyperspectral cube.
@@ -120,16 +127,19 @@ def simulate(
             attrs=tags,
         )
         write_stf(ds.drop_dims("tile"), stf_out, overwrite=overwrite, inputs=[cube.path])
-    image = write_image(
-        out,
-        _image(cube, camera, sigma, seed, tile, progress),
+    image_target = ImageTarget(
+        path=Path(out),
+        height=cube.height,
+        width=cube.width,
+        crs_wkt=cube.place.crs_wkt,
+        transform=cube.place.transform,
         sensor=taken_by,
-        place=cube.place,
         dtype=dtype,
         tags=tags,
         overwrite=overwrite,
         inputs=[cube.path],
     )
+    image = write_image(image_target, _image(cube, camera, sigma, seed, tile, progress))
     return Simulated(image=image, stf=None if stf_out is None else Path(stf_out))
 
 
@@ -140,8 +150,8 @@ def _check(seed: int, snr_db: float, misregistration: float, tile: int) -> None:
         raise UsageError(f"the SNR must be 0 dB or more, got {snr_db}")
     if not 0 <= misregistration <= MAX_SHIFT:
         raise UsageError(f"misregistration must be 0 to 2 pixels, got {misregistration}")
-    if tile < BLOCK or tile % BLOCK:
-        raise UsageError(f"a tile must be a multiple of {BLOCK} pixels, got {tile}")
+    if tile < IMAGE_BLOCK or tile % IMAGE_BLOCK:
+        raise UsageError(f"a tile must be a multiple of {IMAGE_BLOCK} pixels, got {tile}")
 
 
 def _windows(cube: CubeSource, tile: int, halo: int = 0) -> TileGrid:
@@ -162,7 +172,7 @@ def _brightness(
     total, count = [], 0
     for each in _windows(cube, tile):
         image, valid = _seen(cube, camera, each.core)
-        for block in TileGrid(height=valid.shape[0], width=valid.shape[1], tile=BLOCK):
+        for block in TileGrid(height=valid.shape[0], width=valid.shape[1], tile=IMAGE_BLOCK):
             part = image[:, block.core.rows, block.core.cols].astype(float)
             total.append(np.nansum(np.square(part), axis=(1, 2)))
         count += int(valid.sum())

@@ -15,7 +15,7 @@ from uavssr.data.random_cameras import draw_cameras
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import CubeSource
 from uavssr.io.stf import StfEstimate
-from uavssr.io.writers import BLOCK
+from uavssr.io.writers import IMAGE_BLOCK
 from uavssr.sensors import Float32Array, FloatArray, Sensor
 from uavssr.tiling import TileGrid, Window
 
@@ -99,11 +99,11 @@ def _moved(band: Float32Array, shift: float, halo: int, length: int) -> Float32A
 def noise(seed: int, sigma: FloatArray, window: Window) -> Float32Array:
     """White noise (c, h, w) of a window, drawn per block of the scene and cut to the window."""
     found = np.empty((len(sigma), window.height, window.width), np.float32)
-    for block in TileGrid(height=window.height, width=window.width, tile=BLOCK):
+    for block in TileGrid(height=window.height, width=window.width, tile=IMAGE_BLOCK):
         rows, cols = block.core.rows, block.core.cols
-        place = (window.row + rows.start) // BLOCK, (window.col + cols.start) // BLOCK
+        place = (window.row + rows.start) // IMAGE_BLOCK, (window.col + cols.start) // IMAGE_BLOCK
         rng = np.random.default_rng([seed, _NOISE, *place])
-        drawn = rng.standard_normal((len(sigma), BLOCK, BLOCK), np.float32)
+        drawn = rng.standard_normal((len(sigma), IMAGE_BLOCK, IMAGE_BLOCK), np.float32)
         found[:, rows, cols] = drawn[:, : block.core.height, : block.core.width]
     return np.asarray(found * sigma[:, None, None].astype(np.float32))
 

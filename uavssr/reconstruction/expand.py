@@ -17,7 +17,8 @@ import torch
 from uavssr.errors import UsageError
 from uavssr.io.hsi import CoefficientSource, CubeBasis, open_coefficients
 from uavssr.io.writers import (
-    CubeSink,
+    CubeTarget,
+    TileWriter,
     open_writer,
     remove_stale_parts,
 )
@@ -61,8 +62,8 @@ def expand(
             "expand writes cubes", path=Path(options.cube), remedy="use another --format"
         )
     indices = options.wavelength_indices(source.basis.grid)
-    sink = open_writer(
-        options.cube,
+    target = CubeTarget(
+        path=Path(options.cube),
         format=options.cube_format,
         height=source.height,
         width=source.width,
@@ -72,11 +73,12 @@ def expand(
         dtype=options.dtype,
         block=BLOCK,
         overwrite=options.overwrite,
-        creation_options=options.creation_options,
+        creation_options=options.creation_options or {},
         tags=source.provenance(),
         inputs=[source.path],
         wavelengths=indices,
     )
+    sink = open_writer(target)
     render = CubeRender(basis=_basis(source.basis), dtype=options.dtype, bands=indices)
     remove_stale_parts(Path(options.cube))
     with torch_threads(1), sink:
@@ -102,7 +104,7 @@ def _basis(basis: CubeBasis) -> SpectralBasis:
 def _stream(
     source: CoefficientSource,
     render: CubeRender,
-    sink: CubeSink,
+    sink: TileWriter,
     workers: int,
     progress: Progress | None,
 ) -> None:

@@ -19,6 +19,7 @@ from uavssr.io.hsi import CubeBasis
 from uavssr.io.stf import stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.writers import (
     CubeDtype,
+    CubeTarget,
     Journal,
     QualityWriter,
     Target,
@@ -164,8 +165,8 @@ def cube_product(
     """The cube, or the coefficients it is made of; of another size (rows, columns) for a trial."""
     height, width = size or (plan.msi.height, plan.msi.width)
     basis, indices = plan.basis, options.wavelength_indices(plan.model.grid)
-    sink = open_writer(
-        options.cube,
+    target = CubeTarget(
+        path=Path(options.cube),
         format=options.cube_format,
         height=height,
         width=width,
@@ -175,7 +176,7 @@ def cube_product(
         dtype=options.dtype,
         block=min(plan.settings.tile, BLOCK),
         overwrite=overwrite,
-        creation_options=options.creation_options,
+        creation_options=options.creation_options or {},
         tags=plan.provenance,
         inputs=plan.inputs,
         basis=CubeBasis(
@@ -186,6 +187,7 @@ def cube_product(
         ),
         wavelengths=indices,
     )
+    sink = open_writer(target)
     render = CubeRender(basis=basis, dtype=options.dtype, bands=indices)
     return Product(maps=COEFFICIENTS, sink=sink, render=render if sink.takes == "cube" else None)
 
@@ -204,15 +206,15 @@ def _doubt_sinks(
             path=Path(options.quality),
             height=plan.msi.height,
             width=plan.msi.width,
-            bands=1,
             crs_wkt=plan.msi.crs_wkt,
             transform=plan.msi.transform,
             dtype="uint16",
             block=min(plan.settings.tile, BLOCK),
             overwrite=overwrite,
             inputs=plan.inputs,
+            tags=plan.provenance,
         )
-        sink = QualityWriter(target, plan.provenance)
+        sink = QualityWriter(target)
         yield Product(maps=ERROR_MAPS, sink=sink, render=render_flags)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from uavssr.errors import IncompleteRun
-from uavssr.io.writers import NODATA, SCALE, CubeDtype, CubeSink, TileRecord
+from uavssr.io.writers import NODATA, SCALE, CubeDtype, TileRecord, TileWriter
 from uavssr.model import SpectralBasis
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
@@ -40,7 +40,7 @@ class Product:
 
     maps: str
     """Name of the stack."""
-    sink: CubeSink
+    sink: TileWriter
     """The file."""
     render: Render | None = None
     """Makes what the file stores; None where the sink does that itself."""

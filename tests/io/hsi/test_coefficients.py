@@ -17,7 +17,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.hsi.spectral_basis import CubeBasis
-from uavssr.io.writers.formats import open_writer
+from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.model.basis import SpectralBasis
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid
 from uavssr.sensors.selection import select_wavelengths, subset
@@ -53,7 +53,7 @@ def write(path: Path, coefficients: np.ndarray, valid: np.ndarray, **options: ob
     height, width = valid.shape
     given = {"basis": basis(), "grid": GRID, "crs_wkt": UTM, "transform": TRANSFORM, "block": 32}
     given |= {"format": "coefficients", "height": height, "width": width} | options
-    with open_writer(path, **given) as sink:
+    with open_writer(CubeTarget(path=path, **given)) as sink:
         assert (sink.takes, sink.bands, sink.dtype) == ("coefficients", 5, "float32")
         for tile in TileGrid(height=height, width=width, tile=32):
             rows, cols = tile.core.rows, tile.core.cols
@@ -212,7 +212,7 @@ def test_basis_for_another_number_of_bands_is_refused() -> None:
 def test_cube_is_no_file_of_coefficients(tmp_path: Path) -> None:
     path = tmp_path / "cube.tif"
     options = {"height": 8, "width": 8, "grid": GRID, "crs_wkt": UTM, "transform": TRANSFORM}
-    with open_writer(path, format="gtiff", **options) as sink:
+    with open_writer(CubeTarget(path=path, **options)) as sink:
         sink.write(Window(0, 0, 8, 8), np.full((40, 8, 8), 0.3, "f4"), np.ones((8, 8), bool))
         sink.finish()
     with pytest.raises(InputRefused, match="holds no coefficients"):

@@ -28,8 +28,10 @@ from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.writers.atomic import remove_stale_parts
 from uavssr.io.writers.encoding import NODATA, SCALE, quantise
-from uavssr.io.writers.formats import CubeSink, Format, check_format, open_writer
+from uavssr.io.writers.formats import check_format, open_writer
 from uavssr.io.writers.metadata import true_colour
+from uavssr.io.writers.target import CubeTarget, Format
+from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.io.writers.zarr_store import ZarrRegion
 from uavssr.sensors import WavelengthGrid
 from uavssr.tiling import TileGrid, Window
@@ -54,9 +56,9 @@ def scene(height: int, width: int, bands: int = len(GRID)) -> np.ndarray:
     return ((band * 7 + row * 3 + col) % 5000 * np.float32(SCALE)).astype(np.float32)
 
 
-def new_sink(path: Path, form: Format, *, height: int, width: int, **options: object) -> CubeSink:
+def new_sink(path: Path, form: Format, *, height: int, width: int, **options: object) -> TileWriter:
     given = {"grid": GRID, "crs_wkt": UTM, "transform": TRANSFORM, "block": BLOCK} | options
-    return open_writer(path, format=form, height=height, width=width, **given)
+    return open_writer(CubeTarget(path=path, format=form, height=height, width=width, **given))
 
 
 def write_scene(path: Path, form: Format, cube: np.ndarray, valid: np.ndarray, **options) -> Path:
@@ -216,7 +218,7 @@ def test_full_disk_is_an_output_error(
     with new_sink(tmp_path / NAMES[form], form, height=40, width=40) as out:
         with monkeypatch.context() as patched:
             patched.setattr("os.pwrite", full)
-            patched.setattr(Path, "write_bytes", full)
+            patched.setattr(Path, "replace", full)
             with pytest.raises(OutputError, match=r"No space left on device.*free in"):
                 out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError):
@@ -460,7 +462,7 @@ def test_other_processes_write_their_windows_of_a_zarr_store(tmp_path: Path) -> 
         written = pool.map(write_part, [out.region] * len(tiles), tiles, parts)
         for core, checksums in zip(tiles, written, strict=True):
             out.accept(core, checksums)
-        four = {(row, col): bytes(12) for row in (0, 1) for col in (0, 1)}
+        four = {(row, col): {} for row in (0, 1) for col in (0, 1)}
         with pytest.raises(ValueError, match="overlaps"):
             out.accept(Window(0, 0, 64, 64), four)
         with pytest.raises(ValueError, match="checksums of"):

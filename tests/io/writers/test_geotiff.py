@@ -38,8 +38,10 @@ from uavssr.io.writers.encoding import (
     cube_bytes,
     quantise,
 )
-from uavssr.io.writers.geotiff import CubeWriter
+from uavssr.io.writers.formats import open_writer
+from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.metadata import true_colour
+from uavssr.io.writers.target import CubeTarget
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 
@@ -55,9 +57,9 @@ def scene(height: int, width: int, bands: int = len(GRID)) -> np.ndarray:
     return ((band * 7 + row * 3 + col) % 5000 * np.float32(SCALE)).astype(np.float32)
 
 
-def new_sink(path: Path, *, height: int = 80, width: int = 100, **options: object) -> CubeWriter:
+def new_sink(path: Path, *, height: int = 80, width: int = 100, **options: object) -> GeoTiffWriter:
     options = {"grid": GRID, "crs_wkt": UTM, "transform": TRANSFORM, "block": BLOCK} | options
-    return CubeWriter(path, height=height, width=width, **options)
+    return open_writer(CubeTarget(path=path, height=height, width=width, **options))
 
 
 def write_scene(path: Path, cube: np.ndarray, valid: np.ndarray, **options: object) -> Path:
@@ -424,9 +426,9 @@ def test_damage_before_the_end_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Row 25."""
-    complete = CubeWriter._complete
+    complete = GeoTiffWriter._complete
 
-    def damage(self: CubeWriter) -> None:
+    def damage(self: GeoTiffWriter) -> None:
         complete(self)
         file = self._file
         if where == "wavelength":
@@ -441,7 +443,7 @@ def test_damage_before_the_end_is_caught(
             place = int(offsets[5]) + int(sizes[5]) // 2
             file._write(bytes([file.read(key)[place - int(offsets[0])] ^ 1]), place)
 
-    monkeypatch.setattr(CubeWriter, "_complete", damage)
+    monkeypatch.setattr(GeoTiffWriter, "_complete", damage)
     with new_sink(tmp_path / "m.tif", height=600, width=150) as out:
         for tile in TileGrid(height=600, width=150, tile=32):
             shape = tile.core.height, tile.core.width
@@ -473,12 +475,12 @@ CHILD = """
 import resource, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
-from test_sink import Window, new_sink, scene
+from test_geotiff import Path, Window, new_sink, scene
 limit = int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 rng = np.random.default_rng(0)
-with new_sink(sys.argv[1], height=512, width=512, overwrite=True) as out:
+with new_sink(Path(sys.argv[1]), height=512, width=512, overwrite=True) as out:
     for row in range(0, 512, 32):
         cube = rng.random((13, 32, 512), dtype=np.float32)
         out.write(Window(row, 0, 32, 512), cube, np.ones((32, 512), bool))

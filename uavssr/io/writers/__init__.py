@@ -16,27 +16,27 @@ from uavssr.io.writers.atomic import (
     write_failed,
 )
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
-from uavssr.io.writers.formats import FORMATS, SUFFIXES, CubeSink, Format, check_format, open_writer
-from uavssr.io.writers.geotiff import CubeWriter
+from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
 from uavssr.io.writers.journal import Journal, RecordKind, TileRecord, was_publishing
 from uavssr.io.writers.lock import Lock
-from uavssr.io.writers.msi_image import BLOCK, Part, write_image
+from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.quality import Quality, QualityWriter
-from uavssr.io.writers.tile_writer import Target
+from uavssr.io.writers.target import FORMATS, CubeTarget, Format, Target
+from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.io.writers.zarr import ZarrWriter
 from uavssr.io.writers.zarr_store import Checksums, ZarrRegion
 
 __all__ = [
-    "BLOCK",
     "FORMATS",
+    "IMAGE_BLOCK",
     "NODATA",
     "SCALE",
     "SUFFIXES",
     "Checksums",
     "CubeDtype",
-    "CubeSink",
-    "CubeWriter",
+    "CubeTarget",
     "Format",
+    "ImageTarget",
     "Journal",
     "Lock",
     "Part",
@@ -46,6 +46,7 @@ __all__ = [
     "RecordKind",
     "Target",
     "TileRecord",
+    "TileWriter",
     "ZarrRegion",
     "ZarrWriter",
     "check_format",

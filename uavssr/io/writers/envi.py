@@ -1,10 +1,8 @@
-"""The writer of ENVI cubes: a header by GDAL, and the numbers band after band in a raw file.
-
-Must not compress: readers of ENVI files do not expect it.
-"""
+"""The writer of ENVI cubes: a header by GDAL, and the numbers band after band in a raw file."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import zlib
@@ -19,31 +17,33 @@ from uavssr.io.writers.atomic import check_output, publish
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.metadata import CubeMetadata
 from uavssr.io.writers.raw_bytes import put, take
-from uavssr.io.writers.tile_writer import Array, Target, TileWriter
+from uavssr.io.writers.target import CubeTarget
+from uavssr.io.writers.tile_writer import Array, TileWriter
 
 _HEADER_BYTES: Final = 2**20
-"""A header is not longer."""
-_OFF: Final = 1e-6
+"""The most bytes that a header takes."""
+_TOLERANCE: Final = 1e-6
 """Pixels by which a corner may move: a header holds 15 digits."""
 
 
 class EnviWriter(TileWriter):
-    """Writes a raw file and its header `<stem>.hdr`; see `formats.CubeSink`.
+    """Writes a raw file and its header `<stem>.hdr`.
 
-    The header gets its name just before the raw file does, as none of them is of use alone.
+    The header gets its name just before the raw file does, as neither is of use alone.
 
     Args:
-        target: the raster to make.
-        metadata: wavelengths and provenance.
+        target: the cube.
     """
 
-    def __init__(self, target: Target, metadata: CubeMetadata) -> None:
+    target: CubeTarget
+
+    def __init__(self, target: CubeTarget) -> None:
         self._bytes = np.dtype(target.dtype).itemsize
-        size = target.bands * target.height * target.width * self._bytes
+        size = math.prod(target.shape) * self._bytes
         super().__init__(target, needed_bytes=size + _HEADER_BYTES)
         self._header = target.path.with_suffix(".hdr")
         check_output(self._header, overwrite=target.overwrite, inputs=target.inputs)
-        self._metadata, self._checksums = metadata, dict[tuple[int, int], int]()
+        self._metadata, self._checksums = CubeMetadata.of(target), dict[tuple[int, int], int]()
         self._part_header = Path(f"{self._part}.hdr")
         self._handle = -1
 
@@ -78,27 +78,27 @@ class EnviWriter(TileWriter):
         self._handle = os.open(self._part, os.O_RDWR | os.O_CLOEXEC)
 
     def _fields(self) -> dict[str, str]:
-        """What the header holds beside the wavelengths: the scale and the provenance."""
+        """The header's scale and provenance."""
         plain = {
             key: " ".join(re.sub(r"[{}\s]+", " ", text).replace("=", ":").split())
-            for key, text in self._metadata.tags.items()
+            for key, text in self.target.tags.items()
         }
         scale = 1 / SCALE if self.dtype == "uint16" else 1
         return {"reflectance_scale_factor": f"{scale:g}", **plain}
 
     def _describe(self) -> None:
-        """Say what this is, in place of the name of the part."""
+        """Put a description in place of the part file's name."""
         text = self._part_header.read_text("utf-8")
-        said = "description = {\nReflectance reconstructed by uavssr}"
-        text = re.sub(r"description = \{[^}]*\}", said, text, count=1)
+        description = "description = {\nReflectance reconstructed by uavssr}"
+        text = re.sub(r"description = \{[^}]*\}", description, text, count=1)
         self._part_header.write_text(text, "utf-8")
 
     def _moved(self) -> bool:
-        """Whether the header lays a corner elsewhere than it is."""
+        """Whether a corner lies elsewhere by the header."""
         with _env(), rasterio.open(self._part, driver="ENVI") as dataset:
             back = ~dataset.transform * self.target.affine
         corners = [(x, y) for x in (0, self.target.width) for y in (0, self.target.height)]
-        return any(np.hypot(*(np.array(back * at) - at)) > _OFF for at in corners)
+        return any(np.hypot(*(np.array(back * at) - at)) > _TOLERANCE for at in corners)
 
     def _close(self) -> None:
         handle, self._handle = self._handle, -1
@@ -115,7 +115,7 @@ class EnviWriter(TileWriter):
         self._checksums[row, col] = checksum
 
     def _places(self, row: int, col: int) -> list[int]:
-        """Where each line of a block begins, band by band."""
+        """The byte at which each line of a block begins, band by band."""
         window, target = self.target.block_window(row, col), self.target
         lines = np.arange(window.row, window.row + window.height)
         first = np.arange(target.bands)[:, None] * target.height + lines
@@ -124,17 +124,14 @@ class EnviWriter(TileWriter):
 
     def _complete(self) -> None:
         """Nodata where nothing came: a hole in a file reads as zeros."""
-        for row in range(-(-self.target.height // self.block)):
-            for col in range(-(-self.target.width // self.block)):
-                if (row, col) not in self._taken:
-                    window = self.target.block_window(row, col)
-                    shape = self.bands, window.height, window.width
-                    self._store(row, col, np.full(shape, self.target.nodata, self.dtype))
+        for row, col, window in self.target.all_blocks():
+            if (row, col) not in self._taken:
+                shape = self.bands, window.height, window.width
+                self._store(row, col, np.full(shape, self.target.nodata, self.dtype))
 
     def _wrong(self) -> str | None:
         with _env(), rasterio.open(self._part, driver="ENVI") as dataset:
-            shape = (self.target.bands, self.target.height, self.target.width)
-            if (dataset.count, dataset.height, dataset.width) != shape:
+            if (dataset.count, dataset.height, dataset.width) != self.target.shape:
                 return "size"
             wanted = self._metadata.envi() | self._fields()
             if not wanted.items() <= dataset.tags(ns="ENVI").items():
@@ -145,10 +142,10 @@ class EnviWriter(TileWriter):
         return None
 
     def _checksum(self, row: int, col: int) -> int:
-        length, found = self.target.block_window(row, col).width * self._bytes, 0
+        length, checksum = self.target.block_window(row, col).width * self._bytes, 0
         for place in self._places(row, col):
-            found = zlib.crc32(take(self._handle, length, place), found)
-        return found
+            checksum = zlib.crc32(take(self._handle, length, place), checksum)
+        return checksum
 
     def _publish(self) -> Path:
         overwrite, inputs = self.target.overwrite, self.target.inputs

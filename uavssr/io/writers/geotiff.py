@@ -1,7 +1,7 @@
-"""The only writer of GeoTIFF cubes, and of their coefficients.
+"""The writer of GeoTIFF cubes, and of coefficients.
 
-GDAL makes the file without pixels; blocks are packed here and appended, so that every byte is known
-when it is read back. Must not compute reflectance, keep a journal, or know why a tile is empty.
+GDAL makes the file without pixels. Blocks are packed here and appended, so that every byte is
+known when it is read back.
 """
 
 from __future__ import annotations
@@ -9,27 +9,23 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
-from uavssr.io.raster import Transform
 from uavssr.io.writers import encoding
-from uavssr.io.writers.atomic import PathLike
 from uavssr.io.writers.block_codec import BlockCodec
 from uavssr.io.writers.block_file import BlockFile
-from uavssr.io.writers.encoding import CubeDtype, cube_bytes
-from uavssr.io.writers.metadata import CubeMetadata, Metadata
+from uavssr.io.writers.encoding import cube_bytes
+from uavssr.io.writers.metadata import metadata_of
 from uavssr.io.writers.overviews import Overviews
-from uavssr.io.writers.tile_writer import Array, Target, TileWriter
-from uavssr.sensors import WavelengthGrid
+from uavssr.io.writers.target import CubeTarget
+from uavssr.io.writers.tile_writer import Array, TileWriter
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -41,29 +37,23 @@ _log = logging.getLogger(__name__)
 
 
 class GeoTiffWriter(TileWriter):
-    """Writes one GeoTIFF, tile by tile and from any thread; see `formats.CubeSink`.
+    """Writes one GeoTIFF, tile by tile and from any thread.
 
     Args:
-        target: the raster to make.
-        metadata: what the file says of itself.
-        creation_options: GDAL options that win over the defaults.
+        target: the cube, or the coefficients.
     """
 
+    target: CubeTarget
     copies = 1
-    """Files of the output's size that stand on the disk at a time."""
+    """Files of the output's size that are on the disk at a time."""
 
-    def __init__(
-        self,
-        target: Target,
-        metadata: Metadata,
-        *,
-        creation_options: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, target: CubeTarget) -> None:
         size = cube_bytes(target.height, target.width, target.bands, dtype=target.dtype)
         super().__init__(target, needed_bytes=self.copies * size)
-        self._metadata = metadata
+        self.takes = target.takes
+        self._metadata = metadata_of(target)
         self._options = encoding.creation_options(
-            creation_options or {},
+            target.creation_options,
             dtype=target.dtype,
             block=target.block,
             needed_bytes=size,
@@ -153,8 +143,7 @@ class GeoTiffWriter(TileWriter):
 
     def _wrong_header(self, dataset: DatasetReader) -> str | None:
         target = self.target
-        shape = (target.bands, target.height, target.width)
-        if (dataset.count, dataset.height, dataset.width) != shape:
+        if (dataset.count, dataset.height, dataset.width) != target.shape:
             return "size"
         if dataset.transform != target.affine:
             return "geotransform"
@@ -178,49 +167,7 @@ class GeoTiffWriter(TileWriter):
         return None
 
     def _sample_band(self, row: int, col: int) -> int:
-        across = -(-self.target.width // self.block)
-        return (row * across + col) % self.bands
-
-
-class CubeWriter(GeoTiffWriter):
-    """Writes a hyperspectral GeoTIFF; `formats.open_writer` explains the arguments."""
-
-    def __init__(
-        self,
-        path: PathLike,
-        *,
-        height: int,
-        width: int,
-        grid: WavelengthGrid,
-        crs_wkt: str,
-        transform: Transform,
-        dtype: CubeDtype = "uint16",
-        block: int = 256,
-        overwrite: bool = False,
-        creation_options: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        inputs: Sequence[Path] = (),
-    ) -> None:
-        target = Target(
-            path=Path(path),
-            height=height,
-            width=width,
-            bands=len(grid),
-            crs_wkt=crs_wkt,
-            transform=transform,
-            dtype=dtype,
-            block=block,
-            overwrite=overwrite,
-            inputs=tuple(inputs),
-        )
-        metadata = CubeMetadata(grid=grid, dtype=dtype, tags=dict(tags or {}))
-        super().__init__(target, metadata, creation_options=creation_options)
-
-
-class CoefficientWriter(GeoTiffWriter):
-    """Writes coefficients of a basis; the arguments are those of `GeoTiffWriter`."""
-
-    takes = "coefficients"
+        return self.target.number_of(row, col) % self.bands
 
 
 def gdal_env() -> rasterio.Env:

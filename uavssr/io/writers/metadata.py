@@ -1,18 +1,17 @@
-"""What a cube says of itself: wavelengths in the four layers that other software reads.
-
-Must not touch pixels or open files.
-"""
+"""Metadata of cubes: wavelengths in the four places where other software looks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rasterio.enums import ColorInterp
 
+from uavssr.io.hsi import CoefficientMetadata
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype
+from uavssr.io.writers.target import CubeTarget
 from uavssr.sensors import WavelengthGrid
 
 if TYPE_CHECKING:
@@ -43,6 +42,11 @@ class CubeMetadata:
     """Of the stored numbers, which tells their scale and what marks invalid pixels."""
     tags: Mapping[str, str]
     """Provenance for the dataset's default domain."""
+
+    @classmethod
+    def of(cls, target: CubeTarget) -> Self:
+        """The metadata of a cube."""
+        return cls(grid=target.written_grid, dtype=target.dtype, tags=target.tags)
 
     def apply(self, dataset: DatasetWriter) -> None:
         """Write the four layers and the colours into an open dataset of C bands.
@@ -103,6 +107,13 @@ class CubeMetadata:
         for index, colour in zip(true_colour(self.grid) or (), _COLOURS, strict=False):
             colours[index] = colour
         return colours
+
+
+def metadata_of(target: CubeTarget) -> Metadata:
+    """The metadata of a file of coefficients, or of a cube."""
+    if target.takes == "coefficients":
+        return CoefficientMetadata(basis=target.written_basis, tags=target.tags)
+    return CubeMetadata.of(target)
 
 
 def true_colour(grid: WavelengthGrid) -> tuple[int, int, int] | None:

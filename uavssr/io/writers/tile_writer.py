@@ -1,7 +1,4 @@
-"""What all sinks share: which tiles came, what may go wrong, and that the name comes last.
-
-Must not know a format.
-"""
+"""The part that all writers share: checks of windows, storage errors, and the name given last."""
 
 from __future__ import annotations
 
@@ -9,116 +6,48 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
-from rasterio.transform import Affine
 
-from uavssr.errors import OutputError
 from uavssr.io.checks import GDAL_ERRORS
-from uavssr.io.raster import Transform
 from uavssr.io.writers.atomic import check_output, discard, part_path, publish, write_failed
-from uavssr.io.writers.encoding import NODATA, CubeDtype, quantise
+from uavssr.io.writers.encoding import quantise
+from uavssr.io.writers.target import Target
+from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
 
 Array = npt.NDArray[np.generic]
 LIBRARY_ERRORS: Final = (*GDAL_ERRORS, OSError)
-"""What GDAL and the system raise when they cannot store something."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The raster that a sink makes, whatever its format."""
-
-    path: Path
-    """The final name."""
-    height: int
-    """Rows."""
-    width: int
-    """Columns."""
-    bands: int
-    """Wavelengths, or coefficients."""
-    crs_wkt: str
-    """Coordinate reference system."""
-    transform: Transform
-    """(a, b, c, d, e, f) with x = a col + b row + c, y = d col + e row + f."""
-    dtype: CubeDtype
-    """Of the stored numbers."""
-    block: int
-    """Side of a block in pixels."""
-    overwrite: bool
-    """Whether an output at `path` may be replaced."""
-    inputs: tuple[Path, ...]
-    """Files that must never be replaced."""
-
-    def __post_init__(self) -> None:
-        if self.block < 16 or self.block % 16:
-            raise ValueError(f"block must be a positive multiple of 16, got {self.block}")
-
-    @property
-    def nodata(self) -> float:
-        """Marks invalid pixels."""
-        return float(NODATA) if self.dtype == "uint16" else float("nan")
-
-    @property
-    def affine(self) -> Affine:
-        """The transform as rasterio has it."""
-        return Affine(*self.transform)
-
-    def crs(self) -> CRS:
-        """The CRS as rasterio has it.
-
-        Raises:
-            OutputError: GDAL does not understand it.
-        """
-        try:
-            return CRS.from_wkt(self.crs_wkt)
-        except CRSError as err:
-            raise OutputError(
-                f"GDAL cannot read the CRS {self.crs_wkt[:60]!r}",
-                path=self.path,
-                remedy="give it as EPSG:code",
-            ) from err
-
-    def blocks(self, window: Window) -> list[tuple[int, int, Window]]:
-        """Row, column and pixels of the blocks that make up a window.
-
-        Raises:
-            ValueError: the window leaves the scene, or cuts a block.
-        """
-        bottom, right = window.row + window.height, window.col + window.width
-        if window.row < 0 or window.col < 0 or bottom > self.height or right > self.width:
-            raise ValueError(f"{window} leaves the scene of {self.height} x {self.width}")
-        aligned = window.row % self.block == 0 and window.col % self.block == 0
-        aligned &= bottom % self.block == 0 or bottom == self.height
-        aligned &= right % self.block == 0 or right == self.width
-        if not aligned:
-            raise ValueError(f"{window} is not made of whole blocks of {self.block}")
-        rows = range(window.row // self.block, -(-bottom // self.block))
-        cols = range(window.col // self.block, -(-right // self.block))
-        return [(row, col, self.block_window(row, col)) for row in rows for col in cols]
-
-    def block_window(self, row: int, col: int) -> Window:
-        """The pixels of a block."""
-        top, left, side = row * self.block, col * self.block, self.block
-        return Window(top, left, min(side, self.height - top), min(side, self.width - left))
+"""Errors that GDAL and the system raise when they cannot store something."""
 
 
 class TileWriter(ABC):
-    """The part of a `formats.CubeSink` that does not depend on the format.
+    """Takes the tiles of one scene in any order and from any thread, and makes one file of them.
+
+    ```
+    with open_writer(target) as writer:
+        writer.write(window, array, valid)
+        writer.finish()
+    ```
+    Nothing appears at `path` before `finish` returns; leaving the block without it removes all.
+    Windows must be whole blocks of the file and may not overlap, but the same window may be
+    written again. Windows that are never written are nodata.
 
     Args:
         target: the raster to make.
-        needed_bytes: the most that the disk must hold while it is made.
+        needed_bytes: the most disk space that making it takes, beside an older output.
+
+    Raises:
+        OutputError: the output would destroy something, or there is not enough free space.
     """
 
+    target: Target
     takes: Literal["cube", "coefficients"] = "cube"
+    """What `write` is given: reflectance, or coefficients of the basis."""
 
     def __init__(self, target: Target, *, needed_bytes: int) -> None:
         self.target, self.needed_bytes = target, needed_bytes
@@ -155,15 +84,13 @@ class TileWriter(ABC):
         trace: TracebackType | None,
     ) -> None:
         self._stop()
-        # The part is thrown away, so it does not matter what closing it says.
+        # The part file is removed, so errors of closing it do not matter.
         with suppress(*LIBRARY_ERRORS):
             self._close()
         discard(self._part)
 
-    def write(
-        self, window: Window, array: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
-    ) -> None:
-        """Store `array` (bands, h, w) where `valid` (h, w), and nodata elsewhere.
+    def write(self, window: Window, array: Float32Array, valid: BoolArray) -> None:
+        """Store `array` (band, y, x) where `valid` (y, x), and nodata elsewhere.
 
         Raises:
             IncompleteRun: a valid pixel is not finite; the window is named and not written.
@@ -174,7 +101,7 @@ class TileWriter(ABC):
         self.write_quantised(window, quantise(array, valid, dtype=self.dtype, where=where))
 
     def write_quantised(self, window: Window, array: Array) -> None:
-        """Store what `quantise` made of a window, (bands, h, w) in the file's own dtype.
+        """Store what `quantise` made of a window, (band, y, x) in the file's own dtype.
 
         Writing the same window again replaces it.
 
@@ -206,6 +133,9 @@ class TileWriter(ABC):
     def finish(self) -> Path:
         """Complete the file, read all of it back, and give it its final name.
 
+        Returns:
+            The final name.
+
         Raises:
             OutputError: the file does not hold what was written; the final name is untouched.
         """
@@ -231,7 +161,7 @@ class TileWriter(ABC):
         return publish(self._part, self.path, overwrite=self.target.overwrite)
 
     def _stop(self) -> bool:
-        """Let no more in and wait for those who write; whether there was something to stop."""
+        """Refuse further windows and wait for those being written; returns whether it was open."""
         with self._changed:
             was, self._open = self._open, False
             self._changed.wait_for(lambda: not self._writing)
@@ -248,11 +178,11 @@ class TileWriter(ABC):
 
     @abstractmethod
     def _create(self) -> None:
-        """Make the part, without pixels."""
+        """Make the part file, without pixels."""
 
     @abstractmethod
     def _store(self, row: int, col: int, block: Array) -> None:
-        """Store one block (bands, h, w); called from any thread, never for one block at once."""
+        """Store one block (band, y, x); called from any thread, for one block by one at a time."""
 
     @abstractmethod
     def _complete(self) -> None:
@@ -260,11 +190,11 @@ class TileWriter(ABC):
 
     @abstractmethod
     def _wrong(self) -> str | None:
-        """What of the part is not as it was written, or None."""
+        """Read the part file back; returns what is not as it was written, or None."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Let go of all handles; again is harmless."""
+        """Close all handles; a second call does nothing."""
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:

@@ -1,63 +1,83 @@
-"""The layout of a cube as a Zarr store, and its chunks, which any process may write.
+"""The layout of a cube as a Zarr store, and the writing of its chunks from any process.
 
-Zarr version 2, because GDAL 3.10 opens it as a raster and of version 3 only parts. Must not decide
-when a store is complete.
+The store has the Zarr format 2: GDAL 3.10 opens it as a raster, and only parts of version 3.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from numcodecs import Blosc, Delta, Zstd
+from zarr.storage import LocalStore
 
 from uavssr.io.raster import coordinates
-from uavssr.io.writers.atomic import STORE_MARK, UNFINISHED
+from uavssr.io.writers.atomic import STORE_MARK
 from uavssr.io.writers.encoding import SCALE, quantise
-from uavssr.io.writers.tile_writer import Array, Target
-from uavssr.sensors import WavelengthGrid
+from uavssr.io.writers.target import CubeTarget
+from uavssr.io.writers.tile_writer import Array
+from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
 
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer
+
 CUBE: Final = "reflectance"
-"""The array that holds the cube, (wavelength, y, x)."""
+"""Name of the array that holds the cube, (wavelength, y, x)."""
 BANDS: Final = 10
-"""Wavelengths of a chunk at most: few enough to look at one, enough to gain by their likeness."""
-_FILTER: Final = {"uint16": (Delta(dtype="<u2"),), "float32": ()}
+"""Most wavelengths in a chunk: one can be read alone, and their likeness still helps to pack."""
+_FILTER: Final = {"uint16": [Delta(dtype="<u2")], "float32": None}
 _PACKING: Final = {
     "uint16": Zstd(level=1),
     "float32": Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE),
 }
-"""What numcodecs, zarr-python and GDAL 3.10 all know, and what keeps every digit.
+"""Lossless codecs that numcodecs, zarr-python and GDAL 3.10 share.
 
-Chunks lie in memory with neighbouring wavelengths next to each other (Zarr's order F): differences
-between those take half the room of differences along a row.
+Neighbouring wavelengths lie next to each other in a chunk (Zarr's order F): differences between
+them take half the space of differences along a row.
 """
-Checksums = dict[tuple[int, int], bytes]
-"""By row and column of a block the CRC-32 of its chunks' files, four bytes each."""
+BlockSums = dict[str, int]
+"""CRC-32 of the stored bytes of a block's chunks, by their key in the store."""
+Checksums = dict[tuple[int, int], BlockSums]
+"""The same of several blocks, by row and column of the block."""
+Run = Callable[[Callable[[int], None], Iterable[int]], Iterator[None]]
+"""`map`, or that of a pool of threads."""
+
+
+class SummingStore(LocalStore):
+    """A folder of chunks that remembers a CRC-32 of all that it was given to store."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.checksums: BlockSums = {}
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Store bytes under a key, whole or not at all."""
+        self.checksums[key] = zlib.crc32(value.to_bytes())
+        await super().set(key, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZarrRegion:
-    """Writes windows into a store that exists; small, so that it can be sent to other processes.
+    """Writes windows into a store that exists; may be sent to other processes.
 
     ```
-    checksums = region.write(window, cube, valid)   # there
-    sink.accept(window, checksums)                  # here
+    checksums = region.write(window, cube, valid)   # in another process
+    writer.accept(window, checksums)                # in the process that owns the store
     ```
-    Windows of whole blocks share no chunk, so processes need not know of each other.
+    Windows of whole blocks share no chunk, so several processes may write at the same time.
     """
 
     folder: Path
     """The store while it is built."""
-    target: Target
-    """The raster."""
+    target: CubeTarget
+    """The cube."""
 
     @property
     def chunks(self) -> int:
@@ -66,13 +86,16 @@ class ZarrRegion:
 
     @property
     def chunk_bands(self) -> int:
-        """Wavelengths of a chunk, as even as they can be."""
+        """Wavelengths of a chunk, spread evenly; the last chunk may have fewer."""
         return -(-self.target.bands // self.chunks)
 
-    def write(
-        self, window: Window, cube: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
-    ) -> Checksums:
-        """Store reflectance (bands, h, w) where `valid` (h, w), and nodata elsewhere.
+    def bands(self, index: int) -> slice:
+        """The wavelengths of a block's `index`-th chunk."""
+        start = index * self.chunk_bands
+        return slice(start, min(start + self.chunk_bands, self.target.bands))
+
+    def write(self, window: Window, cube: Float32Array, valid: BoolArray) -> Checksums:
+        """Store reflectance (band, y, x) where `valid` (y, x), and nodata elsewhere.
 
         Raises:
             ValueError: the window is not whole blocks.
@@ -85,7 +108,7 @@ class ZarrRegion:
         )
 
     def write_quantised(self, window: Window, array: Array) -> Checksums:
-        """Store what `quantise` made of a window, (bands, h, w) in the store's own dtype.
+        """Store what `quantise` made of a window, (band, y, x) in the store's own dtype.
 
         Raises:
             ValueError: the window is not whole blocks, or the array differs.
@@ -93,69 +116,62 @@ class ZarrRegion:
         """
         expected = (self.target.bands, window.height, window.width)
         if array.shape != expected or array.dtype != self.target.dtype:
-            raise ValueError(f"{window} needs {expected}, got {array.shape} {array.dtype}")
-        found: Checksums = {}
-        for row, col, part in self.target.blocks(window):
-            rows, cols = part.within(window)
-            work = partial(self.store_chunk, row=row, col=col, block=array[:, rows, cols])
-            found[row, col] = packed_checksums(map(work, range(self.chunks)))
-        return found
+            raise ValueError(
+                f"{window} needs {expected} {self.target.dtype}, got {array.shape} {array.dtype}"
+            )
+        parts = [(row, col, part.within(window)) for row, col, part in self.target.blocks(window)]
+        return {(row, col): self.write_block(row, col, array[:, *part]) for row, col, part in parts}
 
-    def store_chunk(self, index: int, *, row: int, col: int, block: Array) -> int:
-        """Store the `index`-th chunk of a block (bands, h, w), whole or not at all; its CRC-32."""
-        data, path = self._packed(block[self.bands(index)]), self.chunk(index, row, col)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}{UNFINISHED}")
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-        return zlib.crc32(data)
+    def write_block(self, row: int, col: int, block: Array, *, run: Run = map) -> BlockSums:
+        """Store one block (band, y, x); chunks that are all nodata are left out.
 
-    def chunk(self, index: int, row: int, col: int) -> Path:
-        """The file of a chunk."""
-        return self.folder / CUBE / str(index) / str(row) / str(col)
+        Args:
+            row: of the block.
+            col: of the block.
+            block: its numbers.
+            run: calls a function for each chunk.
 
-    def bands(self, index: int) -> slice:
-        """The wavelengths of the `index`-th chunk at every place."""
-        start = index * self.chunk_bands
-        return slice(start, min(start + self.chunk_bands, self.target.bands))
+        Raises:
+            OSError: the system refused, a full disk most often.
+        """
+        store = SummingStore(self.folder)
+        cube = zarr.open_array(store, path=CUBE, mode="r+", zarr_format=2)
+        window = self.target.block_window(row, col)
 
-    def _packed(self, block: Array) -> bytes:
-        side = self.target.block
-        full = (self.chunk_bands, side, side)
-        missing = [(0, whole - part) for whole, part in zip(full, block.shape, strict=True)]
-        chunk = np.pad(block, missing, mode="edge") if any(map(any, missing)) else block
-        packed: Any = np.ascontiguousarray(chunk.transpose(2, 1, 0))
-        for each in _FILTER[self.target.dtype]:
-            packed = each.encode(packed)
-        return bytes(_PACKING[self.target.dtype].encode(packed))
+        def write_chunk(index: int) -> None:
+            bands = self.bands(index)
+            cube[bands, window.rows, window.cols] = np.asfortranarray(block[bands])
+
+        list(run(write_chunk, range(self.chunks)))
+        return store.checksums
 
 
-def create_store(region: ZarrRegion, grid: WavelengthGrid, tags: Mapping[str, str]) -> None:
+def create_store(region: ZarrRegion) -> None:
     """Make a store without pixels, with coordinates as CF and xarray have them.
 
     Raises:
         OSError: the system refused.
     """
     target = region.target
-    attributes: dict[str, Any] = {"Conventions": "CF-1.8", STORE_MARK: CUBE, **tags}
+    attributes: dict[str, Any] = {"Conventions": "CF-1.8", STORE_MARK: CUBE, **target.tags}
     group = zarr.open_group(region.folder, mode="w", zarr_format=2, attributes=attributes)
-    _create_coordinates(group, target, grid)
+    _create_coordinates(group, target)
     group.create_array(
         CUBE,
-        shape=(target.bands, target.height, target.width),
+        shape=target.shape,
         chunks=(region.chunk_bands, target.block, target.block),
         dtype=target.dtype,
         fill_value=target.nodata,
         order="F",
-        filters=list(_FILTER[target.dtype]) or None,
+        filters=_FILTER[target.dtype],
         compressors=_PACKING[target.dtype],
         chunk_key_encoding={"name": "v2", "separator": "/"},
-        attributes=_about(target),
+        attributes=_cube_attributes(target),
     )
     zarr.consolidate_metadata(region.folder, zarr_format=2)
 
 
-def _about(target: Target) -> dict[str, Any]:
+def _cube_attributes(target: CubeTarget) -> dict[str, Any]:
     scale = {"scale_factor": SCALE, "add_offset": 0.0} if target.dtype == "uint16" else {}
     return {
         "_ARRAY_DIMENSIONS": ["wavelength", "y", "x"],
@@ -168,18 +184,18 @@ def _about(target: Target) -> dict[str, Any]:
     }
 
 
-def _create_coordinates(group: zarr.Group, target: Target, grid: WavelengthGrid) -> None:
-    size = {"height": target.height, "width": target.width}
-    for name, found in coordinates(target.crs_wkt, target.transform, **size).items():
+def _create_coordinates(group: zarr.Group, target: CubeTarget) -> None:
+    size, grid = {"height": target.height, "width": target.width}, target.written_grid
+    for name, variable in coordinates(target.crs_wkt, target.transform, **size).items():
         dims = () if name == "spatial_ref" else (name,)
-        _small(group, name, found.to_numpy(), dims, found.attrs)
+        _create_array(group, name, variable.to_numpy(), dims, variable.attrs)
     nm = {"units": "nm", "standard_name": "radiation_wavelength"}
-    _small(group, "wavelength", grid.centres, ("wavelength",), nm)
+    _create_array(group, "wavelength", grid.centres, ("wavelength",), nm)
     width = {"units": "nm", "long_name": "full width at half maximum"}
-    _small(group, "fwhm", grid.fwhm, ("wavelength",), width)
+    _create_array(group, "fwhm", grid.fwhm, ("wavelength",), width)
 
 
-def _small(
+def _create_array(
     group: zarr.Group,
     name: str,
     values: npt.NDArray[Any],
@@ -198,18 +214,13 @@ def _small(
     array[...] = values
 
 
-def packed_checksums(checksums: Iterable[int]) -> bytes:
-    """CRC-32 of the chunks of a block, one after the other."""
-    return np.fromiter(checksums, "<u4").tobytes()
-
-
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """An array of a store.
 
     Raises:
         KeyError: there is none of that name.
     """
-    found = group[name]
-    if not isinstance(found, zarr.Array):
+    array = group[name]
+    if not isinstance(array, zarr.Array):
         raise KeyError(name)
-    return found
+    return array
