@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uavssr.errors import InputRefused
-from uavssr.io.writers import SUFFIXES, TileRecord, size_text
+from uavssr.io.checks import size_text
+from uavssr.io.writers import SUFFIXES, TileRecord
 from uavssr.reconstruction.options import OutputOptions
 from uavssr.reconstruction.output_files import (
     cube_product,

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from uavssr.errors import OutputError, UsageError
-from uavssr.io.checks import BLOCK_CACHE
-from uavssr.io.writers import size_text
+from uavssr.io.checks import BLOCK_CACHE, size_text
 from uavssr.model import PGUNetConfig
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.tiling import TileGrid

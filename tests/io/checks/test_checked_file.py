@@ -226,7 +226,7 @@ def test_huge_tile_of_a_tiny_image_is_refused(tmp_path: Path) -> None:
     """RELIABILITY row 7."""
     path = tmp_path / "field.tif"
     path.write_bytes(tiff(image_tags(1, 1) + tile_tags(32768)))
-    with pytest.raises(InputRefused, match=r"32768 x 32768 pixels, 1\.07 GB to decode"):
+    with pytest.raises(InputRefused, match=r"32768 x 32768 pixels, 1\.1 GB to decode"):
         check_raster(path)
 
 
@@ -238,7 +238,7 @@ def test_sparse_file_needs_max_pixels(tmp_path: Path) -> None:
     tiles = {"tiled": True, "blockxsize": 2048, "blockysize": 2048, "compress": "deflate"}
     with rasterio.open(path, "w", crs=UTM, transform=TRANSFORM, SPARSE_OK=True, **options, **tiles):
         pass
-    with pytest.raises(InputRefused, match=r"410 GB once decoded.*--max-pixels 409600000000"):
+    with pytest.raises(InputRefused, match=r"409\.6 GB once decoded.*--max-pixels 409600000000"):
         check_raster(path)
     assert check_raster(path, max_pixels=side * side).layout.pixels == side * side
 
@@ -250,7 +250,7 @@ def test_mostly_absent_file_is_refused_below_the_limit_of_pixels(tmp_path: Path)
     tiles = {"driver": "GTiff", "tiled": True, "compress": "deflate"}
     with rasterio.open(path, "w", crs=UTM, transform=TRANSFORM, SPARSE_OK=True, **options, **tiles):
         pass
-    with pytest.raises(InputRefused, match=r"mostly absent.*4 GB once decoded"):
+    with pytest.raises(InputRefused, match=r"mostly absent.*4.0 GB once decoded"):
         check_raster(path)
 
 

@@ -12,7 +12,7 @@ from tests.helpers.cubes import listed, smooth_cube, tag, write_cube, write_envi
 from tests.helpers.models import GRID
 from tests.helpers.rasters import write
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks.header import read_envi_list
+from uavssr.io.checks.envi_header import read_envi_list
 from uavssr.io.hsi.cube import CubeSource, open_cube
 from uavssr.tiling import TileGrid, Window
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from uavssr.errors import OutputError
+from uavssr.io.checks import size_text
 from uavssr.io.writers import atomic as output
 from uavssr.io.writers.atomic import (
     check_output,
@@ -16,7 +17,6 @@ from uavssr.io.writers.atomic import (
     part_path,
     remove_stale_parts,
     replacing,
-    size_text,
     write_durably,
 )
 

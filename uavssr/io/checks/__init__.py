@@ -1,25 +1,14 @@
-"""What may be opened, and within which limits, before GDAL sees a file.
+"""Safety of input files before GDAL opens them: kind of file, completeness and size.
 
 Nothing here decodes a pixel.
 """
 
 from uavssr.io.checks.block_cache import BLOCK_CACHE, block_cache
-from uavssr.io.checks.checked_file import (
-    CheckedFile,
-    check_path_text,
-    check_raster,
-    sidecars,
-)
+from uavssr.io.checks.checked_file import CheckedFile, check_path_text, check_raster, sidecars
+from uavssr.io.checks.envi_header import data_file, envi_header, read_envi_list
 from uavssr.io.checks.fingerprint import Fingerprint, fingerprint
 from uavssr.io.checks.gdal_errors import GDAL_ERRORS
-from uavssr.io.checks.header import (
-    MAX_BANDS,
-    Layout,
-    check_layout,
-    data_file,
-    envi_header,
-    read_envi_list,
-)
+from uavssr.io.checks.layout import MAX_BANDS, Layout, check_layout, size_text
 from uavssr.io.checks.tiff_directory import (
     DamagedTiffError,
     TiffDirectory,
@@ -49,4 +38,5 @@ __all__ = [
     "fingerprint",
     "read_envi_list",
     "sidecars",
+    "size_text",
 ]

@@ -1,7 +1,4 @@
-"""How much memory GDAL may take for blocks: by default a twentieth of the machine's, which is much.
-
-Must not do anything else.
-"""
+"""The memory that GDAL may use for blocks."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import Final
 import rasterio
 
 BLOCK_CACHE: Final = 64 * 2**20
-"""Bytes for blocks that were read or are to be written, in the whole process."""
+"""Bytes of GDAL's block cache in the whole process; its own default is 5 % of the memory."""
 
 
 @contextmanager
 def block_cache(size: int = BLOCK_CACHE) -> Iterator[None]:
-    """Hold GDAL's block cache at `size` bytes, for all threads."""
+    """Limit GDAL's block cache to `size` bytes, for all threads."""
     with rasterio.Env(GDAL_CACHEMAX=size):
         yield

@@ -1,7 +1,7 @@
-"""Which files may be opened: local, regular, TIFF or ENVI, complete, and of a sane size.
+"""Checked raster files: local, regular, TIFF or ENVI, complete, and of a sane size.
 
 GDAL opens virtual files, URLs and archives under any name, and hangs on a FIFO, so every path
-passes through `check_raster` before GDAL sees it. Must not read pixels.
+passes through `check_raster` before GDAL sees it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import rasterio
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
+from uavssr.io.checks.envi_header import envi_header, read_envi_layout
 from uavssr.io.checks.gdal_errors import GDAL_ERRORS
-from uavssr.io.checks.header import Layout, check_layout, envi_header, read_envi_layout
+from uavssr.io.checks.layout import Layout, check_layout
 from uavssr.io.checks.tiff_layout import read_tiff_layout
 
 Driver = Literal["GTiff", "ENVI"]
@@ -36,7 +37,7 @@ _KNOWN_MAGIC: Final = {
     b"\x89HDF": "an HDF5 file",
     b"CDF\x01": "a netCDF file",
 }
-_FILE_KINDS: Final = (
+_FILE_TYPES: Final = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISCHR, "a device"),
@@ -44,7 +45,7 @@ _FILE_KINDS: Final = (
     (stat.S_ISSOCK, "a socket"),
 )
 _WORLD_FILES: Final = (".tfw", ".tifw", ".tiffw", ".wld", ".TFW")
-_SIDECAR_ENDINGS: Final = (".aux.xml", ".ovr", ".msk")
+_SIDECAR_SUFFIXES: Final = (".aux.xml", ".ovr", ".msk")
 _REMEDY: Final = "give the path of a local GeoTIFF or ENVI file"
 
 _ENV: Final = {
@@ -61,18 +62,18 @@ _READDIR: Final[dict[Driver, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """A file that passed the policy, and what it was then."""
+    """A file that passed all checks, and its state at that time."""
 
     path: Path
     """As the user gave it, for messages."""
     absolute: str
-    """What GDAL is given: an absolute path can hold no driver prefix."""
+    """The path for GDAL; an absolute one cannot be taken for a driver prefix."""
     driver: Driver
-    """The one driver that may open it."""
+    """The only GDAL driver that may open it."""
     layout: Layout
-    """Size and storage."""
+    """Size and storage, from its header."""
     identity: tuple[int, int, int, int]
-    """Device, inode, bytes and modification time in ns."""
+    """Device, inode, size in bytes and modification time in ns."""
 
     def open(self) -> DatasetReader:
         """A new dataset handle, for one thread.
@@ -88,10 +89,10 @@ class CheckedFile:
             raise InputRefused(f"GDAL cannot open it: {err}", path=self.path) from err
 
     def here(self) -> CheckedFile:
-        """The same file as this machine sees it, by device and inode of its own.
+        """The same file with the device and inode that it has on this machine.
 
         Raises:
-            OSError: it is not to be seen.
+            OSError: this machine does not see the file.
         """
         return replace(self, identity=_identity(Path(self.absolute).stat()))
 
@@ -110,11 +111,11 @@ class CheckedFile:
 
 
 def check_raster(path: str | PathLike[str], *, max_pixels: int | None = None) -> CheckedFile:
-    """Apply the whole policy to one path: its text, the file, its first bytes, its header.
+    """Check one input: the text of its path, the type of file, its first bytes and its header.
 
     Args:
-        path: what the user gave.
-        max_pixels: the size asked for on purpose; by default `header.MAX_PIXELS`.
+        path: as the user gave it.
+        max_pixels: the user's limit for rows x columns; by default `MAX_PIXELS` of `layout`.
 
     Raises:
         InputRefused: not a local regular file, not TIFF or ENVI, truncated, or of an absurd size.
@@ -124,7 +125,7 @@ def check_raster(path: str | PathLike[str], *, max_pixels: int | None = None) ->
     shown, absolute = Path(text), Path(text).absolute()
     start, status = _first_bytes(shown, absolute)
     try:
-        driver, layout = _identify(shown, start, max_pixels)
+        driver, layout = _driver_and_layout(shown, start, max_pixels)
     except OSError as err:
         raise InputRefused(f"its header cannot be read: {err.strerror}", path=shown) from err
     return CheckedFile(
@@ -137,7 +138,7 @@ def check_raster(path: str | PathLike[str], *, max_pixels: int | None = None) ->
 
 
 def check_path_text(text: str) -> None:
-    """Refuse a path that GDAL would take for anything but a file's name.
+    """Refuse a path that GDAL would not take for the name of a file.
 
     Raises:
         InputRefused: a URL, a virtual file system, inline XML, a driver prefix, a NUL, or nothing.
@@ -149,8 +150,8 @@ def check_path_text(text: str) -> None:
         raise InputRefused("the path holds a NUL character", path=shown, remedy=_REMEDY)
     if "://" in text or re.match(r"[A-Za-z0-9+.-]+:/", text):  # Path makes one slash of two
         raise InputRefused("URLs are not opened", path=shown, remedy="download the file first")
-    virtual = (text, str(Path(text).absolute()))
-    if any(re.match(r"[/\\]+vsi", name, re.IGNORECASE) for name in virtual):
+    names = (text, str(Path(text).absolute()))
+    if any(re.match(r"[/\\]+vsi", name, re.IGNORECASE) for name in names):
         raise InputRefused("GDAL's virtual file systems are not opened", path=shown, remedy=_REMEDY)
     if "<" in text:
         raise InputRefused("XML in place of a path is not opened", path=shown, remedy=_REMEDY)
@@ -164,22 +165,22 @@ def check_path_text(text: str) -> None:
 
 
 def sidecars(path: Path) -> tuple[list[Path], list[Path]]:
-    """Files beside `path` that GDAL would have used: (world files, all others)."""
-    worlds = [path.with_suffix(ending) for ending in _WORLD_FILES]
-    others = [Path(f"{path}{ending}") for ending in _SIDECAR_ENDINGS]
-    return [p for p in worlds if p.is_file()], [p for p in others if p.is_file()]
+    """Files beside `path` that GDAL would read by default: (world files, all others)."""
+    world_files = [path.with_suffix(suffix) for suffix in _WORLD_FILES]
+    others = [Path(f"{path}{suffix}") for suffix in _SIDECAR_SUFFIXES]
+    return [p for p in world_files if p.is_file()], [p for p in others if p.is_file()]
 
 
 def _first_bytes(shown: Path, absolute: Path) -> tuple[bytes, os.stat_result]:
     try:
-        _check_kind(absolute.stat(), shown)
-        # O_NONBLOCK: should a FIFO have taken the file's place since, this does not wait for it.
+        _check_file_type(absolute.stat(), shown)
+        # O_NONBLOCK: if a FIFO has replaced the file since, opening it does not wait for a writer.
         descriptor = os.open(absolute, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as err:
         raise InputRefused(_why_not_opened(err, absolute), path=shown) from err
     try:
         status = os.fstat(descriptor)
-        _check_kind(status, shown)
+        _check_file_type(status, shown)
         return os.read(descriptor, 16), status
     except OSError as err:
         raise InputRefused(f"cannot be read: {err.strerror}", path=shown) from err
@@ -187,9 +188,9 @@ def _first_bytes(shown: Path, absolute: Path) -> tuple[bytes, os.stat_result]:
         os.close(descriptor)
 
 
-def _check_kind(status: os.stat_result, shown: Path) -> None:
-    for is_kind, name in _FILE_KINDS:
-        if is_kind(status.st_mode):
+def _check_file_type(status: os.stat_result, shown: Path) -> None:
+    for is_type, name in _FILE_TYPES:
+        if is_type(status.st_mode):
             raise InputRefused(f"is {name}, not a file", path=shown, remedy=_REMEDY)
 
 
@@ -207,9 +208,9 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _identify(shown: Path, start: bytes, max_pixels: int | None) -> tuple[Driver, Layout]:
+def _driver_and_layout(shown: Path, start: bytes, max_pixels: int | None) -> tuple[Driver, Layout]:
     if len(start) < 8:
-        raise InputRefused(f"holds {len(start)} bytes: no raster", path=shown)
+        raise InputRefused(f"no raster: the file has {len(start)} bytes", path=shown)
     if start.startswith(_TIFF_MAGIC):
         return "GTiff", read_tiff_layout(shown, max_pixels=max_pixels)
     if start.startswith(b"ENVI") and shown.suffix.lower() == ".hdr":
@@ -219,10 +220,10 @@ def _identify(shown: Path, start: bytes, max_pixels: int | None) -> tuple[Driver
         layout = read_envi_layout(shown, header)
         check_layout(layout, path=shown, file_bytes=shown.stat().st_size, max_pixels=max_pixels)
         return "ENVI", layout
-    raise InputRefused(f"{_what_it_is(start)}, not a TIFF", path=shown, remedy=_REMEDY)
+    raise InputRefused(f"{_known_format(start)}, not a TIFF", path=shown, remedy=_REMEDY)
 
 
-def _what_it_is(start: bytes) -> str:
+def _known_format(start: bytes) -> str:
     for magic, name in _KNOWN_MAGIC.items():
         if start.startswith(magic):
             return f"is {name}"

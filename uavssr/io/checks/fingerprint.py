@@ -1,4 +1,4 @@
-"""What an input file was when a run began, to know it again. Must not decode it."""
+"""Fingerprints of input files, by which a resumed run knows that they are the same."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused
 
-_PIECE: Final = 2**14
-_PIECES: Final = 256
+_PIECE_BYTES: Final = 2**14
+_MAX_PIECES: Final = 256
 
 
 class Fingerprint(NamedTuple):
-    """One file."""
+    """Identity of one file: name, size, time and samples of its content."""
 
     name: str
-    """Without its folder: a file may be moved."""
+    """File name without its folder, as a file may be moved."""
     size: int
     """Bytes."""
     mtime_ns: int
-    """When it was last written to."""
+    """Time of the last modification in nanoseconds since 1970."""
     sha256: str
-    """Of at most 256 pieces of 16 kB, evenly spread, the first and the last among them."""
+    """SHA-256 of at most 256 evenly spread pieces of 16 kB, the first and the last among them."""
 
 
 def fingerprint(paths: Sequence[Path]) -> list[Fingerprint]:
-    """Each file by its name, size, time and samples of its content: read in a blink at any size.
+    """The fingerprints of some files; each takes at most 4 MB of reading.
 
     Raises:
         InputRefused: a file cannot be read any more.
     """
-    return [_one(Path(path)) for path in paths]
+    return [_fingerprint_of(Path(path)) for path in paths]
 
 
-def _one(path: Path) -> Fingerprint:
+def _fingerprint_of(path: Path) -> Fingerprint:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
             status = path.stat()
-            count = min(_PIECES, -(-status.st_size // _PIECE))
+            count = min(_MAX_PIECES, -(-status.st_size // _PIECE_BYTES))
             for i in range(count):
-                file.seek(max(status.st_size - _PIECE, 0) * i // max(count - 1, 1))
-                digest.update(file.read(_PIECE))
+                file.seek(max(status.st_size - _PIECE_BYTES, 0) * i // max(count - 1, 1))
+                digest.update(file.read(_PIECE_BYTES))
     except OSError as err:
         raise InputRefused(f"cannot be read ({err.strerror})", path=path) from err
     return Fingerprint(path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks.header import Layout, check_layout
+from uavssr.io.checks.layout import Layout, check_layout
 from uavssr.io.checks.tiff_directory import DamagedTiffError, TiffDirectory, TiffReader
 
 OFFSETS_AT_ONCE: Final = 1 << 18

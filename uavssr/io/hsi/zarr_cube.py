@@ -189,7 +189,7 @@ def check_cube(array: ZarrArray, *, max_pixels: int | None) -> None:
     """Refuse an array that is no cube or would exhaust the machine.
 
     Raises:
-        InputRefused: other dimensions, or beyond the limits of `header.check_layout`.
+        InputRefused: other dimensions, or beyond the limits of `check_layout`.
     """
     if array.attributes.get("_ARRAY_DIMENSIONS") != ["wavelength", "y", "x"]:
         raise InputRefused(

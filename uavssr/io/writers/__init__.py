@@ -11,7 +11,6 @@ from uavssr.io.writers.atomic import (
     remove,
     remove_stale_parts,
     replacing,
-    size_text,
     sync,
     write_failed,
 )
@@ -59,7 +58,6 @@ __all__ = [
     "remove",
     "remove_stale_parts",
     "replacing",
-    "size_text",
     "sync",
     "was_publishing",
     "write_failed",

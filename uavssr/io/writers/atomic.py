@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError
+from uavssr.io.checks import size_text
 from uavssr.io.writers.interrupts import interrupts_held
 
 PathLike = str | os.PathLike[str]
@@ -299,11 +300,3 @@ def _refused_for_room(probe: Path, offset: int) -> str | None:
     except OSError as err:
         return os.strerror(err.errno) if err.errno in _NO_ROOM else None
     return None
-
-
-def size_text(count: float) -> str:
-    """A number of bytes for people."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:g} bytes"
