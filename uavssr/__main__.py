@@ -1,7 +1,5 @@
 """`python -m uavssr` is the `uavssr` command."""
 
-import sys
+from uavssr.cli import run_and_exit
 
-from uavssr.cli import process
-
-sys.exit(process())
+run_and_exit()

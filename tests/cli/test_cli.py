@@ -514,6 +514,31 @@ def test_ctrl_c_again_and_again_ends_in_one_line(tmp_path: Path, model: Path) ->
     assert process.returncode == 130
 
 
+SWALLOWED = """
+import signal, time
+from uavssr.cli import entry
+
+class Struck:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def app(**_):
+    Struck()
+    time.sleep(30)
+
+entry.app = app
+entry.run_and_exit()
+"""
+
+
+def test_ctrl_c_that_a_destructor_swallows_stops_the_run_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED], check=False, capture_output=True, text=True, timeout=20
+    )
+    assert done.stderr == "uavssr: interrupted; nothing was left half-written\n"
+    assert done.returncode == 130
+
+
 @pytest.mark.parametrize("command", ["reconstruct", "inspect", "estimate-stf"])
 def test_cube_in_place_of_an_image_is_told_apart(
     tmp_path: Path, go: Run, run: Run, command: str

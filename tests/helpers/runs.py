@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -77,9 +78,9 @@ def _run(said: Path, arguments: list[str], largest: int | None, pause: int | Non
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     if pause is not None:
         _pause_after(pause)
+    sys.argv[1:] = arguments
     with said.open("w") as file, contextlib.redirect_stderr(file):
-        code = cli.main(arguments)
-    os._exit(code)
+        cli.run_and_exit()
 
 
 def _pause_after(tiles: int) -> None:

@@ -10,7 +10,7 @@ from uavssr.cli import reconstruct  # isort: skip
 from uavssr.cli import adapt, estimate, expand  # isort: skip
 from uavssr.cli import evaluate, train  # isort: skip
 from uavssr.cli.app import app
-from uavssr.cli.entry import main, process
+from uavssr.cli.entry import main, run_and_exit
 
 __all__ = [
     "adapt",
@@ -19,7 +19,7 @@ __all__ = [
     "evaluate",
     "expand",
     "main",
-    "process",
     "reconstruct",
+    "run_and_exit",
     "train",
 ]
