@@ -19,7 +19,7 @@ from uavssr.calibration.paired import (
     on_grid,
 )
 from uavssr.calibration.references import Reference
-from uavssr.data.random_cameras import Cameras, draw_cameras, observe
+from uavssr.data.random_cameras import RandomCameras, draw_cameras, observe
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import rmse
 from uavssr.io.msi.source import MsiSource, open_msi
@@ -34,12 +34,12 @@ FAMILY = ResponseFamily.of(P4M, GRID)
 SPECTRA = tiny_library().spectra.astype(float)
 
 
-def camera(seed: int = 0) -> Cameras:
+def camera(seed: int = 0) -> RandomCameras:
     rng = np.random.default_rng(seed)
     return draw_cameras(rng, [P4M], GRID, knowledge=np.ones(1))
 
 
-def calibrated(seed: int = 0, *, noise: float = 0.001) -> tuple[Calibration, Cameras]:
+def calibrated(seed: int = 0, *, noise: float = 0.001) -> tuple[Calibration, RandomCameras]:
     taken = camera(seed)
     seen = SPECTRA @ taken.rows[0].T.astype(float)
     seen = seen + noise * np.random.default_rng(seed).normal(size=seen.shape)

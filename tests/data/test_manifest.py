@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uavssr.data.manifest import COLUMNS, ManifestRefused, Row, digest, read_manifest
+from uavssr.data.manifest import ManifestRefused, file_sha256, read_manifest
+from uavssr.data.manifest_row import COLUMNS, ManifestRow
 from uavssr.errors import InputRefused
 from uavssr.sensors import SENSORS
 
@@ -31,7 +32,7 @@ def manifest(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def rows_of(folder: Path, text: str | bytes) -> tuple[Row, ...]:
+def rows_of(folder: Path, text: str | bytes) -> tuple[ManifestRow, ...]:
     found = read_manifest(manifest(folder, text))
     assert found.problems == ()
     return found.rows
@@ -63,7 +64,7 @@ def test_every_column_is_understood(folder: Path) -> None:
         'a.tif,cube,pair,val,flight 1,P4M,"blue, green red|rededge nir",2.5,1/32768,0.0001\n'
     )
     (row,) = rows_of(folder, text)
-    assert row == Row(
+    assert row == ManifestRow(
         line=2,
         kind="pair",
         msi=(folder / "a.tif",),
@@ -131,7 +132,7 @@ def test_blank_lines_are_skipped_and_lines_are_counted_as_in_an_editor(folder: P
     found = problems_of(folder, text)
     assert [line for line, _ in found] == [7]
     quoted = 'hsi,group\ncube,"one\ngroup"\nmissing,\n'
-    assert only(folder, quoted, 4) == "hsi: 'missing' is not there"
+    assert only(folder, quoted, 4) == "hsi: 'missing' does not exist"
 
 
 # --- paths ----------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ def test_blank_lines_are_skipped_and_lines_are_counted_as_in_an_editor(folder: P
         ("C:\\cube", "driver prefix"),
         ("<VRTDataset/>", "XML in place of a path"),
         ("cu\0be", "NUL character"),
-        ("missing.tif", "is not there"),
+        ("missing.tif", "does not exist"),
         ("deep", "is not a file"),
     ],
 )
@@ -185,24 +186,28 @@ def test_a_sensor_file_lies_in_the_folder_too(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "cells", "fact"),
     [
-        ("hsi,kind", "cube,cubes", "kind: 'cubes' is none of pair, cube, spectra"),
-        ("hsi,kind", "cube,pair", "msi: is empty, and the kind is pair"),
+        ("hsi,kind", "cube,cubes", "kind: unknown kind 'cubes'; choose pair, cube, spectra"),
+        ("hsi,kind", "cube,pair", "msi: is empty; name the image"),
         ("msi,hsi", "a.tif,", "hsi: is empty"),
-        ("msi,hsi,kind", "a.tif,cube,cube", "msi: makes no sense for kind cube"),
-        ("hsi,bands", "cube,blue", "bands: is about an image"),
-        ("hsi,msi_scale", "cube,1", "msi_scale: is about an image"),
-        ("hsi,kind,group", "lib.npz,spectra,a", "group: is about pixels"),
-        ("hsi,kind,split", "lib.npz,spectra,val", "has no image to validate on"),
-        ("hsi", "lib.npz", "say so: kind spectra"),
-        ("hsi,split", "cube,test", "split: 'test' is neither train nor val"),
-        ("hsi,weight", "cube,0", "weight: '0' is no positive number"),
-        ("hsi,weight", "cube,nan", "weight: 'nan' is no positive number"),
-        ("hsi,weight", "cube,inf", "weight: 'inf' is no positive number"),
-        ("hsi,weight", "cube,much", "weight: 'much' is no positive number"),
+        ("msi,hsi,kind", "a.tif,cube,cube", "msi: not allowed for kind cube"),
+        ("hsi,bands", "cube,blue", "bands: not allowed for kind cube"),
+        ("hsi,msi_scale", "cube,1", "msi_scale: not allowed for kind cube"),
+        ("hsi,kind,group", "lib.npz,spectra,a", "group: not allowed for kind spectra"),
+        (
+            "hsi,kind,split",
+            "lib.npz,spectra,val",
+            "split: a spectral library cannot",
+        ),
+        ("hsi", "lib.npz", "choose kind spectra"),
+        ("hsi,split", "cube,test", "split: unknown split 'test'; choose train or val"),
+        ("hsi,weight", "cube,0", "weight: '0' is not a positive number"),
+        ("hsi,weight", "cube,nan", "weight: 'nan' is not a positive number"),
+        ("hsi,weight", "cube,inf", "weight: 'inf' is not a positive number"),
+        ("hsi,weight", "cube,much", "weight: 'much' is not a positive number"),
         ("hsi,hsi_scale", "cube,1/0", "must be positive and finite"),
         ("hsi,hsi_scale", "cube,ten", "'ten' is no number"),
-        ("hsi", "cube,more", "holds 2 cells, the header 1"),
-        ("hsi,split", "cube", "holds 1 cells, the header 2"),
+        ("hsi", "cube,more", "has 2 cells, the header 1"),
+        ("hsi,split", "cube", "has 1 cell, the header 2"),
     ],
 )
 def test_a_cell_that_makes_no_sense_is_refused_with_its_line(
@@ -236,24 +241,24 @@ def test_duplicates_are_refused_and_name_both_lines(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "line", "fact"),
     [
-        (b"", 1, "is empty; the header names columns of msi, hsi"),
+        (b"", 1, "is empty; write a header with columns of msi, hsi"),
         (b"\n \n", 1, "is empty"),
         (b"\xef\xbb\xbf", 1, "is empty"),
         (b"msi,hsi\n", 1, "no row follows the header"),
-        (b"msi,his\na.tif,cube\n", 1, "no column is called 'his'; did you mean hsi?"),
-        (b"hsi,colour\ncube,red\n", 1, "no column is called 'colour'; known are msi, hsi"),
-        (b"hsi,hsi\ncube,cube\n", 1, "the column hsi is there 2 times"),
+        (b"msi,his\na.tif,cube\n", 1, "unknown column 'his'; did you mean hsi?"),
+        (b"hsi,colour\ncube,red\n", 1, "unknown column 'colour'; choose from msi, hsi"),
+        (b"hsi,hsi\ncube,cube\n", 1, "the column hsi appears 2 times"),
         (b"msi\na.tif\n", 1, "the column hsi is missing"),
         ("hsi\ncube\n".encode("utf-16"), 1, "not UTF-8 text"),
         (b"hsi\ncube\n\xff\xfe\n", 3, "not UTF-8 text"),
-        (b'hsi\ncube\n"cube\n', 3, "is no row of a table"),
-        (b"hsi\n" + b"c" * 200_000, 2, "is no row of a table"),
+        (b'hsi\ncube\n"cube\n', 3, "cannot be read as CSV"),
+        (b"hsi\n" + b"c" * 200_000, 2, "cannot be read as CSV"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused_with_the_line(
     folder: Path, raw: bytes, line: int, fact: str
 ) -> None:
-    """Row 37: empty, and what is no table."""
+    """Row 37: an empty file, and one that is not a table."""
     assert fact in problems_of(folder, raw)[0][1]
     assert problems_of(folder, raw)[0][0] == line
 
@@ -263,7 +268,7 @@ def test_what_is_no_file_is_refused(folder: Path) -> None:
         with pytest.raises(InputRefused, match=fact):
             read_manifest(folder / name)
     huge = manifest(folder, b"hsi\n" + b"cube\n" * 900_000)
-    with pytest.raises(InputRefused, match="is longer than the 4194304 bytes of a manifest"):
+    with pytest.raises(InputRefused, match="is longer than 4194304 bytes"):
         read_manifest(huge)
 
 
@@ -274,7 +279,7 @@ def test_the_error_lists_problems_by_line(folder: Path) -> None:
     assert caught.value.exit_code == 3
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{path}: 1 problem"
-    assert lines[1].startswith("  line 1: no column is called 'colour'")
+    assert lines[1].startswith("  line 1: unknown column 'colour'")
     assert len(lines) == 2
 
 
@@ -308,9 +313,9 @@ def test_any_cells_are_understood_or_refused(
 
 
 def test_the_digest_is_that_of_the_bytes(folder: Path) -> None:
-    assert digest(folder / "a.tif") == hashlib.sha256(b"a.tif").hexdigest()
+    assert file_sha256(folder / "a.tif") == hashlib.sha256(b"a.tif").hexdigest()
     with pytest.raises(InputRefused, match="cannot be read"):
-        digest(folder / "none")
+        file_sha256(folder / "none")
 
 
 def test_the_manifest_in_the_documents_is_one(repo: Path, folder: Path) -> None:

@@ -14,7 +14,7 @@ from tests.helpers.cubes import listed, write_envi
 from tests.helpers.grounds import EAST, PIXEL, SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
 from uavssr.data.manifest import read_manifest
-from uavssr.data.pair_sources import DataConfig, Sources, open_sources
+from uavssr.data.pair_sources import DataConfig, ManifestSources, open_sources
 from uavssr.errors import UsageError
 from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid
 from uavssr.tiling import Window
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(
     folder: Path, text: str, config: DataConfig | None = None, grid: WavelengthGrid | None = None
-) -> Sources:
+) -> ManifestSources:
     path = folder / "pairs.csv"
     path.write_text(text)
     return open_sources(read_manifest(path), config or DataConfig(), grid=grid)
@@ -131,7 +131,7 @@ def test_the_grid_is_that_of_the_first_pair_else_of_the_first_cube(folder: Path)
 
 
 def test_another_grid_than_the_models_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="the model to start from has the grid short"):
+    with pytest.raises(UsageError, match="the initial model has the grid short"):
         opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), SHORT)
     copy = replace(HEADWALL_NANO, name="copy")
     assert len(opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), copy).grid) == 270
@@ -177,7 +177,7 @@ def test_all_problems_of_text_files_and_fit_are_told_at_once(folder: Path) -> No
     assert "the cube is shifted by +9.0" in said[5]
     assert "share no window" in said[6]
     assert "sequoia" in said[7]
-    assert "the options are columns here: sensor, bands" in said[7]
+    assert "in a manifest the options are columns: sensor, bands" in said[7]
     assert "not a spectral library" in said[8]
     assert [scene.row.line for scene in found.scenes] == [2]
 

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 from tests.helpers.models import GRID, P4M, tiny_scene
-from uavssr.data.random_cameras import BAND_COUNTS, Cameras, draw_cameras, observe, random_sensors
+from uavssr.data.random_cameras import (
+    BAND_COUNTS,
+    RandomCameras,
+    draw_cameras,
+    observe,
+    random_sensors,
+)
 from uavssr.sensors import FINE_NM, SENSORS, Band, Sensor, nominal_spread
 
 NO_NOISE = (400.0, 400.0)
 
 
-def cameras_of(sensors: list[Sensor], knowledge: float = 1.0, *, seed: int = 0) -> Cameras:
+def cameras_of(sensors: list[Sensor], knowledge: float = 1.0, *, seed: int = 0) -> RandomCameras:
     rng = np.random.default_rng(seed)
     return draw_cameras(rng, sensors, GRID, knowledge=np.full(len(sensors), knowledge))
 

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
 from uavssr.data.scenes import (
-    NO_PERTURBATION,
+    Perturbation,
     abundances,
     random_fields,
     simulate_batch,
@@ -18,6 +18,7 @@ from uavssr.sensors import WavelengthGrid
 from uavssr.spectra.library import SpectralLibrary, concatenate
 
 GRID = WavelengthGrid.regular("test", 400, 1000, 61)
+UNPERTURBED = Perturbation(siblings=0, texture=0, slope=0, gradient=0, shadow=0, glint=0)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_random_fields_are_standardised_and_independent() -> None:
 
 def test_one_unperturbed_material_is_its_library_spectrum(library: SpectralLibrary) -> None:
     rng = np.random.default_rng(8)
-    scene = simulate_scene(library, rng, 9, 7, materials=1, look=NO_PERTURBATION)
+    scene = simulate_scene(library, rng, 9, 7, materials=1, perturbation=UNPERTURBED)
     pixels = scene.reshape(len(GRID), -1).T
     nearest = np.abs(library.spectra - pixels[0]).max(1).argmin()
     np.testing.assert_allclose(pixels, np.tile(library.spectra[nearest], (63, 1)), atol=1e-6)
@@ -68,7 +69,7 @@ def test_unperturbed_mixtures_stay_within_the_span_of_the_library(
     library: SpectralLibrary,
 ) -> None:
     scene = simulate_scene(
-        library, np.random.default_rng(2), 24, 24, materials=3, look=NO_PERTURBATION
+        library, np.random.default_rng(2), 24, 24, materials=3, perturbation=UNPERTURBED
     )
     power = np.linalg.svd(scene.reshape(len(GRID), -1), compute_uv=False)
     assert power[3] < 1e-5 * power[0]

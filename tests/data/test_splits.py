@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
-from uavssr.data.splits import GUARD, TRAIN, VALIDATE, Ground, Splits, split_ground
+from uavssr.data.splits import GUARD, TRAIN, VALIDATE, PatchLayout, Splits, split_patches
 from uavssr.errors import InputRefused
 from uavssr.tiling import TileGrid, Window
 
@@ -29,10 +29,10 @@ def ground(
     split: str | None = None,
     group: str = "",
     side: int = SIDE,
-) -> Ground:
+) -> PatchLayout:
     """A scene of `size` pixels, all of its patches there."""
     tiles = TileGrid(height=size, width=size, tile=side)
-    return Ground(
+    return PatchLayout(
         line=line,
         split=split,
         group=group,
@@ -42,7 +42,7 @@ def ground(
     )
 
 
-def in_degrees(one: Ground) -> Ground:
+def in_degrees(one: PatchLayout) -> PatchLayout:
     """The same ground in geographic coordinates, as near as a grid of squares can be."""
     to = Transformer.from_crs(32650, 4326, always_xy=True)
     a, _, c, _, e, f = one.transform
@@ -51,11 +51,11 @@ def in_degrees(one: Ground) -> Ground:
     return replace(one, crs_wkt=DEGREES, transform=transform)
 
 
-def split(*grounds: Ground, share: float = 0.2, guard: int = 7, seed: int = 0) -> Splits:
-    return split_ground(grounds, share=share, guard=guard, seed=seed)
+def split(*grounds: PatchLayout, fraction: float = 0.2, guard: int = 7, seed: int = 0) -> Splits:
+    return split_patches(grounds, fraction=fraction, guard=guard, seed=seed)
 
 
-def boxes(one: Ground, share: np.ndarray, kind: np.int8) -> list[shapely.Geometry]:
+def boxes(one: PatchLayout, share: np.ndarray, kind: np.int8) -> list[shapely.Geometry]:
     """The patches of a kind in pixels of the scene, as an oracle without any CRS."""
     return [
         shapely.box(w.col, w.row, w.col + w.width, w.row + w.height)
@@ -65,12 +65,12 @@ def boxes(one: Ground, share: np.ndarray, kind: np.int8) -> list[shapely.Geometr
 
 
 def test_blocks_leave_a_guard_between_training_and_validation() -> None:
-    """Row 39: spatially disjoint."""
+    """Row 39: training and validation are spatially disjoint."""
     one = ground()
     found = split(one)
-    assert found.how == "blocks"
+    assert found.method == "blocks"
     assert found.problems == ()
-    (share,) = found.shares
+    (share,) = found.roles
     trained, validated = boxes(one, share, TRAIN), boxes(one, share, VALIDATE)
     assert len(trained) > len(validated) > 0
     assert min(a.distance(b) for a in trained for b in validated) >= 7
@@ -83,10 +83,10 @@ def test_blocks_leave_a_guard_between_training_and_validation() -> None:
 def test_blocks_are_squares_of_four_by_four_patches_and_their_share_is_as_asked() -> None:
     one = ground(size=400)
     for share in (0.1, 0.3):
-        found = split(one, share=share)
+        found = split(one, fraction=share)
         chosen = {
             (w.row // 40, w.col // 40)
-            for w, each in zip(one.windows, found.shares[0], strict=True)
+            for w, each in zip(one.windows, found.roles[0], strict=True)
             if each == VALIDATE
         }
         assert len(chosen) == share * 100
@@ -101,7 +101,7 @@ def test_scenes_of_the_same_ground_share_their_blocks(*, degrees: bool) -> None:
     found = split(first, in_degrees(second) if degrees else second)
     assert found.problems == ()
 
-    def on_the_ground(one: Ground, share: np.ndarray, kind: np.int8) -> shapely.Geometry:
+    def on_the_ground(one: PatchLayout, share: np.ndarray, kind: np.int8) -> shapely.Geometry:
         a, _, c, _, e, f = one.transform
         return shapely.union_all(
             [
@@ -116,7 +116,7 @@ def test_scenes_of_the_same_ground_share_their_blocks(*, degrees: bool) -> None:
             ]
         )
 
-    shares = found.shares
+    shares = found.roles
     assert all((share == VALIDATE).any() and (share == TRAIN).any() for share in shares)
     validated = [
         on_the_ground(g, s, VALIDATE) for g, s in zip((first, second), shares, strict=True)
@@ -129,15 +129,15 @@ def test_scenes_of_the_same_ground_share_their_blocks(*, degrees: bool) -> None:
 def test_blocks_do_not_depend_on_scenes_elsewhere() -> None:
     near, far = ground(2), ground(3, east=6e5)
     alone, beside = split(near), split(near, far)
-    np.testing.assert_array_equal(alone.shares[0], beside.shares[0])
-    assert (beside.shares[1] == VALIDATE).any()
+    np.testing.assert_array_equal(alone.roles[0], beside.roles[0])
+    assert (beside.roles[1] == VALIDATE).any()
 
 
 def test_the_seed_draws_other_blocks_and_the_same_seed_the_same() -> None:
     one = ground(size=400)
     first, again, other = split(one), split(one), split(one, seed=1)
-    np.testing.assert_array_equal(first.shares[0], again.shares[0])
-    assert (first.shares[0] != other.shares[0]).any()
+    np.testing.assert_array_equal(first.roles[0], again.roles[0])
+    assert (first.roles[0] != other.roles[0]).any()
 
 
 def test_a_scene_of_one_block_trains() -> None:
@@ -148,14 +148,14 @@ def test_a_scene_of_one_block_trains() -> None:
 
 def test_the_column_decides_where_it_says_val() -> None:
     found = split(ground(2), ground(3, east=6e5, split="val"), ground(4, east=7e5, split="train"))
-    assert found.how == "column"
-    assert [set(share.tolist()) for share in found.shares] == [{TRAIN}, {VALIDATE}, {TRAIN}]
+    assert found.method == "column"
+    assert [set(share.tolist()) for share in found.roles] == [{TRAIN}, {VALIDATE}, {TRAIN}]
     assert found.problems == ()
 
 
 @pytest.mark.parametrize("degrees", [False, True], ids=["UTM", "degrees"])
 def test_overlapping_training_and_validation_are_refused_with_the_count(*, degrees: bool) -> None:
-    """Row 39: 3 with the count."""
+    """Row 39: refused (exit code 3), with the number of patches."""
     second = ground(3, east=5e5 + 12.0, split="val")
     found = split(ground(2), in_degrees(second) if degrees else second)
     (problem,) = found.problems
@@ -170,9 +170,9 @@ def test_scenes_that_touch_do_not_overlap() -> None:
 
 def test_whole_groups_are_drawn_where_groups_are_named() -> None:
     grounds = [ground(2 + i, east=5e5 + 1000 * i, group=f"flight {i // 2}") for i in range(10)]
-    found = split(*grounds, share=0.4)
-    assert found.how == "groups"
-    kinds = [set(share.tolist()) for share in found.shares]
+    found = split(*grounds, fraction=0.4)
+    assert found.method == "groups"
+    kinds = [set(share.tolist()) for share in found.roles]
     assert all(len(kind) == 1 for kind in kinds)
     assert all(kinds[i] == kinds[i + 1] for i in range(0, 10, 2))
     assert sum(kind == {VALIDATE} for kind in kinds) == 4
@@ -181,11 +181,11 @@ def test_whole_groups_are_drawn_where_groups_are_named() -> None:
 def test_groups_are_never_all_drawn_and_kept_ones_not_at_all() -> None:
     two = [ground(2, group="a"), ground(3, east=6e5, group="b")]
     for seed in range(6):
-        found = split(*two, share=0.5, seed=seed)
+        found = split(*two, fraction=0.5, seed=seed)
         assert found.count(VALIDATE) == found.count(TRAIN) == 256
-        kept = split(replace(two[0], split="train"), two[1], share=0.5, seed=seed)
-        assert (kept.shares[0] == TRAIN).all()
-        assert (kept.shares[1] == VALIDATE).all()
+        kept = split(replace(two[0], split="train"), two[1], fraction=0.5, seed=seed)
+        assert (kept.roles[0] == TRAIN).all()
+        assert (kept.roles[1] == VALIDATE).all()
 
 
 def test_groups_over_the_same_ground_are_refused() -> None:
@@ -207,8 +207,10 @@ def test_a_group_on_both_sides_is_refused_with_both_lines() -> None:
 @pytest.mark.parametrize("case", ["no share", "all for training", "no scenes"])
 def test_nothing_is_set_apart_where_nobody_wants_it(case: str) -> None:
     one = ground(split="train") if case == "all for training" else ground()
-    found = split(*([] if case == "no scenes" else [one]), share=0 if case == "no share" else 0.2)
-    assert found.how == "none"
+    found = split(
+        *([] if case == "no scenes" else [one]), fraction=0 if case == "no share" else 0.2
+    )
+    assert found.method == "none"
     assert found.count(VALIDATE) == 0
 
 
@@ -216,27 +218,27 @@ def test_blocks_leave_rows_kept_for_training_and_guard_them() -> None:
     kept, free = ground(2, split="train"), ground(3)
     found = split(kept, free)
     assert found.count(VALIDATE) > 0
-    assert not (found.shares[0] == VALIDATE).any()
-    assert (found.shares[0] == GUARD).any()
+    assert not (found.roles[0] == VALIDATE).any()
+    assert (found.roles[0] == GUARD).any()
     assert found.problems == ()
 
 
 @given(
     windows=st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1),
     guard=st.integers(0, 25),
-    share=st.floats(0.01, 0.5),
+    fraction=st.floats(0.01, 0.5),
     seed=st.integers(0, 5),
 )
 def test_no_choice_of_patches_and_settings_lets_them_meet(
-    windows: set[tuple[int, int]], guard: int, share: float, seed: int
+    windows: set[tuple[int, int]], guard: int, fraction: float, seed: int
 ) -> None:
     one = replace(
         ground(), windows=tuple(Window(SIDE * r, SIDE * c, SIDE, SIDE) for r, c in windows)
     )
-    found = split(one, share=share, guard=guard, seed=seed)
+    found = split(one, fraction=fraction, guard=guard, seed=seed)
     assert found.problems == ()
-    trained = boxes(one, found.shares[0], TRAIN)
-    for validated in boxes(one, found.shares[0], VALIDATE):
+    trained = boxes(one, found.roles[0], TRAIN)
+    for validated in boxes(one, found.roles[0], VALIDATE):
         assert all(validated.distance(each) >= guard for each in trained)
 
 

@@ -14,10 +14,11 @@ import torch
 from tests.helpers.grounds import SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
 from uavssr.data import patches as patches_module
-from uavssr.data.batches import MARGIN, Batch, draw_batch
+from uavssr.data.batches import Batch, draw_batch
 from uavssr.data.manifest import ManifestRefused, read_manifest
 from uavssr.data.pair_sources import DataConfig, open_sources
-from uavssr.data.patches import prepare_patches
+from uavssr.data.patches import PatchRequest, prepare_patches
+from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.training_data import TrainingData, load_data
 from uavssr.errors import InputRefused, OutputError
 from uavssr.sensors import Band, Sensor
@@ -66,9 +67,9 @@ def test_patches_are_what_the_files_hold_there(folder: Path, data: TrainingData)
     path = folder / "check.csv"
     path.write_text(TEXT)
     scenes = open_sources(read_manifest(path), DataConfig()).scenes
-    for field, scene in zip(data.fields, scenes, strict=True):
+    for field, scene in zip(data.splits, scenes, strict=True):
         kept = field.patches
-        assert kept.side == SIZE + 2 * MARGIN
+        assert kept.side == SIZE + 2 * MAX_BAND_SHIFT
         for index in (0, len(kept.windows) // 2, len(kept.windows) - 1):
             msi, hsi, valid = scene.read(kept.windows[index], data.grid)
             assert valid.all()
@@ -76,9 +77,9 @@ def test_patches_are_what_the_files_hold_there(folder: Path, data: TrainingData)
             if msi is not None:
                 found = kept.images(np.array([index]))[0]
                 np.testing.assert_allclose(found, msi, rtol=1e-3, atol=1e-5)
-    pair, cube = data.fields
-    assert pair.patches.real
-    assert not cube.patches.real
+    pair, cube = data.splits
+    assert pair.patches.has_image
+    assert not cube.patches.has_image
     with pytest.raises(ValueError, match="has no image"):
         cube.patches.images(np.array([0]))
 
@@ -86,7 +87,7 @@ def test_patches_are_what_the_files_hold_there(folder: Path, data: TrainingData)
 def test_patches_do_not_overlap_and_are_valid(folder: Path, tmp_path: Path) -> None:
     write_image(folder / "holed.tif", invalid=(slice(30, 50), slice(60, 90)))
     found = load(folder, tmp_path, "msi,hsi,sensor\nholed.tif,cube,p4m\n")
-    (field,) = found.fields
+    (field,) = found.splits
     seen = np.zeros((SIDE, SIDE), int)
     for window in field.patches.windows:
         seen[window.rows, window.cols] += 1
@@ -102,8 +103,8 @@ def test_no_more_patches_than_asked_are_kept_shared_among_rows(
     folder: Path, tmp_path: Path
 ) -> None:
     found = load(folder, tmp_path, patches=20, share=0)
-    assert [len(field.patches.windows) for field in found.fields] == [10, 10]
-    rows = [window.row for window in found.fields[0].patches.windows]
+    assert [len(field.patches.windows) for field in found.splits] == [10, 10]
+    rows = [window.row for window in found.splits[0].patches.windows]
     assert len(set(rows)) > 3  # from all over the scene
 
 
@@ -118,7 +119,7 @@ def test_a_second_run_reads_no_raster(
     monkeypatch.setattr(patches_module, "open_sources", never)
     second = load(folder, tmp_path)
     assert second.digest == first.digest
-    assert second.fields[0].patches.sensor == P4M
+    assert second.splits[0].patches.sensor == P4M
     assert second.facts == first.facts
     assert same(draw(first, 5), draw(second, 5))
     for change in ({"patches": 30}, {"max_shift": 1.5}, {"size": 12}, {"seed": 1}):
@@ -133,11 +134,11 @@ def test_changed_files_and_damaged_patches_are_read_again(folder: Path, tmp_path
     write_field_cube(mine / "cube")
     text = "hsi\ncube\n"
     first = load(mine, tmp_path / "run", text)
-    before = first.fields[0].patches.cubes(np.array([0]))
+    before = first.splits[0].patches.cubes(np.array([0]))
     store = tmp_path / "run" / "patches" / "0.hsi"
     store.write_bytes(store.read_bytes()[:-1])
     again = load(mine, tmp_path / "run", text)
-    np.testing.assert_array_equal(again.fields[0].patches.cubes(np.array([0])), before)
+    np.testing.assert_array_equal(again.splits[0].patches.cubes(np.array([0])), before)
     (tmp_path / "run" / "patches" / "index.json").write_text("{")
     assert load(mine, tmp_path / "run", text).digest == first.digest
     write_field_cube(mine / "cube", seed=1)
@@ -153,11 +154,11 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_whole(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(patches_module, "_entry", killed)
+        patched.setattr(patches_module, "_facts", killed)
         with pytest.raises(KeyboardInterrupt):
             load(folder, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert len(load(folder, tmp_path).fields) == 2
+    assert len(load(folder, tmp_path).splits) == 2
 
 
 def test_a_full_disk_is_told_before_reading(
@@ -199,8 +200,9 @@ def test_a_measured_curve_survives_the_index(folder: Path, tmp_path: Path) -> No
     path.write_text("hsi\ncube\n")
     manifest = read_manifest(path)
     manifest = replace(manifest, rows=(replace(manifest.rows[0], sensor=sensor),))
+    request = PatchRequest(manifest=manifest, config=DataConfig(), side=12, seed=0)
     for _ in range(2):  # built, then loaded
-        found = prepare_patches(tmp_path, manifest, DataConfig(), side=12, seed=0)
+        found = prepare_patches(tmp_path, request)
         assert found.sets[0].sensor == sensor
     json.loads((tmp_path / "patches" / "index.json").read_text())
 
@@ -237,8 +239,9 @@ def test_weights_say_how_often_each_kind_is_drawn(data: TrainingData) -> None:
 
 def test_a_real_batch_holds_training_patches_in_all_eight_positions(data: TrainingData) -> None:
     (pair,) = data.pairs
-    cubes = pair.patches.cubes(pair.train)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-    images = pair.patches.images(pair.train)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    inner = slice(MAX_BAND_SHIFT, -MAX_BAND_SHIFT)
+    cubes = pair.patches.cubes(pair.train)[..., inner, inner]
+    images = pair.patches.images(pair.train)[..., inner, inner]
     turned = {
         (quarters, mirrored): [
             np.flip(np.rot90(a, quarters, (2, 3)), 3) if mirrored else np.rot90(a, quarters, (2, 3))
@@ -275,15 +278,15 @@ def test_simulated_batches_are_cubes_seen_by_their_cameras(data: TrainingData) -
 
 
 def test_no_validation_pixel_is_ever_drawn(data: TrainingData) -> None:
-    """Row 39: what is validated on does not train, by the spectra themselves."""
+    """Row 39: no training batch holds a spectrum of a validation patch."""
 
     def pixels(cubes: np.ndarray) -> set[bytes]:
         spectra = np.moveaxis(cubes.astype(np.float16), 1, -1).reshape(-1, cubes.shape[1])
         return {spectrum.tobytes() for spectrum in spectra}
 
-    apart = set[bytes]().union(*(pixels(f.patches.cubes(f.validate)) for f in data.fields))
-    inside = set[bytes]().union(*(pixels(f.patches.cubes(f.train)) for f in data.fields))
-    drawn = pixels(data.scenes(np.random.default_rng(0), 60, 12))
+    apart = set[bytes]().union(*(pixels(f.patches.cubes(f.validate)) for f in data.splits))
+    inside = set[bytes]().union(*(pixels(f.patches.cubes(f.train)) for f in data.splits))
+    drawn = pixels(data.draw_scenes(np.random.default_rng(0), 60, 12))
     for step in range(20):
         drawn |= pixels(draw(data, step).hsi.numpy())
     assert len(drawn & inside) > 1000
@@ -302,11 +305,11 @@ def test_a_library_alone_is_simulated_from_as_before(tmp_path: Path) -> None:
 
 
 def test_spectra_of_the_prior_come_from_every_source(data: TrainingData) -> None:
-    spectra = data.spectra(np.random.default_rng(0), 40)
+    spectra = data.draw_spectra(np.random.default_rng(0), 40)
     assert spectra.shape[1] == 40
     assert spectra.dtype == np.float64
     only_cubes = replace(data, library=None)
-    cubes = only_cubes.spectra(np.random.default_rng(0), 40)
+    cubes = only_cubes.draw_spectra(np.random.default_rng(0), 40)
     assert cubes.shape[1] == 40
     assert cubes.std() != spectra.std()
 
@@ -322,7 +325,7 @@ def test_pairs_alone_are_enough(folder: Path, tmp_path: Path) -> None:
 
 def test_facts_say_what_every_row_gave(data: TrainingData) -> None:
     pair, cube, library = data.facts["rows"]
-    assert data.facts["validation"] == data.how == "blocks"
+    assert data.facts["validation"] == data.split_method == "blocks"
     assert list(pair["files"]) == ["msi.tif", "cube", "cube.hdr"]
     assert all(len(sha) == 64 for sha in pair["files"].values())
     assert pair["train"] + pair["validate"] + pair["guard"] == pair["patches"]
@@ -334,7 +337,7 @@ def test_facts_say_what_every_row_gave(data: TrainingData) -> None:
 
 
 def test_overlapping_splits_are_refused(folder: Path, tmp_path: Path) -> None:
-    """Row 39."""
+    """Row 39: rows that the column puts on both sides of the same ground."""
     write_field_cube(folder / "again")
     with pytest.raises(ManifestRefused, match="training patches lie on validation ground"):
         load(folder, tmp_path, "hsi,split\ncube,train\nagain,val\n")
@@ -348,5 +351,5 @@ def test_nothing_to_train_on_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_window_type_is_what_splits_take(data: TrainingData) -> None:
-    assert all(isinstance(w, Window) for f in data.fields for w in f.patches.windows)
+    assert all(isinstance(w, Window) for f in data.splits for w in f.patches.windows)
     assert data.grid.matches(GRID)

@@ -10,9 +10,9 @@ import torch
 
 from tests.helpers.grounds import write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_network
-from uavssr.data.batches import MARGIN
 from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig
+from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.training_data import TrainingData, load_data
 from uavssr.errors import InputRefused
 from uavssr.evaluation import validation
@@ -47,8 +47,8 @@ def test_images_of_pairs_are_real_and_lie_where_nothing_trains(data: TrainingDat
     pair, cube = validation_images(data, seed=0, size=SIZE)
     assert (pair.name, cube.name) == ("line 2: msi.tif, cube", "line 3: other")
     assert (pair.sensor, cube.sensor) == (P4M, SENSORS["sequoia"])
-    field = data.fields[0]
-    inner = slice(MARGIN, -MARGIN)
+    field = data.splits[0]
+    inner = slice(MAX_BAND_SHIFT, -MAX_BAND_SHIFT)
     apart = field.patches.images(field.validate)[:, :, inner, inner]
     cubes = field.patches.cubes(field.validate)[:, :, inner, inner]
     for msi, hsi in zip(pair.msi.numpy(), pair.hsi.numpy(), strict=True):
@@ -91,8 +91,8 @@ def test_a_library_alone_is_validated_on_new_scenes() -> None:
 
 
 def test_nothing_set_apart_gives_no_images(data: TrainingData) -> None:
-    fields = tuple(replace(f, validate=f.validate[:0]) for f in data.fields)
-    assert validation_images(replace(data, fields=fields), seed=0, size=SIZE) == []
+    splits = tuple(replace(f, validate=f.validate[:0]) for f in data.splits)
+    assert validation_images(replace(data, splits=splits), seed=0, size=SIZE) == []
 
 
 def test_a_camera_outside_the_grid_is_passed_over() -> None:

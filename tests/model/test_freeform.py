@@ -16,7 +16,7 @@ from tests.helpers.models import (
     tiny_network,
 )
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.spectra_bags import Bags
+from uavssr.data.spectra_bags import SpectraBags
 from uavssr.model.freeform import CurveNet, moment_parameters
 from uavssr.model.likelihood import StfLikelihood
 from uavssr.model.response import GAIN, SHIFT
@@ -65,7 +65,7 @@ def test_curves_are_read_one_by_one() -> None:
 
 def test_bags_teach_it_the_rows() -> None:
     network, library = tiny_network(FREE, asleep=True).train(), tiny_library()
-    bags = Bags.fill(
+    bags = SpectraBags.fill(
         lambda rng, count, side: simulate_batch(library, rng, count, side),
         network.basis,
         count=20,

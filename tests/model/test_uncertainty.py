@@ -17,7 +17,7 @@ from tests.helpers.models import (
     tiny_msi,
     tiny_network,
 )
-from uavssr.data.batches import seen_by_cameras
+from uavssr.data.batches import observe_batch
 from uavssr.data.scenes import simulate_batch
 from uavssr.evaluation.coverage import INTERVAL_90, fit_sigma_scale, standardised_errors
 from uavssr.model import uncertainty
@@ -106,7 +106,7 @@ def test_fitted_scale_makes_intervals_hold_nine_tenths() -> None:
     network.sigma_scale.fill_(0.3)  # far too sure
     rng = np.random.default_rng(0)
     batches = [
-        seen_by_cameras(rng, simulate_batch(tiny_library(), rng, 3, 16), GRID) for _ in range(6)
+        observe_batch(rng, simulate_batch(tiny_library(), rng, 3, 16), GRID) for _ in range(6)
     ]
 
     def covered() -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.helpers.models import tiny_library, tiny_network
 from uavssr.data.batches import Batch, draw_batch
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.spectra_bags import BagBatch, Bags
+from uavssr.data.spectra_bags import SpectraBagBatch, SpectraBags
 from uavssr.model.materials import find_materials
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
@@ -160,11 +160,11 @@ def test_the_likelihood_rewards_honest_standard_errors(library: SpectralLibrary)
 # --- bags -----------------------------------------------------------------------------------------
 
 
-def bags_of(library: SpectralLibrary, network: PGUNet, *, count: int = 3) -> BagBatch:
+def bags_of(library: SpectralLibrary, network: PGUNet, *, count: int = 3) -> SpectraBagBatch:
     def scenes(rng: np.random.Generator, many: int, side: int) -> np.ndarray:
         return simulate_batch(library, rng, many, side)
 
-    bags = Bags.fill(scenes, network.basis, count=5, seed=0)
+    bags = SpectraBags.fill(scenes, network.basis, count=5, seed=0)
     return bags.draw(seed=0, step=0, shard=0, count=count)
 
 

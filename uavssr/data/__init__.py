@@ -1,34 +1,34 @@
 """Training data: simulated scenes and cameras, pairs of images and cubes, patches, splits.
 
-Nothing here knows losses or networks.
+Losses, networks and their training are in `training` and `model`.
 """
 
-from uavssr.data.batches import MARGIN, Batch, seen_by_cameras
-from uavssr.data.manifest import digest, read_manifest
-from uavssr.data.pair_sources import GAP_NM, DataConfig
-from uavssr.data.random_cameras import Cameras, draw_cameras, observe
+from uavssr.data.batches import Batch, observe_batch
+from uavssr.data.manifest import file_sha256, read_manifest
+from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
+from uavssr.data.random_cameras import MAX_BAND_SHIFT, RandomCameras, draw_cameras, observe
 from uavssr.data.scenes import simulate_batch, simulate_scene
 from uavssr.data.simulate import simulate
-from uavssr.data.spectra_bags import SIDE, BagBatch, Bags
-from uavssr.data.training_data import Field, TrainingData, load_data
+from uavssr.data.spectra_bags import BAG_SCENE_SIDE, SpectraBagBatch, SpectraBags
+from uavssr.data.training_data import SceneSplit, TrainingData, load_data
 
 __all__ = [
-    "GAP_NM",
-    "MARGIN",
-    "SIDE",
-    "BagBatch",
-    "Bags",
+    "BAG_SCENE_SIDE",
+    "MAX_BAND_SHIFT",
+    "MAX_GAP_NM",
     "Batch",
-    "Cameras",
     "DataConfig",
-    "Field",
+    "RandomCameras",
+    "SceneSplit",
+    "SpectraBagBatch",
+    "SpectraBags",
     "TrainingData",
-    "digest",
     "draw_cameras",
+    "file_sha256",
     "load_data",
     "observe",
+    "observe_batch",
     "read_manifest",
-    "seen_by_cameras",
     "simulate",
     "simulate_batch",
     "simulate_scene",

@@ -1,6 +1,6 @@
-"""One training step's data: scenes, the cameras that see them, and what they see.
+"""Simulated training batches: scenes, random cameras, and the images that these take.
 
-Everything random follows from the seed and the step. Must not know of losses or optimisers.
+All random draws follow from the seed, the step and the shard.
 """
 
 from __future__ import annotations
@@ -12,66 +12,77 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.data.random_cameras import draw_cameras, observe, random_count, random_sensors
+from uavssr.data.random_cameras import (
+    MAX_BAND_SHIFT,
+    draw_cameras,
+    observe,
+    random_band_count,
+    random_sensors,
+)
 from uavssr.data.scenes import simulate_batch
 from uavssr.model import ResponseFamily
 from uavssr.sensors import Float32Array, WavelengthGrid
 from uavssr.spectra import SpectralLibrary
 
-MARGIN: Final = 2  # pixels that wrap around when `observe` shifts bands
-MISREGISTERED: Final = 0.3  # share of scenes whose bands are shifted, by up to 0.3 pixels (1 sigma)
+_MISREGISTERED: Final = 0.3
+"""Probability that the bands of a scene are shifted against each other."""
+_MAX_SHIFT_STD: Final = 0.3
+"""Largest standard deviation of those shifts, in pixels."""
+_DATA_SHEET_ONLY: Final = 0.5
+"""Probability that a camera deviates by the full prior spread; otherwise by a random part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One training step's data."""
+    """Images and cubes of one shard of a training step: B scenes, c camera bands, C cube bands."""
 
     msi: Tensor
-    """(B, c, H, W) what the cameras see."""
+    """(B, c, H, W) images, reflectance."""
     hsi: Tensor
-    """(B, C, H, W) the truth."""
+    """(B, C, H, W) true cubes, reflectance."""
     family: ResponseFamily
-    """Nominal curves and the spread that the model is told."""
+    """Nominal response curves and the prior spread that the model is given."""
     theta: Tensor | None
-    """(B, c, 3) true parameters; None of a real camera, whose truth nobody knows."""
+    """(B, c, 3) true shift (nm), log stretch and log gain; None for a real camera (unknown)."""
     rows: Tensor | None
-    """(B, c, C) true STF; None of a real camera."""
+    """(B, c, C) true STF; None for a real camera (unknown)."""
 
 
 def draw_batch(
     library: SpectralLibrary, *, seed: int, step: int, shard: int = 0, count: int, size: int
 ) -> Batch:
-    """`count` scenes of `size` pixels, simulated and seen by random cameras.
+    """Simulate scenes from a library and observe them with random cameras.
 
-    They are a function of the seed, the step's number and the shard (one of the parts of a step,
-    of which several GPUs make one each) alone.
+    Args:
+        library: spectra to build the scenes from.
+        seed: of the run.
+        step: number of the training step.
+        shard: number of the shard; several GPUs compute one shard of a step each.
+        count: scenes.
+        size: side of a scene in pixels.
     """
     rng = np.random.default_rng([seed, step, shard])
-    return seen_by_cameras(
-        rng, simulate_batch(library, rng, count, size + 2 * MARGIN), library.grid
-    )
+    scenes = simulate_batch(library, rng, count, size + 2 * MAX_BAND_SHIFT)
+    return observe_batch(rng, scenes, library.grid)
 
 
-def seen_by_cameras(rng: np.random.Generator, scenes: Float32Array, grid: WavelengthGrid) -> Batch:
-    """Scenes (B, C, H, W) seen by a random camera each; `MARGIN` pixels are cut off all around."""
+def observe_batch(rng: np.random.Generator, scenes: Float32Array, grid: WavelengthGrid) -> Batch:
+    """Observe each scene (B, C, H, W) with a random camera.
+
+    Returns images and cubes without the outermost `MAX_BAND_SHIFT` pixels, into which shifted bands
+    wrap around.
+    """
     count = len(scenes)
-    bands = random_count(rng, grid)
-    knowledge = np.where(rng.random(count) < 0.5, 1.0, rng.random(count))
+    bands = random_band_count(rng, grid)
+    knowledge = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
     cameras = draw_cameras(rng, random_sensors(rng, count, bands, grid), grid, knowledge=knowledge)
-    shifted = np.where(rng.random(count) < MISREGISTERED, rng.random(count), 0.0)
-    images = observe(rng, scenes, cameras.rows, misregistration=0.3 * shifted)
-    inner = (slice(None), slice(None), slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-    family = ResponseFamily.stack(
-        curves=cameras.curves,
-        centre=cameras.centre,
-        fwhm=cameras.fwhm,
-        grid=grid,
-        knowledge=cameras.knowledge,
-    )
+    shifted = np.where(rng.random(count) < _MISREGISTERED, rng.random(count), 0.0)
+    images = observe(rng, scenes, cameras.rows, misregistration=_MAX_SHIFT_STD * shifted)
+    inner = slice(MAX_BAND_SHIFT, -MAX_BAND_SHIFT)
     return Batch(
-        msi=torch.from_numpy(np.ascontiguousarray(images[inner])),
-        hsi=torch.from_numpy(np.ascontiguousarray(scenes[inner])),
-        family=family,
+        msi=torch.from_numpy(np.ascontiguousarray(images[..., inner, inner])),
+        hsi=torch.from_numpy(np.ascontiguousarray(scenes[..., inner, inner])),
+        family=cameras.family(grid),
         theta=torch.from_numpy(cameras.theta),
         rows=torch.from_numpy(cameras.rows),
     )

@@ -1,7 +1,7 @@
-"""Random cameras and what they see: nominal curves that are told, true ones that are not.
+"""Random cameras near their data sheets, and the images that they take of scenes.
 
-A camera's truth strays from its data sheet by shift, stretch and gain
-and beyond it: another filter shape and out-of-band leak. All draws come from the generator given.
+A true camera deviates from its data sheet by a shift, a stretch and a gain per band. It also has
+another filter shape and out-of-band leakage, which no parameter of the model describes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from uavssr.model import ResponseFamily
 from uavssr.sensors import (
     FINE_NM,
     SENSORS,
@@ -23,28 +24,50 @@ from uavssr.sensors import (
 )
 
 BAND_COUNTS: Final = (3, 4, 4, 5, 5, 5, 5, 5, 6, 10)
-VISIBLE_COUNTS: Final = (3, 3, 3, 4, 5)
-"""How many bands cameras have, by chance; on a grid that ends with the visible the second row."""
-VISIBLE_NM: Final = 760.0
-LEAK: Final = 0.06
+"""Numbers of bands from which a random camera's is drawn."""
+SNR_RANGE_DB: Final = (25.0, 45.0)
+"""Range of the signal-to-noise ratio 20 log10(rms / sigma) in dB, drawn per scene."""
+MAX_BAND_SHIFT: Final = 2
+"""Largest misregistration of a band in pixels: larger draws are clipped to it."""
+
+_VISIBLE_BAND_COUNTS: Final = (3, 3, 3, 4, 5)
+"""The same for wavelength grids without near infrared."""
+_VISIBLE_END_NM: Final = 760.0
+"""Last wavelength of a grid in nm below which it has no near infrared."""
+_KNOWN_CAMERA: Final = 0.5
+"""Probability of a known camera's data sheet, where one has that many bands."""
+_MAX_LEAK: Final = 0.06
+"""Largest share of a band's response that lies outside its pass band."""
+_SHAPE_LOG_STD: Final = 0.25
+"""Standard deviation of the logarithm of the filter's shape exponent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cameras:
-    """S cameras of c bands each."""
+class RandomCameras:
+    """S cameras of c bands each: their data sheets and their true responses."""
 
     curves: Float32Array
-    """(S, c, F) nominal responses on `bands.FINE_NM`."""
+    """(S, c, F) nominal responses on `sensors.FINE_NM`."""
     centre: Float32Array
     """(S, c) nominal centres in nm."""
     fwhm: Float32Array
-    """(S, c) nominal widths in nm."""
+    """(S, c) nominal full widths at half maximum in nm."""
     knowledge: Float32Array
-    """(S,) factor on the prior spread that the model is told: 0 is certain, 1 the data sheet."""
+    """(S,) factor on the prior spread: 0 for an exactly known camera, 1 for a data sheet alone."""
     theta: Float32Array
     """(S, c, 3) true shift (nm), log stretch and log gain."""
     rows: Float32Array
-    """(S, c, C) true STF on the cube's bands."""
+    """(S, c, C) true STF on the bands of the cube."""
+
+    def family(self, grid: WavelengthGrid) -> ResponseFamily:
+        """What a model is given of these cameras: nominal curves and the prior spread."""
+        return ResponseFamily.stack(
+            curves=self.curves,
+            centre=self.centre,
+            fwhm=self.fwhm,
+            grid=grid,
+            knowledge=self.knowledge,
+        )
 
 
 def draw_cameras(
@@ -53,14 +76,24 @@ def draw_cameras(
     grid: WavelengthGrid,
     *,
     knowledge: FloatArray,
-) -> Cameras:
-    """A true camera for each nominal sensor; `knowledge` (S,) scales how far each strays."""
+) -> RandomCameras:
+    """Draw one true camera near each data sheet.
+
+    Args:
+        rng: random generator.
+        sensors: S data sheets of c bands each.
+        grid: C bands of the cube.
+        knowledge: (S,) factor on the spread of the deviations; 0 gives the data sheet itself.
+    """
     fwhm = np.array([[band.fwhm for band in sensor.bands] for sensor in sensors])
     theta = rng.normal(size=(*fwhm.shape, 3)) * nominal_spread(fwhm) * knowledge[:, None, None]
     true = np.stack(
-        [_true_curves(rng, *each) for each in zip(sensors, theta, knowledge, strict=True)]
+        [
+            _true_curves(rng, sensor, deviation, factor)
+            for sensor, deviation, factor in zip(sensors, theta, knowledge, strict=True)
+        ]
     )
-    return Cameras(
+    return RandomCameras(
         curves=np.stack([sensor.response() for sensor in sensors]).astype(np.float32),
         centre=np.array([[b.centre for b in s.bands] for s in sensors], dtype=np.float32),
         fwhm=fwhm.astype(np.float32),
@@ -70,16 +103,19 @@ def draw_cameras(
     )
 
 
-def random_count(rng: np.random.Generator, grid: WavelengthGrid) -> int:
-    """How many bands the cameras of a batch have."""
-    visible = grid.centres[-1] < VISIBLE_NM
-    return int(rng.choice(VISIBLE_COUNTS if visible else BAND_COUNTS))
+def random_band_count(rng: np.random.Generator, grid: WavelengthGrid) -> int:
+    """Draw the number of bands that the cameras of a batch have."""
+    visible = grid.centres[-1] < _VISIBLE_END_NM
+    return int(rng.choice(_VISIBLE_BAND_COUNTS if visible else BAND_COUNTS))
 
 
 def random_sensors(
     rng: np.random.Generator, count: int, bands: int, grid: WavelengthGrid
 ) -> list[Sensor]:
-    """`count` nominal sensors of `bands` bands within a grid, half of them known cameras if any."""
+    """Draw `count` data sheets of `bands` bands within a grid.
+
+    Half of them are known cameras, where any has that many bands; the others are invented.
+    """
     first, last = grid.centres[0], grid.centres[-1]
     known = [
         sensor
@@ -88,15 +124,16 @@ def random_sensors(
     ]
     return [
         known[rng.integers(len(known))]
-        if known and rng.random() < 0.5
-        else _invent(rng, bands, grid)
+        if known and rng.random() < _KNOWN_CAMERA
+        else _invented_sensor(rng, bands, grid)
         for _ in range(count)
     ]
 
 
-def _invent(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> Sensor:
-    first, whole = float(grid.centres[0]), float(grid.centres[-1] - grid.centres[0])
-    span = first + whole * rng.uniform(0.02, 0.14), first + whole * rng.uniform(0.63, 0.88)
+def _invented_sensor(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> Sensor:
+    """Draw band centres over most of the grid, widths of 8 to 90 nm, and one filter shape."""
+    first, length = float(grid.centres[0]), float(grid.centres[-1] - grid.centres[0])
+    span = first + length * rng.uniform(0.02, 0.14), first + length * rng.uniform(0.63, 0.88)
     edges = np.linspace(*span, count + 1)
     centres = rng.uniform(edges[:-1], edges[1:])
     widest = np.minimum(1.6 * np.diff(span) / count, 90.0)
@@ -117,15 +154,19 @@ def _true_curves(
     theta: FloatArray,
     knowledge: float,
 ) -> FloatArray:
-    rows = []
+    """Draw the true responses (c, F) of a camera on `FINE_NM`.
+
+    r(nm) = ((1 - leak) main(centre + (nm - centre - shift) / e^stretch) + leak broad(nm)) e^gain
+    """
+    curves = []
     for band, (shift, stretch, gain) in zip(sensor.bands, theta, strict=True):
-        shape = band.shape * np.exp(0.25 * knowledge * rng.normal())
+        shape = band.shape * np.exp(_SHAPE_LOG_STD * knowledge * rng.normal())
         warped = band.centre + (FINE_NM - band.centre - shift) * np.exp(-stretch)
         main = replace(band, shape=float(np.clip(shape, 1.5, 12))).response(warped)
-        leak = LEAK * knowledge * rng.random() if rng.random() < 0.5 else 0.0
+        leak = _MAX_LEAK * knowledge * rng.random() if rng.random() < 0.5 else 0.0
         broad = np.exp(-0.5 * ((FINE_NM - rng.uniform(450, 950)) / rng.uniform(40, 160)) ** 2)
-        rows.append(((1 - leak) * main + leak * broad / broad.sum()) * np.exp(gain))
-    return np.stack(rows)
+        curves.append(((1 - leak) * main + leak * broad / broad.sum()) * np.exp(gain))
+    return np.stack(curves)
 
 
 def observe(
@@ -133,36 +174,42 @@ def observe(
     scenes: Float32Array,
     rows: Float32Array,
     *,
-    snr_db: tuple[float, float] = (25.0, 45.0),
+    snr_db: tuple[float, float] = SNR_RANGE_DB,
     misregistration: float | FloatArray = 0.0,
 ) -> Float32Array:
-    """What cameras (S, c, C) see of scenes (S, C, H, W): reflectance (S, c, H, W).
+    """Return the noisy images (S, c, H, W) that cameras take of scenes, in reflectance.
 
     Args:
-        rng: of the noise and the shifts.
-        scenes: reflectance; the two outermost pixels wrap around when bands are shifted.
-        rows: true STFs.
-        snr_db: range of the signal-to-noise ratio 20 log10(rms / sigma), drawn per scene.
-        misregistration: standard deviation of each band's shift in pixels, for all scenes or (S,);
-            shifts are clipped at 2.
+        rng: random generator of the noise and the shifts.
+        scenes: (S, C, H, W) reflectance. Shifted bands wrap around: the outermost
+            `MAX_BAND_SHIFT` pixels of the images are not to be used.
+        rows: (S, c, C) true STFs.
+        snr_db: range of the signal-to-noise ratio 20 log10(rms / sigma) in dB, drawn per scene.
+        misregistration: standard deviation in pixels of the shifts of all bands but the first, a
+            number or (S,).
     """
     count, _, height, width = scenes.shape
+    # Y = R X
     clean = np.matmul(rows, scenes.reshape(count, scenes.shape[1], -1))
     images = clean.reshape(count, -1, height, width)
     for image, spread in zip(images, np.broadcast_to(misregistration, count), strict=True):
         for band in image[1:]:
-            down, right = np.clip(spread * rng.normal(size=2), -2, 2)
-            if down or right:
-                band[:] = _shifted(band, down, right)
+            shift = np.clip(spread * rng.normal(size=2), -MAX_BAND_SHIFT, MAX_BAND_SHIFT)
+            if shift.any():
+                band[:] = shift_band(band, shift)
+    # sigma = rms 10^(-SNR / 20)
     rms = np.sqrt(np.square(images).mean((2, 3), keepdims=True))
     sigma = rms * 10 ** (-rng.uniform(*snr_db, (count, 1, 1, 1)) / 20)
     noisy = images + sigma * rng.normal(size=images.shape)
     return noisy.astype(np.float32)
 
 
-def _shifted(band: Float32Array, down: float, right: float) -> Float32Array:
-    for axis, shift in enumerate((down, right)):
-        whole = int(np.floor(shift))
-        part = np.float32(shift - whole)
-        band = (1 - part) * np.roll(band, whole, axis) + part * np.roll(band, whole + 1, axis)
+def shift_band(band: Float32Array, shift: FloatArray) -> Float32Array:
+    """Shift a band (y, x) by `shift` = (down, right) pixels, bilinear; its edges wrap around."""
+    for axis, pixels in enumerate(shift):
+        whole = int(np.floor(pixels))
+        part = np.float32(pixels - whole)
+        near = np.roll(band, whole, axis)
+        # Without a fraction the farther pixel has no weight; it may be NaN.
+        band = (1 - part) * near + part * np.roll(band, whole + 1, axis) if part else near
     return band

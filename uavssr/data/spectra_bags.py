@@ -1,7 +1,7 @@
-"""Bags of spectra: pixels of many scenes without their places, from which P-Net learns cameras.
+"""Bags of spectra: pixels of many scenes without their positions, to train P-Net on.
 
-What a camera is, is learned from what scenes are made of; that needs many scenes and cameras and no
-images. Every draw follows from its seeds alone. Must not know of losses or optimisers.
+An STF is estimated from the materials of a scene, not from their arrangement. Bags show P-Net many
+more scenes and cameras than whole images could, at little cost.
 """
 
 from __future__ import annotations
@@ -11,101 +11,116 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from uavssr.data.random_cameras import draw_cameras, random_count, random_sensors
+from uavssr.data.random_cameras import (
+    SNR_RANGE_DB,
+    draw_cameras,
+    random_band_count,
+    random_sensors,
+)
 from uavssr.model import ResponseFamily, SpectralBasis
-from uavssr.sensors import WavelengthGrid
+from uavssr.sensors import Float32Array, WavelengthGrid
 
-Scenes = Callable[[np.random.Generator, int, int], npt.NDArray[np.float32]]
-"""Draws scenes (count, C, side, side)."""
+SceneSampler = Callable[[np.random.Generator, int, int], Float32Array]
+"""Draws scenes (count, C, side, side) of reflectance, given a generator, a count and a side."""
 
-SIDE: Final = 16
-"""Of the scenes that bags are filled from, in pixels."""
-PIXELS: Final = 96
-"""Spectra of a bag."""
-SNR_DB: Final = (25.0, 45.0)
-LIGHT: Final = 0.03
-"""Relative deviation, about, of the smooth change of a scene's spectra: light, calibration."""
-LEVEL: Final = 0.15
-"""Deviation of the logarithm of a scene's brightness, beyond its own."""
-_WAVES: Final = 6
-_ROUND: Final = 100
-_CAMERA, _FILL = 40, 41
+BAG_SCENE_SIDE: Final = 16
+"""Side in pixels of the scenes that bags are filled from."""
+BAG_SPECTRA: Final = 96
+"""Spectra in a bag, or all of its scene where that has fewer pixels."""
+ILLUMINATION_STD: Final = 0.03
+"""Approximate relative standard deviation of a smooth factor over the spectrum, per scene."""
+BRIGHTNESS_LOG_STD: Final = 0.15
+"""Standard deviation of the logarithm of a brightness factor, per scene."""
+
+_DATA_SHEET_ONLY: Final = 0.6
+"""Probability that a camera deviates by the full prior spread; otherwise by a random part of it."""
+_COSINES: Final = 6
+"""Cosines that make up the smooth illumination factor."""
+_SCENES_AT_ONCE: Final = 100
+"""Scenes drawn at a time, which bounds memory. The draws depend on it."""
+_DRAW_STREAM, _FILL_STREAM = 40, 41
+"""Ends of the seeds of the two random streams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BagBatch:
-    """Bags seen by a random camera each."""
+class SpectraBagBatch:
+    """B bags of N spectra, each observed by a random camera of c bands."""
 
     msi: Tensor
-    """(B, c, N) reflectance."""
+    """(B, c, N) observed reflectance."""
     family: ResponseFamily
-    """Nominal curves and the spread that the model is told."""
+    """Nominal response curves and the prior spread that the model is given."""
     theta: Tensor
-    """(B, c, 3) true parameters."""
+    """(B, c, 3) true shift (nm), log stretch and log gain."""
     rows: Tensor
     """(B, c, C) true STF."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bags:
-    """The spectra of scenes as coefficients of a basis."""
+class SpectraBags:
+    """n bags of N spectra each, as r coefficients of a spectral basis."""
 
     coefficients: Tensor
-    """(n, N, r)."""
+    """(n, N, r) coefficients."""
     basis: SpectralBasis
-    """What they are coefficients of."""
+    """The basis: spectrum = components @ coefficients + mean."""
 
     @classmethod
     def fill(
-        cls, scenes: Scenes, basis: SpectralBasis, *, count: int, seed: int, side: int = SIDE
-    ) -> Bags:
-        """`count` bags of pixels of as many scenes of `side` pixels."""
-        rng = np.random.default_rng([seed, _FILL])
+        cls,
+        scenes: SceneSampler,
+        basis: SpectralBasis,
+        *,
+        count: int,
+        seed: int,
+        side: int = BAG_SCENE_SIDE,
+    ) -> SpectraBags:
+        """Fill `count` bags with random pixels of as many scenes of `side` x `side` pixels."""
+        rng = np.random.default_rng([seed, _FILL_STREAM])
         inverse = torch.linalg.pinv(basis.components)
         bags = []
-        for start in range(0, count, _ROUND):
-            drawn = scenes(rng, min(_ROUND, count - start), side)
-            flat = drawn.reshape(*drawn.shape[:2], -1)[..., rng.permutation(side**2)[:PIXELS]]
-            bags.append((inverse @ (torch.from_numpy(flat) - basis.mean[:, None])).mT)
+        for start in range(0, count, _SCENES_AT_ONCE):
+            drawn = scenes(rng, min(_SCENES_AT_ONCE, count - start), side)
+            pixels = rng.permutation(side**2)[:BAG_SPECTRA]
+            spectra = torch.from_numpy(drawn.reshape(*drawn.shape[:2], -1)[..., pixels])
+            # coefficients = E^+ (X - mean)
+            bags.append((inverse @ (spectra - basis.mean[:, None])).mT)
         return cls(coefficients=torch.cat(bags), basis=basis)
 
-    def draw(self, *, seed: int, step: int, shard: int, count: int) -> BagBatch:
-        """`count` bags under another light, each seen by a random camera with noise."""
-        rng = np.random.default_rng([seed, step, shard, _CAMERA])
+    def draw(self, *, seed: int, step: int, shard: int, count: int) -> SpectraBagBatch:
+        """Draw `count` bags under random illumination, observed by random cameras with noise."""
+        rng = np.random.default_rng([seed, step, shard, _DRAW_STREAM])
         grid = self.basis.grid
-        knowledge = np.where(rng.random(count) < 0.6, 1.0, rng.random(count))
-        sensors = random_sensors(rng, count, random_count(rng, grid), grid)
+        knowledge = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
+        sensors = random_sensors(rng, count, random_band_count(rng, grid), grid)
         cameras = draw_cameras(rng, sensors, grid, knowledge=knowledge)
-        light = _light(rng, count, grid)
-        seen = torch.from_numpy(cameras.rows * light[:, None]) @ self.basis.extended
+        illumination = _illumination(rng, count, grid)
+        # Y = R diag(illumination) (E A + mean)
+        projected = torch.from_numpy(cameras.rows * illumination[:, None]) @ self.basis.extended
         chosen = self.coefficients[rng.integers(0, len(self.coefficients), count)]
-        clean = seen[..., :-1] @ chosen.mT + seen[..., -1:]
-        snr = torch.from_numpy(rng.uniform(*SNR_DB, (count, 1, 1)).astype(np.float32))
+        clean = projected[..., :-1] @ chosen.mT + projected[..., -1:]
+        # sigma = rms 10^(-SNR / 20)
+        snr = torch.from_numpy(rng.uniform(*SNR_RANGE_DB, (count, 1, 1)).astype(np.float32))
         sigma = clean.square().mean(2, keepdim=True).sqrt() * 10 ** (-snr / 20)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
-        family = ResponseFamily.stack(
-            curves=cameras.curves,
-            centre=cameras.centre,
-            fwhm=cameras.fwhm,
-            grid=grid,
-            knowledge=cameras.knowledge,
-        )
-        return BagBatch(
+        return SpectraBagBatch(
             msi=clean + sigma * noise,
-            family=family,
+            family=cameras.family(grid),
             theta=torch.from_numpy(cameras.theta),
             rows=torch.from_numpy(cameras.rows),
         )
 
 
-def _light(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> npt.NDArray[np.float32]:
-    """Factor (count, C): smooth over the spectrum, the same for all pixels of a scene."""
+def _illumination(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> Float32Array:
+    """Draw factors (count, C), smooth over the spectrum and equal for all pixels of a scene.
+
+    factor = exp(level + sum_k amount_k cos(k position) / sqrt(k)), position 0..pi over the grid
+    """
     position = np.linspace(0, np.pi, len(grid))
-    orders = np.arange(1, _WAVES + 1)
-    amount = rng.standard_normal((count, _WAVES)) * LIGHT / np.sqrt(orders) / 1.125
-    level = LEVEL * rng.standard_normal((count, 1))
+    orders = np.arange(1, _COSINES + 1)
+    amount = rng.standard_normal((count, _COSINES)) * ILLUMINATION_STD / np.sqrt(orders) / 1.125
+    level = BRIGHTNESS_LOG_STD * rng.standard_normal((count, 1))
     return np.exp(amount @ np.cos(np.outer(orders, position)) + level).astype(np.float32)

@@ -1,6 +1,6 @@
-"""What is trained on and what is validated on, apart from each other on the ground.
+"""Split patches into training and validation, so that the two never share ground.
 
-Only places and names are looked at. Must not read pixels.
+Only positions and names of the patches are used, not their pixels.
 """
 
 from __future__ import annotations
@@ -13,226 +13,233 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from uavssr.data.manifest import Problem
+from uavssr.data.manifest import ManifestProblem
 from uavssr.io.hsi import map_to_pixel, pixel_to_map, reproject_points
 from uavssr.io.raster import Transform
 from uavssr.sensors import FloatArray, IndexArray
 from uavssr.tiling import Window
 
-Share = npt.NDArray[np.int8]
-How = Literal["column", "groups", "blocks", "none"]
+RoleArray = npt.NDArray[np.int8]
+"""TRAIN, VALIDATE or GUARD of each patch, (n,)."""
+PolygonArray = npt.NDArray[np.object_]
+"""The ground of each patch in a common CRS, (n,); empty where it has no coordinates there."""
+SplitMethod = Literal["column", "groups", "blocks", "none"]
+"""By the column `split`, by whole groups, by blocks within the scenes, or not at all."""
 
 TRAIN, VALIDATE, GUARD = np.int8(0), np.int8(1), np.int8(2)
-"""What a patch is for; those in the guard are for nothing."""
-BLOCK: Final = 4
+"""Role of a patch; those in the guard are used for nothing."""
+_BLOCK_SIDE: Final = 4
 """Side of a validation block in patches."""
 _INSET: Final = 0.05
-"""Pixels taken off a patch before it is said to overlap another: neighbours touch."""
+"""Pixels by which a patch is made smaller before overlaps are searched: neighbours touch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """Where the patches of a row lie."""
+class PatchLayout:
+    """Positions of the n patches of a row."""
 
     line: int
-    """Of the row."""
+    """Line of the row."""
     split: str | None
-    """What the manifest says it is for."""
+    """The row's cell `split`: train, val or none."""
     group: str
-    """Of the manifest; empty where none is named."""
+    """The row's cell `group`; empty: none."""
     crs_wkt: str
-    """Of its pixels."""
+    """CRS of the pixel grid."""
     transform: Transform
     """From (column, row) to coordinates."""
     windows: tuple[Window, ...]
-    """The patches, n of them."""
+    """The n patches on the pixel grid."""
+
+    @property
+    def group_name(self) -> str:
+        """The group; a row without one is a group of its own."""
+        return self.group or f"line {self.line}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Splits:
-    """What every patch of every row is for."""
+    """Roles of all patches of all rows."""
 
-    how: How
-    """By the column, by whole groups, by blocks within the scenes, or not at all."""
-    shares: tuple[Share, ...]
-    """(n,) of each row: TRAIN, VALIDATE or GUARD."""
-    problems: tuple[Problem, ...]
-    """Why they cannot be used."""
+    method: SplitMethod
+    """How validation was chosen."""
+    roles: tuple[RoleArray, ...]
+    """(n,) per row: TRAIN, VALIDATE or GUARD."""
+    problems: tuple[ManifestProblem, ...]
+    """Reasons why the split cannot be used."""
 
-    def count(self, share: np.int8) -> int:
-        """How many patches are for this."""
-        return int(sum((each == share).sum() for each in self.shares))
+    def count(self, role: np.int8) -> int:
+        """Number of patches of a role."""
+        return int(sum((roles == role).sum() for roles in self.roles))
 
 
-def split_ground(grounds: Sequence[Ground], *, share: float, guard: int, seed: int) -> Splits:
-    """Divide patches into training and validation.
+def split_patches(
+    layouts: Sequence[PatchLayout], *, fraction: float, guard: int, seed: int
+) -> Splits:
+    """Split patches into training and validation.
 
-    Where a row says `val`, the column decides and all other rows train. Else, where two groups or
-    more are named, whole groups are drawn for validation; a row without a group is one of its own.
-    Else each scene is cut into blocks of 4 x 4 patches, some are drawn, and what lies within
-    `guard` pixels of them is left out; scenes of the same ground share their blocks. What a row
-    keeps for training by the word `train` is not drawn.
+    Where a row says `val`, the column decides and all other rows train. Otherwise, where rows name
+    two groups or more, whole groups are drawn for validation. Otherwise, blocks of 4 x 4 patches
+    are drawn within each scene, and patches within `guard` pixels of them are left out; scenes of
+    the same ground share their blocks. A row that says `train` is never drawn.
 
     Args:
-        grounds: the rows with pixels.
-        share: of the groups or blocks, drawn for validation; 0 divides nothing.
-        guard: pixels.
+        layouts: the rows with pixels.
+        fraction: share of the groups or blocks to draw for validation; 0: no validation.
+        guard: pixels between training and validation within a scene.
         seed: of the draw.
     """
-    how = _how(grounds, share)
-    problems = list(_torn_groups(grounds)) if how == "column" else []
-    polygons = [_polygons(ground, grounds[0].crs_wkt, -_INSET) for ground in grounds]
-    if how == "column":
-        shares = [_whole(ground, validate=ground.split == "val") for ground in grounds]
-    elif how == "groups":
-        drawn = _drawn_groups(grounds, share, seed)
-        shares = [_whole(ground, validate=_group(ground) in drawn) for ground in grounds]
-    elif how == "blocks":
-        shares = _blocks(grounds, polygons, share, guard, seed)
+    method = _method(layouts, fraction)
+    problems = list(_torn_groups(layouts)) if method == "column" else []
+    polygons = [_polygons(layout, layouts[0].crs_wkt, -_INSET) for layout in layouts]
+    if method == "column":
+        roles = [_uniform(layout, validate=layout.split == "val") for layout in layouts]
+    elif method == "groups":
+        drawn = _drawn_groups(layouts, fraction, seed)
+        roles = [_uniform(layout, validate=layout.group_name in drawn) for layout in layouts]
+    elif method == "blocks":
+        roles = _drawn_blocks(layouts, polygons, fraction, seed)
+        _mark_guard(layouts, polygons, roles, guard)
     else:
-        shares = [_whole(ground, validate=False) for ground in grounds]
-    problems += _overlaps(grounds, polygons, shares)
-    return Splits(how=how, shares=tuple(shares), problems=tuple(problems))
+        roles = [_uniform(layout, validate=False) for layout in layouts]
+    problems += _overlaps(layouts, polygons, roles)
+    return Splits(method=method, roles=tuple(roles), problems=tuple(problems))
 
 
-def _how(grounds: Sequence[Ground], share: float) -> How:
-    if any(ground.split == "val" for ground in grounds):
+def _method(layouts: Sequence[PatchLayout], fraction: float) -> SplitMethod:
+    if any(layout.split == "val" for layout in layouts):
         return "column"
-    if share == 0 or all(ground.split == "train" for ground in grounds):
+    if fraction == 0 or all(layout.split == "train" for layout in layouts):
         return "none"
-    return "groups" if len({ground.group for ground in grounds} - {""}) > 1 else "blocks"
+    return "groups" if len({layout.group for layout in layouts} - {""}) > 1 else "blocks"
 
 
-def _group(ground: Ground) -> str:
-    return ground.group or f"line {ground.line}"
+def _uniform(layout: PatchLayout, *, validate: bool) -> RoleArray:
+    return np.full(len(layout.windows), VALIDATE if validate else TRAIN, np.int8)
 
 
-def _whole(ground: Ground, *, validate: bool) -> Share:
-    return np.full(len(ground.windows), VALIDATE if validate else TRAIN, np.int8)
-
-
-def _drawn_groups(grounds: Sequence[Ground], share: float, seed: int) -> set[str]:
-    """At least one group of those that may be drawn, and never all groups."""
-    kept = {_group(ground) for ground in grounds if ground.split == "train"}
-    names = {_group(ground) for ground in grounds}
-    free = sorted(names - kept)
+def _drawn_groups(layouts: Sequence[PatchLayout], fraction: float, seed: int) -> set[str]:
+    """Draw at least one of the groups that no row reserves for training, and never all groups."""
+    names = {layout.group_name for layout in layouts}
+    free = sorted(names - {layout.group_name for layout in layouts if layout.split == "train"})
     order = np.random.default_rng([seed, 41]).permutation(len(free))
-    return {free[i] for i in order[: _part(len(names), share)]}
+    return {free[i] for i in order[: _drawn_count(len(names), fraction)]}
 
 
-def _part(count: int, share: float) -> int:
-    """How many of `count` are for validation: at least one where that leaves one to train on."""
-    return min(max(round(share * count), 1), count - 1)
+def _drawn_count(total: int, fraction: float) -> int:
+    """Number to draw of `total`: at least one, and at most all but one."""
+    return min(max(round(fraction * total), 1), total - 1)
 
 
-def _torn_groups(grounds: Sequence[Ground]) -> Iterator[Problem]:
-    """Groups with rows on both sides."""
-    first: dict[str, Ground] = {}
-    for ground in grounds:
-        before = first.setdefault(_group(ground), ground)
-        if (before.split == "val") != (ground.split == "val"):
-            yield Problem(
-                ground.line,
-                f"group {ground.group!r} is for {ground.split or 'train'} here and for "
+def _torn_groups(layouts: Sequence[PatchLayout]) -> Iterator[ManifestProblem]:
+    """Yield a problem for each row of a group that the column puts on both sides."""
+    first: dict[str, PatchLayout] = {}
+    for layout in layouts:
+        before = first.setdefault(layout.group_name, layout)
+        if (before.split == "val") != (layout.split == "val"):
+            yield ManifestProblem(
+                layout.line,
+                f"group {layout.group!r} is for {layout.split or 'train'} here and for "
                 f"{before.split or 'train'} in line {before.line}; a group cannot be on both sides",
             )
 
 
 def _overlaps(
-    grounds: Sequence[Ground], polygons: Sequence[npt.NDArray[np.object_]], shares: Sequence[Share]
-) -> Iterator[Problem]:
-    """Rows whose training patches lie on the ground of validation patches of another row."""
-    for i, ground in enumerate(grounds):
-        trained = polygons[i][shares[i] == TRAIN]
-        for j, other in enumerate(grounds):
-            validated = polygons[j][shares[j] == VALIDATE]
-            count = len(np.unique(_meeting(trained, validated)))
+    layouts: Sequence[PatchLayout], polygons: Sequence[PolygonArray], roles: Sequence[RoleArray]
+) -> Iterator[ManifestProblem]:
+    """Yield a problem for each row that trains on the validation ground of another row."""
+    for i, row in enumerate(layouts):
+        train = polygons[i][roles[i] == TRAIN]
+        for j, other in enumerate(layouts):
+            validate = polygons[j][roles[j] == VALIDATE]
+            count = len(np.unique(_intersecting(train, validate)))
             if count:
-                yield Problem(
-                    ground.line,
-                    f"{count} of its {len(trained)} training patches lie on validation ground of "
+                yield ManifestProblem(
+                    row.line,
+                    f"{count} of its {len(train)} training patches lie on validation ground of "
                     f"line {other.line}; put both rows on one side, or in one group",
                 )
 
 
-def _meeting(ones: npt.NDArray[np.object_], others: npt.NDArray[np.object_]) -> IndexArray:
-    """Indices of those of `ones` that intersect any of `others`."""
-    if not len(ones) or not len(others):
+def _intersecting(polygons: PolygonArray, others: PolygonArray) -> IndexArray:
+    """Return the indices of the polygons that intersect any of the others."""
+    if not len(polygons) or not len(others):
         return np.empty(0, np.intp)
-    return np.asarray(shapely.STRtree(others).query(ones, predicate="intersects")[0], np.intp)
+    pairs = shapely.STRtree(others).query(polygons, predicate="intersects")
+    return np.asarray(pairs[0], np.intp)
 
 
-def _blocks(
-    grounds: Sequence[Ground],
-    polygons: Sequence[npt.NDArray[np.object_]],
-    share: float,
-    guard: int,
-    seed: int,
-) -> list[Share]:
-    """Blocks drawn in each cluster of scenes of the same ground, and the guard around them."""
-    shares = [_whole(ground, validate=False) for ground in grounds]
+def _drawn_blocks(
+    layouts: Sequence[PatchLayout], polygons: Sequence[PolygonArray], fraction: float, seed: int
+) -> list[RoleArray]:
+    """Draw blocks for validation in each cluster of scenes that share ground."""
+    roles = [_uniform(layout, validate=False) for layout in layouts]
     rng = np.random.default_rng([seed, 43])
-    for cluster in _clusters(grounds, polygons):
-        frame = grounds[cluster[0]]
-        free = [i for i in cluster if grounds[i].split is None]
-        names = [_block_names(grounds[i], frame) for i in free]
-        blocks = np.unique(np.concatenate([np.empty((0, 2), np.int64), *names]), axis=0)
+    for cluster in _clusters(polygons):
+        frame = layouts[cluster[0]]
+        free = [i for i in cluster if layouts[i].split is None]
+        blocks_of = [_blocks(layouts[i], frame) for i in free]
+        blocks = np.unique(np.concatenate([np.empty((0, 2), np.int64), *blocks_of]), axis=0)
         if len(blocks) < 2:
             continue  # too small to be divided: it trains
-        drawn = blocks[rng.permutation(len(blocks))[: _part(len(blocks), share)]]
-        for i, own in zip(free, names, strict=True):
+        drawn = blocks[rng.permutation(len(blocks))[: _drawn_count(len(blocks), fraction)]]
+        for i, own in zip(free, blocks_of, strict=True):
             chosen = (own[:, None] == drawn[None]).all(2).any(1)
-            shares[i][chosen] = VALIDATE
-    validated = np.concatenate([p[s == VALIDATE] for p, s in zip(polygons, shares, strict=True)])
-    for i, ground in enumerate(grounds):
-        grown = _polygons(ground, grounds[0].crs_wkt, guard - _INSET)
-        near = _meeting(grown, validated)
-        shares[i][near[shares[i][near] == TRAIN]] = GUARD
-    return shares
+            roles[i][chosen] = VALIDATE
+    return roles
 
 
-def _clusters(
-    grounds: Sequence[Ground], polygons: Sequence[npt.NDArray[np.object_]]
-) -> list[list[int]]:
-    """Rows in sets that share ground, directly or through others."""
+def _mark_guard(
+    layouts: Sequence[PatchLayout],
+    polygons: Sequence[PolygonArray],
+    roles: Sequence[RoleArray],
+    guard: int,
+) -> None:
+    """Take training patches within `guard` pixels of validation patches out of the training."""
+    validate = np.concatenate([p[r == VALIDATE] for p, r in zip(polygons, roles, strict=True)])
+    for layout, own in zip(layouts, roles, strict=True):
+        grown = _polygons(layout, layouts[0].crs_wkt, guard - _INSET)
+        near = _intersecting(grown, validate)
+        own[near[own[near] == TRAIN]] = GUARD
+
+
+def _clusters(polygons: Sequence[PolygonArray]) -> list[list[int]]:
+    """Group the rows that share ground, directly or through other rows."""
     clusters: list[list[int]] = []
-    for i in range(len(grounds)):
+    for i in range(len(polygons)):
         joined = [
             cluster
             for cluster in clusters
-            if any(len(_meeting(polygons[i], polygons[j])) for j in cluster)
+            if any(len(_intersecting(polygons[i], polygons[j])) for j in cluster)
         ]
         clusters = [cluster for cluster in clusters if cluster not in joined]
         clusters.append(sorted([i, *(j for cluster in joined for j in cluster)]))
     return sorted(clusters)
 
 
-def _block_names(ground: Ground, frame: Ground) -> npt.NDArray[np.int64]:
-    """(n, 2) the block that the middle of each patch lies in, on the grid of the frame's pixels."""
+def _blocks(layout: PatchLayout, frame: PatchLayout) -> npt.NDArray[np.int64]:
+    """Return the block (n, 2) that the middle of each patch lies in, on the frame's pixel grid."""
     middles = np.array(
-        [[w.col + w.width / 2, w.row + w.height / 2] for w in ground.windows], float
+        [[w.col + w.width / 2, w.row + w.height / 2] for w in layout.windows], float
     ).reshape(-1, 2)
-    side = BLOCK * frame.windows[0].height if frame.windows else 1
-    placed = pixel_to_map(ground.transform, middles)
-    own = reproject_points(placed, ground.crs_wkt, frame.crs_wkt)
+    side = _BLOCK_SIDE * frame.windows[0].height if frame.windows else 1
+    placed = pixel_to_map(layout.transform, middles)
+    own = reproject_points(placed, layout.crs_wkt, frame.crs_wkt)
     places = map_to_pixel(frame.transform, own)
     return np.floor(places / side).astype(np.int64)
 
 
-def _polygons(ground: Ground, crs_wkt: str, grown: float) -> npt.NDArray[np.object_]:
-    """The patches as polygons in a common CRS, `grown` pixels larger on each side.
-
-    A patch without coordinates there is empty: it can meet nothing.
-    """
-    if not ground.windows:
+def _polygons(layout: PatchLayout, crs_wkt: str, grown: float) -> PolygonArray:
+    """Return the ground of the patches in a CRS, each patch `grown` pixels larger on every side."""
+    if not layout.windows:
         return np.empty(0, object)
-    corners = np.concatenate([_corners(window, grown) for window in ground.windows])
-    placed = pixel_to_map(ground.transform, corners)
-    rings = reproject_points(placed, ground.crs_wkt, crs_wkt).reshape(len(ground.windows), 4, 2)
-    found = np.array([shapely.Polygon()] * len(rings), object)
-    there = np.isfinite(rings).all((1, 2))
-    found[there] = shapely.polygons(rings[there])
-    return found
+    corners = np.concatenate([_corners(window, grown) for window in layout.windows])
+    placed = pixel_to_map(layout.transform, corners)
+    rings = reproject_points(placed, layout.crs_wkt, crs_wkt).reshape(len(layout.windows), 4, 2)
+    polygons = np.array([shapely.Polygon()] * len(rings), object)
+    finite = np.isfinite(rings).all((1, 2))
+    polygons[finite] = shapely.polygons(rings[finite])
+    return polygons
 
 
 def _corners(window: Window, grown: float) -> FloatArray:

@@ -1,49 +1,53 @@
-"""All that a run trains and validates on: libraries, cubes and pairs, drawn by their weights.
+"""Training and validation data of a run: libraries, cubes and pairs, drawn by their weights.
 
-Every draw follows from its seeds alone. Must not know of losses, networks or optimisers.
+All random draws follow from their seeds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
-from uavssr.data.batches import MARGIN, Batch, draw_batch, seen_by_cameras
-from uavssr.data.manifest import Manifest, ManifestRefused, Row, digest
+from uavssr.data.batches import Batch, draw_batch, observe_batch
+from uavssr.data.manifest import Manifest, ManifestRefused, file_sha256
+from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_sources import DataConfig
-from uavssr.data.patches import PatchSet, prepare_patches
+from uavssr.data.patch_store import PatchSet
+from uavssr.data.patches import PatchRequest, prepare_patches
+from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.splits import TRAIN, VALIDATE, Ground, How, split_ground
+from uavssr.data.splits import TRAIN, VALIDATE, PatchLayout, SplitMethod, split_patches
 from uavssr.errors import InputRefused
 from uavssr.model import ResponseFamily
 from uavssr.sensors import Float32Array, FloatArray, IndexArray, Sensor, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, concatenate, load_library
 from uavssr.tiling import Progress
 
-_PRIOR_SIDE = 16  # of the simulated scenes whose spectra the basis is fitted to
+_BASIS_SCENE_SIDE: Final = 16
+"""Side in pixels of the scenes whose spectra the spectral basis is fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Field:
-    """The patches of one row, by what they are for."""
+class SceneSplit:
+    """Patches of one row, divided into training and validation."""
 
     patches: PatchSet
-    """All of them."""
+    """All patches of the row."""
     train: IndexArray
-    """Those to train on."""
+    """Indices of the training patches."""
     validate: IndexArray
-    """Those to validate on."""
+    """Indices of the validation patches."""
 
     @property
-    def row(self) -> Row:
-        """What the manifest says."""
+    def row(self) -> ManifestRow:
+        """The row of the manifest."""
         return self.patches.row
 
     @property
@@ -51,106 +55,128 @@ class Field:
         """The camera of a pair.
 
         Raises:
-            ValueError: the row names none, as a cube's may.
+            ValueError: a cube whose row names no camera.
         """
         if self.patches.sensor is None:
             raise ValueError(f"line {self.row.line} has no camera")
         return self.patches.sensor
 
+    @property
+    def cube_weight(self) -> float:
+        """How often random cameras observe the cube; half the weight where there is an image."""
+        return self.row.weight / 2 if self.patches.has_image else self.row.weight
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of training, validation and guard patches."""
+        train, validate = int(self.train.size), int(self.validate.size)
+        guard = len(self.patches.windows) - train - validate
+        return {"train": train, "validate": validate, "guard": guard}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingData:
-    """What a run learns from, on one wavelength grid."""
+    """The data of a run on one wavelength grid."""
 
     grid: WavelengthGrid
-    """Of the cubes that the model makes."""
+    """Wavelengths of the model, C bands."""
     library: SpectralLibrary | None = None
-    """All spectra of the libraries."""
+    """Spectra of all libraries."""
     library_weight: float = 1.0
-    """How often scenes are simulated from it, relative to the fields' weights."""
-    fields: tuple[Field, ...] = ()
+    """How often scenes are simulated from the library, relative to the rows' weights."""
+    splits: tuple[SceneSplit, ...] = ()
     """Cubes and pairs."""
-    how: How = "none"
-    """How validation was set apart."""
+    split_method: SplitMethod = "none"
+    """How validation patches were chosen."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """The data as plain values, for the card."""
+    """The data as plain values, for the model card."""
     digest: str = ""
-    """Changes with any file, row or choice that changes what is drawn."""
+    """Changes with every file, row or option that changes a draw."""
 
     @classmethod
     def of(cls, library: SpectralLibrary, *, path: Path | None = None) -> TrainingData:
-        """Data that are a library, of a file where there is one, and nothing else."""
-        said = _library_facts(library, path)
+        """Return the data of a library alone, and of the file that it was read from, if any."""
+        facts = _library_facts(library, path)
         return cls(
             grid=library.grid,
             library=library,
-            facts={"rows": [said], "validation": "none", "grid": library.grid.name},
+            facts={"rows": [facts], "validation": "none", "grid": library.grid.name},
             digest=sha256(library.spectra.tobytes()).hexdigest(),
         )
 
     @property
-    def pairs(self) -> tuple[Field, ...]:
-        """The fields with an image and something to train on."""
-        return tuple(f for f in self.fields if f.patches.real and f.train.size)
+    def pairs(self) -> tuple[SceneSplit, ...]:
+        """The pairs with training patches."""
+        return tuple(s for s in self.splits if s.patches.has_image and s.train.size)
 
     def draw(self, *, seed: int, step: int, shard: int, count: int, size: int) -> Batch:
-        """The data of one shard of a step: simulated, of cubes seen by random cameras, or real.
+        """Draw one shard of a training step.
 
-        A pair is drawn as often for its image as for its cube seen by random cameras: nothing else
-        teaches what another camera would see, or how sure an STF can be.
+        It holds either real images of one pair, or simulated scenes and cubes that random cameras
+        observe. A pair is drawn equally often for its image and for its cube: only random cameras
+        show how other cameras respond, and how certain an STF can be.
+
+        Args:
+            seed: of the run.
+            step: number of the training step.
+            shard: number of the shard within the step.
+            count: images.
+            size: side of an image in pixels.
         """
         rng = np.random.default_rng([seed, step, shard, 9])
-        kinds: list[Field | None] = [None, *self.pairs]
-        weights = [self._simulated_weight(), *(f.row.weight / 2 for f in self.pairs)]
-        drawn = kinds[_pick(rng, weights)]
-        if drawn is not None:
-            return _real(rng, drawn, self.grid, count)
-        if self.library is not None and self._share_of_library() == 1:
+        sources: list[SceneSplit | None] = [None, *self.pairs]
+        weights = [self._simulated_weight(), *(pair.row.weight / 2 for pair in self.pairs)]
+        pair = sources[_draw_index(rng, weights)]
+        if pair is not None:
+            return _real_batch(rng, pair, self.grid, count)
+        if self.library is not None and self._library_share() == 1:
             return draw_batch(
                 self.library, seed=seed, step=step, shard=shard, count=count, size=size
             )
-        return seen_by_cameras(rng, self.scenes(rng, count, size + 2 * MARGIN), self.grid)
+        scenes = self.draw_scenes(rng, count, size + 2 * MAX_BAND_SHIFT)
+        return observe_batch(rng, scenes, self.grid)
 
-    def scenes(self, rng: np.random.Generator, count: int, side: int) -> Float32Array:
-        """Scenes (count, C, side, side) to train on, simulated or cut from cubes.
+    def draw_scenes(self, rng: np.random.Generator, count: int, side: int) -> Float32Array:
+        """Draw training scenes (count, C, side, side), simulated or cut from cubes.
 
         Args:
-            rng: of everything random.
-            count: how many.
+            rng: random generator.
+            count: scenes.
             side: in pixels; at most that of the patches where there are cubes.
         """
-        if self.library is not None and self._share_of_library() == 1:
+        if self.library is not None and self._library_share() == 1:
             return simulate_batch(self.library, rng, count, side)
-        found = np.empty((count, len(self.grid), side, side), np.float32)
-        simulated = rng.random(count) < self._share_of_library()
+        scenes = np.empty((count, len(self.grid), side, side), np.float32)
+        simulated = rng.random(count) < self._library_share()
         if self.library is not None and simulated.any():
-            found[simulated] = simulate_batch(self.library, rng, int(simulated.sum()), side)
-        fields = [f for f in self.fields if f.train.size]
+            scenes[simulated] = simulate_batch(self.library, rng, int(simulated.sum()), side)
+        splits = [split for split in self.splits if split.train.size]
         for i in np.flatnonzero(~simulated):
-            chosen = fields[_pick(rng, [_cube_weight(f) for f in fields])]
-            patch = chosen.patches.cubes(rng.choice(chosen.train, 1))[0]
+            split = splits[_draw_index(rng, [split.cube_weight for split in splits])]
+            patch = split.patches.cubes(rng.choice(split.train, 1))[0]
             top, left = rng.integers(0, patch.shape[1] - side + 1, 2)
-            found[i] = _turned(patch[:, top : top + side, left : left + side], _turn(rng))
-        return found
+            cut = patch[:, top : top + side, left : left + side]
+            scenes[i] = _reoriented(cut, _draw_orientation(rng))
+        return scenes
 
-    def spectra(self, rng: np.random.Generator, scenes: int) -> FloatArray:
-        """Spectra (n, C) of the pixels of so many small scenes to train on."""
-        drawn = self.scenes(rng, scenes, self.side_up_to(_PRIOR_SIDE))
+    def draw_spectra(self, rng: np.random.Generator, scenes: int) -> FloatArray:
+        """Draw the spectra (n, C) of all pixels of `scenes` small training scenes."""
+        drawn = self.draw_scenes(rng, scenes, self.side_up_to(_BASIS_SCENE_SIDE))
         return drawn.transpose(0, 2, 3, 1).reshape(-1, len(self.grid)).astype(np.float64)
 
     def side_up_to(self, side: int) -> int:
-        """The largest side of a scene that every patch can give, and at most `side`."""
-        return min([side, *(f.patches.side for f in self.fields)])
+        """Return the largest side of a scene, at most `side`, that fits into every patch."""
+        return min([side, *(split.patches.side for split in self.splits)])
 
-    def _share_of_library(self) -> float:
-        """Of the scenes that are seen by random cameras."""
+    def _library_share(self) -> float:
+        """Share of the simulated scenes among those that random cameras observe."""
         if self.library is None:
             return 0.0
         return self.library_weight / self._simulated_weight()
 
     def _simulated_weight(self) -> float:
         own = self.library_weight if self.library is not None else 0.0
-        return own + sum(_cube_weight(f) for f in self.fields if f.train.size)
+        return own + sum(split.cube_weight for split in self.splits if split.train.size)
 
 
 def load_data(
@@ -163,128 +189,137 @@ def load_data(
     grid: WavelengthGrid | None = None,
     progress: Progress | None = None,
 ) -> TrainingData:
-    """Everything that a manifest names, checked, cut into patches and split.
+    """Check everything that a manifest names, cut it into patches, and split these.
 
     Args:
-        out: folder of the run, which keeps the patches.
+        out: folder of the run, in which the patches are stored.
         manifest: the rows.
-        config: limits, and how much is for validation.
+        config: limits, and the amount of validation data.
         size: side of a training scene in pixels.
-        seed: of the choices of patches and blocks.
-        grid: wavelengths of the model to start from.
-        progress: told of rows and patches.
+        seed: of the choice of patches and blocks.
+        grid: wavelengths of the initial model.
+        progress: called after every row and every patch.
 
     Raises:
-        ManifestRefused: anything is wrong with any row, or validation would not be apart.
-        OutputError: there is no room for the patches.
+        ManifestRefused: a row has a problem, or validation would not be separate from training.
+        InputRefused: nothing is left to train on.
+        OutputError: there is not enough free space for the patches.
     """
-    patches = prepare_patches(
-        out, manifest, config, side=size + 2 * MARGIN, seed=seed, grid=grid, progress=progress
+    request = PatchRequest(
+        manifest=manifest, config=config, side=size + 2 * MAX_BAND_SHIFT, seed=seed, grid=grid
     )
+    patches = prepare_patches(out, request, progress=progress)
+    splits, method = _split(manifest, config, patches.sets, seed)
     rows = [row for row in manifest.rows if row.kind == "spectra"]
     libraries = [load_library(row.hsi, patches.grid) for row in rows]
-    grounds = [_ground(each) for each in patches.sets]
-    splits = split_ground(grounds, share=config.share, guard=config.guard, seed=seed)
-    if splits.problems:
-        raise ManifestRefused(manifest.path, splits.problems)
-    fields = tuple(
-        Field(
-            patches=each,
-            train=np.flatnonzero(share == TRAIN),
-            validate=np.flatnonzero(share == VALIDATE),
-        )
-        for each, share in zip(patches.sets, splits.shares, strict=True)
-    )
-    if not libraries and not any(f.train.size for f in fields):
+    if not libraries and not any(split.train.size for split in splits):
         raise InputRefused(
             "nothing is left to train on",
             path=manifest.path,
-            remedy="add rows, or take less for validation: data.share, data.guard",
+            remedy="add rows, or use less for validation: data.share, data.guard",
         )
-    said = [
-        {**f.patches.facts, **_counts(f, len(share))}
-        for f, share in zip(fields, splits.shares, strict=True)
-    ]
-    spectra = [
-        {"line": row.line, **_library_facts(library, row.hsi)}
-        for row, library in zip(rows, libraries, strict=True)
-    ]
-    facts = {"rows": [*said, *spectra], "validation": splits.how, "grid": patches.grid.name}
-    chosen = [[f.train.tolist(), f.validate.tolist(), f.row.weight] for f in fields]
-    told = json.dumps([facts, chosen, patches.grid.centres.tolist()])
+    facts = {
+        "rows": [
+            *({**split.patches.facts, **split.counts} for split in splits),
+            *(
+                {"line": row.line, **_library_facts(library, row.hsi)}
+                for row, library in zip(rows, libraries, strict=True)
+            ),
+        ],
+        "validation": method,
+        "grid": patches.grid.name,
+    }
+    chosen = [[s.train.tolist(), s.validate.tolist(), s.row.weight] for s in splits]
+    values = json.dumps([facts, chosen, patches.grid.centres.tolist()])
     return TrainingData(
         grid=patches.grid,
         library=concatenate(libraries) if libraries else None,
         library_weight=sum(row.weight for row in rows),
-        fields=fields,
-        how=splits.how,
+        splits=splits,
+        split_method=method,
         facts=facts,
-        digest=sha256(told.encode()).hexdigest(),
+        digest=sha256(values.encode()).hexdigest(),
     )
 
 
-def _ground(patches: PatchSet) -> Ground:
-    row = patches.row
-    return Ground(
-        line=row.line,
-        split=row.split,
-        group=row.group,
-        crs_wkt=patches.crs_wkt,
-        transform=patches.transform,
-        windows=patches.windows,
+def _split(
+    manifest: Manifest, config: DataConfig, sets: Sequence[PatchSet], seed: int
+) -> tuple[tuple[SceneSplit, ...], SplitMethod]:
+    """Divide the patches of all rows into training and validation.
+
+    Raises:
+        ManifestRefused: validation would not be separate from training.
+    """
+    layouts = [
+        PatchLayout(
+            line=patches.row.line,
+            split=patches.row.split,
+            group=patches.row.group,
+            crs_wkt=patches.crs_wkt,
+            transform=patches.transform,
+            windows=patches.windows,
+        )
+        for patches in sets
+    ]
+    splits = split_patches(layouts, fraction=config.share, guard=config.guard, seed=seed)
+    if splits.problems:
+        raise ManifestRefused(manifest.path, splits.problems)
+    scenes = tuple(
+        SceneSplit(
+            patches=patches,
+            train=np.flatnonzero(roles == TRAIN),
+            validate=np.flatnonzero(roles == VALIDATE),
+        )
+        for patches, roles in zip(sets, splits.roles, strict=True)
     )
-
-
-def _counts(f: Field, total: int) -> dict[str, int]:
-    train, validate = int(f.train.size), int(f.validate.size)
-    return {"train": train, "validate": validate, "guard": total - train - validate}
+    return scenes, splits.method
 
 
 def _library_facts(library: SpectralLibrary, path: Path | None) -> dict[str, Any]:
     return {
         "kind": "spectra",
-        "files": {} if path is None else {path.name: digest(path)},
+        "files": {} if path is None else {path.name: file_sha256(path)},
         "spectra": len(library),
         "kinds": library.counts(),
         "sources": sorted(set(library.source.tolist())),
     }
 
 
-def _cube_weight(f: Field) -> float:
-    """How often a field's cube is seen by random cameras."""
-    return f.row.weight / 2 if f.patches.real else f.row.weight
+def _draw_index(rng: np.random.Generator, weights: list[float]) -> int:
+    probability = np.array(weights)
+    return int(rng.choice(len(weights), p=probability / probability.sum()))
 
 
-def _pick(rng: np.random.Generator, weights: list[float]) -> int:
-    chance = np.array(weights)
-    return int(rng.choice(len(weights), p=chance / chance.sum()))
-
-
-def _turn(rng: np.random.Generator) -> tuple[int, bool]:
-    """One of the eight ways in which a square can lie."""
+def _draw_orientation(rng: np.random.Generator) -> tuple[int, bool]:
+    """Draw quarter turns and a reflection: one of the eight orientations of a square."""
     return int(rng.integers(4)), bool(rng.integers(2))
 
 
-def _turned(patch: Float32Array, turn: tuple[int, bool]) -> Float32Array:
-    quarters, mirrored = turn
+def _reoriented(patch: Float32Array, orientation: tuple[int, bool]) -> Float32Array:
+    quarters, mirrored = orientation
     turned = np.rot90(patch, quarters, (1, 2))
     return turned[:, :, ::-1] if mirrored else turned
 
 
-def _real(rng: np.random.Generator, f: Field, grid: WavelengthGrid, count: int) -> Batch:
-    """Patches of one pair: one camera saw them all, and nobody knows its truth."""
-    inner = slice(MARGIN, f.patches.side - MARGIN)
-    chosen = rng.choice(f.train, count)
-    turns = [_turn(rng) for _ in chosen]
+def _real_batch(
+    rng: np.random.Generator, pair: SceneSplit, grid: WavelengthGrid, count: int
+) -> Batch:
+    """Draw patches of one pair, all of one camera, whose true response is unknown."""
+    inner = slice(MAX_BAND_SHIFT, pair.patches.side - MAX_BAND_SHIFT)
+    chosen = rng.choice(pair.train, count)
+    orientations = [_draw_orientation(rng) for _ in chosen]
 
     def cut(patches: Float32Array) -> torch.Tensor:
-        turned = [_turned(p, turn)[:, inner, inner] for p, turn in zip(patches, turns, strict=True)]
+        turned = [
+            _reoriented(patch, orientation)[:, inner, inner]
+            for patch, orientation in zip(patches, orientations, strict=True)
+        ]
         return torch.from_numpy(np.stack(turned))
 
     return Batch(
-        msi=cut(f.patches.images(chosen)),
-        hsi=cut(f.patches.cubes(chosen)),
-        family=ResponseFamily.of(f.camera, grid),
+        msi=cut(pair.patches.images(chosen)),
+        hsi=cut(pair.patches.cubes(chosen)),
+        family=ResponseFamily.of(pair.camera, grid),
         theta=None,
         rows=None,
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from uavssr.calibration import calibrate
-from uavssr.data import Cameras, draw_cameras, observe
+from uavssr.data import RandomCameras, draw_cameras, observe
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage
 from uavssr.evaluation.metrics import rmse, sam, stf_error
 from uavssr.evaluation.ridge import Ridge, regress
@@ -86,7 +86,7 @@ class ImageResult:
 
 def draw_image(
     cube: Float32Array, sensor: Sensor, network: PGUNet, seed: int
-) -> tuple[Tensor, Cameras]:
+) -> tuple[Tensor, RandomCameras]:
     """A random camera near a data sheet and its image (1, c, y, x) of a cube (C, y, x)."""
     rng = np.random.default_rng([seed, 5])
     cameras = draw_cameras(rng, [sensor], network.grid, knowledge=np.ones(1))
@@ -154,7 +154,7 @@ def reference_pixels(
     return np.ascontiguousarray(spectra[chosen]), np.ascontiguousarray(seen[chosen])
 
 
-def _true_stf(cameras: Cameras, family: ResponseFamily) -> Stf:
+def _true_stf(cameras: RandomCameras, family: ResponseFamily) -> Stf:
     return Stf(
         family=family,
         theta=torch.from_numpy(cameras.theta),
@@ -193,7 +193,7 @@ def _cube_errors(
     )
 
 
-def _stf_errors(stf: Stf, cameras: Cameras, family: ResponseFamily) -> StfErrors:
+def _stf_errors(stf: Stf, cameras: RandomCameras, family: ResponseFamily) -> StfErrors:
     truth, estimate = cameras.theta[0].astype(float), stf.theta[0].double().numpy()
     score = np.abs(estimate - truth) / np.maximum(stf.theta_se[0].double().numpy(), 1e-9)
     nominal = family.rows(family.prior)[0].numpy()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.data import MARGIN, Field, TrainingData, draw_cameras, observe
+from uavssr.data import MAX_BAND_SHIFT, SceneSplit, TrainingData, draw_cameras, observe
 from uavssr.errors import InputRefused
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.ridge import Ridge, regress
@@ -75,13 +75,13 @@ def validation_images(data: TrainingData, *, seed: int, size: int) -> list[Valid
         seed: random seed of cameras and scenes.
         size: side of a simulated image in pixels.
     """
-    fields = [field for field in data.fields if field.validate.size]
+    fields = [field for field in data.splits if field.validate.size]
     if not fields:
         return [] if data.library is None else _simulated_images(data, seed, size)
     ridges: dict[tuple[str, bool], Ridge] = {}
     images = []
     for field in fields:
-        sensor, real = field.patches.sensor or _first_camera(data.grid), field.patches.real
+        sensor, real = field.patches.sensor or _first_camera(data.grid), field.patches.has_image
         key = sensor.name, real
         if key not in ridges:
             ridges[key] = _fit_baseline(data, sensor, seed=seed, real=real)
@@ -146,19 +146,19 @@ def _first_camera(grid: WavelengthGrid) -> Sensor:
 
 
 def _read_patches(
-    field: Field, sensor: Sensor, grid: WavelengthGrid, seed: int
+    field: SceneSplit, sensor: Sensor, grid: WavelengthGrid, seed: int
 ) -> tuple[Float32Array, Float32Array]:
     """Image (n, c, y, x) and cube (n, C, y, x) of some validation patches of a field."""
     count = min(PATCHES_PER_IMAGE, field.validate.size)
     places = np.linspace(0, field.validate.size - 1, count).round()
     chosen = field.validate[places.astype(int)]
     hsi = field.patches.cubes(chosen)
-    if field.patches.real:
+    if field.patches.has_image:
         msi = field.patches.images(chosen)
     else:
         rng = np.random.default_rng([seed, 61, field.row.line])
         msi = _simulate_images(rng, hsi, sensor, grid, cameras=1)
-    inner = slice(MARGIN, hsi.shape[-1] - MARGIN)
+    inner = slice(MAX_BAND_SHIFT, hsi.shape[-1] - MAX_BAND_SHIFT)
     return msi[..., inner, inner], hsi[..., inner, inner]
 
 
@@ -181,7 +181,7 @@ def _simulated_images(data: TrainingData, seed: int, size: int) -> list[Validati
     images = []
     for number in range(SIMULATED_IMAGES):
         rng = np.random.default_rng([seed, 67, number])
-        cube = data.scenes(rng, 1, size)
+        cube = data.draw_scenes(rng, 1, size)
         msi = _simulate_images(rng, cube, sensor, data.grid, cameras=1)
         images.append(_image(f"simulated {number + 1}", sensor, msi, cube, ridge))
     return images
@@ -195,7 +195,7 @@ def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) 
         chosen = [(field.patches, rng.permutation(field.train)[:count]) for field in pairs]
         images = np.concatenate([patches.images(index) for patches, index in chosen])
         return regress(images, np.concatenate([patches.cubes(index) for patches, index in chosen]))
-    scenes = data.scenes(rng, _RIDGE_SCENES, data.side_up_to(_RIDGE_SIDE))
+    scenes = data.draw_scenes(rng, _RIDGE_SCENES, data.side_up_to(_RIDGE_SIDE))
     images = _simulate_images(rng, scenes, sensor, data.grid, cameras=len(scenes))
     return regress(images, scenes)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from uavssr._version import __version__
-from uavssr.data import GAP_NM, digest
+from uavssr.data import MAX_GAP_NM, file_sha256
 from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
 from uavssr.io.checks import check_path_text
 from uavssr.io.writers import part_path, remove, remove_stale_parts, sync, write_failed
@@ -137,7 +137,7 @@ def _facts(base: Model, parts: Sequence[MeasuredSpectra], *, components: int) ->
         "spectra": [
             {
                 "file": part.path.name,
-                "sha256": "-" if part.path.is_dir() else digest(part.path),
+                "sha256": "-" if part.path.is_dir() else file_sha256(part.path),
                 "spectra": len(part.reflectance),
             }
             for part in parts
@@ -237,9 +237,9 @@ def _reaching(found: MeasuredSpectra, path: Path, grid: WavelengthGrid) -> Measu
     low, high = grid.centres[0], grid.centres[-1]
     near = (found.nm > low - MAX_MISSING_NM) & (found.nm < high + MAX_MISSING_NM)
     gaps = np.diff(found.nm[near])
-    if gaps.size and gaps.max() > GAP_NM:
+    if gaps.size and gaps.max() > MAX_GAP_NM:
         raise InputRefused(
-            f"its wavelengths are up to {gaps.max():g} nm apart, more than {GAP_NM:g}",
+            f"its wavelengths are up to {gaps.max():g} nm apart, more than {MAX_GAP_NM:g}",
             path=path,
             remedy="give spectra of a spectrometer: what lies between would be made up",
         )

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import torch
 
-from uavssr.data import SIDE, BagBatch, Bags, Batch, TrainingData
+from uavssr.data import BAG_SCENE_SIDE, Batch, SpectraBagBatch, SpectraBags, TrainingData
 from uavssr.model import SpectralBasis
 from uavssr.training.config import TrainingConfig
 
-Part = TypeVar("Part", Batch, BagBatch)
+Part = TypeVar("Part", Batch, SpectraBagBatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class StepData:
 
     batch: Batch
     """Images and cubes."""
-    bags: BagBatch | None
+    bags: SpectraBagBatch | None
     """Spectra without places, for P-Net; None where none are wanted."""
     shard: int
     """Which of the step's shards it is."""
@@ -44,7 +44,7 @@ class StepLoader:
 
     data: TrainingData
     """Images and cubes."""
-    bags: Bags | None
+    bags: SpectraBags | None
     """Spectra; None where none are wanted."""
     config: TrainingConfig
     """How many of each."""
@@ -62,12 +62,12 @@ class StepLoader:
         """The feed of a run; its bags are filled now, with coefficients of a basis."""
         bags = None
         if config.bags > 0:
-            bags = Bags.fill(
-                data.scenes,
+            bags = SpectraBags.fill(
+                data.draw_scenes,
                 basis.to(torch.device("cpu")),
                 count=config.bag_pool,
                 seed=config.seed,
-                side=data.side_up_to(SIDE),
+                side=data.side_up_to(BAG_SCENE_SIDE),
             )
         return cls(data=data, bags=bags, config=config, shards=shards)
 

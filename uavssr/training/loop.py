@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from uavssr.data import MARGIN, Batch, TrainingData, seen_by_cameras
+from uavssr.data import MAX_BAND_SHIFT, Batch, TrainingData, observe_batch
 from uavssr.errors import IncompleteRun
 from uavssr.evaluation import ImageErrors, ValidationImage, fit_sigma_scale, validate
 from uavssr.model import Model, PGUNet, PGUNetConfig, SpectralBasis, Stf, empty_prior, fit_mixture
@@ -60,7 +60,7 @@ def initial_network(data: TrainingData, network: PGUNetConfig, config: TrainingC
 
 def prior_spectra(data: TrainingData, config: TrainingConfig) -> FloatArray:
     """The spectra (n, C) of everything trained on, to which basis and mixture are fitted."""
-    return data.spectra(np.random.default_rng([config.seed, 2**32 - 1]), config.prior_scenes)
+    return data.draw_spectra(np.random.default_rng([config.seed, 2**32 - 1]), config.prior_scenes)
 
 
 def train(
@@ -133,7 +133,9 @@ def _held_back(data: TrainingData, config: TrainingConfig) -> Iterator[Batch]:
     """New scenes and cameras, to make the cube's standard errors honest."""
     for part in range(CALIBRATED):
         rng = np.random.default_rng([config.seed, part, 44])
-        yield seen_by_cameras(rng, data.scenes(rng, 4, config.size + 2 * MARGIN), data.grid)
+        yield observe_batch(
+            rng, data.draw_scenes(rng, 4, config.size + 2 * MAX_BAND_SHIFT), data.grid
+        )
 
 
 def _begun(

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from uavssr.data import BagBatch, Batch
+from uavssr.data import Batch, SpectraBagBatch
 from uavssr.model import GAIN, PGUNet, Reconstruction, Stf, find_materials
 
 SUPERVISED: Final = 5  # every fifth pixel is compared in all bands: neighbours say much the same
@@ -80,7 +80,7 @@ def stf_loss(stages: Sequence[Stf], theta: Tensor) -> Tensor:
     return total
 
 
-def bag_loss(network: PGUNet, bags: BagBatch) -> tuple[Tensor, dict[str, float]]:
+def bag_loss(network: PGUNet, bags: SpectraBagBatch) -> tuple[Tensor, dict[str, float]]:
     """The loss of the STF on bags of spectra, and the error of its gains over the prior's."""
     materials = find_materials(bags.msi, pooled=False)
     stages = network.estimate_stf(materials, Stf.from_prior(bags.family))

@@ -188,7 +188,7 @@ def _write(
 ) -> None:
     """The weights, their settings and the card."""
     folder, network = run.out / run.name, trained.network
-    real = any(f.validate.size for f in data.fields)
+    real = any(f.validate.size for f in data.splits)
     facts: dict[str, Any] = {
         "uavssr_version": __version__,
         "torch_version": torch.__version__,
@@ -209,7 +209,7 @@ def _write(
 
 def _warnings(data: TrainingData, trained: Trained, left: dict[str, float]) -> list[str]:
     found = [text for row in data.facts["rows"] for text in row.get("warnings", ())]
-    if data.fields and not any(f.validate.size for f in data.fields):
+    if data.splits and not any(f.validate.size for f in data.splits):
         found.append("no ground was set apart for validation: see data.share, and the scenes' size")
     if left["relative"] > WORRYING:
         found.append(

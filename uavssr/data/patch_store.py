@@ -1,0 +1,157 @@
+"""Stored patches of training scenes: half-precision files and an index, read by memory mapping."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from uavssr.data.manifest_row import ManifestRow
+from uavssr.data.pair_sources import SceneSource
+from uavssr.io.raster import Transform
+from uavssr.sensors import Band, Float32Array, IndexArray, Sensor, WavelengthGrid
+from uavssr.tiling import Window
+
+Float16Array = npt.NDArray[np.float16]
+"""Reflectance in half precision: 0.05 % of a value, well below the noise of any camera."""
+
+_INDEX: Final = "index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PatchSet:
+    """n square patches of one row, k of which are read at a time."""
+
+    row: ManifestRow
+    """The row of the manifest."""
+    sensor: Sensor | None
+    """The camera: of the image, or named by the row of a cube."""
+    crs_wkt: str
+    """CRS of the pixel grid."""
+    transform: Transform
+    """From (column, row) to coordinates."""
+    windows: tuple[Window, ...]
+    """The n patches on the pixel grid."""
+    facts: Mapping[str, Any]
+    """Files, sizes and registration as plain values, for the model card."""
+    _hsi: Float16Array
+    _msi: Float16Array | None
+
+    @property
+    def side(self) -> int:
+        """Side of a patch in pixels."""
+        return int(self._hsi.shape[-1])
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the row is a pair."""
+        return self._msi is not None
+
+    def cubes(self, chosen: IndexArray) -> Float32Array:
+        """Read the reflectance (k, C, side, side) of the cube in the chosen patches."""
+        return self._hsi[chosen].astype(np.float32)
+
+    def images(self, chosen: IndexArray) -> Float32Array:
+        """Read the reflectance (k, c, side, side) of the image in the chosen patches.
+
+        Raises:
+            ValueError: the row has no image.
+        """
+        if self._msi is None:
+            raise ValueError(f"line {self.row.line} has no image")
+        return self._msi[chosen].astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patches:
+    """The patches of a manifest on one wavelength grid."""
+
+    grid: WavelengthGrid
+    """Wavelengths of the cubes."""
+    sets: tuple[PatchSet, ...]
+    """One set for every row with pixels."""
+
+
+def index_entry(
+    scene: SceneSource, windows: Sequence[Window], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the index stores of a row, as plain values."""
+    return {
+        "crs": scene.place.crs_wkt,
+        "transform": scene.place.transform,
+        "windows": [[window.row, window.col] for window in windows],
+        "sensor": None if scene.sensor is None else asdict(scene.sensor),
+        "facts": dict(facts),
+    }
+
+
+def write_index(
+    folder: Path, *, key: str, side: int, grid: WavelengthGrid, entries: Sequence[dict[str, Any]]
+) -> None:
+    """Write the index, without which the patches of a folder are not valid."""
+    index = {
+        "key": key,
+        "side": side,
+        "grid": [grid.name, grid.centres.tolist(), grid.fwhm.tolist()],
+        "sets": list(entries),
+    }
+    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def load_patches(
+    folder: Path, *, key: str, rows: Sequence[ManifestRow], side: int
+) -> Patches | None:
+    """Open the patches of a folder; None where they belong to another key, or are damaged."""
+    by_line = {row.line: row for row in rows}
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        if index["key"] != key:
+            return None
+        name, centres, fwhm = index["grid"]
+        grid = WavelengthGrid(name, np.array(centres), np.array(fwhm))
+        sets = [
+            _patch_set(folder / str(number), entry, by_line[entry["facts"]["line"]], grid, side)
+            for number, entry in enumerate(index["sets"])
+        ]
+    except (OSError, ValueError, KeyError):
+        return None  # left by a killed run, or damaged
+    return Patches(grid=grid, sets=tuple(sets))
+
+
+def _patch_set(
+    stem: Path, entry: dict[str, Any], row: ManifestRow, grid: WavelengthGrid, side: int
+) -> PatchSet:
+    count, sensor = len(entry["windows"]), _sensor(entry["sensor"])
+
+    def stored(suffix: str, bands: int) -> Float16Array:
+        path, shape = stem.with_suffix(suffix), (count, bands, side, side)
+        if path.stat().st_size != 2 * math.prod(shape):
+            raise ValueError(f"{path} is truncated")
+        return np.memmap(path, np.float16, "r", shape=shape)
+
+    return PatchSet(
+        row=row,
+        sensor=sensor,
+        crs_wkt=entry["crs"],
+        transform=tuple(entry["transform"]),
+        windows=tuple(Window(top, left, side, side) for top, left in entry["windows"]),
+        facts=entry["facts"],
+        _hsi=stored(".hsi", len(grid)),
+        _msi=stored(".msi", len(sensor)) if row.msi and sensor is not None else None,
+    )
+
+
+def _sensor(stored: dict[str, Any] | None) -> Sensor | None:
+    if stored is None:
+        return None
+    bands = [
+        Band(**{**band, "curve": band["curve"] and tuple(map(tuple, band["curve"]))})
+        for band in stored["bands"]
+    ]
+    return Sensor(**{**stored, "bands": tuple(bands)})
