@@ -23,7 +23,7 @@ def rows_of(docstring: str) -> set[int]:
 def shown(repo: Path) -> dict[str, set[int]]:
     """The rows that each test says it shows, by `file::test`."""
     found = {}
-    for path in sorted((repo / "tests").glob("test_*.py")):
+    for path in sorted((repo / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 found[f"{path.stem}::{node.name}"] = rows_of(ast.get_docstring(node) or "")
