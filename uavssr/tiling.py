@@ -134,3 +134,19 @@ class TileGrid:
         rows = range(max(i - 1, 0), min(i + 2, self.shape[0]))
         cols = range(max(j - 1, 0), min(j + 2, self.shape[1]))
         return [self[r * self.shape[1] + c] for r in rows for c in cols]
+
+
+def spread_windows(height: int, width: int, *, count: int, side: int) -> Iterator[Window]:
+    """Windows of at most `side x side` pixels in the middle of `count x count` equal parts."""
+    for i in range(count):
+        for j in range(count):
+            row, rows = _middle_span(i, height, count=count, side=side)
+            col, cols = _middle_span(j, width, count=count, side=side)
+            yield Window(row, col, rows, cols)
+
+
+def _middle_span(i: int, length: int, *, count: int, side: int) -> tuple[int, int]:
+    """Start and size of a span in the middle of the i-th of `count` equal parts of an axis."""
+    first, last = i * length // count, (i + 1) * length // count
+    size = min(side, max(last - first, 1))
+    return min(first + (last - first - size) // 2, length - size), size

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from uavssr.errors import InputRefused
 from uavssr.io.raster import BandReader, ValidityRule
-from uavssr.tiling import TileGrid, Window
+from uavssr.tiling import TileGrid, Window, spread_windows
 
 SAMPLE_ALL: Final = 2_000_000
 """Scenes of up to so many pixels are looked at whole."""
@@ -62,20 +62,10 @@ def sample_values(reader: BandReader, rule: ValidityRule) -> ValueSample:
 
 
 def _windows(reader: BandReader) -> Iterator[Window]:
-    if reader.height * reader.width <= SAMPLE_ALL:
-        yield Window(0, 0, reader.height, reader.width)
-        return
-    for i in range(PLACES):
-        for j in range(PLACES):
-            (row, rows), (col, cols) = _span(i, reader.height), _span(j, reader.width)
-            yield Window(row, col, rows, cols)
-
-
-def _span(i: int, length: int) -> tuple[int, int]:
-    """Start and size of the i-th of `PLACES` spans in the middle of equal parts of an axis."""
-    first, last = i * length // PLACES, (i + 1) * length // PLACES
-    size = min(SIDE, max(last - first, 1))
-    return min(first + (last - first - size) // 2, length - size), size
+    height, width = reader.height, reader.width
+    if height * width <= SAMPLE_ALL:
+        return iter([Window(0, 0, height, width)])
+    return spread_windows(height, width, count=PLACES, side=SIDE)
 
 
 _Look = tuple[list[npt.NDArray[np.generic]], float, set[str]]
