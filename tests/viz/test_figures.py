@@ -220,9 +220,9 @@ def test_what_is_no_cube_is_refused_and_nothing_drawn(tmp_path: Path) -> None:
     )
     (tmp_path / "text.tif").write_text("hello")
     for path, fact in (
-        (plain, "no wavelengths"),
+        (plain, "a wavelength for 0 of its 1 bands"),
         (empty, "no valid pixel"),
-        (tmp_path / "text.tif", "not a GeoTIFF"),
+        (tmp_path / "text.tif", "no raster"),
     ):
         with pytest.raises(InputRefused, match=fact):
             draw_quicklook(path, tmp_path / "q.png")

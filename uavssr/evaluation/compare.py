@@ -11,7 +11,7 @@ import numpy as np
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer, Scores, stf_error
 from uavssr.evaluation.ssim import SSIM_RADIUS, SSIM_SIGMA
-from uavssr.io.hsi import TILE, CubeSource, open_cube
+from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import check_aligned
 from uavssr.io.stf import read_stf, scene_estimate
 from uavssr.sensors import WavelengthGrid
@@ -37,7 +37,7 @@ def evaluate(
     data_range: float = DATA_RANGE,
     pred_scale: float | str | None = None,
     ref_scale: float | str | None = None,
-    tile: int = TILE,
+    tile: int = READ_TILE,
     progress: ProgressCallback | None = None,
 ) -> Report:
     """Errors of a cube against a reference on the same grid, over the pixels valid in both.

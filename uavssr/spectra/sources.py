@@ -13,7 +13,7 @@ import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import data_file
-from uavssr.io.hsi import TILE, CubeSource, open_cube
+from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import parse_scale
 from uavssr.sensors import FloatArray
 from uavssr.spectra.field_table import read_spectra
@@ -68,7 +68,7 @@ def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
 def sample_pixels(cube: CubeSource, *, most: int = MOST_SPECTRA, seed: int = 0) -> FloatArray:
     """Reflectance (n, C) of up to `most` random valid pixels, from windows all over a cube."""
     rng = np.random.default_rng(seed)
-    tiles = TileGrid(height=cube.height, width=cube.width, tile=TILE)
+    tiles = TileGrid(height=cube.height, width=cube.width, tile=READ_TILE)
     cores = [tiles[index].core for index in rng.permutation(len(tiles)).tolist()]
     area = sum(core.height * core.width for core in cores[:_PLACES])
     found: list[FloatArray] = []

@@ -113,10 +113,7 @@ def _draw_image(
 
 def _draw_scale_bar(axes: Axes, preview: CubePreview) -> None:
     """A bar below the image, a round number of metres and about a quarter of its width."""
-    metres = preview.metres_per_pixel
-    width = preview.bands.shape[2]
-    if metres is None:
-        return
+    metres, width = preview.metres_per_pixel, preview.bands.shape[2]
     wanted = metres * width / 4
     step = 10 ** np.floor(np.log10(wanted))
     length = step * max(n for n in (1, 2, 5) if n * step <= wanted)

@@ -1,7 +1,4 @@
-"""A cube at the size of a figure: a few bands through the overviews, and telling spectra.
-
-Must not draw.
-"""
+"""A cube at the size of a figure: a few bands, decimated, and spectra at places that differ."""
 
 from __future__ import annotations
 
@@ -12,22 +9,30 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks import GDAL_ERRORS
-from uavssr.io.hsi import CubeView, view_cube
+from uavssr.io.hsi import CubeSource, open_product, pixel_to_map
 from uavssr.io.raster import metres_per_unit
-from uavssr.sensors import FloatArray
+from uavssr.sensors import Float32Array, FloatArray
 from uavssr.tiling import Window
 
 _SHOWN_NM: Final = (450.0, 560.0, 650.0, 860.0)
+"""Wavelengths of the bands that are read: blue, green, red and near infrared, nm."""
 _LONGEST_SIDE: Final = 1000
 """Pixels of the longest side of a preview."""
 _SPOT_SIDE: Final = 5
 """A spectrum is the mean of at most this many pixels on a side."""
 _BOX: Final = 5
-"""Side in preview pixels of the box that a place stands for; odd."""
+"""Side in preview pixels of the box over which places are smoothed before they are chosen; odd."""
+_SPOTS: Final = (
+    ("highest NDVI", "ndvi", 99.0),
+    ("upper quarter of NDVI", "ndvi", 75.0),
+    ("median NDVI", "ndvi", 50.0),
+    ("lower quarter of NDVI", "ndvi", 25.0),
+    ("low NDVI, bright", "bare", 95.0),
+    ("darkest, NDVI", "brightness", 1.0),
+)
+"""Name of a spot, the measure that it is chosen by, and its percentile of that measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,7 @@ class Spot:
     """A place whose spectrum is shown."""
 
     name: str
-    """Why it was chosen."""
+    """The reason why it was chosen."""
     x: int
     """Column in the preview."""
     y: int
@@ -46,24 +51,27 @@ class Spot:
     """(C,) reflectance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CubePreview:
-    """What a figure needs of a cube."""
+    """What a figure shows of a cube of C bands."""
 
-    path: Path
-    """The cube."""
-    wavelengths: FloatArray
-    """(C,) nm."""
+    cube: CubeSource
+    """The cube at full resolution."""
     indices: tuple[int, ...]
-    """Which of the C bands were read: those nearest 450, 560, 650 and 860 nm."""
-    bands: npt.NDArray[np.float32]
+    """Positions of the 4 bands nearest 450, 560, 650 and 860 nm."""
+    bands: Float32Array
     """(4, y, x) reflectance of those bands, decimated; NaN where there is none."""
-    metres_per_pixel: float | None
-    """Size of a pixel of the preview, where the CRS tells."""
+    metres_per_pixel: float
+    """Size of a pixel of the preview along x."""
+
+    @property
+    def wavelengths(self) -> FloatArray:
+        """(C,) nm."""
+        return self.cube.grid.centres
 
     def composite(
         self, wavelengths: Sequence[float], *, joint: bool
-    ) -> tuple[npt.NDArray[np.float32], tuple[float, ...]]:
+    ) -> tuple[Float32Array, tuple[float, ...]]:
         """An RGBA image (y, x, 4) of three bands, and the wavelengths shown.
 
         The 2nd to the 98th percentile fill the range: of the three bands together where `joint`,
@@ -80,62 +88,41 @@ class CubePreview:
 
     def spots(self, count: int) -> list[Spot]:
         """Up to `count` places that differ in greenness and brightness, far from each other."""
-        _, green, red, nir = _smoothed(self.bands.astype(float))
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ndvi = (nir - red) / (nir + red)
-        ndvi[~np.isfinite(ndvi)] = np.nan
-        brightness = green + red + nir
-        known = ndvi[np.isfinite(ndvi)]
-        low = np.percentile(known, 20) if known.size else np.nan
-        bare = np.where(ndvi <= low, brightness, np.nan)
-        wanted = (
-            ("highest NDVI", ndvi, 99.0),
-            ("upper quarter of NDVI", ndvi, 75.0),
-            ("median NDVI", ndvi, 50.0),
-            ("lower quarter of NDVI", ndvi, 25.0),
-            ("low NDVI, bright", bare, 95.0),
-            ("darkest, NDVI", brightness, 1.0),
-        )
-        places: list[tuple[int, int]] = []
-        names: list[str] = []
-        for name, measure, percentile in wanted[:count]:
-            place = _place_at(measure, percentile, places)
-            if place is not None and place not in places:
-                places.append(place)
-                names.append(name)
-        spectra = self._spectra(places)
+        measures = _measures(_smoothed(self.bands.astype(float)))
+        places: dict[tuple[int, int], str] = {}
+        for name, measure, percentile in _SPOTS[:count]:
+            place = _place_at(measures[measure], percentile, list(places))
+            if place is not None:
+                places.setdefault(place, name)
+        spectra = [(name, y, x, self._spectrum(y, x)) for (y, x), name in places.items()]
         return [
             Spot(name=name, x=x, y=y, ndvi=self._ndvi(spectrum), spectrum=spectrum)
-            for name, (y, x), spectrum in zip(names, places, spectra, strict=True)
-            if np.isfinite(spectrum).any()  # the preview's pixel may be the mean of few valid ones
+            for name, y, x, spectrum in spectra
+            if np.isfinite(spectrum).any()  # a preview's pixel may be the mean of few valid ones
         ]
 
     def _ndvi(self, spectrum: FloatArray) -> float:
-        """Of what is shown, and not of what the place was chosen by."""
+        """NDVI of a spectrum (C,) that is shown, and not of the measure it was chosen by."""
         _, _, red, nir = spectrum[list(self.indices)].tolist()
         return (nir - red) / (nir + red) if nir + red else math.nan
 
-    def _spectra(self, places: Sequence[tuple[int, int]]) -> list[FloatArray]:
-        """Mean spectra of the pixels around places of the preview, at full resolution."""
-        spectra = []
-        with view_cube(self.path) as cube:
-            steps = [
-                side / shown for side, shown in zip(cube.size, self.bands.shape[1:], strict=True)
-            ]
-            box = _BOX if _is_smoothed(self.bands) else 1
-            height, width = (max(1, min(_SPOT_SIDE, int(box * step))) for step in steps)
-            for y, x in places:
-                row = int((y + 0.5) * steps[0] - height / 2)
-                col = int((x + 0.5) * steps[1] - width / 2)
-                read = cube.spectra(Window(row, col, height, width))
-                spectrum = read.reshape(len(read), -1)
-                count = np.isfinite(spectrum).sum(1)
-                with np.errstate(invalid="ignore"):
-                    spectra.append(np.asarray(np.nansum(spectrum, axis=1) / count, float))
-        return spectra
+    def _spectrum(self, y: int, x: int) -> FloatArray:
+        """Mean spectrum (C,) of the valid pixels around a preview's pixel; NaN where none is."""
+        size = self.cube.height, self.cube.width
+        steps = [side / shown for side, shown in zip(size, self.bands.shape[1:], strict=True)]
+        box = _BOX if _is_smoothed(self.bands) else 1
+        height, width = (max(1, min(_SPOT_SIDE, int(box * step))) for step in steps)
+        row = int((y + 0.5) * steps[0] - height / 2)
+        col = int((x + 0.5) * steps[1] - width / 2)
+        top, left = max(row, 0), max(col, 0)
+        height, width = min(row + height, size[0]) - top, min(col + width, size[1]) - left
+        pixels, valid = self.cube.read(Window(top, left, height, width))
+        with np.errstate(invalid="ignore"):
+            total = np.nansum(pixels.reshape(len(pixels), -1), axis=1)
+            return np.asarray(total / np.count_nonzero(valid), float)
 
 
-def _is_smoothed(bands: FloatArray | npt.NDArray[np.float32]) -> bool:
+def _is_smoothed(bands: FloatArray | Float32Array) -> bool:
     return min(bands.shape[1:]) >= 10 * _BOX
 
 
@@ -150,6 +137,22 @@ def _smoothed(bands: FloatArray) -> FloatArray:
     margin = ((0, 0), (_BOX // 2, _BOX // 2), (_BOX // 2, _BOX // 2))
     means: FloatArray = np.pad(boxes.mean((3, 4)), margin, constant_values=np.nan)
     return means if np.isfinite(means).any() else bands
+
+
+def _measures(bands: FloatArray) -> dict[str, FloatArray]:
+    """Maps (y, x) of the NDVI, the brightness, and the brightness where little grows."""
+    _, green, red, nir = bands
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        ndvi = (nir - red) / (nir + red)
+    ndvi[~np.isfinite(ndvi)] = np.nan
+    known = ndvi[np.isfinite(ndvi)]
+    low = np.percentile(known, 20) if known.size else np.nan
+    brightness = green + red + nir
+    return {
+        "ndvi": ndvi,
+        "brightness": brightness,
+        "bare": np.where(ndvi <= low, brightness, np.nan),
+    }
 
 
 def _place_at(
@@ -178,33 +181,25 @@ def _place_at(
 
 
 def read_preview(path: Path) -> CubePreview:
-    """Read what a figure needs of a cube, through its overviews where it has some.
+    """Read what a figure needs of a cube that uavssr wrote, through its overviews if there are any.
 
     Raises:
         InputRefused: not a cube with wavelengths, or one without a valid pixel.
     """
-    try:
-        with view_cube(path) as cube:
-            wavelengths = cube.wavelengths
-            indices = tuple(int(np.abs(wavelengths - nm).argmin()) for nm in _SHOWN_NM)
-            factor = max(1, max(cube.size) / _LONGEST_SIDE)
-            height, width = (max(1, round(side / factor)) for side in cube.size)
-            bands = cube.decimated(indices, (height, width))
-            metres = _metres_per_pixel(cube, width)
-    except GDAL_ERRORS as err:
-        raise InputRefused(f"is not a GeoTIFF or ENVI cube ({err})", path=path) from err
+    cube = open_product(path)
+    indices = tuple(cube.grid.nearest(nm) for nm in _SHOWN_NM)
+    factor = max(1, max(cube.height, cube.width) / _LONGEST_SIDE)
+    height, width = (max(1, round(side / factor)) for side in (cube.height, cube.width))
+    bands = cube.decimated(indices, (height, width))
     if not np.isfinite(bands).all(0).any():
         raise InputRefused("holds no valid pixel to show", path=path)
-    return CubePreview(
-        path=path, wavelengths=wavelengths, indices=indices, bands=bands, metres_per_pixel=metres
-    )
+    metres = _metres_per_pixel(cube) * cube.width / width
+    return CubePreview(cube=cube, indices=indices, bands=bands, metres_per_pixel=metres)
 
 
-def _metres_per_pixel(cube: CubeView, width: int) -> float | None:
-    """Size of a preview's pixel along x; degrees are taken at the scene's middle."""
-    (crs, t), (rows, cols) = cube.place, cube.size
-    if crs is None:
-        return None
-    step = math.hypot(t.a, t.d) * cols / width
-    middle = t.d * cols / 2 + t.e * rows / 2 + t.f
-    return step * metres_per_unit(crs.to_wkt(), y=middle)[0]
+def _metres_per_pixel(cube: CubeSource) -> float:
+    """Length of a pixel along a row; a degree is measured at the scene's middle."""
+    place = cube.place
+    middle = np.array([[cube.width / 2, cube.height / 2]])
+    y = float(pixel_to_map(place.transform, middle)[0, 1])
+    return place.gsd[0] * metres_per_unit(place.crs_wkt, y=y)[0]

@@ -1,40 +1,37 @@
-"""The only way into a hyperspectral raster: `open_cube` checks, `CubeSource.read` reads.
+"""Hyperspectral cubes as reflectance: opened and checked here, then read window by window.
 
-The policy is that of `source`. Must not write anything, or guess wavelengths or scale.
+The same files are refused as for images; wavelengths and scale are never guessed.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.errors import NotGeoreferencedWarning
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import GDAL_ERRORS, CheckedFile, check_path_text, check_raster
+from uavssr.io.checks import CheckedFile, check_path_text, check_raster
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
+from uavssr.io.hsi.file_reader import CubeFileReader, opened_metadata
 from uavssr.io.hsi.wavelengths import read_grid
+from uavssr.io.hsi.zarr_array import ZarrArray, read_json
 from uavssr.io.hsi.zarr_cube import (
-    ZarrArray,
     ZarrReader,
     check_cube,
     is_zarr,
     read_georeference,
-    read_json,
     read_store_grid,
     store_facts,
 )
 from uavssr.io.raster import (
     BandMetadata,
-    BandReader,
-    FileBands,
     Place,
     Quantiles,
     Request,
@@ -48,20 +45,19 @@ from uavssr.io.raster import (
     resolve_cube_scale,
 )
 from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
-from uavssr.tiling import TileGrid, Window
+from uavssr.tiling import TileGrid, Window, spread_windows
 
-MADE_BY: Final = "uavssr_model"
-"""The tag that names the model."""
-TILE: Final = 128
-"""Side of the windows in which a cube is read from end to end."""
-_PLACES: Final = 3
-"""The numbers are looked at in up to 3 x 3 windows ..."""
-_SIDE: Final = 64
-"""... of 64 x 64 pixels, before a scale is settled."""
+READ_TILE: Final = 128
+"""Side in pixels of the windows in which a cube is read from end to end."""
+_MODEL_TAG: Final = "uavssr_model"
+_SAMPLE_WINDOWS: Final = 3
+"""The scale is settled on the numbers in 3 x 3 windows of a scene."""
+_SAMPLE_SIDE: Final = 64
+"""Side of those windows in pixels."""
 
 
 class NumberReader(Protocol):
-    """Gives stored numbers, window by window, from any thread."""
+    """Gives stored numbers, from any thread or process."""
 
     @property
     def height(self) -> int:
@@ -74,6 +70,9 @@ class NumberReader(Protocol):
     def read(self, window: Window) -> tuple[npt.NDArray[np.generic], BoolArray]:
         """Numbers (band, y, x), and where masks let them be valid (y, x)."""
 
+    def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
+        """Means (len(bands), *shape) of the valid numbers of some bands, else NaN."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CubeSource:
@@ -82,21 +81,21 @@ class CubeSource:
     path: Path
     """The file as given."""
     grid: WavelengthGrid
-    """Its C bands."""
+    """Its C bands, nm."""
     wavelengths_from: str
-    """Where the file states them."""
+    """The place in the file that states them."""
     place: Place
     """Size, CRS and geotransform."""
     reader: NumberReader
     """Gives the stored numbers."""
     rule: ValidityRule
-    """Which of them are valid."""
+    """Tells which of them are valid."""
     scale: Scale
-    """What they mean."""
+    """Turns them into reflectance."""
     warnings: tuple[str, ...]
-    """What to be wary of."""
+    """Doubtful facts, such as untagged fill values."""
     model: str = ""
-    """Of uavssr that made it, by name; empty where the file names none."""
+    """Name of the uavssr model that made it; empty where the file names none."""
 
     @property
     def height(self) -> int:
@@ -125,6 +124,24 @@ class CubeSource:
         numbers, valid = self.reader.read(window)
         return self.scale.masked(numbers, valid & self.rule.valid(numbers))
 
+    def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
+        """Mean reflectance (len(bands), *shape) of some bands, NaN where there is none.
+
+        Overviews are used where the file has some. Only nodata and masks make a pixel invalid.
+
+        Args:
+            bands: positions on the grid, counted from zero.
+            shape: rows and columns to bring the scene to.
+
+        Raises:
+            InputRefused: a block cannot be decoded, or the file changed since it was opened.
+        """
+        factors, offsets = (
+            tuple(values[k] for k in bands) for values in (self.scale.factors, self.scale.offsets)
+        )
+        scale = replace(self.scale, factors=factors, offsets=offsets)
+        return scale.reflectance(self.reader.decimated(bands, shape))
+
 
 def open_cube(
     path: str | os.PathLike[str],
@@ -141,63 +158,131 @@ def open_cube(
         path: the file; for ENVI the raw file, with its header beside it.
         scale: reflectance = stored number x scale; else tags or the numbers' range must tell.
         assume_crs: AUTHORITY:CODE for a file without a CRS.
-        max_pixels: the size of a scene that is larger, or a file that is sparser, than is sane.
+        max_pixels: the size of a scene that is larger, or a file that is sparser, than is usual.
 
     Raises:
         UsageError: an option makes no sense.
         InputRefused: the input is unsafe, broken, ambiguous or empty, or lacks wavelengths.
     """
-    check_path_text(os.fspath(path))
     if scale is not None:
         parse_scale(scale)
+    opened = _open(path, assume_crs, max_pixels)
+    if isinstance(opened, CoefficientSource):
+        if scale is not None:
+            raise UsageError("coefficients have no scale to be given", path=opened.path)
+        return _expanding(opened)
+    return opened.with_sampled_scale(scale)
+
+
+def open_product(path: str | os.PathLike[str]) -> CubeSource:
+    """Open a cube that uavssr has written, of any size and with any values.
+
+    Its scale tags are taken at their word, so no pixel is read.
+
+    Raises:
+        InputRefused: the file is unsafe or broken, or lacks wavelengths.
+    """
+    opened = _open(path, None, sys.maxsize)
+    return _expanding(opened) if isinstance(opened, CoefficientSource) else opened.as_tagged()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Metadata:
+    """A file or store that is not of coefficients: all that is known before a pixel is read."""
+
+    place: Place
+    bands: Sequence[BandMetadata]
+    """Without alpha."""
+    tags: Mapping[str, str]
+    grid: WavelengthGrid
+    wavelengths_from: str
+    reader: NumberReader
+    has_mask: bool = False
+    """Whether alpha or a mask band states validity."""
+
+    @property
+    def rule(self) -> ValidityRule:
+        nodata = tuple(band.nodata for band in self.bands)
+        return ValidityRule(nodata=nodata, has_mask=self.has_mask)
+
+    def with_sampled_scale(self, given: float | str | None) -> CubeSource:
+        """The cube, once its numbers have shown that the scale can be right."""
+        path, warnings = self.place.path, self.place.warnings
+        numbers, fills = _sample(self.reader, self.rule, path)
+        scale = resolve_cube_scale(given, self.bands, self.tags, Quantiles.of(numbers), path)
+        return self._source(scale, (*warnings, *sorted(fills), *scale.warnings))
+
+    def as_tagged(self) -> CubeSource:
+        """The cube with the scale that its bands' tags state."""
+        factors, offsets = zip(*((band.scale, band.offset) for band in self.bands), strict=True)
+        scale = Scale(factors=factors, offsets=offsets, evidence="tags of the bands")
+        return self._source(scale, self.place.warnings)
+
+    def _source(self, scale: Scale, warnings: tuple[str, ...]) -> CubeSource:
+        return CubeSource(
+            path=self.place.path,
+            grid=self.grid,
+            wavelengths_from=self.wavelengths_from,
+            place=self.place,
+            reader=self.reader,
+            rule=self.rule,
+            scale=scale,
+            warnings=warnings,
+            model=self.tags.get(_MODEL_TAG, ""),
+        )
+
+
+def _open(
+    path: str | os.PathLike[str], assume_crs: str | None, max_pixels: int | None
+) -> _Metadata | CoefficientSource:
+    check_path_text(os.fspath(path))
     if is_zarr(Path(path)):
-        return _open_store(Path(path), scale, assume_crs, max_pixels)
+        return _open_store(Path(path), assume_crs, max_pixels)
     checked = check_raster(path, max_pixels=max_pixels)
-    coefficients = coefficients_in(checked)
-    if coefficients is not None:
-        return _expanding(coefficients, scale)
-    request = Request(paths=(checked.path,), assume_crs=assume_crs)
-    place, facts, tags, grid = _inspect(checked, request)
-    reader = _reader(checked, facts, place)
-    bands = [fact for fact in facts if fact.colour != "alpha"]
-    has_mask = reader.files[0].alpha is not None or reader.files[0].mask is not None
-    return _source(reader, bands, tags, place, grid, scale, has_mask=has_mask)
+    return coefficients_in(checked) or _open_file(checked, assume_crs)
 
 
-_Named = tuple[WavelengthGrid, str]
-"""Wavelengths, and where they were found."""
-
-
-def _source(
-    reader: NumberReader,
-    bands: Sequence[BandMetadata],
-    tags: Mapping[str, str],
-    place: Place,
-    grid: _Named,
-    scale: float | str | None,
-    *,
-    has_mask: bool,
-) -> CubeSource:
-    """A cube whose numbers have been looked at, so that their scale is settled."""
-    rule = ValidityRule(nodata=tuple(band.nodata for band in bands), has_mask=has_mask)
-    numbers, seen = _look(reader, rule, place.path)
-    found = resolve_cube_scale(scale, bands, tags, Quantiles.of(numbers), place.path)
-    return CubeSource(
-        path=place.path,
-        grid=grid[0],
-        wavelengths_from=grid[1],
+def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Metadata:
+    with opened_metadata(checked) as dataset:
+        place = read_place(dataset, checked, Request(paths=(checked.path,), assume_crs=assume_crs))
+        facts = read_band_metadata(dataset, checked)
+        bands = [fact for fact in facts if fact.colour != "alpha"]
+        indexes = [band.index for band in bands]
+        tags = read_tags(dataset, checked)
+        grid, wavelengths_from = read_grid(dataset, checked, indexes)
+    alpha = next((fact.index for fact in facts if fact.colour == "alpha"), None)
+    mask = next((band.index for band in bands if band.masked), None)
+    return _Metadata(
         place=place,
-        reader=reader,
-        rule=rule,
-        scale=found,
-        warnings=(*place.warnings, *sorted(seen), *found.warnings),
-        model=tags.get(MADE_BY, ""),
+        bands=bands,
+        tags=tags,
+        grid=grid,
+        wavelengths_from=wavelengths_from,
+        reader=CubeFileReader.of(checked, place, indexes, alpha=alpha, mask=mask),
+        has_mask=alpha is not None or mask is not None,
     )
 
 
-def _expanding(source: CoefficientSource, scale: float | str | None) -> CubeSource:
-    if scale is not None:
-        raise UsageError("coefficients have no scale to be given", path=source.path)
+def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> _Metadata:
+    cube = ZarrArray.of(path, "reflectance")
+    check_cube(cube, max_pixels=max_pixels)
+    crs, transform = read_georeference(path)
+    request = Request(paths=(path,), assume_crs=assume_crs)
+    size = cube.shape[1], cube.shape[2]
+    place = make_place(path, crs=crs, transform=transform, size=size, request=request)
+    grid = read_store_grid(path, count=cube.shape[0])
+    return _Metadata(
+        place=place,
+        bands=store_facts(cube, grid),
+        tags={key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()},
+        grid=grid,
+        wavelengths_from="wavelength coordinate",
+        reader=ZarrReader(array=cube),
+    )
+
+
+def _expanding(source: CoefficientSource) -> CubeSource:
+    """The cube that coefficients stand for: its stored numbers are reflectance already."""
     count = len(source.basis.grid)
     return CubeSource(
         path=source.path,
@@ -208,94 +293,37 @@ def _expanding(source: CoefficientSource, scale: float | str | None) -> CubeSour
         rule=ValidityRule(nodata=(math.nan,) * count, has_mask=False),
         scale=Scale(factors=(1.0,) * count, offsets=(0.0,) * count, evidence="spectral basis"),
         warnings=source.place.warnings,
-        model=source.tags.get(MADE_BY, ""),
+        model=source.tags.get(_MODEL_TAG, ""),
     )
 
 
-def _open_store(
-    path: Path, scale: float | str | None, assume_crs: str | None, max_pixels: int | None
-) -> CubeSource:
-    cube = ZarrArray.of(path, "reflectance")
-    check_cube(cube, max_pixels=max_pixels)
-    crs, transform = read_georeference(path)
-    request = Request(paths=(path,), assume_crs=assume_crs)
-    size = cube.shape[1], cube.shape[2]
-    place = make_place(path, crs=crs, transform=transform, size=size, request=request)
-    grid = read_store_grid(path, count=cube.shape[0])
-    bands = store_facts(cube, grid)
-    tags = {key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()}
-    named = grid, "wavelength coordinate"
-    return _source(ZarrReader(array=cube), bands, tags, place, named, scale, has_mask=False)
-
-
-_Facts = tuple[Place, tuple[BandMetadata, ...], dict[str, str], _Named]
-
-
-def _inspect(checked: CheckedFile, request: Request) -> _Facts:
-    with warnings.catch_warnings():
-        # read_place refuses such a file, in a line that says what to do.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with checked.open() as dataset:
-            try:
-                place = read_place(dataset, checked, request)
-                facts = read_band_metadata(dataset, checked)
-                indexes = [fact.index for fact in facts if fact.colour != "alpha"]
-                tags = read_tags(dataset, checked)
-                return place, facts, tags, read_grid(dataset, checked, indexes)
-            except (*GDAL_ERRORS, OSError) as err:
-                raise InputRefused(f"unreadable metadata: {err}", path=checked.path) from err
-
-
-def _reader(checked: CheckedFile, facts: tuple[BandMetadata, ...], place: Place) -> BandReader:
-    bands = [fact.index for fact in facts if fact.colour != "alpha"]
-    alpha = [fact.index for fact in facts if fact.colour == "alpha"]
-    masked = [fact.index for fact in facts if fact.masked and fact.colour != "alpha"]
-    file = FileBands(
-        checked=checked,
-        indexes=tuple(bands),
-        positions=tuple(range(len(bands))),
-        alpha=alpha[0] if alpha else None,
-        mask=masked[0] if masked else None,
-    )
-    return BandReader(files=(file,), height=place.height, width=place.width)
-
-
-def _look(
+def _sample(
     reader: NumberReader, rule: ValidityRule, path: Path
 ) -> tuple[npt.NDArray[np.generic], set[str]]:
-    """Stored numbers (band, n) of valid pixels here and there, and fill values that were met."""
-    found, seen = [], set[str]()
-    for window in _windows(reader.height, reader.width):
+    """Stored numbers (band, n) of valid pixels in a few windows, and warnings of fill values.
+
+    Where these windows hold no valid pixel, the scene is searched for one.
+
+    Raises:
+        InputRefused: the scene holds no valid pixel.
+    """
+    height, width = reader.height, reader.width
+    samples, fills = [], set[str]()
+    whole = max(height, width) <= _SAMPLE_SIDE * _SAMPLE_WINDOWS
+    count, side = (1, max(height, width)) if whole else (_SAMPLE_WINDOWS, _SAMPLE_SIDE)
+    for window in spread_windows(height, width, count=count, side=side):
         numbers, valid = reader.read(window)
-        seen |= rule.observe(numbers)
-        valid &= rule.valid(numbers)
-        found.append(numbers[:, valid])
-    if any(part.shape[1] for part in found):
-        return np.concatenate(found, axis=1), seen
-    for tile in TileGrid(height=reader.height, width=reader.width, tile=TILE):
+        fills |= rule.observe(numbers)
+        samples.append(numbers[:, valid & rule.valid(numbers)])
+    if any(sample.shape[1] for sample in samples):
+        return np.concatenate(samples, axis=1), fills
+    for tile in TileGrid(height=height, width=width, tile=READ_TILE):
         numbers, valid = reader.read(tile.core)
         valid &= rule.valid(numbers)
         if valid.any():
-            return numbers[:, valid][:, : _SIDE * _SIDE], seen
+            return numbers[:, valid][:, : _SAMPLE_SIDE**2], fills
     raise InputRefused(
-        f"no valid pixel in {reader.width} x {reader.height} ({rule.describe(alpha=False)})",
+        f"no valid pixel in {width} x {height} ({rule.describe(alpha=False)})",
         path=path,
         remedy="check the nodata value and the bands",
     )
-
-
-def _windows(height: int, width: int) -> Iterator[Window]:
-    """Windows in the middle of equal parts of the scene; the scene itself where it is small."""
-    if max(height, width) <= _SIDE * _PLACES:
-        yield Window(0, 0, height, width)
-        return
-    for i in range(_PLACES):
-        for j in range(_PLACES):
-            (row, rows), (col, cols) = _span(i, height), _span(j, width)
-            yield Window(row, col, rows, cols)
-
-
-def _span(i: int, length: int) -> tuple[int, int]:
-    first, last = i * length // _PLACES, (i + 1) * length // _PLACES
-    size = min(_SIDE, max(last - first, 1))
-    return min(first + (last - first - size) // 2, length - size), size

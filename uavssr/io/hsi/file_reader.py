@@ -1,0 +1,86 @@
+"""Stored numbers of a cube's file: window by window, or decimated through its overviews."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import DatasetReader
+
+from uavssr.errors import InputRefused
+from uavssr.io.checks import GDAL_ERRORS, CheckedFile
+from uavssr.io.raster import BandReader, FileBands, Place
+from uavssr.sensors import Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubeFileReader(BandReader):
+    """Reads the bands of one file, from any thread or process."""
+
+    @classmethod
+    def of(
+        cls,
+        checked: CheckedFile,
+        place: Place,
+        indexes: Sequence[int],
+        *,
+        alpha: int | None = None,
+        mask: int | None = None,
+    ) -> CubeFileReader:
+        """A reader of the bands `indexes`, numbered from one, in this order."""
+        file = FileBands(
+            checked=checked,
+            indexes=tuple(indexes),
+            positions=tuple(range(len(indexes))),
+            alpha=alpha,
+            mask=mask,
+        )
+        return cls(files=(file,), height=place.height, width=place.width)
+
+    def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
+        """Means (len(bands), *shape) of the valid stored numbers, NaN where there are none.
+
+        Args:
+            bands: their positions, counted from zero.
+            shape: rows and columns to bring the scene to; the file's overviews are used.
+
+        Raises:
+            InputRefused: a block cannot be decoded, or the file changed since it was opened.
+        """
+        file = self.files[0]
+        with file.checked.open() as dataset:
+            try:
+                numbers = dataset.read(
+                    [file.indexes[k] for k in bands],
+                    out_shape=(len(bands), *shape),
+                    resampling=Resampling.average,
+                    masked=True,
+                )
+            except GDAL_ERRORS as err:
+                raise InputRefused(
+                    f"cannot be read: {err.__cause__ or err}",
+                    path=file.checked.path,
+                    remedy="the file is damaged: copy or export it again",
+                ) from err
+        return np.ma.filled(numbers.astype(np.float32), np.nan)
+
+
+@contextmanager
+def opened_metadata(checked: CheckedFile) -> Iterator[DatasetReader]:
+    """A dataset whose metadata are read in the body.
+
+    Raises:
+        InputRefused: it cannot be opened, or its metadata cannot be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # read_place refuses such a file
+        with checked.open() as dataset:
+            try:
+                yield dataset
+            except (*GDAL_ERRORS, OSError) as err:
+                raise InputRefused(f"unreadable metadata: {err}", path=checked.path) from err
