@@ -25,7 +25,7 @@ from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.journal import Journal, TileRecord, journal_path
 from uavssr.model.weights import load_model
 from uavssr.tiling import Window
-from uavssr.training.checkpoints import CHECKPOINT, read_checkpoint, write_checkpoint
+from uavssr.training.checkpoints import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
 
 SETTINGS = {"seed": 3, "batch": 2}
 IDENTITY = {"version": "1", "--tile": "16"}
@@ -170,7 +170,7 @@ def checkpoints(folder: Path, count: int, seed: int) -> Counter[str]:
             raise AssertionError("another checkpoint is read than was written")
         return "harmless" if found["step"] == 20 else "refused"
 
-    return flip_each(folder / CHECKPOINT, count, random.Random(seed), judge)
+    return flip_each(folder / CHECKPOINT_FILE, count, random.Random(seed), judge)
 
 
 KINDS: dict[str, Callable[[Path, int, int], Counter[str]]] = {

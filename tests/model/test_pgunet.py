@@ -41,7 +41,7 @@ from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import x_step
 from uavssr.model.state import PRIOR_DOMINANCE_POWER, Reconstruction, Stf
 from uavssr.sensors import SENSORS, Sensor
-from uavssr.training.loss import loss_of
+from uavssr.training.loss import image_loss
 
 CAMERAS = ("rgb", "sequoia", "p4m", "rededge-mx-dual")  # 3, 4, 5 and 10 bands
 both_modes = pytest.mark.parametrize("blind", [True, False], ids=["blind", "fixed"])
@@ -580,7 +580,7 @@ def test_gradients_reach_every_weight_that_can_learn(*, blind: bool) -> None:
         rows=batch.rows.double(),
     )
     result = network(batch.msi, Stf.from_prior(batch.family), estimate_stf=blind)
-    loss_of(network, batch, result)[0].backward()
+    image_loss(network, batch, result)[0].backward()
     without = {
         name
         for name, parameter in network.named_parameters()

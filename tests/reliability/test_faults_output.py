@@ -22,7 +22,7 @@ from tests.helpers.runs import paused
 from tests.training.test_loop import CONFIG_OF_RUN
 from uavssr.errors import UavssrError
 from uavssr.io.writers.journal import journal_path
-from uavssr.training.checkpoints import CHECKPOINT
+from uavssr.training.checkpoints import CHECKPOINT_FILE
 from uavssr.training.loop import train
 
 
@@ -163,7 +163,7 @@ def stopped(out: Path) -> bytes:
 
     with pytest.raises(Stopped):
         train(tiny_library(), out, network=CONFIG, config=CONFIG_OF_RUN, progress=stop)
-    return (out / CHECKPOINT).read_bytes()
+    return (out / CHECKPOINT_FILE).read_bytes()
 
 
 @pytest.mark.slow
@@ -175,10 +175,10 @@ def test_disk_that_is_full_under_a_checkpoint_costs_no_step(tmp_path: Path) -> N
     code, said = apart(train_on_full_disk, cut, len(before) // 2)
     assert code == 5, said
     assert "free some space and run again" in said
-    assert (cut / CHECKPOINT).read_bytes() == before
+    assert (cut / CHECKPOINT_FILE).read_bytes() == before
     train(tiny_library(), cut, network=CONFIG, config=CONFIG_OF_RUN)
     assert (cut / "log.csv").read_bytes() == (whole / "log.csv").read_bytes()
-    states = [torch.load(out / CHECKPOINT, weights_only=True)["model"] for out in (whole, cut)]
+    states = [torch.load(out / CHECKPOINT_FILE, weights_only=True)["model"] for out in (whole, cut)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -188,4 +188,4 @@ def test_disk_too_full_for_the_log_of_a_training_is_told(tmp_path: Path) -> None
     before = stopped(tmp_path)
     code, said = apart(train_on_full_disk, tmp_path, 250)
     assert code == 5, said
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before

@@ -236,14 +236,14 @@ ROW = ",".join(f"{0.1 + 0.01 * k:.2f}" for k in range(31)) + "\n"
     [
         ("site,x,y\na,1,2\n", "none of its 3 columns is headed by a wavelength"),
         (NM.replace(",", ";") + ROW.replace(",", ";"), "separate cells by commas"),
-        (NM + ROW * 9, "1 different spectra in all, and 5 or more are needed"),
+        (NM + ROW * 9, "needs 5 different spectra; found 1"),
         ("500,510,520\n" + "0.1,0.2,0.3\n" * 9, "reaches from 500 to 520 nm, the model from"),
         ("400,600,1000\n" + "0.1,0.2,0.3\n" * 9, "up to 400 nm apart, more than 20"),
         (NM + ROW.replace("0.", "20.") * 9, "such as --scale 1/100"),
         (NM + ROW.replace("0.", "2000.") * 9, "such as --scale 1/10000"),
         (NM + ROW.replace("0.10", "wet") * 9, "row 1 holds 'wet'"),
-        (NM + ROW.replace("0.10", "") * 9, "9 of 9 spectra miss a reflectance"),
-        (NM + ("0," * 30 + "0\n") * 9, "a mean reflectance of 0"),
+        (NM + ROW.replace("0.10", "") * 9, "9 of 9 spectra lack a reflectance"),
+        (NM + ("0," * 30 + "0\n") * 9, "a mean reflectance of 0 is too small"),
         ("1000,990,980\n" + "0.1,0.2,0.3\n" * 9, "do not increase from column to column"),
     ],
 )
@@ -332,7 +332,7 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/mine.txt").write_text("keep")
     for out, options, fact in (
-        ("notes", {"overwrite": True}, "holds something else than a model"),
+        ("notes", {"overwrite": True}, "holds other files than a model"),
         ("b.npz", {}, "is a file"),
         ("own", {"scale": "1/100"}, "a library holds reflectance"),
         ("no/own", {}, "there is no folder"),
@@ -343,10 +343,10 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
     assert (tmp_path / "notes/mine.txt").read_text() == "keep"
     foreign = tmp_path / "base/run.log"
     foreign.touch()
-    with pytest.raises(UavssrError, match="holds something else than a model"):
+    with pytest.raises(UavssrError, match="holds other files than a model"):
         adapt_model([library], base, overwrite=True)
     foreign.unlink()
-    with pytest.raises(UavssrError, match="no spectra are named"):
+    with pytest.raises(UavssrError, match="no spectra are given"):
         adapt_model([], tmp_path / "own", model=base)
 
 
@@ -365,7 +365,7 @@ def test_spectra_beyond_the_basis_are_told(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     comb = 0.3 + 0.2 * np.tile([1.0, -1.0], len(GRID) // 2) * np.linspace(0.5, 1, 20)[:, None]
     found = adapt_model([table(tmp_path / "comb.csv", comb)], tmp_path / "own", model=base)
-    assert "the model's basis cannot show" in found.warnings[0]
+    assert "the model's basis cannot represent" in found.warnings[0]
 
 
 def test_a_model_that_was_adapted_too_often_says_so(

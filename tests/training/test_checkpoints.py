@@ -13,8 +13,8 @@ import torch
 from uavssr.errors import InputRefused, OutputError, UsageError
 from uavssr.training import checkpoints
 from uavssr.training.checkpoints import (
-    CHECKPOINT,
-    PREVIOUS,
+    CHECKPOINT_FILE,
+    PREVIOUS_FILE,
     RunLog,
     read_checkpoint,
     write_checkpoint,
@@ -54,8 +54,8 @@ def test_the_one_before_is_kept(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         write_checkpoint(tmp_path, content(step))
     assert same(read(tmp_path), content(30))
-    assert same(torch.load(tmp_path / PREVIOUS, weights_only=True), content(20))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS, CHECKPOINT]
+    assert same(torch.load(tmp_path / PREVIOUS_FILE, weights_only=True), content(20))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS_FILE, CHECKPOINT_FILE]
 
 
 def test_a_damaged_newest_falls_back_on_the_one_before_and_says_so(
@@ -64,22 +64,22 @@ def test_a_damaged_newest_falls_back_on_the_one_before_and_says_so(
     """Row 40."""
     for step in (10, 20):
         write_checkpoint(tmp_path, content(step))
-    path = tmp_path / CHECKPOINT
+    path = tmp_path / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-100])
     assert same(read(tmp_path), content(10))
-    assert "the checkpoint is damaged (BadZipFile); going on from" in caplog.text
+    assert "the checkpoint is damaged (BadZipFile); resuming from" in caplog.text
     assert "of step 10" in caplog.text
-    (tmp_path / PREVIOUS).write_bytes(b"")
+    (tmp_path / PREVIOUS_FILE).write_bytes(b"")
     with pytest.raises(InputRefused, match="checkpoint is damaged") as caught:
         read_checkpoint(tmp_path, SETTINGS)
-    assert CHECKPOINT in str(caught.value)
+    assert CHECKPOINT_FILE in str(caught.value)
 
 
 def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path: Path) -> None:
     """Row 40."""
     for step in (10, 20):
         write_checkpoint(tmp_path, content(step))
-    (tmp_path / CHECKPOINT).unlink()
+    (tmp_path / CHECKPOINT_FILE).unlink()
     assert same(read(tmp_path), content(10))
 
 
@@ -112,7 +112,7 @@ def test_a_failure_at_any_point_leaves_a_whole_checkpoint(
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Fact 9: torch loads a flipped bit without a word; the archive's checksums do not."""
     write_checkpoint(tmp_path, content(10))
-    path = tmp_path / CHECKPOINT
+    path = tmp_path / CHECKPOINT_FILE
     raw = path.read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
@@ -132,9 +132,9 @@ def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 1, 100, 3000])
 def test_a_cut_checkpoint_is_refused(tmp_path: Path, kept: int) -> None:
     write_checkpoint(tmp_path, content(10))
-    path = tmp_path / CHECKPOINT
+    path = tmp_path / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputRefused, match="remove it to start anew, or use another --out"):
+    with pytest.raises(InputRefused, match="remove it to start again, or use another --out"):
         read_checkpoint(tmp_path, SETTINGS)
 
 
@@ -143,7 +143,7 @@ def test_a_pickle_runs_no_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "evil"),)
 
-    torch.save({"step": 1, "settings": {}, "evil": Evil()}, tmp_path / CHECKPOINT)
+    torch.save({"step": 1, "settings": {}, "evil": Evil()}, tmp_path / CHECKPOINT_FILE)
     with pytest.raises(InputRefused, match="checkpoint is damaged"):
         read_checkpoint(tmp_path, {})
     assert not (tmp_path / "evil").exists()

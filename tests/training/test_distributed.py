@@ -1,4 +1,4 @@
-"""Two processes on the CPU: the same step in both, and the one that one process would make."""
+"""Two processes on the CPU make the same step, which is that of one process alone."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ import pytest
 import torch
 
 from tests.helpers.models import CONFIG, tiny_library
-from tests.helpers.team import CONFIG_OF_TEAM, SHARDS, averaged, backward, small_model
+from tests.helpers.two_processes import SHARDS, TWO_PROCESS_CONFIG, averaged, backward, small_model
 from uavssr.errors import UsageError
 from uavssr.training import distributed as parallel
-from uavssr.training.distributed import ProcessGroup, joined, own_device
+from uavssr.training.distributed import ProcessGroup, join_process_group, own_device
 from uavssr.training.loop import train
+
+Results = tuple[Path, list[dict[str, Any]]]
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
-def team(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """What two processes ended with, and where."""
-    folder = tmp_path_factory.mktemp("team")
+def two_processes(
+    repo: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder and the results of two processes."""
+    folder = tmp_path_factory.mktemp("processes")
     port = str(free_port())
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.team", str(folder)],
+            [sys.executable, "-m", "tests.helpers.two_processes", str(folder)],
             cwd=repo,
             env=os.environ
             | {
@@ -50,19 +54,21 @@ def team(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, li
         for rank in range(2)
     ]
     for process in processes:
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+        _, stderr = process.communicate(timeout=240)
+        assert process.returncode == 0, stderr
     return folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for key, value in one.items():
-        torch.testing.assert_close(value, other[key], rtol=1e-5, atol=1e-7)
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.slow
-def test_gradients_are_averaged_over_all_shards(team: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_gradients_are_averaged_over_all_shards(
+    two_processes: Results,
+) -> None:
     expected: dict[str, torch.Tensor] = {}
     for shard in range(SHARDS):
         model = small_model()
@@ -71,33 +77,33 @@ def test_gradients_are_averaged_over_all_shards(team: tuple[Path, list[dict[str,
             if weight.grad is not None:
                 expected[name] = expected.get(name, 0) + weight.grad / SHARDS
     assert {name.split(".")[0] for name in expected} == {"0", "1"}  # the third has none
-    for found in (*team[1], {"gradients": averaged(ProcessGroup())}):
-        assert_same(found["gradients"], expected)
+    for results in (*two_processes[1], {"gradients": averaged(ProcessGroup())}):
+        assert_same(results["gradients"], expected)
 
 
 @pytest.mark.slow
-def test_weights_of_the_first_process_are_everybodys(
-    team: tuple[Path, list[dict[str, Any]]],
+def test_all_processes_get_the_weights_of_the_first(
+    two_processes: Results,
 ) -> None:
-    for found in team[1]:
-        assert_same(found["shared"], small_model().state_dict())
+    for results in two_processes[1]:
+        assert_same(results["shared"], small_model().state_dict())
 
 
 @pytest.mark.slow
 def test_items_are_gathered_in_the_order_of_the_shards(
-    team: tuple[Path, list[dict[str, Any]]],
+    two_processes: Results,
 ) -> None:
-    for found in team[1]:
-        assert found["gathered"] == [f"shard {k}" for k in range(SHARDS)]
+    for results in two_processes[1]:
+        assert results["gathered"] == [f"shard {k}" for k in range(SHARDS)]
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains_with_the_doubled_batch(
-    team: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+    two_processes: Results, tmp_path: Path
 ) -> None:
-    folder, (first, second) = team
+    folder, (first, second) = two_processes
     assert_same(first["weights"], second["weights"])
-    alone = train(tiny_library(), tmp_path, network=CONFIG, config=CONFIG_OF_TEAM)
+    alone = train(tiny_library(), tmp_path, network=CONFIG, config=TWO_PROCESS_CONFIG)
     for key, value in alone.network.state_dict().items():
         if key == "sigma_scale":
             continue  # fitted afterwards, to clusters that the last digit of a weight may change
@@ -106,34 +112,40 @@ def test_two_processes_train_what_one_trains_with_the_doubled_batch(
 
 
 @pytest.mark.slow
-def test_only_the_first_process_writes(team: tuple[Path, list[dict[str, Any]]]) -> None:
-    folder, _ = team
+def test_only_the_first_process_writes(two_processes: Results) -> None:
+    folder, _ = two_processes
     assert (folder / "run" / "checkpoint.pt").exists()
     assert list((folder / "other").iterdir()) == []
 
 
-def test_shards_are_shared_out_or_refused() -> None:
-    assert list(ProcessGroup().own(3)) == [0, 1, 2]
-    assert [list(ProcessGroup(rank=rank, size=2).own(4)) for rank in (0, 1)] == [[0, 2], [1, 3]]
+def test_shards_are_divided_evenly_or_refused() -> None:
+    assert list(ProcessGroup().own_shards(3)) == [0, 1, 2]
+    assert [list(ProcessGroup(rank=rank, size=2).own_shards(4)) for rank in (0, 1)] == [
+        [0, 2],
+        [1, 3],
+    ]
     with pytest.raises(UsageError, match=r"4 processes cannot share training\.shards 3 evenly"):
-        ProcessGroup(rank=1, size=4).own(3)
-    assert ProcessGroup().leads
-    assert not ProcessGroup(rank=1, size=2).leads
+        ProcessGroup(rank=1, size=4).own_shards(3)
+    assert ProcessGroup().is_first
+    assert not ProcessGroup(rank=1, size=2).is_first
 
 
-def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_waits_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined(torch.device("cpu")) as team:
-        assert team == ProcessGroup()
-        team.wait()
-        assert team.gathered([1, 2]) == [1, 2]
+    with join_process_group(torch.device("cpu")) as processes:
+        assert processes == ProcessGroup()
+        processes.wait()
+        assert processes.gather([1, 2]) == [1, 2]
 
 
-def test_a_team_that_cannot_meet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_connect_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UsageError, match="the processes cannot meet"), joined(torch.device("cpu")):
+    with (
+        pytest.raises(UsageError, match="the processes cannot connect"),
+        join_process_group(torch.device("cpu")),
+    ):
         pass
 
 

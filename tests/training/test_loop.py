@@ -1,4 +1,4 @@
-"""Training: resumed equals uninterrupted, bad losses stop it, the best weights are kept."""
+"""The training loop: resumed equals uninterrupted, bad losses stop it, best weights are kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,9 @@ from uavssr.model.weights import load_model
 from uavssr.spectra.library import SpectralLibrary
 from uavssr.training import loop as training
 from uavssr.training.config import TrainingConfig
-from uavssr.training.loop import Trained, initial_network, train
-from uavssr.training.loss import loss_of
-from uavssr.training.state import SMOOTHED, TrainState
+from uavssr.training.loop import TrainingResult, initial_network, train
+from uavssr.training.loss import image_loss
+from uavssr.training.state import SMOOTHED_STEPS, TrainState
 
 CONFIG_OF_RUN = TrainingConfig(
     steps=6,
@@ -45,7 +46,7 @@ CONFIG_OF_RUN = TrainingConfig(
 
 
 class Stopped(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def stop_at(step: int) -> Callable[[int, dict[str, float]], None]:
@@ -58,9 +59,9 @@ def stop_at(step: int) -> Callable[[int, dict[str, float]], None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_calibration() -> Iterator[None]:
-    """What follows training takes as long as training does here, and is tested elsewhere."""
+    """The calibration after training would take most of the time; it is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "CALIBRATED", 1)
+        patch.setattr(training, "CALIBRATION_BATCHES", 1)
         yield
 
 
@@ -71,7 +72,7 @@ def library() -> SpectralLibrary:
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
-    """A pair, a cube and a library, with blocks set apart."""
+    """A pair, a cube and a library, with validation blocks."""
     folder = tmp_path_factory.mktemp("field")
     write_image(folder / "msi.tif", side=96)
     write_field_cube(folder / "cube", side=96, shift=(0.06, 0.0))
@@ -88,7 +89,7 @@ def run(
     out: Path,
     config: TrainingConfig = CONFIG_OF_RUN,
     **options: object,
-) -> Trained:
+) -> TrainingResult:
     return train(data, out, network=CONFIG, config=config, **options)
 
 
@@ -105,7 +106,7 @@ def checkpoint_of(out: Path) -> dict[str, object]:
 
 
 def weights_of(network: PGUNet) -> dict[str, Tensor]:
-    """All but what is fitted after training."""
+    """All weights but the factor that is fitted after training."""
     return {key: value for key, value in network.state_dict().items() if key != "sigma_scale"}
 
 
@@ -262,11 +263,11 @@ def test_a_bad_loss_stops_the_run_and_keeps_the_last_checkpoint(
 
     def spoilt(*parts: object) -> tuple[Tensor, dict[str, float]]:
         nonlocal calls
-        loss, figures = loss_of(*parts)
+        loss, figures = image_loss(*parts)
         calls += 1
         return (loss * value if calls == 4 else loss), figures
 
-    monkeypatch.setattr(training, "loss_of", spoilt)
+    monkeypatch.setattr(training, "image_loss", spoilt)
     with pytest.raises(IncompleteRun, match=r"the loss became (nan|inf) at step 3") as caught:
         run(library, tmp_path)
     assert caught.value.exit_code == 6
@@ -276,7 +277,7 @@ def test_a_bad_loss_stops_the_run_and_keeps_the_last_checkpoint(
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
     assert names_in(tmp_path) == ["checkpoint.pt", *LOGS]
     # and the run goes on from there as if nothing had happened
-    monkeypatch.setattr(training, "loss_of", loss_of)
+    monkeypatch.setattr(training, "image_loss", image_loss)
     run(library, tmp_path)
     assert_equal(checkpoint_of(tmp_path), checkpoint_of(finished))
 
@@ -287,10 +288,10 @@ def test_a_bad_gradient_of_a_good_loss_stops_the_run_too(
     """The square root has no gradient at zero; one such step would make every weight NaN."""
 
     def spoilt(network: PGUNet, *rest: object) -> tuple[Tensor, dict[str, float]]:
-        loss, figures = loss_of(network, *rest)
+        loss, figures = image_loss(network, *rest)
         return loss + (0 * next(network.parameters())).abs().sum().sqrt(), figures
 
-    monkeypatch.setattr(training, "loss_of", spoilt)
+    monkeypatch.setattr(training, "image_loss", spoilt)
     with pytest.raises(IncompleteRun, match="the loss became nan at step 0"):
         run(library, tmp_path, replace(CONFIG_OF_RUN, checkpoint=1))
     assert not (tmp_path / "checkpoint.pt").exists()
@@ -372,42 +373,42 @@ def state_of(recent: list[float]) -> TrainState:
         settings={},
     )
     for value in recent:
-        state.exploded({"known_rmse": value})
+        state.add_rmse({"known_rmse": value})
     return state
 
 
 @pytest.mark.parametrize(
     ("before", "after", "exploded"),
     [
-        ([0.2] * SMOOTHED, [1.2] * SMOOTHED, True),
-        ([0.2] * SMOOTHED, [0.9] * SMOOTHED, False),  # bad, not hopeless
-        ([0.5] * SMOOTHED, [1.5] * SMOOTHED, False),  # bad from the beginning
-        ([0.2] * SMOOTHED, [5.0], False),  # one odd batch
-        ([9.0] * (SMOOTHED - 1), [], False),  # too early to tell
+        ([0.2] * SMOOTHED_STEPS, [1.2] * SMOOTHED_STEPS, True),
+        ([0.2] * SMOOTHED_STEPS, [0.9] * SMOOTHED_STEPS, False),  # large, but below EXPLOSION_RMSE
+        ([0.5] * SMOOTHED_STEPS, [1.5] * SMOOTHED_STEPS, False),  # large from the beginning
+        ([0.2] * SMOOTHED_STEPS, [5.0], False),  # one odd batch
+        ([9.0] * (SMOOTHED_STEPS - 1), [], False),  # too early to tell
     ],
 )
 def test_a_run_has_exploded_when_the_mean_of_its_errors_has(
     before: list[float], after: list[float], *, exploded: bool
 ) -> None:
     state = state_of(before)
-    told = [state.exploded({"blind_rmse": value}) for value in after]
-    assert any(told) == exploded
+    detected = [state.add_rmse({"blind_rmse": value}) for value in after]
+    assert any(detected) == exploded
 
 
 def test_an_exploding_run_stops_with_its_last_good_checkpoint(
     library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 41: 6, last good checkpoint kept."""
-    monkeypatch.setattr("uavssr.training.state.HOPELESS", 0.0)
+    monkeypatch.setattr("uavssr.training.state.EXPLOSION_RMSE", 0.0)
 
     def spoilt(*parts: object) -> tuple[Tensor, dict[str, float]]:
-        loss, figures = loss_of(*parts)
+        loss, figures = image_loss(*parts)
         nonlocal calls
         calls += 1
         return loss, {key: value * (50 if calls > 30 else 1) for key, value in figures.items()}
 
     calls = 0
-    monkeypatch.setattr(training, "loss_of", spoilt)
+    monkeypatch.setattr(training, "image_loss", spoilt)
     config = replace(CONFIG_OF_RUN, steps=60, checkpoint=10)
     with pytest.raises(IncompleteRun, match="the relative RMSE rose from") as caught:
         run(library, tmp_path, config)
@@ -419,7 +420,7 @@ def test_an_exploding_run_stops_with_its_last_good_checkpoint(
 def test_a_network_that_breaks_down_is_a_bad_loss(
     library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 41: what the network refuses to give must not stop one process alone."""
+    """Row 41: an error of the network must not stop one process alone."""
 
     def broken(*_: object, **__: object) -> None:
         raise IncompleteRun("the network gave NaN or infinity for the STF")
@@ -458,10 +459,10 @@ def test_real_images_train_without_a_true_stf(field: TrainingData, tmp_path: Pat
     batches = [field.draw(seed=3, step=step, shard=0, count=2, size=8) for step in range(24)]
     real = [step for step, batch in enumerate(batches) if batch.theta is None]
     assert real
-    for step, told in figures.items():
+    for step, parts in figures.items():
         blind = step % 2 == 0
-        assert ("blind_nll" in told) == (blind and step not in real)
-        assert np.isfinite(told["loss"])
+        assert ("blind_nll" in parts) == (blind and step not in real)
+        assert np.isfinite(parts["loss"])
 
 
 def test_shards_are_averaged(
@@ -481,24 +482,24 @@ def test_shards_are_averaged(
     assert moments[0].norm() > 0
 
 
-def test_each_shard_is_told_another_stf_of_the_same_scenes(
+def test_each_shard_gets_another_stf_of_the_same_scenes(
     library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How a calibrated start errs is drawn anew for every shard, and for every step."""
+    """The error of a given STF is drawn anew for every shard and every step."""
     batch, forward = draw(library, 1), PGUNet.forward
-    told: list[Tensor] = []
+    given: list[Tensor] = []
 
     def watched(self: PGUNet, msi: Tensor, stf: Stf, **options: bool) -> object:
-        told.extend([] if options["blind"] else [stf.theta])
+        given.extend([] if options["estimate_stf"] else [stf.theta])
         return forward(self, msi, stf, **options)
 
     monkeypatch.setattr(TrainingData, "draw", lambda *_, **__: batch)
     monkeypatch.setattr(PGUNet, "forward", watched)
     config = replace(CONFIG_OF_RUN, steps=4, checkpoint=4, shards=2, bags=0)
     run(library, tmp_path, config)
-    assert len(told) == 4  # steps 1 and 3
-    for i, one in enumerate(told):
-        assert not any(torch.equal(one, other) for other in told[i + 1 :])
+    assert len(given) == 4  # steps 1 and 3
+    for first, second in combinations(given, 2):
+        assert not torch.equal(first, second)
 
 
 def test_workers_change_nothing(library: SpectralLibrary, finished: Path, tmp_path: Path) -> None:
@@ -537,8 +538,8 @@ def test_half_precision_trains_almost_the_same(
 # --- validation -----------------------------------------------------------------------------------
 
 
-def validated(figure: float) -> list[ImageErrors]:
-    return [ImageErrors(image="a", rmse=figure, sam=1.0, ridge_rmse=1.0, ridge_sam=1.0)]
+def errors_of(rmse: float) -> list[ImageErrors]:
+    return [ImageErrors(image="a", rmse=rmse, sam=1.0, ridge_rmse=1.0, ridge_sam=1.0)]
 
 
 @pytest.mark.parametrize(("keep", "step"), [("best", 4), ("last", 6)])
@@ -553,20 +554,20 @@ def test_the_best_weights_are_kept_or_the_last(
     figures = {2: 0.9, 4: 0.7, 6: 0.8}
     averages: dict[int, dict[str, Tensor]] = {}
 
-    def judged(network: PGUNet, _: object, **__: object) -> list[ImageErrors]:
+    def recorded(network: PGUNet, _: object, **__: object) -> list[ImageErrors]:
         made = 2 * (len(averages) + 1)
         averages[made] = {key: value.clone() for key, value in network.state_dict().items()}
-        return validated(figures[made])
+        return errors_of(figures[made])
 
-    monkeypatch.setattr(training, "validate", judged)
+    monkeypatch.setattr(training, "validate", recorded)
     config = replace(CONFIG_OF_RUN, validate=2, keep=keep)
-    found = run(library, tmp_path, config, images=images)
-    assert found.step == step
-    assert found.validated == tuple(validated(figures[step]))
-    assert_equal(weights_of(found.network), without_scale(averages[step]))
+    result = run(library, tmp_path, config, images=images)
+    assert result.step == step
+    assert result.errors == tuple(errors_of(figures[step]))
+    assert_equal(weights_of(result.network), without_scale(averages[step]))
     again = run(library, tmp_path, config, images=images)  # nothing left to do
-    assert (again.step, again.validated) == (found.step, found.validated)
-    assert_equal({**again.network.state_dict()}, {**found.network.state_dict()})
+    assert (again.step, again.errors) == (result.step, result.errors)
+    assert_equal({**again.network.state_dict()}, {**result.network.state_dict()})
 
 
 def test_validation_happens_every_so_often_and_at_the_end(
@@ -577,9 +578,9 @@ def test_validation_happens_every_so_often_and_at_the_end(
     with (tmp_path / "validation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["3", "3", "5", "5"]
-    assert {row["image"] for row in rows} == {each.image for each in found.validated}
+    assert {row["image"] for row in rows} == {each.image for each in found.errors}
     last = [row for row in rows if int(row["step"]) == found.step - 1]
-    for row, each in zip(last, found.validated, strict=True):
+    for row, each in zip(last, found.errors, strict=True):
         assert float(row["rmse"]) == pytest.approx(each.rmse, rel=1e-5)
 
 
@@ -625,10 +626,10 @@ def test_a_run_may_start_from_a_model(library: SpectralLibrary, tmp_path: Path) 
 def test_a_state_comes_back_from_its_content(library: SpectralLibrary) -> None:
     state = state_of([0.3] * 7)
     state.step = 5
-    state.judge(validated(0.5), last=False)
-    state.judge(validated(0.6), last=False)  # worse
-    assert (state.best_step, state.validated[0].rmse) == (5, 0.5)
+    state.keep_if_better(errors_of(0.5), always=False)
+    state.keep_if_better(errors_of(0.6), always=False)  # worse
+    assert (state.best_step, state.best_errors[0].rmse) == (5, 0.5)
     other = state_of([])
     other.restore(state.content())
     assert_equal(other.content(), state.content())
-    assert asdict(other.validated[0]) == asdict(state.validated[0])
+    assert asdict(other.best_errors[0]) == asdict(state.best_errors[0])

@@ -17,7 +17,7 @@ from uavssr.model.materials import find_materials
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
 from uavssr.spectra.library import SpectralLibrary
-from uavssr.training.loss import bag_loss, loss_of, stf_loss
+from uavssr.training.loss import bag_loss, image_loss, stf_loss
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_loss_is_zero_at_the_truth_and_grows_away_from_it(
             stage_coefficients=(truth, *(coefficients for _ in network.stages)),
             stage_stf=(start, *(stf for _ in network.stages if blind)),
         )
-        total, parts = loss_of(network, batch, changed)
+        total, parts = image_loss(network, batch, changed)
         return total.item(), parts
 
     best, parts = loss(truth, exact)
@@ -91,7 +91,7 @@ def test_every_stage_is_supervised_and_the_later_ones_more(library: SpectralLibr
         changed = replace(
             result, coefficients=maps[-1], stage_coefficients=(result.coefficients, *maps[:-1])
         )
-        return loss_of(network, batch, changed)[0].item()
+        return image_loss(network, batch, changed)[0].item()
 
     best = loss(0, 0, 0)
     costs = [loss(*scales) - best for scales in ((0.2, 0, 0), (0, 0.2, 0), (0, 0, 0.2))]
@@ -102,8 +102,8 @@ def test_a_real_camera_teaches_the_cube_alone(library: SpectralLibrary) -> None:
     network, batch, start = case_of(library)
     with torch.no_grad():
         result = network(batch.msi, start, estimate_stf=True)
-    total, parts = loss_of(network, batch, result)
-    real, known = loss_of(network, replace(batch, theta=None, rows=None), result)
+    total, parts = image_loss(network, batch, result)
+    real, known = image_loss(network, replace(batch, theta=None, rows=None), result)
     assert set(parts) - set(known) == {"blind_nll", "blind_stf"}
     assert all(known[key] == parts[key] for key in known)
     expected = total.item() - 0.2 * (parts["blind_nll"] + parts["blind_stf"])

@@ -102,7 +102,7 @@ def test_the_card_is_filled_in_by_the_run(folder: Path, trained: Path) -> None:
     assert f"`{digest}`" in card
     for name in ("msi.tif", "cube", "cube.hdr", "other", "lib.npz"):
         assert f"| {name} | `{hashlib.sha256((folder / name).read_bytes()).hexdigest()}` |" in card
-    assert "Validation was set apart by: blocks." in card
+    assert "Split into training and validation by: blocks." in card
     assert "| line 2: msi.tif, cube |" in card
     assert "the cube was moved by +0.6" in card
     assert "| nir |" in card
@@ -138,8 +138,7 @@ def test_a_library_alone_trains_on_the_default_grid(folder: Path, tmp_path: Path
     (row,) = config_of(tmp_path / "small")["data"]["rows"]
     library = load_library(folder / "lib.npz", HEADWALL_NANO)
     assert (row["spectra"], row["kinds"]) == (len(library), library.counts())
-    assert "newly" not in (tmp_path / "small" / "README.md").read_text()
-    assert "simulated anew" in (tmp_path / "small" / "README.md").read_text()
+    assert "new scenes simulated" in (tmp_path / "small" / "README.md").read_text()
 
 
 def test_a_finished_run_writes_the_same_model_again(
@@ -280,8 +279,8 @@ def test_a_basis_that_leaves_much_is_warned_of(
     assert cli.main([*argv, "--rank", "2", "--set", "data.share=0", "--steps", "1"]) == 0
     said = capsys.readouterr().err
     assert "! the basis of rank 2 leaves" in said
-    assert "train anew with --rank auto" in said
-    assert "! no ground was set apart for validation" in said
+    assert "train again with --rank auto" in said
+    assert "! no data are kept for validation" in said
 
 
 # --- killed ---------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def train(
                 )
             done = step + 1
 
-        finished = run_training(run, told=progress, progress=stepped)
+        finished = run_training(run, data_progress=progress, step_progress=stepped)
     if alone:
         for warning in finished.warnings:
             say(context, f"! {warning}")

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk while it runs: its checkpoints and its logs."""
+"""Checkpoints and logs of a training run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 from uavssr.errors import InputRefused, OutputError, UsageError
 from uavssr.io.writers import replacing
 
-CHECKPOINT: Final = "checkpoint.pt"
-PREVIOUS: Final = "checkpoint.previous.pt"
-LOG: Final = "log.csv"
-FIELDS: Final = ("loss", "rmse", "sam", "misfit", "nll", "stf", "bags_nll", "bags_gain")
-VALIDATION: Final = "validation.csv"
-VALIDATION_FIELDS: Final = ("step", "image", "rmse", "sam", "ridge_rmse", "ridge_sam")
+CHECKPOINT_FILE: Final = "checkpoint.pt"
+PREVIOUS_FILE: Final = "checkpoint.previous.pt"
+LOG_FILE: Final = "log.csv"
+LOG_COLUMNS: Final = ("loss", "rmse", "sam", "misfit", "nll", "stf", "bags_nll", "bags_gain")
+VALIDATION_FILE: Final = "validation.csv"
+VALIDATION_COLUMNS: Final = ("step", "image", "rmse", "sam", "ridge_rmse", "ridge_sam")
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -29,51 +29,51 @@ _log = logging.getLogger(__name__)
 
 
 def read_checkpoint(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | None:
-    """The newest whole checkpoint in a folder, or None where there is none.
+    """The content of the newest undamaged checkpoint in a folder; None if there is no checkpoint.
 
-    Where the newest is damaged, the one before it is taken, and a warning says so.
+    If the newest is damaged, the previous one is read, and a warning is logged.
 
     Args:
         out: folder of the run.
-        settings: what the run is about to use; they must be those of the checkpoint.
+        settings: settings of the run; they must be those of the checkpoint.
 
     Raises:
-        UsageError: they differ; the message names which.
-        InputRefused: no checkpoint is whole.
+        UsageError: the settings differ; the message names which.
+        InputRefused: all checkpoints are damaged.
     """
-    paths = [path for path in (out / CHECKPOINT, out / PREVIOUS) if path.exists()]
-    damage: list[InputRefused] = []
+    paths = [path for path in (out / CHECKPOINT_FILE, out / PREVIOUS_FILE) if path.exists()]
+    errors: list[InputRefused] = []
     for path in paths:
         try:
-            saved = _load(path)
+            content = _load(path)
         except InputRefused as err:
-            damage.append(err)
+            errors.append(err)
             continue
-        for each in damage:
-            _log.warning("%s; going on from %s of step %s", each.fact, path, saved["step"])
-        _check_settings(out, saved["settings"], settings)
-        return saved
-    if damage:
-        raise damage[0]
+        for error in errors:
+            _log.warning("%s; resuming from %s of step %s", error.fact, path, content["step"])
+        _check_settings(out, content["settings"], settings)
+        return content
+    if errors:
+        raise errors[0]
     return None
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself loads a flipped bit without a word
-            wrong = archive.testzip()
-        if wrong is not None:
-            raise zipfile.BadZipFile(f"checksum of {wrong}")
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        dict(saved["settings"])
-        int(saved["step"])
-    except Exception as err:  # torch.load raises whatever the damage leads to
+        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"checksum of {damaged}")
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        dict(content["settings"])
+        int(content["step"])
+    except Exception as err:  # torch.load raises many types of errors for a damaged file
         raise InputRefused(
             f"the checkpoint is damaged ({type(err).__name__})",
             path=path,
-            remedy="remove it to start anew, or use another --out",
+            remedy="remove it to start again, or use another --out",
         ) from err
-    return saved
+    return content
 
 
 def _check_settings(out: Path, before: Mapping[str, object], now: Mapping[str, object]) -> None:
@@ -87,20 +87,21 @@ def _check_settings(out: Path, before: Mapping[str, object], now: Mapping[str, o
 
 
 def write_checkpoint(out: Path, content: Mapping[str, object]) -> None:
-    """Make this the folder's checkpoint, and what was it until now the previous one.
+    """Write the checkpoint of a folder; the present one becomes the previous one.
 
-    Whenever the run is killed, one of the two is whole; on a failure to write the old ones stay.
+    If the run is killed at any time, one of the two is complete. If writing fails, the old ones
+    stay.
 
     Raises:
-        OutputError: it could not be written.
+        OutputError: the checkpoint could not be written.
     """
-    path = out / CHECKPOINT
+    path = out / CHECKPOINT_FILE
     try:
         with replacing(path, overwrite=True) as part:
             with part.open("wb") as file:
                 torch.save(dict(content), file)
             if path.exists():
-                path.replace(out / PREVIOUS)
+                path.replace(out / PREVIOUS_FILE)
     except (OSError, RuntimeError) as err:
         raise OutputError(
             f"the checkpoint could not be written ({err})",
@@ -110,58 +111,59 @@ def write_checkpoint(out: Path, content: Mapping[str, object]) -> None:
 
 
 class RunLog:
-    """The figures of a run: log.csv, validation.csv, and TensorBoard's files where asked for.
+    """The log of a run: log.csv, validation.csv, and TensorBoard's files on request.
 
-    Each step stands there once, also after a kill: a run that goes on from an earlier checkpoint
-    first takes off what it will do again.
+    Every step has one line, also after a kill: a run that resumes from a checkpoint first removes
+    the lines of the steps that it will repeat.
 
     Args:
         out: folder of the run.
-        start: the step at which the run begins or goes on.
+        start: first step of the run, or the step at which it resumes.
         tensorboard: whether to write TensorBoard's files too.
 
     Raises:
-        UsageError: TensorBoard is asked for and not installed.
+        UsageError: TensorBoard is requested and not installed.
+        OutputError: a log cannot be written.
     """
 
     def __init__(self, out: Path, *, start: int, tensorboard: bool = False) -> None:
         self._board = _tensorboard(out / "tensorboard", start) if tensorboard else None
-        self._steps, self._validation = out / LOG, out / VALIDATION
-        _cut(self._steps, ("step", "blind", *FIELDS), start)
-        _cut(self._validation, VALIDATION_FIELDS, start)
+        self._steps, self._validation = out / LOG_FILE, out / VALIDATION_FILE
+        _truncate(self._steps, ("step", "blind", *LOG_COLUMNS), start)
+        _truncate(self._validation, VALIDATION_COLUMNS, start)
 
     def step(self, step: int, *, blind: bool, figures: Mapping[str, float]) -> None:
-        """Add the figures of one step; those that the step does not have stay empty."""
+        """Add a line with the figures of one step; missing figures stay empty."""
         plain = {key.removeprefix("blind_").removeprefix("known_"): v for key, v in figures.items()}
-        cells = (f"{plain[key]:.6g}" if key in plain else "" for key in FIELDS)
+        cells = (f"{plain[key]:.6g}" if key in plain else "" for key in LOG_COLUMNS)
         _append(self._steps, [step, int(blind), *cells])
         if self._board is not None:
             for key, value in figures.items():
                 self._board.add_scalar(f"train/{key}", value, step)
 
     def validation(self, step: int, image: str, figures: Mapping[str, float]) -> None:
-        """Add the figures of one validation image after a step."""
-        cells = (f"{figures[key]:.6g}" for key in VALIDATION_FIELDS[2:])
+        """Add a line with the errors of one validation image after a step."""
+        cells = (f"{figures[key]:.6g}" for key in VALIDATION_COLUMNS[2:])
         _append(self._validation, [step, image, *cells])
         if self._board is not None:
             for key, value in figures.items():
                 self._board.add_scalar(f"validation/{image}/{key}", value, step)
 
     def close(self) -> None:
-        """Write what TensorBoard still holds back."""
+        """Write the figures that TensorBoard has not written yet."""
         if self._board is not None:
             self._board.close()
 
 
-def _cut(path: Path, columns: Sequence[str], start: int) -> None:
-    """Begin a CSV file, or take off the lines from `start` on and those that a kill cut short."""
+def _truncate(path: Path, columns: Sequence[str], start: int) -> None:
+    """Start a CSV file, or remove the lines from step `start` on and incomplete lines."""
     rows: list[list[str]] = []
     if start > 0 and path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            whole = [row for row in csv.reader(file) if len(row) == len(columns)]
-        rows = [row for row in whole if row[0].isdecimal() and int(row[0]) < start]
+            complete = [row for row in csv.reader(file) if len(row) == len(columns)]
+        rows = [row for row in complete if row[0].isdecimal() and int(row[0]) < start]
     with (
-        _told(path),
+        _log_errors(path),
         replacing(path, overwrite=True) as part,
         part.open("w", newline="", encoding="utf-8") as file,
     ):
@@ -169,12 +171,12 @@ def _cut(path: Path, columns: Sequence[str], start: int) -> None:
 
 
 def _append(path: Path, cells: Sequence[object]) -> None:
-    with _told(path), path.open("a", newline="", encoding="utf-8") as file:
+    with _log_errors(path), path.open("a", newline="", encoding="utf-8") as file:
         csv.writer(file).writerow(cells)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _log_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:

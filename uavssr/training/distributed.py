@@ -1,10 +1,9 @@
-"""Several processes that train one model, started by torchrun; one process is a team of one.
+"""Processes that train one model together, started by torchrun.
 
-A step has shards, which the processes share; their gradients are averaged, so that every process
-makes the same step, and the one that one process alone would make with all shards. Gradients are
-a megabyte, so they are averaged at once after the last shard: a wrapper that overlaps this with
-the backward pass (DistributedDataParallel) would want every weight to have a gradient in every
-step, and a step that knows the STF has none for P-Net. Must not know of data or losses.
+The processes share the shards of a step and average their gradients, so that all of them make the
+step that one process would make with all shards. Gradients are a megabyte and are averaged once,
+after the last shard. DistributedDataParallel would overlap this with the backward pass, but wants a
+gradient for every weight in every step, and a step with a known STF has none for P-Net.
 """
 
 from __future__ import annotations
@@ -24,28 +23,28 @@ from uavssr.errors import UsageError
 
 Item = TypeVar("Item")
 
-_PATIENCE = timedelta(hours=6)  # the first process may be reading cubes meanwhile
+_TIMEOUT = timedelta(hours=6)  # the first process may prepare patches for hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessGroup:
-    """The processes of a run, seen from one of them."""
+    """The processes of a run, seen from one of them; by default one process alone."""
 
     rank: int = 0
     """Number of this process."""
     size: int = 1
-    """How many there are."""
+    """Number of processes."""
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes files."""
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
         return self.rank == 0
 
-    def own(self, shards: int) -> range:
+    def own_shards(self, shards: int) -> range:
         """The shards of a step that this process computes.
 
         Raises:
-            UsageError: the shards cannot be shared out evenly.
+            UsageError: the shards cannot be divided evenly.
         """
         if shards % self.size:
             raise UsageError(
@@ -55,11 +54,11 @@ class ProcessGroup:
         return range(self.rank, shards, self.size)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         if self.size > 1:
             dist.barrier()
 
-    def gathered(self, items: list[Item]) -> list[Item]:
+    def gather(self, items: list[Item]) -> list[Item]:
         """The items of all processes in the order of their shards, on every process."""
         if self.size == 1:
             return items
@@ -69,14 +68,14 @@ class ProcessGroup:
 
     @torch.no_grad()
     def share_weights(self, model: nn.Module) -> None:
-        """Give all processes the weights and buffers of the first."""
+        """Copy weights and buffers of the first process to all others."""
         if self.size > 1:
             for tensor in (*model.parameters(), *model.buffers()):
                 dist.broadcast(tensor, 0)
 
     @torch.no_grad()
     def average_gradients(self, model: nn.Module, shards: int) -> None:
-        """Turn the sum of this process's gradients into the mean over all shards of the step.
+        """Replace the gradients, sums over own shards, by the mean over all shards of the step.
 
         A weight without a gradient on any process keeps none, so that the optimiser skips it.
         """
@@ -87,20 +86,20 @@ class ProcessGroup:
                     weight.grad /= shards
             return
         parts = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
-        there = torch.tensor([float(w.grad is not None) for w in weights], device=parts[0].device)
-        flat = torch.cat([*(part.flatten() for part in parts), there])
+        present = torch.tensor([float(w.grad is not None) for w in weights], device=parts[0].device)
+        flat = torch.cat([*(part.flatten() for part in parts), present])
         dist.all_reduce(flat)
         sums = flat.split([*(part.numel() for part in parts), len(weights)])
-        for weight, total, any_there in zip(weights, sums[:-1], sums[-1], strict=True):
-            weight.grad = (total / shards).view_as(weight) if any_there > 0 else None
+        for weight, total, count in zip(weights, sums[:-1], sums[-1], strict=True):
+            weight.grad = (total / shards).view_as(weight) if count > 0 else None
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[ProcessGroup]:
-    """The team that torchrun has started, or one process alone.
+def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
+    """The processes that torchrun has started, or one process alone.
 
     Raises:
-        UsageError: the environment names a team that cannot be joined.
+        UsageError: the environment names other processes, and they cannot be reached.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -109,9 +108,11 @@ def joined(device: torch.device) -> Iterator[ProcessGroup]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     except (ValueError, RuntimeError) as err:
-        raise UsageError(f"the processes cannot meet ({err})", remedy="start torchrun") from err
+        raise UsageError(
+            f"the processes cannot connect ({err})", remedy="start them with torchrun"
+        ) from err
     try:
         yield ProcessGroup(rank=dist.get_rank(), size=size)
     finally:

@@ -1,7 +1,4 @@
-"""What a training step is given: the data of its shards, drawn ahead by threads if asked.
-
-Must not know of losses, networks or optimisers.
-"""
+"""Loader of the data of training steps, which threads may prepare in advance."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from uavssr.data import BAG_SCENE_SIDE, Batch, SpectraBagBatch, SpectraBags, Tra
 from uavssr.model import SpectralBasis
 from uavssr.training.config import TrainingConfig
 
-Part = TypeVar("Part", Batch, SpectraBagBatch)
+TensorGroup = TypeVar("TensorGroup", Batch, SpectraBagBatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,38 +25,38 @@ class StepData:
     batch: Batch
     """Images and cubes."""
     bags: SpectraBagBatch | None
-    """Spectra without places, for P-Net; None where none are wanted."""
+    """SpectraBags of spectra for the STF's stages; None if the run uses none."""
     shard: int
-    """Which of the step's shards it is."""
+    """Number of the shard."""
 
     def to(self, device: str) -> StepData:
-        """The same on a device."""
-        bags = None if self.bags is None else _moved(self.bags, device)
-        return replace(self, batch=_moved(self.batch, device), bags=bags)
+        """A copy on a device."""
+        bags = None if self.bags is None else _to_device(self.bags, device)
+        return replace(self, batch=_to_device(self.batch, device), bags=bags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLoader:
-    """Where the steps of a run get their data from."""
+    """Draws the data of each step."""
 
     data: TrainingData
     """Images and cubes."""
     bags: SpectraBags | None
-    """Spectra; None where none are wanted."""
+    """SpectraBags of spectra; None if the run uses none."""
     config: TrainingConfig
-    """How many of each."""
+    """Numbers of scenes and bags, and the random seed."""
     shards: Sequence[int]
-    """Those of this process."""
+    """Shards of this process."""
 
     @classmethod
-    def of(
+    def create(
         cls,
         data: TrainingData,
         basis: SpectralBasis,
         config: TrainingConfig,
         shards: Sequence[int],
     ) -> StepLoader:
-        """The feed of a run; its bags are filled now, with coefficients of a basis."""
+        """The loader of a run; fills the bags with coefficients of a basis."""
         bags = None
         if config.bags > 0:
             bags = SpectraBags.fill(
@@ -72,20 +69,22 @@ class StepLoader:
         return cls(data=data, bags=bags, config=config, shards=shards)
 
     def draw(self, step: int) -> list[StepData]:
-        """The data of one step, a function of the seed, the step and the shards."""
+        """The data of one step, a function of seed, step and shards."""
         config = self.config
-        places = [{"seed": config.seed, "step": step, "shard": k} for k in self.shards]
+        keys = [{"seed": config.seed, "step": step, "shard": shard} for shard in self.shards]
         return [
             StepData(
-                batch=self.data.draw(**place, count=config.batch, size=config.size),
-                bags=None if self.bags is None else self.bags.draw(**place, count=config.bags),
-                shard=place["shard"],
+                batch=self.data.draw(**key, count=config.batch, size=config.size),
+                bags=None if self.bags is None else self.bags.draw(**key, count=config.bags),
+                shard=key["shard"],
             )
-            for place in places
+            for key in keys
         ]
 
-    def ahead(self, start: int, stop: int, workers: int) -> Generator[list[StepData], None, None]:
-        """The data of the steps from `start` to `stop`, drawn by threads before they are used."""
+    def prefetch(
+        self, start: int, stop: int, workers: int
+    ) -> Generator[list[StepData], None, None]:
+        """The data of the steps `start` to `stop`, drawn in advance by `workers` threads."""
         if workers == 0:
             yield from map(self.draw, range(start, stop))
             return
@@ -93,15 +92,15 @@ class StepLoader:
         with ThreadPoolExecutor(workers) as pool:
             waiting = deque(pool.submit(self.draw, step) for step in islice(steps, 2 * workers))
             while waiting:
-                drawn = waiting.popleft().result()
+                parts = waiting.popleft().result()
                 waiting.extend(pool.submit(self.draw, step) for step in islice(steps, 1))
-                yield drawn
+                yield parts
 
 
-def _moved(part: Part, device: str) -> Part:
-    """A dataclass of tensors, and of what else can be moved, on a device."""
-    values = {each.name: getattr(part, each.name) for each in fields(part)}
+def _to_device(group: TensorGroup, device: str) -> TensorGroup:
+    """A copy of a dataclass with all its fields on a device."""
+    values = {field.name: getattr(group, field.name) for field in fields(group)}
     place = torch.device(device)
     return replace(
-        part, **{key: value.to(place) for key, value in values.items() if value is not None}
+        group, **{name: value.to(place) for name, value in values.items() if value is not None}
     )

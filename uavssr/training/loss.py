@@ -1,7 +1,4 @@
-"""What training minimises: the error of the cube, of the STF, and of what the cube explains.
-
-Must not draw data or move weights.
-"""
+"""Training losses: errors of the cube, of the STF and of the image that the cube explains."""
 
 from __future__ import annotations
 
@@ -14,78 +11,107 @@ from torch import Tensor
 from uavssr.data import Batch, SpectraBagBatch
 from uavssr.model import GAIN, PGUNet, Reconstruction, Stf, find_materials
 
-SUPERVISED: Final = 5  # every fifth pixel is compared in all bands: neighbours say much the same
+PIXEL_STEP: Final = 5
+"""Only every fifth pixel is compared in all bands: neighbouring pixels are much alike."""
 
 
-def loss_of(
+def image_loss(
     network: PGUNet, batch: Batch, result: Reconstruction
 ) -> tuple[Tensor, dict[str, float]]:
-    """The training loss and its parts.
+    """The loss of a batch of images and its parts.
 
-    On the cube: relative L1 and RMSE per scene and the spectral angle, every stage, the last most.
-    On the STF: Gaussian likelihood of the parameters, so that the standard errors are honest, and
-    relative L1 of the rows; left out where the batch is of a real camera. And the misfit of the
-    image.
+    loss = cube + 0.1 misfit + 0.2 (STF rows + STF likelihood). The terms of the STF are left out
+    if the STF was held fixed, and for real cameras, whose true STF is unknown. A free STF has no
+    likelihood.
+
+    Returns:
+        The loss, and its parts by name: rmse, sam (radians), misfit, nll and stf, with the prefix
+        `blind_` if the STF was estimated, else `known_`.
     """
-    truth = batch.hsi.flatten(2)[..., ::SUPERVISED]
+    cube, parts = _cube_loss(network, result, batch.hsi.flatten(2)[..., ::PIXEL_STEP])
+    parts["misfit"] = _misfit(network, batch, result)
+    loss = cube + 0.1 * parts["misfit"]
+    blind = len(result.stage_stf) > 1
+    if blind and batch.theta is not None and batch.rows is not None:
+        parts["nll"] = stf_loss(result.stage_stf, batch.theta)
+        parts["stf"] = _rows_error(result.stf, batch.rows)
+        parametric = network.config.stf == "parametric"
+        loss = loss + 0.2 * parts["stf"] + (0.2 * parts["nll"] if parametric else 0.0)
+    prefix = "blind_" if blind else "known_"
+    return loss, {prefix + key: float(value.detach()) for key, value in parts.items()}
+
+
+def _cube_loss(
+    network: PGUNet, result: Reconstruction, truth: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """sum_k w_k (L1_k + RMSE_k + angle_k) / 2 over the stages, and RMSE and angle of the last.
+
+    L1 and RMSE are relative to the mean of each scene; w_k rises from 0.3 / K to 0.3, and is 1 for
+    the result. `truth` (B, C, n) holds every fifth pixel.
+    """
     level = truth.mean((1, 2))
-    parts: dict[str, Tensor] = {}
     stages = result.stage_coefficients[1:]
     weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
-    cube = torch.zeros(())
+    parts: dict[str, Tensor] = {}
+    loss = torch.zeros(())
     for weight, coefficients in zip([*weights, 1.0], [*stages, result.coefficients], strict=True):
-        sample = coefficients.flatten(2)[..., None, ::SUPERVISED]
+        sample = coefficients.flatten(2)[..., None, ::PIXEL_STEP]
         estimate = network.basis.expand(sample).squeeze(-2)
         error = estimate - truth
         absolute = error.abs().mean((1, 2)) / level
         squared = error.square().mean((1, 2)).sqrt() / level
         cosine = torch.cosine_similarity(estimate, truth, dim=1).clamp(-1, 1 - 1e-6)
         angle = torch.acos(cosine).mean(1)
-        parts["rmse"], parts["sam"] = squared.mean(), angle.mean()
-        cube = cube + weight * (0.5 * absolute + 0.5 * squared + 0.5 * angle).mean()
+        parts = {"rmse": squared.mean(), "sam": angle.mean()}
+        loss = loss + weight * (0.5 * absolute + 0.5 * squared + 0.5 * angle).mean()
+    return loss, parts
+
+
+def _misfit(network: PGUNet, batch: Batch, result: Reconstruction) -> Tensor:
+    """Mean |Y - R (mean + E A)| / mean Y, averaged over the images."""
+    mixing = result.stf.rows @ network.basis.extended  # [R E, R mean]
     flat = result.coefficients.flatten(2)
-    seen = result.stf.rows @ network.basis.extended
-    misfit = batch.msi.flatten(2) - seen[..., :-1] @ flat - seen[..., -1:]
-    parts["misfit"] = (misfit.abs().mean((1, 2)) / batch.msi.mean((1, 2, 3))).mean()
-    total = cube + 0.1 * parts["misfit"]
-    blind = len(result.stage_stf) > 1
-    if blind and batch.theta is not None and batch.rows is not None:
-        parts["nll"] = stf_loss(result.stage_stf, batch.theta)
-        difference = (result.stf.rows - batch.rows).abs().sum(-1)
-        parts["stf"] = (difference / batch.rows.sum(-1)).mean()
-        parametric = network.config.stf == "parametric"
-        total = total + 0.2 * parts["stf"] + (0.2 * parts["nll"] if parametric else 0.0)
-    prefix = "blind_" if blind else "known_"
-    return total, {prefix + key: float(value.detach()) for key, value in parts.items()}
+    misfit = batch.msi.flatten(2) - mixing[..., :-1] @ flat - mixing[..., -1:]
+    return (misfit.abs().mean((1, 2)) / batch.msi.mean((1, 2, 3))).mean()
+
+
+def _rows_error(stf: Stf, rows: Tensor) -> Tensor:
+    """Sum |R - R_true| / sum R_true per band, averaged over bands and cameras."""
+    return ((stf.rows - rows).abs().sum(-1) / rows.sum(-1)).mean()
 
 
 def stf_loss(stages: Sequence[Stf], theta: Tensor) -> Tensor:
     """Gaussian negative log likelihood of the true parameters, in units of the prior's spread.
 
-    It makes the estimates good and their standard errors honest. The later a stage, the more it
-    counts; what a camera strays from its estimate by more than ten standard errors, counts as ten.
+    sum_k k / K mean(min(((theta_k - theta) / s_k)^2, 100) / 2 + ln(s_k / spread)) with the standard
+    errors s_k of stage k. It trains the estimates and their standard errors alike. The limit keeps
+    errors of more than ten standard errors from dominating.
 
     Args:
-        stages: where the STF started, and each stage's.
-        theta: (S, c, 3) the truth.
+        stages: the initial STF, which does not count, and the STF of each stage.
+        theta: (S, c, 3) the true parameters.
     """
-    told = stages[1:]
-    total = torch.zeros((), device=theta.device)
-    for k, stf in enumerate(told):
+    losses = []
+    for stf in stages[1:]:
         spread = stf.family.spread.clamp_min(1e-3)
-        deviation = stf.theta_se.clamp_min(1e-4)
-        score = ((stf.theta - theta) / deviation).square().clamp_max(100)
-        likelihood = (0.5 * score + (deviation / spread).log()).mean()
-        total = total + likelihood * (k + 1) / len(told)
-    return total
+        standard_error = stf.theta_se.clamp_min(1e-4)
+        score = ((stf.theta - theta) / standard_error).square().clamp_max(100)
+        losses.append((0.5 * score + (standard_error / spread).log()).mean())
+    return _sum_over_stages(losses, theta.device)
 
 
 def bag_loss(network: PGUNet, bags: SpectraBagBatch) -> tuple[Tensor, dict[str, float]]:
-    """The loss of the STF on bags of spectra, and the error of its gains over the prior's."""
+    """The loss of the STF on bags of spectra, and its parts.
+
+    Returns:
+        The loss, and by name: bags_nll (the loss) and bags_gain, the RMS error of the gains over
+        that of the data sheet's gains.
+    """
     materials = find_materials(bags.msi, pooled=False)
     stages = network.estimate_stf(materials, Stf.from_prior(bags.family))
-    if network.config.stf == "free":
-        loss = _rows_loss(stages, bags.rows)
+    if network.config.stf == "free":  # without parameters there is no likelihood
+        errors = [_rows_error(stf, bags.rows) for stf in stages[1:]]
+        loss = _sum_over_stages(errors, bags.rows.device)
     else:
         loss = stf_loss(stages, bags.theta)
     error = (stages[-1].theta - bags.theta)[..., GAIN].detach().square().mean().sqrt()
@@ -93,12 +119,9 @@ def bag_loss(network: PGUNet, bags: SpectraBagBatch) -> tuple[Tensor, dict[str, 
     return loss, {"bags_nll": float(loss.detach()), "bags_gain": float(error / prior)}
 
 
-def _rows_loss(stages: Sequence[Stf], rows: Tensor) -> Tensor:
-    """Relative L1 of free responses, the later a stage the more; they have no parameters."""
-    told = stages[1:]
-    total = torch.zeros((), device=rows.device)
-    for k, stf in enumerate(told):
-        total = total + ((stf.rows - rows).abs().sum(-1) / rows.sum(-1)).mean() * (k + 1) / len(
-            told
-        )
+def _sum_over_stages(losses: Sequence[Tensor], device: torch.device) -> Tensor:
+    """sum_k k / K loss_k: later stages count more."""
+    total = torch.zeros((), device=device)
+    for k, loss in enumerate(losses):
+        total = total + loss * (k + 1) / len(losses)
     return total

@@ -1,33 +1,35 @@
-"""The card of a trained model, README.md of its folder: filled in by the run. Computes nothing."""
+"""The model card, README.md in a model's folder, written from the facts of config.json."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-Facts = Mapping[str, Any]
+CARD_FILE: Final = "README.md"
 
+Facts = Mapping[str, Any]
+"""A JSON object of config.json."""
 
 _ADAPTED: Final = (
-    "PGU-Net weights whose spectral prior was joined by Gaussians of local spectra, by `uavssr "
-    "adapt`. The learned weights are those of the model it was adapted from. Nothing was measured "
-    "of how well it does; it is for fields that hold spectra like those below.\n"
+    "PGU-Net weights with Gaussians of local spectra in their spectral prior, made by `uavssr "
+    "adapt`. The trained weights are those of the original model. Use this model for fields with "
+    "spectra like those below. Its accuracy has not been measured.\n"
 )
 
 
 def model_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
-    """The card as Markdown.
+    """The card of a trained model, as Markdown.
 
     Args:
-        name: of the model.
+        name: name of the model.
         digest: SHA-256 of its weights.
-        network: its sizes.
-        facts: what config.json holds under `training`.
+        network: sizes of the network.
+        facts: the section `training` of config.json.
     """
     return "\n".join(
         [
             f"# {name}\n",
-            "PGU-Net weights. This card was written by the run that made them.\n",
+            "PGU-Net weights, trained by `uavssr train`, which also wrote this card.\n",
             *_table(("", ""), _summary(digest, network, facts)),
             *_data(facts["data"]),
             *_validation(facts),
@@ -38,20 +40,20 @@ def model_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
 
 
 def adapted_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
-    """The card of a model that was told of local spectra; `facts` as in config.json."""
-    left = facts["residual"]
+    """The card of a model adapted to local spectra, as Markdown; see `model_card`."""
+    error = facts["residual"]
     rows = [
         ("network", ", ".join(f"{key} {value}" for key, value in network.items())),
         ("SHA-256 of `model.safetensors`", f"`{digest}`"),
         ("adapted from", facts["adapted_from"]),
         ("local Gaussians", f"{facts['components']}, {facts['share']:.0%} of the prior's weight"),
         (
-            "what the spectral basis leaves of the local spectra",
-            f"RMS {left['rms']:.5f}, {left['relative']:.2%} of the mean",
+            "error of the local spectra in the spectral basis",
+            f"RMS {error['rms']:.5f}, {error['relative']:.2%} of the mean reflectance",
         ),
         ("made with", f"uavssr {facts['uavssr_version']}"),
     ]
-    files = [(each["file"], each["spectra"], f"`{each['sha256']}`") for each in facts["spectra"]]
+    files = [(file["file"], file["spectra"], f"`{file['sha256']}`") for file in facts["spectra"]]
     return "\n".join(
         [
             f"# {name}\n",
@@ -64,17 +66,17 @@ def adapted_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
 
 
 def _summary(digest: str, network: Facts, facts: Facts) -> list[tuple[str, object]]:
-    left = facts["residual"]
-    worst = f"worst at {left['worst_nm']:.1f} nm, {left['worst_rms']:.5f}"
+    error = facts["residual"]
+    worst = f"largest at {error['worst_nm']:.1f} nm, {error['worst_rms']:.5f}"
     return [
         ("network", ", ".join(f"{key} {value}" for key, value in network.items())),
         ("SHA-256 of `model.safetensors`", f"`{digest}`"),
         ("started from", _start(facts["init"])),
-        ("weights kept", f"moving average after step {facts['step']} ({facts['kept']})"),
+        ("weights", f"moving average after step {facts['step']} ({facts['kept']})"),
         ("grid", facts["data"]["grid"]),
         (
-            "what the spectral basis leaves of the training spectra",
-            f"RMS {left['rms']:.5f}, {left['relative']:.2%} of the mean; {worst}",
+            "error of the training spectra in the spectral basis",
+            f"RMS {error['rms']:.5f}, {error['relative']:.2%} of the mean reflectance; {worst}",
         ),
         ("made with", f"uavssr {facts['uavssr_version']}, torch {facts['torch_version']}"),
         ("command", f"`{facts['command']}`"),
@@ -84,12 +86,12 @@ def _summary(digest: str, network: Facts, facts: Facts) -> list[tuple[str, objec
 def _start(init: str) -> str:
     if not init:
         return "untrained weights"
-    return f"{init}, its prior joined by Gaussians of the training spectra"
+    return f"{init}, with Gaussians of the training spectra added to its prior"
 
 
 def _data(data: Facts) -> Iterator[str]:
     yield "## Data\n"
-    yield f"Validation was set apart by: {data['validation']}.\n"
+    yield f"Split into training and validation by: {data['validation']}.\n"
     counts = ("train", "validate", "guard")
     rows = [
         (
@@ -107,11 +109,11 @@ def _data(data: Facts) -> Iterator[str]:
     for row in data["rows"]:
         if "kinds" in row:
             kinds = ", ".join(f"{count} {kind}" for kind, count in row["kinds"].items())
-            of = ", ".join(row["files"]) or "The library"
-            yield f"{of}: {kinds}; from {', '.join(row['sources'])}.\n"
+            name = ", ".join(row["files"]) or "The library"
+            yield f"{name}: {kinds}; from {', '.join(row['sources'])}.\n"
         if "registration" in row:
             yield from _registration(row)
-        yield from (f"* {warned}" for warned in row.get("warnings", ()))
+        yield from (f"* {warning}" for warning in row.get("warnings", ()))
     files = [(name, f"`{sha}`") for row in data["rows"] for name, sha in row["files"].items()]
     yield from _table(("file", "SHA-256"), dict.fromkeys(files))
 
@@ -121,40 +123,39 @@ def _registration(row: Facts) -> Iterator[str]:
     yield (
         f"\nLine {row['line']}: the cube was moved by {fit['shift_rows']:+.2f} rows and "
         f"{fit['shift_columns']:+.2f} columns of the image ({fit['windows']} "
-        f"windows, spread {fit['spread']:.2f}, remaining {fit['remaining']:.2f} pixels); its "
-        f"pixels are {fit['resolution_ratio']:g} of the image's. Image = slope x integrated "
-        "cube + offset:\n"
+        f"windows, spread {fit['spread']:.2f}, remaining {fit['remaining']:.2f} pixels). Its "
+        f"pixels are {fit['resolution_ratio']:g} times as large as the image's. Image = slope x "
+        "integrated cube + offset:\n"
     )
     rows = [
-        (role, f"{b['slope']:.3f}", f"{b['offset']:+.4f}", f"{b['correlation']:.3f}")
-        for role, b in fit["bands"].items()
+        (role, f"{band['slope']:.3f}", f"{band['offset']:+.4f}", f"{band['correlation']:.3f}")
+        for role, band in fit["bands"].items()
     ]
     yield from _table(("band", "slope", "offset", "correlation"), rows)
 
 
 def _validation(facts: Facts) -> Iterator[str]:
-    yield "## Figures\n"
-    found: Sequence[Facts] = facts["figures"]
-    if not found:
-        yield "None: nothing was set apart for validation.\n"
+    yield "## Accuracy\n"
+    if not facts["figures"]:
+        yield "Not measured: no data were kept for validation.\n"
         return
     yield f"{facts['figures_note']}\n"
     rows = [
         (
-            each["image"],
-            f"{each['rmse']:.4f}",
-            f"{each['ridge_rmse']:.4f}",
-            f"{each['rmse'] / max(each['ridge_rmse'], 1e-9):.3f}",
-            f"{each['sam']:.2f}",
-            f"{each['ridge_sam']:.2f}",
+            image["image"],
+            f"{image['rmse']:.4f}",
+            f"{image['ridge_rmse']:.4f}",
+            f"{image['rmse'] / max(image['ridge_rmse'], 1e-9):.3f}",
+            f"{image['sam']:.2f}",
+            f"{image['ridge_sam']:.2f}",
         )
-        for each in found
+        for image in facts["figures"]
     ]
-    yield from _table(("image", "RMSE", "ridge", "ratio", "SAM deg", "ridge"), rows)
+    yield from _table(("image", "RMSE", "RMSE of ridge", "ratio", "SAM deg", "SAM of ridge"), rows)
 
 
-def _table(head: Sequence[str], rows: Any) -> Iterator[str]:
-    """A table, its cells freed of what would end them."""
+def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """The lines of a table; bars in cells, which would end them, become slashes."""
     for cells in (head, ["---"] * len(head), *rows):
         yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
     yield ""

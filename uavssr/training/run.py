@@ -1,7 +1,4 @@
-"""One run from its settings to a model folder: data, network, training, figures and card.
-
-Must not parse settings, or know how a step is made.
-"""
+"""A training run from its settings to a model folder: data, network, training, card."""
 
 from __future__ import annotations
 
@@ -32,108 +29,111 @@ from uavssr.reconstruction import resolve_device
 from uavssr.sensors import HEADWALL_NANO, FloatArray
 from uavssr.spectra import load_library
 from uavssr.training.config import RunConfig
-from uavssr.training.distributed import ProcessGroup, joined, own_device
-from uavssr.training.loop import Progress, Trained, prior_spectra, train
-from uavssr.training.model_card import model_card
+from uavssr.training.distributed import ProcessGroup, join_process_group, own_device
+from uavssr.training.loop import StepCallback, TrainingResult, prior_spectra, train
+from uavssr.training.model_card import CARD_FILE, model_card
 
-Tell = Callable[[str, int, int], None]
+DataCallback = Callable[[str, int, int], None]
+"""Called while data are prepared: description, amount just done, total amount."""
 
-WORRYING: Final = 0.02
-"""A warning is given where the basis leaves more than this of the mean reflectance."""
-MOST_LOCAL: Final = 8000
-"""Training spectra to which a model to start from is adapted: more say nothing new."""
-_REAL: Final = "Blind: the STF is estimated from each image."
-_NEW: Final = (
-    "Blind, on scenes simulated anew from the spectra that were trained on: they say nothing of "
-    "spectra that the library lacks."
+MAX_BASIS_ERROR: Final = 0.02
+"""RMS error of the training spectra in the basis, relative to their mean, above which to warn."""
+MAX_INIT_SPECTRA: Final = 8000
+"""Training spectra added to the prior of a starting model; more change nothing."""
+_REAL_IMAGES: Final = "Blind: the STF is estimated from each image."
+_SIMULATED_IMAGES: Final = (
+    "Blind, on new scenes simulated from the training spectra. These errors do not show how well "
+    "the model does on spectra that the library lacks."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """What a run leaves."""
+class RunResult:
+    """The result of a run."""
 
     folder: Path
-    """The model."""
+    """Folder of the model."""
     warnings: tuple[str, ...]
-    """What to be wary of."""
+    """Warnings about the data and the model."""
 
 
 def run_training(
     run: RunConfig,
     *,
-    told: Tell | None = None,
-    progress: Progress | None = None,
-) -> Finished:
-    """Train a model as the settings say, and write its folder `out`/`name`.
+    data_progress: DataCallback | None = None,
+    step_progress: StepCallback | None = None,
+) -> RunResult:
+    """Train a model and write its folder `out`/`name`.
 
-    Started by torchrun, every process calls this; the first one writes.
+    Under torchrun every process calls this function; the first one writes.
 
     Args:
-        run: the settings.
-        told: told what is being read, how much of it, of how much.
-        progress: called after every step.
+        run: settings of the run.
+        data_progress: called while the data are prepared.
+        step_progress: called after each step.
 
     Raises:
-        ManifestRefused: anything is wrong with the data; all of it is in the message.
-        UavssrError: as `load_model` and `train` say.
+        ManifestRefused: the data have problems; the message lists all of them.
+        UavssrError: see `load_model` and `train`.
     """
     device = resolve_device(own_device(run.device))
-    with joined(device) as team:
-        team.own(run.training.shards)
+    with join_process_group(device) as processes:
+        processes.own_shards(run.training.shards)  # refused before data are read
         init = None if run.init is None else load_model(run.init)
-        with _held(run.out, team):
-            data = _data(run, init, team, told)
+        with _locked_folder(run.out, processes):
+            data = _load_data(run, init, processes, data_progress)
             spectra = prior_spectra(data, run.training)
-            init = None if init is None else _adapted(init, spectra)
-            trained = train(
+            init = None if init is None else _add_to_prior(init, spectra)
+            result = train(
                 data,
                 run.out,
-                network=_network(run, init, data, spectra),
+                network=_network_sizes(run, init, data, spectra),
                 config=run.training,
                 init=init,
-                images=_images(run, data, team),
+                images=_validation_images(run, data, processes),
                 device=str(device),
                 workers=run.workers,
                 log=run.log,
-                team=team,
-                progress=progress,
+                processes=processes,
+                progress=step_progress,
             )
-            left = projection_error(trained.network.basis, spectra)
-            if team.leads:
-                _write(run, init, data, trained, left)
-            team.wait()
-    warnings = _warnings(data, trained, left)
-    return Finished(folder=run.out / run.name, warnings=tuple(warnings))
+            basis_error = projection_error(result.network.basis, spectra)
+            if processes.is_first:
+                _write_model(run, init, data, result, basis_error)
+            processes.wait()
+    warnings = _warnings(data, result, basis_error)
+    return RunResult(folder=run.out / run.name, warnings=tuple(warnings))
 
 
 @contextmanager
-def _held(out: Path, team: ProcessGroup) -> Iterator[None]:
-    """Make the folder of the run, and keep other runs out of it."""
-    if not team.leads:
+def _locked_folder(out: Path, processes: ProcessGroup) -> Iterator[None]:
+    """Create the folder of the run, and lock it against other runs."""
+    if not processes.is_first:
         yield
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise OutputError(
-            f"cannot be the folder of the run ({err.strerror})", path=out, remedy="name another"
+            f"cannot be the folder of the run ({err.strerror})",
+            path=out,
+            remedy="choose another --out",
         ) from err
     lock = Lock.take(out / ".lock", output=out)
     try:
         yield
     finally:
         lock.release()
-        with suppress(OSError):  # it holds what was trained
+        with suppress(OSError):  # only an empty folder is removed
             out.rmdir()
 
 
-def _data(
-    run: RunConfig, init: Model | None, team: ProcessGroup, told: Tell | None
+def _load_data(
+    run: RunConfig, init: Model | None, processes: ProcessGroup, progress: DataCallback | None
 ) -> TrainingData:
-    """The data, which the first process prepares for the others."""
-    if not team.leads:
-        team.wait()
+    """The training data; the first process prepares the patches for the others."""
+    if not processes.is_first:
+        processes.wait()
     grid = None if init is None else init.grid
     if run.spectra is not None:
         data = TrainingData.of(load_library(run.spectra, grid or HEADWALL_NANO), path=run.spectra)
@@ -145,21 +145,21 @@ def _data(
             size=run.training.size,
             seed=run.training.seed,
             grid=grid,
-            progress=told if team.leads else None,
+            progress=progress if processes.is_first else None,
         )
-    if team.leads:
-        team.wait()
+    if processes.is_first:
+        processes.wait()
     return data
 
 
-def _adapted(init: Model, spectra: FloatArray) -> Model:
-    """The model to start from, its prior joined by Gaussians of what it will be trained on."""
-    chosen = np.random.default_rng(0).permutation(len(spectra))[:MOST_LOCAL]
+def _add_to_prior(init: Model, spectra: FloatArray) -> Model:
+    """The starting model with Gaussians of the training spectra added to its prior."""
+    chosen = np.random.default_rng(0).permutation(len(spectra))[:MAX_INIT_SPECTRA]
     local = torch.as_tensor(spectra[chosen], dtype=torch.float32)
     return replace(init, network=add_local_prior(init.network, local))
 
 
-def _network(
+def _network_sizes(
     run: RunConfig, init: Model | None, data: TrainingData, spectra: FloatArray
 ) -> PGUNetConfig:
     if init is not None:
@@ -172,48 +172,56 @@ def _network(
     return run.network.sizes(bands=len(data.grid), rank=rank)
 
 
-def _images(run: RunConfig, data: TrainingData, team: ProcessGroup) -> list[ValidationImage]:
-    """What the first process validates on."""
-    if not team.leads or run.training.validate == 0:
+def _validation_images(
+    run: RunConfig, data: TrainingData, processes: ProcessGroup
+) -> list[ValidationImage]:
+    """The validation images on the first process; none on the others."""
+    if not processes.is_first or run.training.validate == 0:
         return []
     return validation_images(data, seed=run.training.seed, size=run.training.size)
 
 
-def _write(
+def _has_validation(data: TrainingData) -> bool:
+    return any(field.validate.size for field in data.splits)
+
+
+def _write_model(
     run: RunConfig,
     init: Model | None,
     data: TrainingData,
-    trained: Trained,
-    left: dict[str, float],
+    result: TrainingResult,
+    basis_error: dict[str, float],
 ) -> None:
-    """The weights, their settings and the card."""
-    folder, network = run.out / run.name, trained.network
-    real = any(f.validate.size for f in data.splits)
+    """Write weights, config.json and card."""
+    last = run.training.keep == "last" or not result.errors
     facts: dict[str, Any] = {
         "uavssr_version": __version__,
         "torch_version": torch.__version__,
         "command": run.command(),
         "init": "" if init is None else f"{init.name} ({init.sha256})",
-        "step": trained.step,
-        "kept": "the last" if run.training.keep == "last" or not trained.validated else "the best",
+        "step": result.step,
+        "kept": "the last" if last else "the best",
         "settings": {**asdict(run.training), **asdict(run.data)},
         "data": data.facts,
-        "residual": left,
-        "figures": [asdict(each) for each in trained.validated],
-        "figures_note": _REAL if real else _NEW,
+        "residual": basis_error,
+        "figures": [asdict(errors) for errors in result.errors],
+        "figures_note": _REAL_IMAGES if _has_validation(data) else _SIMULATED_IMAGES,
     }
+    folder, network = run.out / run.name, result.network
     digest = save_model(network, folder, name=run.name, training=facts)
     card = model_card(run.name, digest, network.config.to_dict(), facts)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def _warnings(data: TrainingData, trained: Trained, left: dict[str, float]) -> list[str]:
-    found = [text for row in data.facts["rows"] for text in row.get("warnings", ())]
-    if data.splits and not any(f.validate.size for f in data.splits):
-        found.append("no ground was set apart for validation: see data.share, and the scenes' size")
-    if left["relative"] > WORRYING:
-        found.append(
-            f"the basis of rank {trained.network.config.rank} leaves {left['relative']:.1%} of the "
-            "training spectra unexplained; train anew with --rank auto"
+def _warnings(
+    data: TrainingData, result: TrainingResult, basis_error: dict[str, float]
+) -> Iterator[str]:
+    for row in data.facts["rows"]:
+        yield from row.get("warnings", ())
+    if data.splits and not _has_validation(data):
+        yield "no data are kept for validation: check data.share and the size of the scenes"
+    if basis_error["relative"] > MAX_BASIS_ERROR:
+        yield (
+            f"the basis of rank {result.network.config.rank} leaves {basis_error['relative']:.1%} "
+            "of the training spectra unexplained; train again with --rank auto"
         )
-    return found

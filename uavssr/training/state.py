@@ -1,13 +1,10 @@
-"""Where a training run stands: all that a checkpoint holds, and when to give up or to keep weights.
-
-Must not make steps or write files.
-"""
+"""State of a training run between two steps: the content of a checkpoint."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -17,89 +14,91 @@ from torch import Tensor
 from uavssr.evaluation import ImageErrors, mean_ratio_to_ridge
 from uavssr.model import PGUNet
 
-EXPLODED: Final = 5.0
-"""A run has exploded when its relative RMSE is this many times the least it has had ..."""
-SMOOTHED: Final = 20
-"""... both as means over this many steps ..."""
-HOPELESS: Final = 1.0
-"""... and above this: wrong by more than the scenes are bright."""
+SMOOTHED_STEPS: Final = 20
+"""Steps over which the relative RMSE is averaged to detect an explosion."""
+EXPLOSION_RATIO: Final = 5.0
+"""A run has exploded if its averaged relative RMSE exceeds this many times its minimum so far."""
+EXPLOSION_RMSE: Final = 1.0
+"""Relative RMSE up to which a run never counts as exploded: errors as large as the signal."""
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainState:
-    """A run between two steps."""
+    """The state of a run between two steps."""
 
     model: PGUNet
-    """The weights that are moved."""
+    """The network that is trained."""
     average: PGUNet
-    """Their moving average."""
+    """The moving average of its weights."""
     optimiser: torch.optim.Optimizer
-    """Of the model's weights."""
+    """The optimiser of the model's weights."""
     settings: Mapping[str, object]
-    """With which the run was begun, and must go on."""
+    """Settings of the run; a resumed run must have the same."""
     step: int = 0
-    """How many steps were made."""
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=SMOOTHED))
+    """Number of steps made."""
+    recent_rmse: deque[float] = field(default_factory=lambda: deque(maxlen=SMOOTHED_STEPS))
     """Relative RMSE of the last steps."""
-    least: float = math.inf
-    """The least mean of these so far."""
-    best: dict[str, Tensor] | None = None
-    """The averaged weights that are kept so far."""
+    least_rmse: float = math.inf
+    """Smallest mean of `recent_rmse` so far."""
+    best_weights: dict[str, Tensor] | None = None
+    """The averaged weights with the best validation so far."""
     best_step: int = 0
-    """After how many steps they stood."""
-    validated: list[ImageErrors] = field(default_factory=list)
-    """Their errors; empty where nothing is set apart."""
+    """Number of steps after which they were reached."""
+    best_errors: list[ImageErrors] = field(default_factory=list)
+    """Their errors on the validation images; empty without validation images."""
 
     def content(self) -> dict[str, object]:
-        """For a checkpoint."""
+        """The content of a checkpoint."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "settings": dict(self.settings),
-            "recent": list(self.recent),
-            "least": self.least,
-            "best": self.best,
+            "recent": list(self.recent_rmse),
+            "least": self.least_rmse,
+            "best": self.best_weights,
             "best_step": self.best_step,
-            "validated": [asdict(each) for each in self.validated],
+            "validated": [asdict(errors) for errors in self.best_errors],
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """From a checkpoint's content."""
-        self.step = int(saved["step"])
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.recent.extend(saved["recent"])
-        self.least = float(saved["least"])
-        self.best, self.best_step = saved["best"], int(saved["best_step"])
-        self.validated = [ImageErrors(**each) for each in saved["validated"]]
-
-    def exploded(self, figures: Mapping[str, float]) -> bool:
-        """Whether the errors of the last steps, this one included, are past all hope."""
-        self.recent.extend(v for key, v in figures.items() if key.endswith("_rmse"))
-        if len(self.recent) < SMOOTHED:
-            return False
-        self.least = min(self.least, self.level)
-        return self.level > max(EXPLODED * self.least, HOPELESS)
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Take over the content of a checkpoint."""
+        self.step = int(content["step"])
+        self.model.load_state_dict(content["model"])
+        self.average.load_state_dict(content["average"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.recent_rmse.extend(content["recent"])
+        self.least_rmse = float(content["least"])
+        self.best_weights, self.best_step = content["best"], int(content["best_step"])
+        self.best_errors = [ImageErrors(**errors) for errors in content["validated"]]
 
     @property
-    def level(self) -> float:
+    def mean_rmse(self) -> float:
         """Mean relative RMSE of the last steps."""
-        return math.fsum(self.recent) / max(len(self.recent), 1)
+        return math.fsum(self.recent_rmse) / max(len(self.recent_rmse), 1)
 
-    def judge(self, validated: list[ImageErrors], *, last: bool) -> None:
-        """Keep the averaged weights that stand now if they are the best, or the last ones wanted.
+    def add_rmse(self, figures: Mapping[str, float]) -> bool:
+        """Add the relative RMSE of a step; returns whether the run has exploded."""
+        self.recent_rmse.extend(v for key, v in figures.items() if key.endswith("_rmse"))
+        if len(self.recent_rmse) < SMOOTHED_STEPS:
+            return False
+        self.least_rmse = min(self.least_rmse, self.mean_rmse)
+        return self.mean_rmse > max(EXPLOSION_RATIO * self.least_rmse, EXPLOSION_RMSE)
+
+    def keep_if_better(self, errors: Sequence[ImageErrors], *, always: bool) -> None:
+        """Keep the present averaged weights if they are better than those kept so far.
 
         Args:
-            validated: their errors; none where there is nothing to validate on.
-            last: keep them however good they are.
+            errors: their errors on the validation images; empty without images.
+            always: keep them in any case.
         """
         if (
-            last
-            or not self.validated
-            or mean_ratio_to_ridge(validated) < mean_ratio_to_ridge(self.validated)
+            always
+            or not self.best_errors
+            or mean_ratio_to_ridge(errors) < mean_ratio_to_ridge(self.best_errors)
         ):
-            self.validated, self.best_step = validated, self.step
-            self.best = {key: t.clone() for key, t in self.average.state_dict().items()}
+            self.best_errors, self.best_step = list(errors), self.step
+            self.best_weights = {
+                key: tensor.clone() for key, tensor in self.average.state_dict().items()
+            }
