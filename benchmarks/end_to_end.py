@@ -31,7 +31,7 @@ from scaling import cpu, field
 from writing import TILE, gdal_alone
 
 from uavssr.io.msi import open_msi
-from uavssr.reconstruction import Patch, memory_kept, plan_reconstruction, torch_threads
+from uavssr.reconstruction import Patch, freed_memory_reused, plan_reconstruction, torch_threads
 from uavssr.sensors import SENSORS
 from uavssr.tiling import TileGrid, Window
 
@@ -123,16 +123,18 @@ def network(options: argparse.Namespace) -> Cost:
     """All tiles through the network."""
     msi = open_msi(options.folder / f"{options.size}.tif", sensor="p4m", bands=BANDS, scale=SCALE)
     plan = plan_reconstruction(msi, model=options.model, device="cpu", workers=options.workers)
-    given = [plan.engine.read([index])[0].own for index in range(len(plan.tiles))]
+    scene = plan.scene
+    engine = scene.engine()
+    given = [engine.read([index])[0].own for index in range(len(engine.tiles))]
     patches = [patch for patch in given if patch is not None]
 
     @torch.inference_mode()
     def run(patch: Patch) -> None:
         rows, cols = patch.window.within(patch.outer)
-        found = plan.network(patch.image[None], plan.found.stf, estimate_stf=False)
-        plan.basis.expand(found.coefficients[:, :, rows, cols])
+        found = engine.network(patch.image[None], engine.scene_stf, estimate_stf=False)
+        engine.basis.expand(found.coefficients[:, :, rows, cols])
 
-    with torch_threads(1), memory_kept(), ThreadPoolExecutor(options.workers) as pool:
+    with torch_threads(1), freed_memory_reused(), ThreadPoolExecutor(options.workers) as pool:
         start, before = time.perf_counter(), time.process_time()
         list(pool.map(run, patches))
         return {"cpu_s": time.process_time() - before, "wall_s": time.perf_counter() - start}

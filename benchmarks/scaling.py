@@ -139,7 +139,7 @@ def one(out: Path, image: Path, cluster: Cluster, options: argparse.Namespace) -
         "seconds": seconds,
         "client_cpu": time.process_time() - here,
         "worker_cpu": busy(cluster) - there,
-        "tiles": len(plan.tiles),
+        "tiles": len(plan.plan.tiles),
         "client_MB": peak(),
         "worker_MB": max(peaks),
     }

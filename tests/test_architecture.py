@@ -47,7 +47,7 @@ TOP = {"__init__", "__main__", "_version", "errors", "tiling"}
 ONLY_IN = {
     "rasterio": {"io/"},
     "rioxarray": {"io/"},
-    "dask": {"reconstruction/api.py"},
+    "dask": {"reconstruction/lazy_dataset.py", "reconstruction/devices.py"},
     "zarr": {"io/"},
     "numcodecs": {"io/"},
     "zstandard": {"io/"},

@@ -27,7 +27,7 @@ from tests.helpers.rasters import TRANSFORM, write
 from uavssr import cli
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.proximal import ZNet
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.sensors import SENSORS
 
 HEIGHT, WIDTH = 40, 48

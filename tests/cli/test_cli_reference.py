@@ -16,7 +16,7 @@ from tests.helpers.cubes import write_cube
 from tests.helpers.models import GRID, tiny_library, tiny_model, tiny_network
 from tests.helpers.rasters import TRANSFORM
 from uavssr import cli
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.devices import torch_threads
 
 HEIGHT, WIDTH = 40, 48
 CHOSEN = np.random.default_rng(5).choice(HEIGHT * WIDTH, 50, replace=False)

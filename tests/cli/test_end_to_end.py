@@ -19,7 +19,7 @@ from uavssr import cli
 from uavssr.errors import ModelRefused
 from uavssr.io.writers.encoding import SCALE
 from uavssr.model.weights import DEFAULT_MODEL, Model, find_model, load_model
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.sensors import HEADWALL_NANO, SENSORS
 from uavssr.tiling import Window as Extent
 

@@ -24,7 +24,7 @@ from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
 from uavssr.io.stf.files import read_stf, scene_estimate
 from uavssr.io.writers.msi_image import ImageTarget, ImageWriter, write_image
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid
 from uavssr.tiling import Window
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from uavssr.reconstruction.allocator import memory_kept
+from uavssr.reconstruction.allocator import freed_memory_reused
 
 GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 needs_glibc = pytest.mark.skipif(not GLIBC, reason="needs glibc")
@@ -17,9 +17,9 @@ FAULTS = """
 import resource, sys
 import numpy as np
 from contextlib import nullcontext
-from uavssr.reconstruction.allocator import memory_kept
+from uavssr.reconstruction.allocator import freed_memory_reused
 
-with memory_kept() if sys.argv[1] == "kept" else nullcontext():
+with freed_memory_reused() if sys.argv[1] == "kept" else nullcontext():
     for count in range(21):
         if count == 1:  # the first one comes from the system in any case
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -47,13 +47,13 @@ def test_what_was_kept_is_given_back() -> None:
     code = """
 from pathlib import Path
 import numpy as np
-from uavssr.reconstruction.allocator import memory_kept
+from uavssr.reconstruction.allocator import freed_memory_reused
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 before = resident()
-with memory_kept():
+with freed_memory_reused():
     arrays = [np.ones(2**22 + 4096 * k, "u1") for k in range(50)]
     del arrays
     kept = resident()
@@ -72,7 +72,7 @@ def test_threads_take_from_the_same_memory() -> None:
 import threading
 from pathlib import Path
 import numpy as np
-from uavssr.reconstruction.allocator import memory_kept
+from uavssr.reconstruction.allocator import freed_memory_reused
 
 turn, together = threading.Lock(), threading.Barrier(6)
 
@@ -87,7 +87,7 @@ def work():
     together.wait()
 
 before = resident()
-with memory_kept():
+with freed_memory_reused():
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -101,5 +101,5 @@ with memory_kept():
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    with memory_kept():
+    with freed_memory_reused():
         pass

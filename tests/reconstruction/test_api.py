@@ -29,10 +29,11 @@ from uavssr.io.stf.files import write_stf
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.weights import Model, load_model
-from uavssr.reconstruction.api import Outputs, Plan, plan_reconstruction
+from uavssr.reconstruction.api import Outputs, PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.products import CubeRender
-from uavssr.reconstruction.tile_engine import TileEngine, torch_threads
+from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.sensors import SENSORS
 from uavssr.tiling import Window
 
@@ -67,8 +68,15 @@ def field(path: Path, **options: object) -> MsiSource:
     return open_msi(write(path, image, **options), sensor="p4m")
 
 
-def plan_of(source: FakeSource | MsiSource, model: Model, **options: object) -> Plan:
+def plan_of(
+    source: FakeSource | MsiSource, model: Model, **options: object
+) -> PlannedReconstruction:
     return plan_reconstruction(source, **({"model": model, "tile": TILE, "workers": 2} | options))
+
+
+def with_source(plan: PlannedReconstruction, source: FakeSource) -> PlannedReconstruction:
+    """The same plan and scene's STF, with another source of the tiles' pixels."""
+    return PlannedReconstruction(replace(plan.plan, source=source), plan.scene.stf)
 
 
 def read(path: Path) -> np.ndarray:
@@ -155,7 +163,7 @@ def test_public_functions_do_what_the_plan_does(model: Model) -> None:
     assert np.array_equal(lazy["reflectance"].isel(block), expected, equal_nan=True)
     alone = uavssr.estimate_stf(source, model=model, tile=TILE)
     assert alone.sizes["tile"] == TILES - 1  # one tile is empty
-    assert np.array_equal(alone["scene_centre"], plan.scene.centre)
+    assert np.array_equal(alone["scene_centre"], plan.scene.estimate.centre)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -195,10 +203,12 @@ def test_three_files_are_written_and_read_by_others(tmp_path: Path, model: Model
 
 def test_number_of_workers_does_not_change_the_cube(tmp_path: Path, model: Model) -> None:
     """Promise P2: to the last digit, so that a run may be resumed with more or fewer."""
-    known = plan_of(fake(), model).found
+    known = plan_of(fake(), model).scene.stf
     one, three = (
-        read(plan.write(tmp_path / f"{plan.crew.workers}.tif", dtype="float32").cube)
-        for plan in (replace(plan_of(fake(), model, workers=n), known=known) for n in (1, 3))
+        read(plan.write(tmp_path / f"{plan.plan.threads.workers}.tif", dtype="float32").cube)
+        for plan in (
+            PlannedReconstruction(plan_of(fake(), model, workers=n).plan, known) for n in (1, 3)
+        )
     )
     assert np.array_equal(one, three, equal_nan=True)
 
@@ -239,7 +249,7 @@ def test_no_more_tiles_in_flight_than_workers(
     plan = plan_of(fake(), model, tile=16, stf_scope=scope, workers=2)
     plan.write(tmp_path / "c.tif")
     assert len(most) > 20
-    assert max(most) <= plan.crew.writers
+    assert max(most) <= plan.plan.threads.writers
 
 
 def test_real_file_may_not_change_during_the_run(tmp_path: Path, model: Model) -> None:
@@ -273,9 +283,8 @@ def test_source_that_fails_leaves_no_output(
     source = fake()
     plan = plan_of(source, model, stf_scope=scope, workers=1)
     broken = replace(source, before_read=failing_at(number))
-    known = replace(plan, msi=broken, known=plan.found)
     with pytest.raises(InputRefused, match="cannot be decoded"):
-        known.write(tmp_path / "c.tif")
+        with_source(plan, broken).write(tmp_path / "c.tif")
     assert listed(tmp_path) <= {".c.tif.uavssr"}
     mended = plan.write(tmp_path / "c.tif", resume=True)
     assert np.array_equal(
@@ -289,8 +298,7 @@ def test_failure_keeps_what_stood_there(tmp_path: Path, model: Model) -> None:
     old = plan_of(source, model).write(tmp_path / "c.tif")
     before = {path: path.read_bytes() for path in old}
     broken = replace(source, before_read=crash)
-    plan = plan_of(source, model)
-    plan = replace(plan, msi=broken, known=plan.found)
+    plan = with_source(plan_of(source, model), broken)
     with pytest.raises(OutputError, match="exists"):
         plan.write(tmp_path / "c.tif")
     with pytest.raises(
@@ -431,9 +439,9 @@ def test_cube_learns_from_known_ground(tmp_path: Path, model: Model, calibrated:
         assert np.allclose(lazy["reflectance"], found[name], atol=1e-6, equal_nan=True)
         sigma = read(tmp_path / f"{name}-sigma.tif")
         assert np.allclose(lazy["reflectance_se"], sigma, atol=1e-4, equal_nan=True)
-        again = pickle.loads(pickle.dumps(plan.engine))  # noqa: S301 - our own
+        again = pickle.loads(pickle.dumps(plan.scene.engine()))  # noqa: S301 - our own
         index = TILES // 2
-        maps = (each.record(index).maps["coefficients"] for each in (plan.engine, again))
+        maps = (each.record(index).maps["coefficients"] for each in (plan.scene.engine(), again))
         assert np.array_equal(*maps)
         plan.write(tmp_path / f"{name}-coefficients.tif", format="coefficients")
         expanded = expand(
@@ -453,7 +461,7 @@ def test_run_that_learns_is_not_gone_on_with_by_one_that_does_not(
     plan = plan_of(source, model, stf=calibrated, workers=1)
     broken = replace(source, before_read=failing_at(4))
     with pytest.raises(InputRefused, match="cannot be decoded"):
-        replace(plan, msi=broken, known=plan.found).write(tmp_path / "a.tif")
+        with_source(plan, broken).write(tmp_path / "a.tif")
     other = plan_of(source, model, stf=calibrated, stf_only=True)
     with pytest.raises(OutputError, match="--stf-only"):
         other.write(tmp_path / "a.tif", resume=True)
@@ -512,7 +520,7 @@ def test_any_number_of_stages_up_to_the_models_runs(
 ) -> None:
     """Row 19: the halo follows the number of stages."""
     plan = plan_of(fake(), model, stages=stages)
-    assert plan.engine.tiles.halo == 4 * stages
+    assert plan.plan.tiles.halo == 4 * stages
     outputs = plan.write(tmp_path / "c.tif")
     with rasterio.open(outputs.cube) as file:
         assert file.tags()["uavssr_stages"] == str(stages)
@@ -523,7 +531,7 @@ def test_any_number_of_stages_up_to_the_models_runs(
 
 def test_default_overlap_suits_every_tile_that_is_allowed(model: Model) -> None:
     """`--tile 16` alone must not be refused for an overlap that nobody gave."""
-    assert plan_of(fake(), model, tile=16).engine.overlap <= 16
+    assert plan_of(fake(), model, tile=16).plan.overlap <= 16
 
 
 def test_outputs_lie_beside_the_cube() -> None:

@@ -28,10 +28,11 @@ from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.journal import journal_path
 from uavssr.io.writers.zarr import ZarrWriter
 from uavssr.reconstruction import cluster_worker as workbench
-from uavssr.reconstruction.api import Outputs, Plan, plan_reconstruction
+from uavssr.reconstruction.api import Outputs, PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
 from uavssr.reconstruction.cluster_worker import VERSIONS, ClusterError, WorkerInfo
-from uavssr.reconstruction.tile_engine import TileEngine, torch_threads
+from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord
 
@@ -88,8 +89,8 @@ def cluster(address: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def plan(image: Path, model: Path) -> Callable[..., Plan]:
-    def build(**options: object) -> Plan:
+def plan(image: Path, model: Path) -> Callable[..., PlannedReconstruction]:
+    def build(**options: object) -> PlannedReconstruction:
         given = {"model": model, "tile": TILE, "device": "cpu"} | options
         return plan_reconstruction(open_msi(image), **given)
 
@@ -172,7 +173,11 @@ def listening() -> set[str]:
     ],
 )
 def test_cluster_makes_what_one_process_makes(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str, options: dict
+    tmp_path: Path,
+    cluster: Cluster,
+    plan: Callable[..., PlannedReconstruction],
+    name: str,
+    options: dict,
 ) -> None:
     (tmp_path / "here").mkdir()
     here = plan(**options).write(tmp_path / "here" / name)
@@ -182,11 +187,11 @@ def test_cluster_makes_what_one_process_makes(
 
 
 def test_standard_errors_and_flags_are_the_same_too(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan]
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction]
 ) -> None:
     (tmp_path / "here").mkdir()
     for folder, farm in ((tmp_path / "here", None), (tmp_path, cluster)):
-        names = {"sigma": folder / "sigma.tif", "quality": folder / "quality.tif"}
+        names = {"uncertainty": folder / "sigma.tif", "quality": folder / "quality.tif"}
         plan(cluster=farm).write(folder / "out.tif", **names)
     for name in ("sigma.tif", "quality.tif"):
         with rasterio.open(tmp_path / "here" / name) as one, rasterio.open(tmp_path / name) as two:
@@ -194,7 +199,10 @@ def test_standard_errors_and_flags_are_the_same_too(
 
 
 def test_zarr_chunks_are_written_by_the_workers(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    cluster: Cluster,
+    plan: Callable[..., PlannedReconstruction],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("written here")
@@ -209,7 +217,7 @@ def test_zarr_chunks_are_written_by_the_workers(
 
 @NAMES
 def test_killed_worker_costs_nothing_but_time(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction], name: str
 ) -> None:
     """Row 42: its tiles are computed elsewhere."""
     victim = next(iter(cluster.client.run(os.getpid).values()))
@@ -229,7 +237,7 @@ def test_killed_worker_costs_nothing_but_time(
 
 @NAMES
 def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction], name: str
 ) -> None:
     """Row 31; and one process goes on with what a cluster began."""
     cluster.client.run(spoil)
@@ -245,7 +253,7 @@ def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
 
 @NAMES
 def test_cluster_goes_on_with_what_one_process_began(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], name: str
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction], name: str
 ) -> None:
     spoil()
     try:
@@ -273,7 +281,7 @@ def test_worker_of_another_version_is_refused(address: str, cluster: Cluster) ->
 
 
 def test_worker_of_another_version_that_joins_later_is_refused(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan]
+    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction]
 ) -> None:
     cluster.client.run(age)
     with pytest.raises(ClusterError, match=r"worker tcp://127.+ has uavssr 0\.0\.1"):
@@ -282,7 +290,10 @@ def test_worker_of_another_version_that_joins_later_is_refused(
 
 
 def test_worker_that_sees_another_image_is_refused(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    cluster: Cluster,
+    plan: Callable[..., PlannedReconstruction],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def newer(paths: list[Path]) -> list[Fingerprint]:
         return [Fingerprint(path.name, 1, 2, "3" * 64) for path in paths]
@@ -294,7 +305,7 @@ def test_worker_that_sees_another_image_is_refused(
 
 @pytest.mark.slow
 def test_scheduler_that_dies_leaves_what_was_finished(
-    tmp_path: Path, plan: Callable[..., Plan]
+    tmp_path: Path, plan: Callable[..., PlannedReconstruction]
 ) -> None:
     told = tmp_path / "scheduler.json"
     with started("scheduler", "--scheduler-file", told) as scheduler:
@@ -337,7 +348,11 @@ def started(kind: str, *arguments: object) -> subprocess.Popen[bytes]:
 
 
 def test_command_runs_on_a_scheduler(
-    tmp_path: Path, image: Path, model: Path, address: str, plan: Callable[..., Plan]
+    tmp_path: Path,
+    image: Path,
+    model: Path,
+    address: str,
+    plan: Callable[..., PlannedReconstruction],
 ) -> None:
     out = tmp_path / "out.tif"
     options = ["--model", model, "--tile", TILE, "--device", "cpu", "--scheduler", address]
@@ -350,7 +365,7 @@ def test_command_starts_a_cluster_of_its_own(
     tmp_path: Path,
     image: Path,
     model: Path,
-    plan: Callable[..., Plan],
+    plan: Callable[..., PlannedReconstruction],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.tif"
@@ -426,6 +441,6 @@ def test_workers_compute_on_the_gpus_that_they_declare() -> None:
 
 
 def test_each_place_has_one_group_in_work_and_one_waiting() -> None:
-    assert workers(0, 1).crew("cpu").workers == 12
-    assert workers(0, 1).crew("cuda").workers == 2
-    assert workers(0, 1).crew("cuda", groups=7).workers == 7
+    assert workers(0, 1).thread_counts("cpu").workers == 12
+    assert workers(0, 1).thread_counts("cuda").workers == 2
+    assert workers(0, 1).thread_counts("cuda", groups=7).workers == 7

@@ -17,8 +17,8 @@ from uavssr.io.writers.encoding import NODATA, SCALE
 from uavssr.io.writers.quality import Quality, QualityWriter
 from uavssr.io.writers.target import Target
 from uavssr.model.weights import Model, load_model
-from uavssr.reconstruction.api import Plan, plan_reconstruction
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH = 70, 90
@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_model(tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
-def plan_of(folder: Path, model: Model) -> Plan:
+def plan_of(folder: Path, model: Model) -> PlannedReconstruction:
     """An image of counts with a hole and one saturated pixel."""
     counts = (tiny_msi(P4M, HEIGHT, WIDTH)[0].numpy().clip(0.001, 0.9) * 60000).astype("u2")
     counts[:, HOLE[0], HOLE[1]] = 0

@@ -21,9 +21,9 @@ from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.formats import Format
 from uavssr.model.weights import load_model
-from uavssr.reconstruction.api import Plan, plan_reconstruction
+from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.expand import BLOCK, expand
-from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH, TILE = 270, 30, 64
@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> PlannedReconstruction:
     """A field with a hole that empties the first tile, and half of its first block of 256."""
     folder = tmp_path_factory.mktemp("plan")
     model = load_model(tiny_model(folder / "tiny"))
@@ -49,13 +49,13 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def coefficients(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def coefficients(plan: PlannedReconstruction, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("coefficients") / "coefficients.tif"
     return plan.write(path, format="coefficients").cube
 
 
 @pytest.fixture(scope="module")
-def direct(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def direct(plan: PlannedReconstruction, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cube as `reconstruct` writes it."""
     return plan.write(tmp_path_factory.mktemp("direct") / "direct.tif").cube
 
@@ -76,7 +76,7 @@ def test_expanded_cube_is_the_one_written_directly_to_the_last_bit(
 
 
 def test_expanded_bands_are_those_written_directly_to_the_last_bit(
-    plan: Plan, coefficients: Path, tmp_path: Path
+    plan: PlannedReconstruction, coefficients: Path, tmp_path: Path
 ) -> None:
     options = {"dtype": "float32", "wavelengths": GRID.centres[[*CHOSEN]]}
     direct = numbers(plan.write(tmp_path / "direct.tif", **options).cube)
@@ -98,7 +98,7 @@ def test_every_format_holds_the_same_expanded_cube(
 
 
 def test_coefficients_chosen_before_are_the_cube_chosen_after(
-    plan: Plan, coefficients: Path, tmp_path: Path
+    plan: PlannedReconstruction, coefficients: Path, tmp_path: Path
 ) -> None:
     few = plan.write(
         tmp_path / "few.tif", format="coefficients", wavelengths=GRID.centres[[*CHOSEN]]
@@ -111,12 +111,12 @@ def test_coefficients_chosen_before_are_the_cube_chosen_after(
 
 
 def test_provenance_goes_along(
-    plan: Plan, direct: Path, coefficients: Path, tmp_path: Path
+    plan: PlannedReconstruction, direct: Path, coefficients: Path, tmp_path: Path
 ) -> None:
     """Promise P7."""
     path = expand(coefficients, tmp_path / "expanded.tif")
     with rasterio.open(direct) as one, rasterio.open(path) as other:
-        assert one.tags()["uavssr_model_sha256"] == plan.model.sha256
+        assert one.tags()["uavssr_model_sha256"] == plan.plan.model.sha256
         found = other.tags()
         size = coefficients.stat().st_size
         assert found.pop("uavssr_expanded_from") == f"coefficients.tif ({size} bytes)"

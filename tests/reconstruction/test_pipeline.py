@@ -15,11 +15,11 @@ import pytest
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UavssrError
 from uavssr.io.writers.journal import Journal, TileRecord
 from uavssr.reconstruction.pipeline import (
-    MOST_FAILURES,
+    MAX_FAILURES,
     MemoryStore,
     ThreadCounts,
     TilePass,
-    noting_kept_tiles,
+    stored_tiles_reported,
 )
 from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord
@@ -27,7 +27,7 @@ from uavssr.tiling import TileGrid
 
 GRID = TileGrid(height=40, width=50, tile=10)
 COUNT = len(GRID)
-CREW = ThreadCounts(workers=3, readers=2, writers=2)
+THREADS = ThreadCounts(workers=3, readers=2, writers=2)
 SOON = 20
 """Seconds after which a test gives up waiting."""
 
@@ -72,9 +72,9 @@ class Fake:
 def run(
     fake: Fake,
     *,
-    keeper: MemoryStore | Journal | None = None,
+    store: MemoryStore | Journal | None = None,
     deliver: Callable = nothing,
-    crew: ThreadCounts = CREW,
+    threads: ThreadCounts = THREADS,
 ) -> list[int]:
     """The tiles that were delivered, each after a look at what it holds."""
     delivered: list[int] = []
@@ -85,7 +85,7 @@ def run(
         delivered.append(record.index)
 
     TilePass(
-        computer=fake, keeper=keeper or MemoryStore(), kind="tile", deliver=checked, crew=crew
+        computer=fake, store=store or MemoryStore(), kind="tile", deliver=checked, threads=threads
     ).run()
     return delivered
 
@@ -100,10 +100,10 @@ def failing_on(*indices: int, error: Exception | None = None) -> Callable[[Seque
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
 def test_every_tile_is_computed_kept_and_delivered_once(batch: int) -> None:
-    fake, keeper = Fake(batch=batch), MemoryStore()
-    assert sorted(run(fake, keeper=keeper)) == list(range(COUNT))
+    fake, store = Fake(batch=batch), MemoryStore()
+    assert sorted(run(fake, store=store)) == list(range(COUNT))
     assert sorted(fake.computed) == list(range(COUNT))
-    assert keeper.finished("tile") == set(range(COUNT))
+    assert store.finished("tile") == set(range(COUNT))
 
 
 def test_reading_computing_and_writing_go_on_at_once() -> None:
@@ -156,18 +156,18 @@ def test_no_more_is_under_way_than_the_crew_allows() -> None:
         leave("a")
 
     run(Watched(), deliver=deliver)
-    assert most["r"] <= CREW.readers
-    assert most["c"] <= CREW.workers
-    assert most["w"] == CREW.writers
-    assert CREW.writers < most["a"] <= CREW.in_flight
+    assert most["r"] <= THREADS.readers
+    assert most["c"] <= THREADS.workers
+    assert most["w"] == THREADS.writers
+    assert THREADS.writers < most["a"] <= THREADS.in_flight
 
 
 def test_kept_tiles_come_first_and_are_not_computed_again() -> None:
     """Row 21: a group of which one is missing is computed whole, as it was the first time."""
-    keeper, fake = MemoryStore(), Fake(batch=4)
+    store, fake = MemoryStore(), Fake(batch=4)
     for index in (*range(8, 12), 13, 16, 17, 18, 19):
-        keeper.store("tile", made(index))
-    delivered = run(fake, keeper=keeper, crew=ThreadCounts(workers=1, readers=1, writers=1))
+        store.store("tile", made(index))
+    delivered = run(fake, store=store, threads=ThreadCounts(workers=1, readers=1, writers=1))
     assert set(delivered[:8]) == {8, 9, 10, 11, 16, 17, 18, 19}
     assert sorted(delivered) == list(range(COUNT))
     assert sorted(fake.computed) == [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15]
@@ -177,11 +177,11 @@ def test_kept_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
     """Row 22."""
     with Journal(tmp_path / "c.tif") as journal:
         journal.begin({}, {})
-        run(Fake(), keeper=journal)
+        run(Fake(), store=journal)
         path = journal.folder / "tile-0000005"
         path.write_bytes(path.read_bytes()[:-1])
         fake = Fake()
-        assert sorted(run(fake, keeper=journal)) == list(range(COUNT))
+        assert sorted(run(fake, store=journal)) == list(range(COUNT))
         assert fake.computed == [5]
         assert journal.load("tile", 5) is not None
         journal.clear()
@@ -194,16 +194,16 @@ def test_kept_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
 def test_tile_that_fails_is_named_and_the_others_are_kept(step: str, batch: int) -> None:
     """Row 31: of a group, too, unless it cannot be read."""
-    keeper, delivered = MemoryStore(), []
+    store, delivered = MemoryStore(), []
     lost = [4, 5, 6, 7] if (step, batch) == ("before_read", 4) else [6]
     fact = rf"tile {lost[0]} failed: RuntimeError\('a bug'\)"
     with pytest.raises(IncompleteRun, match=fact) as caught:
         run(
             Fake(batch=batch, **{step: failing_on(6)}),
-            keeper=keeper,
+            store=store,
             deliver=lambda record: delivered.append(record.index),
         )
-    assert set(delivered) == keeper.finished("tile") == set(range(COUNT)).difference(lost)
+    assert set(delivered) == store.finished("tile") == set(range(COUNT)).difference(lost)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert caught.value.exit_code == 6
 
@@ -233,7 +233,7 @@ def test_many_failures_stop_the_run() -> None:
     reads: list[int] = []
     with pytest.raises(IncompleteRun, match="tile 0 failed: ZeroDivisionError"):
         run(Wide())
-    assert MOST_FAILURES <= len(reads) <= MOST_FAILURES + CREW.in_flight
+    assert MAX_FAILURES <= len(reads) <= MAX_FAILURES + THREADS.in_flight
 
 
 @pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
@@ -244,21 +244,21 @@ def test_what_no_tile_can_escape_stops_at_once(step: str, error: UavssrError) ->
     with pytest.raises(type(error)) as caught:
         run(fake)
     assert caught.value is error
-    assert len(fake.computed) <= CREW.in_flight
+    assert len(fake.computed) <= THREADS.in_flight
 
 
 def test_output_that_fails_stops_at_once_and_the_tile_is_kept() -> None:
     """Row 24: what is computed is stored before it is written."""
-    keeper, fake = MemoryStore(), Fake()
+    store, fake = MemoryStore(), Fake()
 
     def full(record: TileRecord) -> None:
-        assert record.index in keeper.finished("tile")
+        assert record.index in store.finished("tile")
         raise OutputError("disk full")
 
     with pytest.raises(OutputError, match="disk full"):
-        run(fake, keeper=keeper, deliver=full)
-    assert keeper.finished("tile") == set(fake.computed)
-    assert 0 < len(fake.computed) <= CREW.in_flight
+        run(fake, store=store, deliver=full)
+    assert store.finished("tile") == set(fake.computed)
+    assert 0 < len(fake.computed) <= THREADS.in_flight
 
 
 # --- interrupts ----------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_output_that_fails_stops_at_once_and_the_tile_is_kept() -> None:
 @pytest.mark.parametrize("at", [0, 3, COUNT - 1])
 def test_interrupt_keeps_what_is_computed_and_leaves_no_thread(at: int) -> None:
     """Row 23: the last tiles, too, when all have been handed out."""
-    keeper, fake = MemoryStore(), Fake()
+    store, fake = MemoryStore(), Fake()
 
     def interrupt(record: TileRecord) -> None:
         if record.index == at:
@@ -275,11 +275,11 @@ def test_interrupt_keeps_what_is_computed_and_leaves_no_thread(at: int) -> None:
             threading.Event().wait(0.2)
 
     with pytest.raises(KeyboardInterrupt):
-        run(fake, keeper=keeper, deliver=interrupt)
+        run(fake, store=store, deliver=interrupt)
     for thread in threading.enumerate():
         assert thread.name.split("_")[0] not in {"read", "compute", "write"}
-    assert keeper.finished("tile") == set(fake.computed)
-    assert sorted(run(Fake(), keeper=keeper)) == list(range(COUNT))
+    assert store.finished("tile") == set(fake.computed)
+    assert sorted(run(Fake(), store=store)) == list(range(COUNT))
 
 
 def test_errors_and_interrupts_tell_what_is_kept(tmp_path: Path) -> None:
@@ -302,5 +302,5 @@ def test_errors_and_interrupts_tell_what_is_kept(tmp_path: Path) -> None:
 
 
 def raise_within(journal: Journal, error: BaseException) -> None:
-    with noting_kept_tiles(journal, 4):
+    with stored_tiles_reported(journal, 4):
         raise error

@@ -30,7 +30,7 @@ from uavssr.io.writers.encoding import cube_bytes
 from uavssr.io.writers.journal import journal_path
 from uavssr.reconstruction import provenance
 from uavssr.reconstruction.api import plan_reconstruction
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.devices import torch_threads
 
 KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
 """Kills in one test; more with UAVSSR_KILLS."""

@@ -24,17 +24,15 @@ from uavssr.io.stf.files import QUANTITIES, StfEstimate
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
+from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.scene_sample import SAMPLE_COUNT, SAMPLE_SIZE, sample_scene
 from uavssr.reconstruction.scene_stf import (
-    SAMPLE_COUNT,
-    SAMPLE_SIZE,
     TILE_SPREAD,
-    sample_scene,
-    scene_stf,
+    estimate_scene_stf,
+    estimate_tile_stf,
     stf_from_estimate,
-    summarise,
-    tile_stf,
+    summarise_stf,
 )
-from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.sensors import Sensor, response_moments
 
 CPU = torch.device("cpu")
@@ -100,7 +98,7 @@ def test_scene_of_a_window_is_sampled_whole() -> None:
     sample = sample_scene(source, FILL)
     assert len(source.reads) == 1
     assert np.array_equal(sample.msi[0], source.image)
-    assert sample.fraction == 1
+    assert sample.valid_fraction == 1
 
 
 def test_large_scene_is_sampled_evenly() -> None:
@@ -121,7 +119,7 @@ def test_windows_with_data_come_before_those_with_little() -> None:
     mask[600, ::7] = True
     sample = sample_scene(coordinates(640, 800, mask), FILL)
     assert sample.valid.float().mean((1, 2)).min() >= 0.25
-    assert sample.fraction == pytest.approx(mask.mean(), abs=0.03)
+    assert sample.valid_fraction == pytest.approx(mask.mean(), abs=0.03)
 
 
 def test_mostly_empty_scene_is_sampled_where_its_data_are() -> None:
@@ -131,7 +129,7 @@ def test_mostly_empty_scene_is_sampled_where_its_data_are() -> None:
     sample = sample_scene(coordinates(640, 800, mask), FILL)
     assert len(sample.msi) == 1
     assert sample.valid.sum() == 8
-    assert 0 < sample.fraction < 1e-3
+    assert 0 < sample.valid_fraction < 1e-3
 
 
 def test_data_between_the_windows_are_found() -> None:
@@ -141,8 +139,8 @@ def test_data_between_the_windows_are_found() -> None:
     source = coordinates(1000, 1000, mask)
     sample = sample_scene(source, FILL)
     assert sample.valid.sum() == 2000
-    assert sample.fraction == pytest.approx(2000 / 1e6)
-    assert np.isfinite(scene_stf(NETWORK, source, device=CPU)[1].stf).all()
+    assert sample.valid_fraction == pytest.approx(2000 / 1e6)
+    assert np.isfinite(estimate_scene_stf(NETWORK, source, device=CPU).estimate.stf).all()
 
 
 def test_empty_scene_is_refused() -> None:
@@ -163,7 +161,7 @@ def same(one: StfEstimate, other: StfEstimate, **tolerance: float) -> bool:
 
 
 def test_scene_stf_is_the_same_again() -> None:
-    one, other = (scene_stf(NETWORK, simulated(), device=CPU)[1] for _ in range(2))
+    one, other = (estimate_scene_stf(NETWORK, simulated(), device=CPU).estimate for _ in range(2))
     assert same(one, other, rtol=0, atol=0)
 
 
@@ -174,9 +172,11 @@ def test_only_valid_pixels_make_the_scene_stf() -> None:
     wild, other = source.image.copy(), source.image.copy()
     wild[:, ~mask] = 9.0
     other[:, mask] *= np.float32(1.1)
-    found = scene_stf(NETWORK, source, device=CPU)[1]
-    assert same(found, scene_stf(NETWORK, replace(source, image=wild), device=CPU)[1], atol=0)
-    brighter = scene_stf(NETWORK, replace(source, image=other), device=CPU)[1]
+    found = estimate_scene_stf(NETWORK, source, device=CPU).estimate
+    assert same(
+        found, estimate_scene_stf(NETWORK, replace(source, image=wild), device=CPU).estimate, atol=0
+    )
+    brighter = estimate_scene_stf(NETWORK, replace(source, image=other), device=CPU).estimate
     assert np.abs(found.gain - brighter.gain).max() > 1e-4
 
 
@@ -188,7 +188,9 @@ def test_invalid_pixels_are_not_counted_as_what_they_are_filled_with() -> None:
     few = simulated().image[:, :4, :10]  # no more colours than materials: each of them is one
     half = FakeSource(image=np.tile(few, (1, 16, 6)), sensor=P4M, mask=mask)
     alone = FakeSource(image=half.image[:, :32], sensor=P4M, mask=mask[:32])
-    one, other = (scene_stf(pixelwise, each, device=CPU)[1] for each in (half, alone))
+    one, other = (
+        estimate_scene_stf(pixelwise, each, device=CPU).estimate for each in (half, alone)
+    )
     assert (one.valid_fraction, other.valid_fraction) == (0.5, 1.0)
     assert same(replace(one, valid_fraction=1.0), other, rtol=1e-4, atol=1e-5)
     assert np.abs(one.gain - 1).max() > 1e-3
@@ -200,23 +202,23 @@ def test_pixels_that_are_no_reflectance_do_not_make_the_scene_stf() -> None:
     mask = source.mask.copy()
     mask[10:12, 20:25] = False
     source.image[:, ~mask] = 9.0
-    glint = scene_stf(NETWORK, source, device=CPU)[0]
-    hidden = scene_stf(NETWORK, replace(source, mask=mask), device=CPU)[0]
+    glint = estimate_scene_stf(NETWORK, source, device=CPU).stf
+    hidden = estimate_scene_stf(NETWORK, replace(source, mask=mask), device=CPU).stf
     for name in ("theta", "theta_se", "rows"):
         assert torch.allclose(getattr(glint, name), getattr(hidden, name), atol=1e-6), name
 
 
 def test_scene_stf_does_not_depend_on_the_stages_of_the_cube() -> None:
-    one, other = (scene_stf(NETWORK, simulated(), device=CPU, stages=n) for n in (0, None))
-    assert torch.equal(one[0].theta, other[0].theta)
-    assert not np.array_equal(one[1].residual, other[1].residual)
+    one, other = (estimate_scene_stf(NETWORK, simulated(), device=CPU, stages=n) for n in (0, None))
+    assert torch.equal(one.stf.theta, other.stf.theta)
+    assert not np.array_equal(one.estimate.residual, other.estimate.residual)
 
 
 def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:
     turned = P4M.subset(P4M.roles[::-1])
     source = simulated()
     other = replace(source, sensor=turned, image=source.image[::-1].copy())
-    one, two = (scene_stf(NETWORK, each, device=CPU)[1] for each in (source, other))
+    one, two = (estimate_scene_stf(NETWORK, each, device=CPU).estimate for each in (source, other))
     for name in ("stf", "centre", "fwhm", "gain", "centre_se", "gain_se", "residual"):
         assert np.allclose(getattr(one, name)[::-1], getattr(two, name), atol=1e-3), name
     assert np.abs(one.centre - two.centre).max() > 10
@@ -225,7 +227,8 @@ def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:
 def test_numbers_of_an_estimate_agree_with_its_curves() -> None:
     """Gain is the row's sum; the residual is what integrating the cube leaves of the image."""
     source = simulated()
-    stf, found = scene_stf(NETWORK, source, device=CPU)
+    fitted = estimate_scene_stf(NETWORK, source, device=CPU)
+    stf, found = fitted.stf, fitted.estimate
     assert np.allclose(found.stf.sum(1), found.gain, rtol=1e-3)
     centre, _, _ = response_moments(found.stf, GRID.centres)
     assert np.abs(centre - found.centre).max() < 3  # 15 nm between the tiny grid's bands
@@ -246,7 +249,7 @@ def test_standard_errors_of_curves_follow_from_those_of_parameters() -> None:
     nothing = SceneStatistics(
         pixels=ones[:, 0], second=torch.eye(7)[None], cross=torch.zeros(1, 5, 7), misfit=ones
     )
-    found = summarise(stf, nothing, NETWORK.basis, valid_fraction=1.0)
+    found = summarise_stf(stf, nothing, NETWORK.basis, valid_fraction=1.0)
     draws = stf.theta + stf.theta_se * torch.randn(
         4000, *stf.theta.shape[1:], generator=torch.Generator().manual_seed(0)
     )
@@ -267,7 +270,7 @@ def test_nothing_known_is_prior_driven_and_everything_known_is_not() -> None:
     )
     for share, flag in ((1.0, True), (0.9, True), (0.8, False), (0.0, False)):
         stf = Stf.of(FAMILY, FAMILY.prior, share * FAMILY.spread)
-        found = summarise(stf, statistics, NETWORK.basis, valid_fraction=1.0)
+        found = summarise_stf(stf, statistics, NETWORK.basis, valid_fraction=1.0)
         assert (found.prior_driven == flag).all(), share
 
 
@@ -276,14 +279,15 @@ def test_nan_from_the_network_is_incomplete_and_no_bug() -> None:
     source = simulated()
     source.image[0, 5, 5] = 1e25
     with pytest.raises(IncompleteRun, match="the network gave NaN or infinity"):
-        scene_stf(NETWORK, source, device=CPU)
+        estimate_scene_stf(NETWORK, source, device=CPU)
 
 
 # --- an STF that is given ------------------------------------------------------------------------
 
 
 def test_given_estimate_is_the_stf_it_was_made_from() -> None:
-    stf, estimate = scene_stf(NETWORK, simulated(), device=CPU)
+    fitted = estimate_scene_stf(NETWORK, simulated(), device=CPU)
+    stf, estimate = fitted.stf, fitted.estimate
     back = stf_from_estimate(NETWORK, P4M, estimate, device=CPU)
     assert torch.equal(back.rows, stf.rows)
     assert torch.allclose(back.theta, stf.theta, atol=1e-4)
@@ -313,7 +317,7 @@ def local_stf(
     valid[:, : int(32 * share)] = True
     msi += wild * ~valid[:, None]
     result.coefficients[:] += wild * ~valid[:, None]
-    tile, estimate = tile_stf(
+    fitted = estimate_tile_stf(
         NETWORK,
         scene,
         msi,
@@ -322,8 +326,8 @@ def local_stf(
         basis=NETWORK.basis,
         valid_fraction=share,
     )
-    assert estimate.valid_fraction == share
-    return scene, tile, estimate
+    assert fitted.estimate.valid_fraction == share
+    return scene, fitted.stf, fitted.estimate
 
 
 def test_tile_stf_without_valid_pixels_is_the_scenes() -> None:

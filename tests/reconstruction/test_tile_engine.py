@@ -38,15 +38,12 @@ from uavssr.io.writers.journal import TileRecord
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, ResponseFamily
 from uavssr.model.state import Stf
-from uavssr.reconstruction.scene_stf import fill_values, filled
-from uavssr.reconstruction.tile_engine import (
-    COEFFICIENTS,
-    TileEngine,
-    resolve_device,
-    torch_threads,
-)
-from uavssr.reconstruction.tile_input import batches, share_weight, shares
-from uavssr.reconstruction.tile_record import FittedStf, TileStfs, compact
+from uavssr.reconstruction.devices import resolve_device, torch_threads
+from uavssr.reconstruction.scene_sample import fill_invalid
+from uavssr.reconstruction.scene_stf import fill_values
+from uavssr.reconstruction.tile_engine import COEFFICIENTS, TileEngine
+from uavssr.reconstruction.tile_input import blend_weight, blend_windows, group_tiles
+from uavssr.reconstruction.tile_record import FittedStf, TileStfs, float32_arrays
 from uavssr.tiling import TileGrid
 
 CPU = torch.device("cpu")
@@ -91,7 +88,7 @@ def engine_of(source: FakeSource, tile: int, **options: object) -> TileEngine:
     net, stages = options.pop("network", network()), options.get("stages")
     halo = options.pop("halo", net.halo(stages))
     tiles = TileGrid(height=source.height, width=source.width, tile=tile, halo=halo)
-    options = {"scene": random_stf(FAMILY, seed=1), "overlap": 0} | options
+    options = {"scene_stf": random_stf(FAMILY, seed=1), "overlap": 0} | options
     return TileEngine(network=net, source=source, tiles=tiles, device=CPU, **options)
 
 
@@ -115,15 +112,15 @@ def expand(engine: TileEngine, coefficients: np.ndarray) -> np.ndarray:
 
 def found(engine: TileEngine, index: int) -> FittedStf:
     """A tile's own STF."""
-    return FittedStf.of(engine.record(index).stf, FAMILY)
+    return FittedStf.from_numbers(engine.record(index).stf, FAMILY)
 
 
 def whole(engine: TileEngine) -> np.ndarray:
     """The network run once on the filled image, without an engine: the oracle."""
-    fill = fill_values(engine.network, engine.scene)
+    fill = fill_values(engine.network, engine.scene_stf)
     source = engine.source
-    image = torch.from_numpy(filled(source.image, source.mask, fill))[None]
-    result = engine.network(image, engine.scene, estimate_stf=False, stages=engine.stages)
+    image = torch.from_numpy(fill_invalid(source.image, source.mask, fill))[None]
+    result = engine.network(image, engine.scene_stf, estimate_stf=False, stages=engine.stages)
     return result.coefficients[0].numpy()
 
 
@@ -208,12 +205,12 @@ def test_tile_without_diversity_is_finite_and_flagged(kind: str) -> None:
     bright = np.ones((40, 40)) if kind == "constant" else np.linspace(0.5, 1.5, 1600)
     image = (P4M.srf(GRID) @ spectrum)[:, None, None] * bright.reshape(40, 40)
     source = replace(coordinates(40, 40), image=image.astype(np.float32))
-    engine = engine_of(source, 64, scene=expected_stf())
+    engine = engine_of(source, 64, scene_stf=expected_stf())
     assert np.isfinite(expand(engine, engine.record(0).maps[COEFFICIENTS])).all()
     poor = found(engine, 0).estimate
     assert np.isfinite(poor.stf).all()
     assert np.isfinite([poor.centre_se, poor.fwhm_se, poor.gain_se]).all()
-    rich = found(engine_of(coordinates(40, 40), 64, scene=expected_stf()), 0).estimate
+    rich = found(engine_of(coordinates(40, 40), 64, scene_stf=expected_stf()), 0).estimate
     assert poor.condition > 1e5
     assert poor.condition > 100 * rich.condition
     nominal = FAMILY.centre[0].numpy()
@@ -250,7 +247,7 @@ def test_nan_from_the_network_names_the_tile(monkeypatch: pytest.MonkeyPatch) ->
         engine.record(8)
     assert caught.value.exit_code == 6
     with pytest.raises(IncompleteRun, match="tile 8"):
-        replace(engine, local={8: stf}).record(8)
+        replace(engine, tile_stfs={8: stf}).record(8)
 
 
 def test_refusal_of_the_source_passes_through() -> None:
@@ -271,7 +268,7 @@ def test_batches_hold_every_tile_once_and_tiles_of_one_size(
     size: tuple[int, int], tile: int, halo: int, most: int
 ) -> None:
     tiles = TileGrid(height=size[0], width=size[1], tile=tile, halo=halo)
-    groups = list(batches(tiles, most))
+    groups = list(group_tiles(tiles, most))
     assert [index for group in groups for index in group] == list(range(len(tiles)))
     assert all(1 <= len(group) <= most for group in groups)
     for group in groups:
@@ -310,8 +307,8 @@ def test_stf_comes_back_from_its_numbers_to_the_last_bit() -> None:
     engine = engine_of(coordinates(40, 40), 32)
     one = found(engine, 0)
     numbers = one.numbers()
-    for kept in (numbers, compact(numbers)):
-        other = FittedStf.of(kept, FAMILY)
+    for kept in (numbers, float32_arrays(numbers)):
+        other = FittedStf.from_numbers(kept, FAMILY)
         for name in ("theta", "theta_se", "rows"):
             assert torch.equal(getattr(one.stf, name), getattr(other.stf, name)), name
         for name in QUANTITIES:
@@ -388,13 +385,13 @@ def test_no_memory_beside_the_network_is_said(
 ) -> None:
     """Row 30: not a bug of the tile."""
 
-    def tile_stf(*_: object, **__: object) -> None:
+    def estimate_tile_stf(*_: object, **__: object) -> None:
         raise error
 
     module = sys.modules[TileEngine.__module__]
     engine = engine_of(coordinates(40, 40), 32)
     [finish] = engine.begin(engine.read([0]))
-    monkeypatch.setattr(module, "tile_stf", tile_stf)
+    monkeypatch.setattr(module, "estimate_tile_stf", estimate_tile_stf)
     with pytest.raises(OutputError, match=r"out of memory beside the network; .*--tile") as caught:
         finish()
     assert caught.value.exit_code == 5
@@ -407,8 +404,10 @@ def test_what_the_network_is_not_needed_for_is_left_to_another_thread(
     engine, asked = engine_of(coordinates(40, 40), 32), []
     expected = engine.compute(engine.read([0]))[0]
     module = sys.modules[TileEngine.__module__]
-    real = module.tile_stf
-    monkeypatch.setattr(module, "tile_stf", lambda *a, **k: (asked.append(1), real(*a, **k))[1])
+    real = module.estimate_tile_stf
+    monkeypatch.setattr(
+        module, "estimate_tile_stf", lambda *a, **k: (asked.append(1), real(*a, **k))[1]
+    )
     [finish] = engine.begin(engine.read([0]))
     assert not asked
     forgetful(monkeypatch, 0, RuntimeError("no network"))
@@ -449,16 +448,17 @@ def test_blending_weights_sum_to_one(size: tuple[int, int], tile: int, share: fl
     tiles, overlap = TileGrid(height=size[0], width=size[1], tile=tile), int(share * tile)
     total = np.zeros(size)
     for here in tiles:
-        for index, window in shares(tiles, here, overlap):
-            weight = share_weight(tiles, tiles[index], window, overlap)
+        for index, window in blend_windows(tiles, here, overlap):
+            weight = blend_weight(tiles, tiles[index], window, overlap)
             assert weight.min() >= 0
             total[window.rows, window.cols] += weight
     assert np.abs(total - 1).max() < 1e-6
 
 
 def the_scenes(engine: TileEngine) -> FittedStf:
-    """The scene's STF as if a tile had found it."""
-    return replace(found(engine, len(engine.tiles) - 1), stf=engine.scene)
+    """The scene's STF as if a tile had it, with the numbers of the last tile that has an STF."""
+    filled = next(i for i in reversed(range(len(engine.tiles))) if engine.record(i).stf)
+    return replace(found(engine, filled), stf=engine.scene_stf)
 
 
 @settings(max_examples=15)
@@ -472,7 +472,7 @@ def test_identical_local_stfs_give_the_scenes_cube(
     engine = engine_of(source, tile, overlap=overlap)
     one, valid = assembled(engine)
     local = dict.fromkeys(range(len(engine.tiles)), the_scenes(engine))
-    many, also_valid = assembled(replace(engine, local=local))
+    many, also_valid = assembled(replace(engine, tile_stfs=local))
     assert np.array_equal(valid, source.mask)
     assert np.array_equal(also_valid, source.mask)
     assert np.abs(one - many)[:, source.mask].max() <= 1e-5
@@ -484,7 +484,7 @@ def test_empty_tile_among_neighbours_stays_empty() -> None:
     mask[16:32, 16:32] = False
     engine = engine_of(coordinates(48, 48, mask), 16, overlap=16)
     local = {index: the_scenes(engine) for index in range(9) if index != 4}
-    many = replace(engine, local=local)
+    many = replace(engine, tile_stfs=local)
     assert not many.record(4).maps
     one, other = (each.record(1).maps[COEFFICIENTS] for each in (engine, many))
     assert np.abs(one - other).max() <= 1e-5
@@ -493,7 +493,7 @@ def test_empty_tile_among_neighbours_stays_empty() -> None:
 def drifted(overlap: int) -> TileEngine:
     """An engine whose tiles have STFs that follow the camera's drift in three steps."""
     source = smooth_camera_drift()
-    engine = engine_of(source, 32, overlap=overlap, scene=expected_stf())
+    engine = engine_of(source, 32, overlap=overlap, scene_stf=expected_stf())
     gains = [-0.3, 0.0, 0.3]
     local = {}
     for tile in engine.tiles:
@@ -501,7 +501,7 @@ def drifted(overlap: int) -> TileEngine:
         theta = one.stf.theta.clone()
         theta[..., GAIN] = gains[tile.core.col // 32]
         local[tile.index] = replace(one, stf=Stf.of(FAMILY, theta, one.stf.theta_se))
-    return replace(engine, local=local)
+    return replace(engine, tile_stfs=local)
 
 
 def seam_ratio(cube: np.ndarray, tile: int) -> float:
@@ -522,14 +522,18 @@ def test_blended_stfs_leave_no_seam() -> None:
     hard = expand(engine, assembled(replace(engine, overlap=0))[0])
     assert seam_ratio(blended, 32) <= 1.05
     assert seam_ratio(hard, 32) > 1.1
-    one = expand(engine, assembled(replace(engine, local={}))[0])
+    one = expand(engine, assembled(replace(engine, tile_stfs={}))[0])
     assert np.abs(one - blended).max() > 0.005  # the tiles' STFs do act
 
 
 def test_tiles_own_stfs_show_in_their_middles() -> None:
     """Beyond the reach of the blending a tile is as its own STF alone would make it."""
     engine = drifted(overlap=16)
-    alone = replace(engine, scene=engine.local[4].stf, local={}).record(4).maps[COEFFICIENTS]
+    alone = (
+        replace(engine, scene_stf=engine.tile_stfs[4].stf, tile_stfs={})
+        .record(4)
+        .maps[COEFFICIENTS]
+    )
     middle = slice(8, 24)
     blended = engine.record(4).maps[COEFFICIENTS]
     assert np.abs(blended - alone)[:, middle, middle].max() <= 1e-5
@@ -556,7 +560,7 @@ def test_missing_cuda_is_not_replaced_by_something_else() -> None:
 def test_half_precision_stays_near_and_keeps_the_solvers_exact() -> None:
     """What a GPU does: Z-Net in bfloat16, and coefficients in float32."""
     engine = engine_of(coordinates(40, 50), 32)
-    exact, rough = assembled(engine)[0], assembled(replace(engine, half=True))[0]
+    exact, rough = assembled(engine)[0], assembled(replace(engine, bfloat16=True))[0]
     assert rough.dtype == np.float32
     assert 0 < np.abs(rough - exact).max() < 0.05 * exact.std()
 

@@ -24,6 +24,7 @@ from uavssr.model.weights import DEFAULT_MODEL, find_model
 from uavssr.reconstruction import output_files as files
 from uavssr.reconstruction.api import plan_reconstruction
 from uavssr.reconstruction.options import OutputOptions
+from uavssr.reconstruction.output_products import OutputProducts
 
 REPEATS = int(os.environ.get("UAVSSR_REPEATS", "1"))
 """How many times as often runs are killed as by default."""
@@ -109,7 +110,7 @@ def test_run_that_waited_for_another_does_not_replace_its_output(
     """Row 27: --resume is no --overwrite, though the other was giving its files their names."""
     torch.set_num_threads(1)
     first = plan_reconstruction(open_msi(lab.image), model=lab.model, tile=16, workers=1)
-    second = replace(first, settings=replace(first.settings, stages=1))
+    second = plan_reconstruction(open_msi(lab.image), model=lab.model, tile=16, workers=1, stages=1)
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_stfs", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
@@ -134,10 +135,11 @@ def remember(image: Path, model: str, out: Path, told: Path) -> None:
     """Reconstruct in this process; tell the most memory that it had, and what was reckoned."""
     torch.set_num_threads(1)
     plan = plan_reconstruction(open_msi(image), model=model, workers=2)
-    output = OutputOptions(cube=out, wavelengths=plan.model.grid.centres[:20])
+    output = OutputOptions(cube=out, wavelengths=plan.plan.model.grid.centres[:20])
     plan.write(output)
     most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    budget = plan.budget(files.pixel_bytes(plan, output))
+    products = OutputProducts.of(plan.plan, output, overwrite=True)
+    budget = plan.plan.memory_budget(products.pixel_bytes, error_maps=False)
     told.write_text(json.dumps([most, budget.total]))
 
 

@@ -33,7 +33,7 @@ from uavssr.model import (
     Stf,
     load_model,
 )
-from uavssr.reconstruction import PLAUSIBLE, summarise
+from uavssr.reconstruction import PLAUSIBLE, summarise_stf
 from uavssr.sensors import FINE_NM, FloatArray, Sensor, WavelengthGrid
 from uavssr.spectra import SubspaceCompletion, resample
 
@@ -164,7 +164,7 @@ def _as_numbers(
     variance = torch.einsum("cpl,cpq,cql->cl", tangent, fit.covariance, tangent)
     misfit = seen - known @ instrument.rows(fit.z).T
     return replace(
-        summarise(stf, statistics, basis, valid_fraction=1.0),
+        summarise_stf(stf, statistics, basis, valid_fraction=1.0),
         stf_se=variance.clamp_min(0).sqrt().numpy(),
         residual=misfit.square().mean(0).sqrt().numpy(),
     )

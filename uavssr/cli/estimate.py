@@ -93,7 +93,7 @@ def estimate_stf(
             device=device,
             workers=workers,
         )
-        chosen["model"] = plan.model.name
+        chosen["model"] = plan.plan.model.name
         with console.progress(quiet=context.obj["quiet"]) as progress:
             found = plan.stf(progress=progress)
     else:

@@ -160,10 +160,10 @@ def reconstruct(
         cluster=None if dry_run else context.with_resource(open_cluster(scheduler, cluster)),
     )
     plan = plan_reconstruction(msi, options)
-    for line in plan.taught_by():
+    for line in plan.reference_notes():
         say(context, f"uavssr: {line}")
     if dry_run:
-        _show_forecast(plan.forecast(output), as_json=as_json)
+        _show_forecast(plan.estimate_run(output), as_json=as_json)
         return
     with console.progress(quiet=context.obj["quiet"]) as progress, explain_interrupts():
         outputs = plan.write(output, progress=progress)

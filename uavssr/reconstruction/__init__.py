@@ -1,26 +1,34 @@
 """From an opened image to a cube and its STFs: plan, tiles, memory, output files.
 
-Nothing here knows the network's inside or a file's layout.
+Start at `api`. Nothing here knows the inside of the network or the layout of a file.
 """
 
-from uavssr.reconstruction.allocator import memory_kept
-from uavssr.reconstruction.api import Plan, estimate_stf, plan_reconstruction, reconstruct
+from uavssr.reconstruction.allocator import freed_memory_reused
+from uavssr.reconstruction.api import (
+    PlannedReconstruction,
+    estimate_stf,
+    plan_reconstruction,
+    reconstruct,
+)
+from uavssr.reconstruction.devices import resolve_device, torch_threads
 from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
-from uavssr.reconstruction.memory import parse_size
+from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
+from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.products import CubeRender, Render
-from uavssr.reconstruction.scene_stf import PLAUSIBLE, summarise
-from uavssr.reconstruction.tile_engine import resolve_device, torch_threads
+from uavssr.reconstruction.scene_sample import PLAUSIBLE
+from uavssr.reconstruction.scene_stf import summarise_stf
 from uavssr.reconstruction.tile_input import Patch
 
 __all__ = [
     "PLAUSIBLE",
     "CubeRender",
     "OutputOptions",
+    "Outputs",
     "Patch",
-    "Plan",
+    "PlannedReconstruction",
     "Precision",
     "ReconstructionOptions",
     "Render",
@@ -29,11 +37,11 @@ __all__ = [
     "ThreadCounts",
     "estimate_stf",
     "expand",
-    "memory_kept",
+    "freed_memory_reused",
     "parse_size",
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
-    "summarise",
+    "summarise_stf",
     "torch_threads",
 ]

@@ -1,7 +1,4 @@
-"""The C library's memory while tiles are made: what is freed is kept for the next tile.
-
-Must not know what the memory is for.
-"""
+"""Settings of glibc's malloc while tiles are computed: freed memory is reused for the next tile."""
 
 from __future__ import annotations
 
@@ -11,41 +8,41 @@ from contextlib import contextmanager
 from typing import Final
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-"""Names of glibc's settings."""
-_ALWAYS: Final = 2**30
-"""Bytes: no array of a tile is larger."""
-_USUAL: Final = 2**25
-"""Bytes from which glibc goes to the system for each array, once it has seen one as large."""
+"""Parameters of mallopt, from glibc's malloc.h."""
+_REUSE_BELOW: Final = 2**30
+"""Bytes above which an array goes back to the system while tiles are computed: none is larger."""
+_DEFAULT_BELOW: Final = 2**25
+"""The same threshold in bytes as glibc sets it by itself, at most."""
 
 
 @contextmanager
-def memory_kept() -> Iterator[None]:
-    """Keep what the body frees, and give it back to the system at the end; see `keep`."""
-    keep()
+def freed_memory_reused() -> Iterator[None]:
+    """Reuse memory that the body frees, and return it to the system at the end."""
+    reuse_freed_memory()
     try:
         yield
     finally:
-        give_back()
+        return_freed_memory()
 
 
-def keep() -> None:
-    """From now on keep memory that is freed, for the next array.
+def reuse_freed_memory() -> None:
+    """Keep memory that is freed in the process, for the next array.
 
-    Each array of a tile is some megabytes, which glibc would fetch from the system and return every
-    time, a page fault for each 4 KB. Threads share one arena from here on: in arenas of their own
-    each would keep what only it can use. With another C library nothing is done.
+    Arrays of a tile have some megabytes. By default glibc requests each from the system and returns
+    it, which costs a page fault for each 4 KB. Threads share one arena from here on; memory in an
+    arena of one thread would be lost to the others. Does nothing with another C library.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_ARENA_MAX, 1)
-        _set_thresholds(library, _ALWAYS)
+        _set_thresholds(library, _REUSE_BELOW)
 
 
-def give_back() -> None:
-    """Return to the system what `keep` has kept, and what is freed from now on."""
+def return_freed_memory() -> None:
+    """Return free memory to the system, now and whenever more is freed."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
-        _set_thresholds(library, _USUAL)
+        _set_thresholds(library, _DEFAULT_BELOW)
         library.malloc_trim(0)
 
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -31,12 +31,13 @@ from uavssr.reconstruction.cluster_worker import (
     compute,
     find_scene,
 )
+from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.pipeline import ThreadCounts
-from uavssr.reconstruction.plan import Preparation
+from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import Product, TileReceiver
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_input import TileInput
-from uavssr.reconstruction.tile_record import Numbers, PendingRecord, finished_record
+from uavssr.reconstruction.tile_record import PendingRecord, StfNumbers, finished_record
 from uavssr.tiling import Window
 
 JOINING: Final = 120
@@ -85,7 +86,7 @@ class Cluster:
         """Bytes of the smallest GPU among the workers; 0 where there is none."""
         return min((each.gpu_memory for each in self.workers.values() if each.gpus), default=0)
 
-    def crew(self, device: str, *, groups: int | None = None) -> ThreadCounts:
+    def thread_counts(self, device: str, *, groups: int | None = None) -> ThreadCounts:
         """The threads that go with it: each of `groups` waits for one group of tiles.
 
         Args:
@@ -96,14 +97,12 @@ class Cluster:
         places = sum(each.gpus if device == "cuda" else each.threads for each in found)
         return ThreadCounts(workers=groups or QUEUED * max(1, places), readers=1, writers=2)
 
-    # --- what a preparation asks for -------------------------------------------------------------
-
-    def scene(self, plan: Preparation) -> Numbers:
-        """The scene's STF, found by one of the workers."""
+    def fit_scene(self, plan: Plan) -> StfNumbers:
+        """The scene's STF, estimated by one of the workers."""
         return self.ask(plan, find_scene, self._ship(Job.of(plan)), "the scene's STF")
 
     def tiles(
-        self, plan: Preparation, engine: TileEngine, products: Sequence[Product]
+        self, scene: FittedScene, engine: TileEngine, products: Sequence[Product]
     ) -> tuple[RemoteTiles, list[TileReceiver]]:
         """What computes tiles, and what takes the records into the products.
 
@@ -111,7 +110,7 @@ class Cluster:
         tiles the products here get the checksums.
 
         Args:
-            plan: with the scene's STF.
+            scene: the plan with the scene's STF.
             engine: as it would run here, with the tiles' own STFs where these are used.
             products: none where the tiles' STFs are all that is wanted.
         """
@@ -120,8 +119,14 @@ class Cluster:
             StoreWriter.of(product, sink.region) if isinstance(sink, ZarrWriter) else None
             for product, sink in zip(products, sinks, strict=True)
         )
-        kit = Job.of(replace(plan, known=plan.found), parts=parts, maps=bool(products))
-        remote = RemoteTiles(cluster=self, plan=plan, engine=engine, key=self._ship(kit))
+        kit = Job.of(
+            scene.plan,
+            scene=scene,
+            parts=parts,
+            error_maps=engine.error_maps is not None,
+            maps=bool(products),
+        )
+        remote = RemoteTiles(cluster=self, plan=scene.plan, engine=engine, key=self._ship(kit))
         shared: list[TileReceiver] = [
             SharedProduct(product=product, sink=sink, number=i, written=remote.written)
             if isinstance(sink, ZarrWriter)
@@ -146,7 +151,7 @@ class Cluster:
                     self.client.unregister_worker_plugin(key)
 
     def ask(
-        self, plan: Preparation, task: Callable[..., Answer], key: str, what: str, *more: object
+        self, plan: Plan, task: Callable[..., Answer], key: str, what: str, *more: object
     ) -> Answer:
         """Run a task of `workbench` somewhere, elsewhere should its worker be lost.
 
@@ -154,7 +159,7 @@ class Cluster:
             IncompleteRun: worker after worker died of it.
             ClusterError: the scheduler is gone, or all workers are.
         """
-        resources = {"GPU": 1} if plan.settings.device == "cuda" else None
+        resources = {"GPU": 1} if plan.device_kind == "cuda" else None
         try:
             future = self.client.submit(task, key, *more, pure=False, resources=resources)
             self._wait(future)
@@ -189,7 +194,7 @@ class RemoteTiles:
 
     cluster: Cluster
     """The workers."""
-    plan: Preparation
+    plan: Plan
     """What is reconstructed."""
     engine: TileEngine
     """As it would run here."""
@@ -217,9 +222,9 @@ class RemoteTiles:
                     self.written[record.index, number] = checksums
         return [finished_record(record) for record, _ in found]
 
-    def _local(self, group: Sequence[int]) -> dict[int, Numbers]:
+    def _local(self, group: Sequence[int]) -> dict[int, StfNumbers]:
         """The tiles' and their neighbours' own STFs, where these are used."""
-        known = self.engine.local
+        known = self.engine.tile_stfs
         if not known:
             return {}
         near = {tile.index for index in group for tile in self.engine.tiles.neighbours(index)}

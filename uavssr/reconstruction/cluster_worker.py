@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Self
 
-import numpy as np
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
@@ -24,11 +23,12 @@ from uavssr.errors import InputRefused, OutputError
 from uavssr.io.checks import Fingerprint, block_cache, envi_header, fingerprint
 from uavssr.io.msi import MsiSource
 from uavssr.io.writers import Checksums, TileRecord, ZarrRegion, write_failed
-from uavssr.model import ResponseFamily
-from uavssr.reconstruction.allocator import give_back, keep
-from uavssr.reconstruction.plan import THREADS, Preparation
+from uavssr.reconstruction.allocator import return_freed_memory, reuse_freed_memory
+from uavssr.reconstruction.devices import TORCH_THREADS
+from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
+from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import Product, Render
-from uavssr.reconstruction.tile_record import FittedStf, Numbers
+from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, stf_record
 from uavssr.tiling import Window
 
 VERSIONS: Final = (__version__, torch.__version__)
@@ -120,49 +120,64 @@ class StoreWriter:
 class Job:
     """All that a worker needs for the tiles of a run, but for the image's pixels."""
 
-    plan: Preparation
-    """What is reconstructed, on the CPU; with the scene's STF, unless that is to be found."""
+    plan: Plan
+    """What is reconstructed, on the CPU."""
+    scene: StfNumbers | None
+    """The scene's STF; None if a worker is to estimate it."""
     files: tuple[Fingerprint, ...]
     """The image's files as the run sees them."""
     parts: tuple[StoreWriter | None, ...]
     """What is written of each tile, by the product's number."""
+    error_maps: bool
+    """Whether tiles have the maps of standard errors and flags."""
     maps: bool
     """Whether the maps of a tile are sent back; else its STF alone."""
 
     @classmethod
     def of(
-        cls, plan: Preparation, *, parts: tuple[StoreWriter | None, ...] = (), maps: bool = False
+        cls,
+        plan: Plan,
+        *,
+        scene: FittedScene | None = None,
+        parts: tuple[StoreWriter | None, ...] = (),
+        error_maps: bool = False,
+        maps: bool = False,
     ) -> Self:
         """The kit of a plan."""
-        files = tuple(fingerprint(_paths(plan.msi)))
-        return cls(plan=replace(plan, farm=None), files=files, parts=parts, maps=maps)
+        return cls(
+            plan=replace(plan, options=replace(plan.options, cluster=None)),
+            scene=None if scene is None else scene.stf.numbers(),
+            files=tuple(fingerprint(_paths(plan.source))),
+            parts=parts,
+            error_maps=error_maps,
+            maps=maps,
+        )
 
-    def open(self) -> Preparation:
-        """The plan as this worker runs it, on a device of its own.
+    def open(self) -> FittedScene:
+        """The scene as this worker runs it, on a device of its own.
 
         Raises:
             ClusterError: the image here is another, or there is no GPU; the worker is named.
         """
         self._check_files()
         plan = self.plan
-        device = _device(plan.settings.device, get_worker())
-        known = plan.known
-        if known is not None:
-            family = ResponseFamily.of(plan.msi.sensor, plan.model.grid).to(device)
-            known = FittedStf.of(known.numbers(), family)
-        network = plan.network.to(device)
-        return replace(plan, msi=_seen_here(plan.msi), network=network, device=device, known=known)
+        device = _device(plan.device_kind, get_worker())
+        network, source = plan.network.to(device), _seen_here(plan.source)
+        plan = replace(plan, source=source, network=network, device=device)
+        if self.scene is None:
+            return fit_scene(plan)
+        return FittedScene.from_numbers(plan, self.scene)
 
     def result(self, record: TileRecord) -> Result:
         """What is sent back of a tile, after its part of each store has been written."""
         if not self.maps:
-            return TileRecord(index=record.index, valid=np.zeros((0, 0), bool), stf=record.stf), []
+            return stf_record(record.index, record.stf), []
         core = self.plan.tiles[record.index].core
         written = [None if part is None else part.write(core, record) for part in self.parts]
         return record, written
 
     def _check_files(self) -> None:
-        paths = _paths(self.plan.msi)
+        paths = _paths(self.plan.source)
         try:
             found = fingerprint(paths)
         except InputRefused as err:
@@ -210,14 +225,14 @@ class JobPlugin(WorkerPlugin):
     def setup(self, worker: Worker) -> None:  # noqa: ARG002 - dask's own signature
         """Dask calls it on every worker, also on those that join later."""
         _ARRIVED[self.key] = self
-        keep()
+        reuse_freed_memory()
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002
         """Dask calls it when the run ends."""
         _ARRIVED.pop(self.key, None)
         _unpacked.cache_clear()  # another run's kit is unpacked again
         if not _ARRIVED:
-            give_back()
+            return_freed_memory()
 
     def unpacked(self) -> Job:
         """The kit.
@@ -236,13 +251,13 @@ _ARRIVED: dict[str, JobPlugin] = {}
 _OPENING = threading.Lock()
 
 
-def find_scene(key: str) -> Numbers:
+def find_scene(key: str) -> StfNumbers:
     """The scene's STF."""
-    _, plan = _opened(key)
-    return plan.found.numbers()
+    _, scene = _opened(key)
+    return scene.stf.numbers()
 
 
-def compute(key: str, indices: Sequence[int], local: Mapping[int, Numbers]) -> list[Result]:
+def compute(key: str, indices: Sequence[int], local: Mapping[int, StfNumbers]) -> list[Result]:
     """Tiles of the run whose kit this is, each with what was written of it.
 
     Args:
@@ -250,25 +265,25 @@ def compute(key: str, indices: Sequence[int], local: Mapping[int, Numbers]) -> l
         indices: tiles that go together.
         local: the STFs of tiles and their neighbours, where each tile has its own.
     """
-    kit, plan = _opened(key)
-    engine = plan.engine
+    kit, scene = _opened(key)
+    engine = scene.engine(error_maps=kit.error_maps)
     if local:
-        family = engine.scene.family
-        found = {index: FittedStf.of(numbers, family) for index, numbers in local.items()}
-        engine = replace(engine, local=found)
+        family = engine.scene_stf.family
+        found = {i: FittedStf.from_numbers(numbers, family) for i, numbers in local.items()}
+        engine = replace(engine, tile_stfs=found)
     with block_cache():
         records = engine.compute(engine.read(indices))
     return [kit.result(record) for record in records]
 
 
-def _opened(key: str) -> tuple[Job, Preparation]:
-    torch.set_num_threads(THREADS)  # for this thread
+def _opened(key: str) -> tuple[Job, FittedScene]:
+    torch.set_num_threads(TORCH_THREADS)  # for this thread
     with _OPENING:
         return _unpacked(key)
 
 
 @lru_cache(8)
-def _unpacked(key: str) -> tuple[Job, Preparation]:
+def _unpacked(key: str) -> tuple[Job, FittedScene]:
     shipment = _ARRIVED.get(key)
     if shipment is None:
         raise ClusterError(f"worker {_name()} has nothing of this run", remedy="start it again")

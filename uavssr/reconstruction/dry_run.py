@@ -1,45 +1,36 @@
-"""What a reconstruction would take, told beforehand: tiles, memory, disk, and time by trial.
-
-Must not write anything but one tile in the system's temporary folder.
-"""
+"""Estimate of a run beforehand: tiles, memory and disk by formula, time by a trial on one tile."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import size_text
 from uavssr.io.writers import SUFFIXES, TileRecord
+from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
+from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import OutputOptions
-from uavssr.reconstruction.output_files import (
-    cube_product,
-    output_bytes,
-    pixel_bytes,
-    with_doubts,
-)
-from uavssr.reconstruction.plan import THREADS, Preparation
-from uavssr.reconstruction.tile_engine import torch_threads
+from uavssr.reconstruction.output_products import OutputProducts, cube_product
+from uavssr.reconstruction.plan import Plan
+from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.tiling import Window
-
-if TYPE_CHECKING:
-    from uavssr.reconstruction.tile_engine import TileEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimate:
-    """The plan of a run in numbers."""
+    """Size, memory, disk space and time of a run."""
 
     tiles: int
     """Tiles of the scene."""
     tile: int
     """Side of a tile in pixels."""
     halo: int
-    """Context read around each, in pixels."""
+    """Pixels that are read around each tile."""
     batch: int
     """Tiles in one forward pass."""
     workers: int
@@ -47,91 +38,100 @@ class RunEstimate:
     device: str
     """Where the network runs."""
     precision: str
-    """Of the proximal networks."""
+    """Number type of the proximal networks."""
     memory_bytes: int
-    """The most that the run takes."""
+    """Most bytes of memory of the run."""
     memory: str
-    """How that number comes about."""
+    """The terms of that sum, as text."""
     output_bytes: int
-    """The most that cube, standard errors and flags take: what they take uncompressed."""
+    """Bytes of cube, standard errors and flags without compression."""
     journal_bytes: int
-    """What the finished tiles take until the cube is complete."""
+    """Bytes of the finished tiles until the cube is complete."""
     free_bytes: int
-    """Room on the disk of the output."""
+    """Free bytes on the disk of the output."""
     sample_seconds: float
-    """What it took to find the scene's STF."""
+    """Seconds to fit the scene's STF."""
     compute_seconds: float
-    """What one tile took in the network, on one thread."""
+    """Seconds of one tile in the network, on one thread."""
     write_seconds: float
-    """What one tile took to be expanded, packed and written, on all threads together."""
+    """Processor seconds to expand, compress and write one tile."""
     seconds: float
-    """What the run is expected to take."""
+    """Seconds of the whole run."""
 
     @property
     def fits(self) -> bool:
-        """Whether the disk has room for the worst case."""
+        """Whether the disk has enough free space in the worst case."""
         return self.output_bytes + self.journal_bytes <= self.free_bytes
 
     def to_dict(self) -> dict[str, str | int | float | bool]:
-        """All of it for JSON."""
+        """The fields and `fits`, for JSON."""
         return asdict(self) | {"fits": self.fits}
 
     def lines(self) -> dict[str, str]:
-        """All of it for people."""
+        """The fields as text, by topic."""
         need, free = size_text(self.output_bytes), size_text(self.free_bytes)
-        room = f"at most {need} and {size_text(self.journal_bytes)} of journal, {free} are free"
+        disk = f"at most {need} and {size_text(self.journal_bytes)} of journal, {free} are free"
         return {
             "tiles": f"{self.tiles} of {self.tile} x {self.tile} pixels, halo {self.halo}",
             "network": f"{self.device}, {self.precision}, {self.workers} workers x {self.batch}",
             "memory": self.memory,
-            "disk": room if self.fits else f"{room}: TOO LITTLE",
+            "disk": disk if self.fits else f"{disk}: TOO LITTLE",
             "time": f"{_duration(self.seconds)}: {self.sample_seconds:.1f} s for the scene's STF, "
             f"then {self.compute_seconds:.2f} s of computing and {self.write_seconds:.2f} s of "
             "writing a tile, shared by all cores",
         }
 
 
-def forecast(plan: Preparation, options: OutputOptions, *, cores: int) -> RunEstimate:
-    """Find the scene's STF, run one tile and write it elsewhere, and reckon from that.
+def estimate_run(
+    plan: Plan, output: OutputOptions, *, fit: Callable[[], FittedScene]
+) -> RunEstimate:
+    """Fit the scene's STF, reconstruct one tile, write it elsewhere, and extrapolate.
+
+    Args:
+        plan: the plan.
+        output: the files.
+        fit: gives the scene's STF.
 
     Raises:
-        OutputError: not even one worker fits into the plan's memory limit.
+        OutputError: one worker needs more than the plan's memory limit, or an output exists.
+        InputRefused: the scene has no valid pixel.
     """
-    plan = with_doubts(plan, options)
-    budget = plan.budget(pixel_bytes(plan, options))
+    products = OutputProducts.of(plan, output, overwrite=True)
+    budget = plan.memory_budget(products.pixel_bytes, error_maps=output.needs_error_maps)
     start = time.perf_counter()
-    engine = plan.engine
-    sample = time.perf_counter() - start
-    with torch_threads(THREADS):
+    engine = fit().engine(error_maps=output.needs_error_maps)
+    sample_seconds = time.perf_counter() - start
+    with torch_threads():
         start = time.perf_counter()
-        record = _some_tile(engine)
-        compute = time.perf_counter() - start
-        write = _time_to_write(plan, record, options)
-    gpu = plan.device.type == "cuda"
-    count, workers = len(plan.tiles), budget.crew.workers
-    shared = (write if gpu else compute + write) / cores
+        record = _tile_with_pixels(engine)
+        compute_seconds = time.perf_counter() - start
+        write_seconds = _write_seconds(plan, record, output)
+    on_gpu = plan.device.type == "cuda"
+    count, workers = len(plan.tiles), budget.threads.workers
+    shared = (write_seconds if on_gpu else compute_seconds + write_seconds) / CPU_COUNT
+    tile_seconds = max(compute_seconds / (1 if on_gpu else workers), shared)
     return RunEstimate(
         tiles=count,
-        tile=plan.settings.tile,
-        halo=plan.settings.halo,
-        batch=plan.settings.batch,
+        tile=plan.tiles.tile,
+        halo=plan.tiles.halo,
+        batch=plan.batch,
         workers=workers,
-        device=plan.settings.device,
-        precision=plan.settings.precision,
+        device=plan.device_kind,
+        precision=plan.precision,
         memory_bytes=budget.total,
         memory=budget.explained(),
-        output_bytes=output_bytes(plan, options),
+        output_bytes=products.output_bytes,
         journal_bytes=budget.journal,
-        free_bytes=shutil.disk_usage(Path(options.cube).absolute().parent).free,
-        sample_seconds=sample,
-        compute_seconds=compute,
-        write_seconds=write,
-        seconds=sample + count * max(compute / (1 if gpu else workers), shared),
+        free_bytes=shutil.disk_usage(Path(output.cube).absolute().parent).free,
+        sample_seconds=sample_seconds,
+        compute_seconds=compute_seconds,
+        write_seconds=write_seconds,
+        seconds=sample_seconds + count * tile_seconds,
     )
 
 
-def _some_tile(engine: TileEngine) -> TileRecord:
-    """The first record with pixels, from the middle of the scene on."""
+def _tile_with_pixels(engine: TileEngine) -> TileRecord:
+    """The record of the tile with valid pixels that is nearest to the middle in row-major order."""
     count = len(engine.tiles)
     for index in sorted(range(count), key=lambda index: abs(index - count // 2)):
         record = engine.record(index)
@@ -140,12 +140,12 @@ def _some_tile(engine: TileEngine) -> TileRecord:
     raise InputRefused("no tile has a valid pixel")
 
 
-def _time_to_write(plan: Preparation, record: TileRecord, options: OutputOptions) -> float:
-    """Processor seconds to make a file of one tile, in a folder that is removed."""
+def _write_seconds(plan: Plan, record: TileRecord, output: OutputOptions) -> float:
+    """Processor seconds to write a file of one tile, in a folder that is removed."""
     height, width = record.valid.shape
     with tempfile.TemporaryDirectory(prefix="uavssr-") as folder:
-        form = options.cube_format
-        trial = replace(options, cube=Path(folder) / f"tile{SUFFIXES[form][0]}", format=form)
+        suffix = SUFFIXES[output.cube_format][0]
+        trial = replace(output, cube=Path(folder) / f"tile{suffix}", format=output.cube_format)
         product = cube_product(plan, trial, size=(height, width))
         start = time.process_time()
         with product.sink:

@@ -1,7 +1,4 @@
-"""A cube from a file of coefficients, block by block: what `reconstruct` would have written.
-
-Must not know how a file is laid out, or run the network.
-"""
+"""Expand a file of coefficients to the cube that `reconstruct` would have written, by blocks."""
 
 from __future__ import annotations
 
@@ -23,9 +20,9 @@ from uavssr.io.writers import (
     remove_stale_parts,
 )
 from uavssr.model import SpectralBasis
+from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.options import CubeKeywords, OutputOptions, output_options
 from uavssr.reconstruction.products import CubeRender
-from uavssr.reconstruction.tile_engine import torch_threads
 from uavssr.tiling import Progress, TileGrid, Window
 
 BLOCK: Final = 256
@@ -40,12 +37,12 @@ def expand(
     progress: Progress | None = None,
     **keywords: Unpack[CubeKeywords],
 ) -> Path:
-    """Write the cube that coefficients stand for; memory is that of a few blocks.
+    """Write the cube X = mean + E A of coefficients A; memory is that of a few blocks.
 
     Args:
         coefficients: a file, or an opened one.
         out: the cube, or all options of the output.
-        workers: blocks that are expanded at a time; the cores by default.
+        workers: blocks that are expanded at a time; by default the number of cores.
         progress: called with each finished block.
         keywords: fields of `OutputOptions`: `format`, `dtype`, `wavelengths` (nm),
             `creation_options`, `overwrite`.
@@ -82,7 +79,7 @@ def expand(
     render = CubeRender(basis=_basis(source.basis), dtype=options.dtype, bands=indices)
     remove_stale_parts(Path(options.cube))
     with torch_threads(1), sink:
-        _stream(source, render, sink, workers or os.cpu_count() or 1, progress)
+        _stream(source, render, sink, workers or CPU_COUNT, progress)
         return sink.finish()
 
 
@@ -108,16 +105,16 @@ def _stream(
     workers: int,
     progress: Progress | None,
 ) -> None:
-    def work(window: Window) -> int:
+    def write_block(window: Window) -> int:
         coefficients, valid = source.coefficients(window)
-        if valid.any():  # what is not written is nodata
-            known = np.where(valid, coefficients, np.float32(0))
-            sink.write_quantised(window, render(known, valid))
+        if valid.any():  # an empty block is not written, which makes it nodata
+            finite = np.where(valid, coefficients, np.float32(0))
+            sink.write_quantised(window, render(finite, valid))
         return valid.size
 
     total, pending = source.height * source.width, deque[Future[int]]()
 
-    def settle(most: int) -> None:
+    def wait_until_pending(most: int) -> None:
         while len(pending) > most:
             done = pending.popleft().result()
             if progress is not None:
@@ -126,8 +123,8 @@ def _stream(
     with ThreadPoolExecutor(workers) as pool:
         try:
             for tile in TileGrid(height=source.height, width=source.width, tile=BLOCK):
-                settle(workers)
-                pending.append(pool.submit(work, tile.core))
-            settle(0)
+                wait_until_pending(workers)
+                pending.append(pool.submit(write_block, tile.core))
+            wait_until_pending(0)
         finally:
             pool.shutdown(cancel_futures=True)

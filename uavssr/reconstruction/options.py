@@ -16,7 +16,7 @@ from uavssr.model import DEFAULT_MODEL, Model
 from uavssr.sensors import WavelengthGrid, select_wavelengths
 
 if TYPE_CHECKING:
-    from uavssr.reconstruction.cluster import Cluster
+    from uavssr.reconstruction.remote import RemoteWorkers
 
 BLOCK: Final = 256
 """Side of a file's blocks in pixels; smaller tiles are one block each."""
@@ -57,7 +57,7 @@ class ReconstructionOptions:
     """Batches in the network at a time. None: the number of cores, or 2 on a GPU."""
     mem_limit: int | None = None
     """Most memory in bytes; the run uses fewer workers to stay within. None: no limit."""
-    cluster: Cluster | None = None
+    cluster: RemoteWorkers | None = None
     """Workers that compute the tiles, from `cluster.connect` or `cluster.local_cluster`."""
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class ReconstructionKeywords(TypedDict, total=False):
     batch: int | None
     workers: int | None
     mem_limit: int | None
-    cluster: Cluster | None
+    cluster: RemoteWorkers | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +143,11 @@ class OutputOptions:
         """Files of standard errors and flags that are written beside the cube."""
         return tuple(Path(path) for path in (self.uncertainty, self.quality) if path is not None)
 
+    @property
+    def needs_error_maps(self) -> bool:
+        """Whether the tiles must keep the maps of standard errors and flags."""
+        return self.uncertainty is not None or self.quality is not None
+
     def wavelength_indices(self, grid: WavelengthGrid) -> tuple[int, ...] | None:
         """Indices of `wavelengths` in the model's grid, increasing; None for all.
 
@@ -168,7 +173,7 @@ class CubeKeywords(TypedDict, total=False):
 
 
 class OutputKeywords(CubeKeywords, total=False):
-    """The fields of `OutputOptions` but for `cube`, as keywords of `Plan.write`."""
+    """The fields of `OutputOptions` without `cube`, as keywords."""
 
     uncertainty: str | Path | None
     quality: str | Path | None

@@ -1,6 +1,6 @@
-"""Tiles on their way: read, computed and written at the same time, each kept once it is finished.
+"""A pass over the tiles of a scene: reading, computing and writing run at the same time.
 
-Knows neither the network nor any format: what computes and what writes is handed in.
+Each record is stored as soon as it is finished, so that a stopped pass can be continued.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final, Protocol
 
 from uavssr.errors import IncompleteRun, UavssrError
@@ -18,248 +17,256 @@ from uavssr.io.writers import Journal, RecordKind, TileRecord
 from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord
 
-MOST_FAILURES: Final = 16
-"""Tiles that may fail before a run gives up: then it is not the tiles."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupWork:
-    """A group of tiles on its way; empty once the run is to stop."""
-
-    kept: list[TileRecord] = field(default_factory=list)
-    """What the journal had."""
-    inputs: list[TileInput] = field(default_factory=list)
-    """What has been read."""
-    unfinished: dict[int, PendingRecord] = field(default_factory=dict)
-    """What has been through the network, by tile."""
+MAX_FAILURES: Final = 16
+"""Failed tiles after which a pass stops: the tiles are not the reason then."""
+_POLL: Final = 0.2
+"""Seconds between two looks for an interrupt."""
 
 
 class TileComputer(Protocol):
-    """What makes records; `engine.TileEngine` is one, and one that asks a cluster could be."""
+    """Interface of what computes records: `tile_engine.TileEngine`, or a cluster."""
 
     def groups(self) -> Iterable[Sequence[int]]:
-        """All tiles, those that are computed together in one sequence."""
+        """All tiles, in groups that are computed together."""
 
     def read(self, indices: Sequence[int]) -> list[TileInput]:
-        """What a group of tiles needs of the image."""
+        """The pixels that the tiles of a group need."""
 
     def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
-        """What makes their records, in the same order; the better part of the work is done."""
+        """Run the network on tiles; the pending records, in the same order, do the rest."""
 
 
 class RecordStore(Protocol):
-    """What keeps records; `raster.journal.Journal` is one, on disk."""
+    """Interface of what stores records: the journal on disk, or `MemoryStore`."""
 
     def finished(self, kind: RecordKind) -> set[int]:
-        """The tiles that are kept."""
+        """The tiles that are stored."""
 
     def store(self, kind: RecordKind, record: TileRecord) -> None:
-        """Keep a tile."""
+        """Store a tile."""
 
     def load(self, kind: RecordKind, index: int, *, maps: bool = True) -> TileRecord | None:
-        """A tile that is kept; None where it is not, or not whole."""
+        """A stored tile; None if it is missing or damaged."""
 
 
 class MemoryStore:
-    """Keeps records in memory, for what is not worth a file."""
+    """Records in memory, for results that are not worth a file."""
 
     def __init__(self) -> None:
         self._records: dict[tuple[RecordKind, int], TileRecord] = {}
 
     def finished(self, kind: RecordKind) -> set[int]:
-        """The tiles that are kept."""
-        return {index for found, index in self._records if found == kind}
+        """The tiles that are stored."""
+        return {index for stored_kind, index in self._records if stored_kind == kind}
 
     def store(self, kind: RecordKind, record: TileRecord) -> None:
-        """Keep a tile."""
+        """Store a tile."""
         self._records[kind, record.index] = record
 
     def load(self, kind: RecordKind, index: int, *, maps: bool = True) -> TileRecord | None:  # noqa: ARG002
-        """A tile that is kept."""
+        """A stored tile; None if it is missing."""
         return self._records.get((kind, index))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadCounts:
-    """How many threads do what. Memory follows from these numbers and from the tile's size."""
+    """Threads of each step. The memory of a pass follows from them and the size of a tile."""
 
     workers: int
-    """Groups of tiles in the network at a time."""
+    """Groups in the network at a time."""
     readers: int = 1
-    """Groups being read."""
+    """Groups being read at a time."""
     writers: int = 2
-    """Groups being finished and written."""
+    """Groups being finished and written at a time."""
 
     @property
     def in_flight(self) -> int:
-        """Groups between the reading and the end of the writing, those that wait included."""
+        """Most groups between the start of reading and the end of writing, with those that wait."""
         return self.readers + 2 * self.workers + self.writers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _GroupProgress:
+    """A group of tiles between two steps; empty if it failed or the pass stops."""
+
+    stored: list[TileRecord] = field(default_factory=list)
+    """Records that the store had already."""
+    inputs: list[TileInput] = field(default_factory=list)
+    """Tiles that have been read."""
+    pending: dict[int, PendingRecord] = field(default_factory=dict)
+    """Tiles that have been through the network, by index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TilePass:
-    """One pass over the tiles of a scene, which may be stopped at any time and gone on with."""
+    """One pass over all tiles of a scene; it can be stopped at any time and continued later."""
 
     computer: TileComputer
-    """Makes the records."""
-    keeper: RecordStore
-    """Keeps them."""
+    """Computes the records."""
+    store: RecordStore
+    """Stores the records."""
     kind: RecordKind
-    """What they are kept as."""
+    """Kind under which the records are stored."""
     deliver: Callable[[TileRecord], None]
-    """Called with every record, kept before or new, from several threads and in any order."""
-    crew: ThreadCounts
-    """Threads."""
-    _failed: dict[int, Exception] = field(default_factory=dict, init=False, repr=False)
+    """Called once with every record, stored before or new, from several threads in any order."""
+    threads: ThreadCounts
+    """Threads of each step."""
+    _failures: dict[int, Exception] = field(default_factory=dict, init=False, repr=False)
     _fatal: list[BaseException] = field(default_factory=list, init=False, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def run(self) -> None:
-        """Bring all tiles to their end, those that are kept already first.
+        """Deliver all tiles, those that are stored already first.
 
-        A tile that fails is left out, and named once the others are done. An input that cannot be
-        read or an output that cannot be written stops the run; so does an interrupt, once the
-        tiles that are in the network are finished and kept.
+        A tile that fails is left out, and named once the others are done. An unreadable input or a
+        failing output stops the pass; so does an interrupt, once the tiles in the network are
+        finished and stored.
 
         Raises:
-            IncompleteRun: tiles failed; `__cause__` is what the first of them died of.
-            UavssrError: what stopped the run.
+            IncompleteRun: tiles failed; `__cause__` is the error of the first.
+            UavssrError: the error that stopped the pass.
         """
-        # In a thread of its own, so that an interrupt never strikes while others are started. An
-        # event is waited for, as Python 3.11 takes a thread whose join is interrupted for ended;
-        # and in short spells, as a signal that comes just before a wait begins does not end it.
+        # The steps start from a thread of their own: an interrupt reaches the main thread alone.
+        # Not join(): Python 3.11 takes a thread whose join was interrupted for ended. And short
+        # waits: a signal just before a wait begins would not end it.
         ended = threading.Event()
-        feeder = threading.Thread(target=self._feed, args=[ended], name="feed")
+        runner = threading.Thread(target=self._run_steps, args=[ended], name="tile-pass")
         try:
-            feeder.start()
-            while not ended.wait(0.2):
+            runner.start()
+            while not ended.wait(_POLL):
                 continue
         except BaseException:
             self._stop.set()
-            if feeder.ident is not None:
+            if runner.ident is not None:  # it was started
                 ended.wait()
             raise
-        self._tell()
+        self._raise_failures()
 
-    def _feed(self, ended: threading.Event) -> None:
-        """Hand out groups, no more at a time than the crew allows, until all are back."""
-        slots = threading.Semaphore(self.crew.in_flight)
+    def _run_steps(self, ended: threading.Event) -> None:
+        """Send every group through the three steps, at most `in_flight` at a time."""
+        slots = threading.Semaphore(self.threads.in_flight)
         try:
-            kept = self.keeper.finished(self.kind)
+            stored = self.store.finished(self.kind)
             with (
-                ThreadPoolExecutor(self.crew.readers, "read") as reading,
-                ThreadPoolExecutor(self.crew.workers, "compute") as computing,
-                ThreadPoolExecutor(self.crew.writers, "write") as writing,
+                ThreadPoolExecutor(self.threads.readers, "read") as reading,
+                ThreadPoolExecutor(self.threads.workers, "compute") as computing,
+                ThreadPoolExecutor(self.threads.writers, "write") as writing,
             ):
-                for group in self._in_order(kept):
+                for group in self._stored_first(stored):
                     slots.acquire()
                     if self._stop.is_set():
                         break
-                    read = reading.submit(self._read, group, kept)
+                    read = reading.submit(self._read, group, stored)
                     computed = computing.submit(self._compute, read)
-                    writing.submit(self._write, computed).add_done_callback(
-                        lambda _: slots.release()
-                    )
+                    written = writing.submit(self._write, computed)
+                    written.add_done_callback(lambda _: slots.release())
         except Exception as err:  # noqa: BLE001 - raised by `run`, which waits for this thread
-            self._end(err)
+            self._abort(err)
         finally:
             ended.set()
 
-    def _in_order(self, kept: set[int]) -> Iterator[Sequence[int]]:
-        groups = self.computer.groups
-        done = (group for group in groups() if kept.issuperset(group))
-        return chain(done, (group for group in groups() if not kept.issuperset(group)))
+    def _stored_first(self, stored: set[int]) -> Iterator[Sequence[int]]:
+        """All groups: those with every tile in the store, then the others."""
+        for wanted in (True, False):
+            groups = self.computer.groups()
+            yield from (group for group in groups if stored.issuperset(group) == wanted)
 
-    def _read(self, group: Sequence[int], kept: set[int]) -> GroupWork:
+    def _read(self, group: Sequence[int], stored: set[int]) -> _GroupProgress:
+        """First step. A group with a missing or damaged record is computed as a whole."""
         if self._stop.is_set():
-            return GroupWork()
-        if kept.issuperset(group):
-            records = [self.keeper.load(self.kind, index) for index in group]
-            whole = [record for record in records if record is not None]
-            if len(whole) == len(group):
-                return GroupWork(kept=whole)
+            return _GroupProgress()
+        if stored.issuperset(group):
+            records = [self.store.load(self.kind, index) for index in group]
+            intact = [record for record in records if record is not None]
+            if len(intact) == len(group):
+                return _GroupProgress(stored=intact)
         try:
-            return GroupWork(inputs=self.computer.read(group))
-        except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
-            self._note(group, err)
-            return GroupWork()
+            return _GroupProgress(inputs=self.computer.read(group))
+        except Exception as err:  # noqa: BLE001 - raised at the end of the pass
+            self._fail(group, err)
+            return _GroupProgress()
 
-    def _compute(self, read: Future[GroupWork]) -> GroupWork:
-        work = read.result()
+    def _compute(self, read: Future[_GroupProgress]) -> _GroupProgress:
+        """Second step."""
+        progress = read.result()
         if self._stop.is_set():
-            return GroupWork()
-        return GroupWork(kept=work.kept, unfinished=self._begin(work.inputs))
+            return _GroupProgress()
+        return _GroupProgress(stored=progress.stored, pending=self._begin(progress.inputs))
 
     def _begin(self, inputs: list[TileInput]) -> dict[int, PendingRecord]:
-        """A group, or those of its tiles that do not fail by themselves."""
-        indices = [each.tile.index for each in inputs]
+        """The network on a group; if that fails, on its tiles one by one."""
+        indices = [tile_input.tile.index for tile_input in inputs]
         try:
             return dict(zip(indices, self.computer.begin(inputs), strict=True)) if inputs else {}
-        except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
-            if len(inputs) == 1 or _stops_everything(err):
-                self._note(indices, err)
+        except Exception as err:  # noqa: BLE001 - raised at the end of the pass
+            if len(inputs) == 1 or _concerns_all_tiles(err):
+                self._fail(indices, err)
                 return {}
-        return {index: rest for each in inputs for index, rest in self._begin([each]).items()}
+        pending: dict[int, PendingRecord] = {}
+        for tile_input in inputs:
+            pending |= self._begin([tile_input])
+        return pending
 
-    def _write(self, computed: Future[GroupWork]) -> None:
+    def _write(self, computed: Future[_GroupProgress]) -> None:
+        """Third step: finish the records, store them, deliver them."""
         try:
-            work = computed.result()
-            new = list(self._finished(work.unfinished))
+            progress = computed.result()
+            new = list(self._finish(progress.pending))
             for record in new:
-                self.keeper.store(self.kind, record)
-            for record in (*work.kept, *new):
+                self.store.store(self.kind, record)
+            for record in (*progress.stored, *new):
                 if self._stop.is_set():
                     return
                 self.deliver(record)
-        except BaseException as err:  # noqa: BLE001 - kept for the end, whatever it is
-            self._end(err)
+        except BaseException as err:  # noqa: BLE001 - raised at the end of the pass
+            self._abort(err)
 
-    def _finished(self, unfinished: dict[int, PendingRecord]) -> Iterator[TileRecord]:
-        """The records; what a tile leaves of the network is let go of as soon as it has one."""
-        for index in list(unfinished):
+    def _finish(self, pending: dict[int, PendingRecord]) -> Iterator[TileRecord]:
+        """The records; `pop` frees a tile's intermediate results as soon as its record exists."""
+        for index in list(pending):
             try:
-                yield unfinished.pop(index)()
-            except Exception as err:  # noqa: BLE001 - kept for the end, whatever it is
-                self._note([index], err)
+                yield pending.pop(index)()
+            except Exception as err:  # noqa: BLE001 - raised at the end of the pass
+                self._fail([index], err)
 
-    def _note(self, group: Sequence[int], err: Exception) -> None:
-        if _stops_everything(err):
-            self._end(err)
+    def _fail(self, group: Sequence[int], err: Exception) -> None:
+        """Note the failure of tiles, or stop the pass if the others would fail too."""
+        if _concerns_all_tiles(err):
+            self._abort(err)
             return
-        self._failed.update(dict.fromkeys(group, err))
-        if len(self._failed) >= MOST_FAILURES:
+        self._failures.update(dict.fromkeys(group, err))
+        if len(self._failures) >= MAX_FAILURES:
             self._stop.set()
 
-    def _end(self, err: BaseException) -> None:
+    def _abort(self, err: BaseException) -> None:
         self._fatal.append(err)
         self._stop.set()
 
-    def _tell(self) -> None:
-        """Raise what went wrong, if anything did."""
+    def _raise_failures(self) -> None:
         if self._fatal:
             raise self._fatal[0]
-        if not self._failed:
+        if not self._failures:
             return
-        index, first = next(iter(sorted(self._failed.items())))
-        fact = first.fact if isinstance(first, IncompleteRun) else f"tile {index} failed: {first!r}"
-        others = sorted(self._failed)[1:]
+        first, *others = sorted(self._failures)
+        err = self._failures[first]
+        fact = err.fact if isinstance(err, IncompleteRun) else f"tile {first} failed: {err!r}"
         if others:
             fact += f", and so did tiles {', '.join(map(str, others))}"
-        remedy = getattr(first, "remedy", None) or "a bug: report it with -vv"
-        raise IncompleteRun(fact, remedy=remedy) from first
+        remedy = getattr(err, "remedy", None) or "a bug: report it with -vv"
+        raise IncompleteRun(fact, remedy=remedy) from err
 
 
-def _stops_everything(err: Exception) -> bool:
-    """Whether another tile would fare no better: all we refuse, but for a tile's own failure."""
+def _concerns_all_tiles(err: Exception) -> bool:
+    """Whether all other tiles would fail too: any error of ours but a tile's own IncompleteRun."""
     return isinstance(err, UavssrError) and not isinstance(err, IncompleteRun)
 
 
 @contextmanager
-def noting_kept_tiles(journal: Journal, total: int) -> Iterator[None]:
-    """Add to whatever ends the body how many of `total` tiles the journal keeps.
+def stored_tiles_reported(journal: Journal, total: int) -> Iterator[None]:
+    """Add the number of stored tiles, of `total`, to an error or interrupt that ends the body.
 
-    An interrupt carries it as a note, an error of ours in its remedy. Nothing is added where no
-    tile is kept.
+    An interrupt gets a note, an error of ours a longer remedy. Nothing is added if no tile is
+    stored.
     """
     try:
         yield
@@ -269,7 +276,7 @@ def noting_kept_tiles(journal: Journal, total: int) -> Iterator[None]:
         raise
     except UavssrError as err:
         count = len(journal.finished("tile"))
-        kept = f"{count} of {total} tiles are kept, go on with --resume" if count else None
-        remedy = "; ".join(part for part in (err.remedy, kept) if part)
-        told = type(err)(err.fact, path=err.path or journal.out, remedy=remedy or None)
-        raise told from (err.__cause__ or err)
+        stored = f"{count} of {total} tiles are kept, go on with --resume" if count else None
+        remedy = "; ".join(part for part in (err.remedy, stored) if part)
+        longer = type(err)(err.fact, path=err.path or journal.out, remedy=remedy or None)
+        raise longer from (err.__cause__ or err)

@@ -1,274 +1,204 @@
-"""All that a reconstruction needs before its first tile: image, network, settings, the scene's STF.
+"""What is fixed before a reconstruction starts: options, image, model, tiles and threads.
 
-Must not write files or build graphs.
+Nothing here depends on the pixels; `fitted_scene` holds what is estimated from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+import copy
+import math
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import torch
 
-from uavssr.io.stf import ReferencePixels, StfEstimate, estimate_of, stf_dataset
-from uavssr.io.writers import TileRecord
+from uavssr.io.stf import (
+    ReferencePixels,
+    StfEstimate,
+    read_stf,
+    reference_pixels_of,
+    scene_estimate,
+)
 from uavssr.model import (
     CORRECTION_DIRECTIONS,
     VARIANCE_MAPS,
     Correction,
+    Model,
     PGUNet,
     ResponseFamily,
     SpectralBasis,
+    load_model,
 )
-from uavssr.reconstruction.error_maps import ErrorMaps, saturation
-from uavssr.reconstruction.memory import Budget
-from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
-from uavssr.reconstruction.products import Product, TileReceiver
-from uavssr.reconstruction.provenance import Settings, provenance
-from uavssr.reconstruction.scene_stf import held_stf, scene_stf
-from uavssr.reconstruction.tile_engine import TileEngine, torch_threads
-from uavssr.reconstruction.tile_input import TileInput
-from uavssr.reconstruction.tile_record import FittedStf, Numbers, PendingRecord, TileStfs
-from uavssr.tiling import Progress, TileGrid
+from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
+from uavssr.reconstruction.memory_budget import MemoryBudget, network_bytes, thread_counts
+from uavssr.reconstruction.options import Precision, ReconstructionOptions
+from uavssr.reconstruction.pipeline import ThreadCounts
+from uavssr.reconstruction.scene_stf import stf_from_estimate
+from uavssr.reconstruction.tile_record import FittedStf
+from uavssr.tiling import TileGrid
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from uavssr.io.msi import MsiSource
-    from uavssr.model import Model
 
-THREADS: Final = 1
-"""Torch's own, for a tile and for the scene's STF: with more the last digits would depend on the
-machine, and its threads spend longer waiting for each other than they save."""
-
-
-class RemoteWorkers(Protocol):
-    """Other processes that compute; `cluster.Cluster` is one."""
-
-    def scene(self, plan: Preparation) -> Numbers:
-        """The scene's STF, as `FittedStf.numbers` gives it."""
-
-    def tiles(
-        self, plan: Preparation, engine: TileEngine, products: Sequence[Product]
-    ) -> tuple[TileComputer, Sequence[TileReceiver]]:
-        """What computes tiles as `engine` would, and what takes them into the products."""
+DEFAULT_OVERLAP: Final = 32
+"""Pixels over which the tiles' STFs are blended by default, in tiles of that size and more."""
+GPU_WORKERS: Final = 2
+"""Batches at a time on a GPU by default: one computes while the other is copied."""
+MAX_BATCH: Final = 32
+"""Most tiles in one forward pass by default; more fill no GPU better."""
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots: what is found once lives in __dict__
-class Preparation:
-    """What is fixed for all tiles; the scene's STF is found when it is first asked for."""
+@dataclass(frozen=True, kw_only=True)  # no slots: the cached correction lives in __dict__
+class Plan:
+    """A reconstruction whose options fit the image and the model; made by `make_plan`."""
 
-    msi: MsiSource
-    """The input."""
+    options: ReconstructionOptions
+    """The options as they were given."""
+    source: MsiSource
+    """The multispectral image."""
     model: Model
     """The model, on the CPU."""
     network: PGUNet
-    """Its network, on `device`."""
+    """The model's network, on `device`."""
     device: torch.device
-    """Where the network runs."""
-    settings: Settings
-    """What the pixels depend on besides."""
-    crew: ThreadCounts
-    """Threads."""
-    inputs: tuple[Path, ...]
-    """Files that are read and must survive."""
-    given: StfEstimate | None = None
-    """An STF to be held fixed."""
-    references: ReferencePixels | None = None
-    """Known ground, from which the cube learns what the network gets wrong with that STF."""
-    known: FittedStf | None = None
-    """The scene's STF as an earlier run found it."""
-    mem_limit: int | None = None
-    """Bytes of memory that a run may take; None for as many as it does."""
-    doubted: bool = False
-    """Whether standard errors and flags are made beside the cube."""
-    farm: RemoteWorkers | None = None
-    """Where tiles are computed; None for here."""
+    """Device of this process on which the network runs."""
+    device_kind: str
+    """`cpu` or `cuda`: where tiles are computed, on a cluster by its workers."""
+    tiles: TileGrid
+    """Cores and halos of the tiles."""
+    stages: int
+    """Unrolled stages that run."""
+    overlap: int
+    """Pixels over which the tiles' STFs are blended."""
+    batch: int
+    """Most tiles in one forward pass."""
+    precision: Precision
+    """Number type of the proximal networks; the solvers always run in float32."""
+    threads: ThreadCounts
+    """Threads, before a memory limit removes some."""
+    fixed_stf: StfEstimate | None
+    """The STF in `options.stf`; None if it is estimated."""
+    references: ReferencePixels | None
+    """Pixels of the image with known spectra, which correct the cube; None without."""
 
     @property
-    def tiles(self) -> TileGrid:
-        """The scene, cut."""
-        tile, halo = self.settings.tile, self.settings.halo
-        return TileGrid(height=self.msi.height, width=self.msi.width, tile=tile, halo=halo)
-
-    @cached_property
-    def found(self) -> FittedStf:
-        """The scene's STF: known already, held fixed, or estimated now from a sample of windows.
-
-        Raises:
-            InputRefused: the scene has no valid pixel.
-            IncompleteRun: the network gave NaN or infinity.
-        """
-        if self.known is not None:
-            return self.known
-        if self.farm is not None:
-            family = ResponseFamily.of(self.msi.sensor, self.model.grid).to(self.device)
-            return FittedStf.of(self.farm.scene(self), family)
-        find = scene_stf if self.given is None else partial(held_stf, given=self.given)
-        with torch_threads(THREADS):
-            stf, estimate = find(
-                self.network, self.msi, device=self.device, stages=self.settings.stages
-            )
-        # By way of its numbers, so that it lies in memory as one that comes from a journal does:
-        # how a tensor lies there may change the last digit of what is computed from it.
-        return FittedStf.of(FittedStf(stf=stf, estimate=estimate).numbers(), stf.family)
+    def inputs(self) -> tuple[Path, ...]:
+        """Files that are read: no output may replace them."""
+        stf = [] if self.options.stf is None else [Path(self.options.stf)]
+        return (*(Path(path) for path in self.source.summary.paths), *stf)
 
     @property
-    def scene(self) -> StfEstimate:
-        """The scene's STF as numbers."""
-        return self.found.estimate
+    def family(self) -> ResponseFamily:
+        """The responses that the camera can have, on `device`."""
+        return ResponseFamily.of(self.source.sensor, self.model.grid).to(self.device)
 
     @cached_property
     def correction(self) -> Correction | None:
-        """What the references say, with the STF that is held."""
-        if self.references is None:
+        """Correction of the cube by the reference spectra, computed with the fixed STF."""
+        if self.references is None or self.fixed_stf is None:
             return None
-        ground = self.references
-        msi, spectra = (
-            torch.tensor(each, dtype=torch.float32, device=self.device)
-            for each in (ground.msi, ground.spectra)
+        stf = stf_from_estimate(
+            self.network, self.source.sensor, self.fixed_stf, device=self.device
         )
-        with torch_threads(THREADS):
-            return self.network.fit_correction(
-                self.found.stf, msi, spectra, stages=self.settings.stages
-            )
+        fixed = FittedStf(stf=stf, estimate=self.fixed_stf).reloaded(self.family)
+        msi, spectra = (
+            torch.tensor(array, dtype=torch.float32, device=self.device)
+            for array in (self.references.msi, self.references.spectra)
+        )
+        with torch_threads():
+            return self.network.fit_correction(fixed.stf, msi, spectra, stages=self.stages)
 
     @property
     def basis(self) -> SpectralBasis:
-        """Of the coefficients that tiles keep."""
+        """Basis of the tiles' coefficients: the network's, widened by a correction."""
         return self.network.basis if self.correction is None else self.correction.basis
 
-    @cached_property
-    def engine(self) -> TileEngine:
-        """What runs for each tile, with the scene's STF."""
-        return TileEngine(
-            network=self.network,
-            source=self.msi,
-            tiles=self.tiles,
-            scene=self.found.stf,
-            device=self.device,
-            stages=self.settings.stages,
-            half=self.settings.precision == "bf16",
-            batch=self.settings.batch,
-            overlap=self.settings.overlap,
-            correction=self.correction,
-            doubts=self.doubts if self.doubted else None,
-        )
+    def memory_budget(self, pixel_bytes: int, *, error_maps: bool) -> MemoryBudget:
+        """Memory and disk of a run, with as many workers as the memory limit allows.
 
-    @property
-    def doubts(self) -> ErrorMaps:
-        """What standard errors and flags are made with, for the scene's STF."""
-        return ErrorMaps(
-            uncertainty=self.network.cube_uncertainty(self.found.stf, self.correction),
-            saturation=torch.from_numpy(saturation(self.msi.summary)).to(self.device),
-            prior_driven=bool(self.scene.prior_driven.any()),
-        )
-
-    @property
-    def provenance(self) -> dict[str, str]:
-        """What an output records: version, weights, settings, input."""
-        return provenance(self.msi, self.model, self.settings)
-
-    def budget(self, pixel_bytes: int) -> Budget:
-        """Memory and disk of a run that writes so many bytes per pixel; fewer workers if need be.
+        Args:
+            pixel_bytes: bytes of one pixel while it is written.
+            error_maps: whether tiles keep the maps of standard errors and flags.
 
         Raises:
-            OutputError: one is too many for `mem_limit`.
+            OutputError: one worker needs more than the limit.
         """
-        return Budget(
+        extra = VARIANCE_MAPS + 1 if error_maps else 0
+        return MemoryBudget(
             config=self.network.config,
-            stages=self.settings.stages,
-            msi_bands=len(self.msi.sensor),
+            stages=self.stages,
+            msi_bands=len(self.source.sensor),
             tiles=self.tiles,
-            batch=self.settings.batch,
-            crew=self.crew,
+            batch=self.batch,
+            threads=self.threads,
             pixel_bytes=pixel_bytes,
-            gpu=self.device.type == "cuda" or self.farm is not None,
-            extra=(VARIANCE_MAPS + 1 if self.doubted else 0)
-            + (CORRECTION_DIRECTIONS if self.references else 0),
-        ).within(self.mem_limit)
-
-    def tracked(
-        self, what: str, progress: Progress | None, deliver: Callable[[TileRecord], None]
-    ) -> Callable[[TileRecord], None]:
-        """`deliver`, and then a word on the tile's pixels to `progress`."""
-        tiles = self.tiles
-        total = tiles.height * tiles.width
-
-        def done(record: TileRecord) -> None:
-            deliver(record)
-            if progress is not None:
-                core = tiles[record.index].core
-                progress(what, core.height * core.width, total)
-
-        return done
-
-    def find_tile_stfs(
-        self, keeper: RecordStore, progress: Progress | None, *, crew: ThreadCounts | None = None
-    ) -> None:
-        """A pass over the tiles that leaves each one's own STF with `keeper`."""
-        computer: TileComputer = _StfsOnly(engine=self.engine)
-        if self.farm is not None:
-            computer, _ = self.farm.tiles(self, self.engine, [])
-        estimating = TilePass(
-            computer=computer,
-            keeper=keeper,
-            kind="stf",
-            deliver=self.tracked("estimating STFs", progress, lambda _: None),
-            crew=crew or self.crew,
-        )
-        with torch_threads(THREADS):
-            estimating.run()
-
-    def localised(
-        self, keeper: RecordStore, progress: Progress | None, *, crew: ThreadCounts | None = None
-    ) -> TileEngine:
-        """The engine that makes the cube; with `stf_scope="tile"` after a pass for their STFs."""
-        if self.settings.stf_scope == "scene":
-            return self.engine
-        self.find_tile_stfs(keeper, progress, crew=crew)
-        local = TileStfs(
-            load=partial(keeper.load, "stf", maps=False),
-            indices=frozenset(keeper.finished("stf")),
-            family=self.found.stf.family,
-        )
-        return replace(self.engine, local=local)
-
-    def stf_dataset(self, records: Iterable[TileRecord] = ()) -> xr.Dataset:
-        """The STF of the scene and of those tiles among `records` that have one."""
-        sensor, tiles = self.msi.sensor, self.tiles
-        return stf_dataset(
-            sensor=sensor,
-            grid=self.model.grid,
-            nominal=sensor.srf(self.model.grid),
-            scene=self.scene,
-            tiles=[(tiles[r.index].core, estimate_of(r.stf)) for r in records if r.stf],
-            crs_wkt=self.msi.crs_wkt,
-            transform=self.msi.transform,
-            attrs=self.provenance,
-        )
+            network_elsewhere=self.device.type == "cuda" or self.options.cluster is not None,
+            extra_maps=extra + (CORRECTION_DIRECTIONS if self.references else 0),
+        ).within(self.options.mem_limit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StfsOnly:
-    """An engine whose records hold nothing but the tiles' STFs."""
+def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:
+    """Load the model and the STF file, and choose what the options leave open.
 
-    engine: TileEngine
+    Raises:
+        UsageError, ModelRefused, InputRefused: an option, the model or the STF file does not fit.
+    """
+    cluster = options.cluster
+    device = resolve_device(options.device if cluster is None else "cpu")
+    device_kind = device.type if cluster is None else cluster.device(options.device)
+    on_gpu = device_kind == "cuda"
+    model = options.model if isinstance(options.model, Model) else load_model(options.model)
+    network = model.network
+    if device.type == "cuda":
+        network = copy.deepcopy(network).to(device)
+    tiles = TileGrid(
+        height=source.height,
+        width=source.width,
+        tile=options.tile,
+        halo=network.halo(options.stages),
+    )
+    if cluster is None:
+        threads = thread_counts(options.workers or (GPU_WORKERS if on_gpu else CPU_COUNT))
+        gpu_memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else 0
+        worker_memory = gpu_memory // threads.workers
+    else:
+        threads = cluster.thread_counts(device_kind, groups=options.workers)
+        worker_memory = cluster.gpu_memory
+    fixed_stf, references = _read_fixed_stf(source, model, options)
+    return Plan(
+        options=options,
+        source=source,
+        model=model,
+        network=network,
+        device=device,
+        device_kind=device_kind,
+        tiles=tiles,
+        stages=len(network.stages) if options.stages is None else options.stages,
+        overlap=min(DEFAULT_OVERLAP, options.tile) if options.overlap is None else options.overlap,
+        batch=options.batch or _batch(network, worker_memory, tiles.tile + 2 * tiles.halo),
+        precision=options.precision or ("bf16" if on_gpu else "float32"),
+        threads=threads,
+        fixed_stf=fixed_stf,
+        references=references,
+    )
 
-    def groups(self) -> Iterator[tuple[int, ...]]:
-        return self.engine.groups()
 
-    def read(self, indices: Sequence[int]) -> list[TileInput]:
-        return self.engine.read(indices)
+def _read_fixed_stf(
+    source: MsiSource, model: Model, options: ReconstructionOptions
+) -> tuple[StfEstimate | None, ReferencePixels | None]:
+    if options.stf is None:
+        return None, None
+    dataset = read_stf(Path(options.stf), sensor=source.sensor, grid=model.grid)
+    return scene_estimate(dataset), None if options.stf_only else reference_pixels_of(dataset)
 
-    def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
-        return [partial(self._stf_of, rest) for rest in self.engine.begin(inputs)]
 
-    @staticmethod
-    def _stf_of(rest: PendingRecord) -> TileRecord:
-        record = rest()
-        return TileRecord(index=record.index, valid=np.zeros((0, 0), bool), stf=record.stf)
+def _batch(network: PGUNet, memory: int, side: int) -> int:
+    """Tiles that take at most half of `memory`, a worker's share of its GPU in bytes.
+
+    A power of two up to `MAX_BATCH`; 1 without a GPU. It depends on the GPU's whole memory and not
+    on what is free, so that a resumed run has the same batches.
+    """
+    tile_bytes = max(side, 1) ** 2 * network_bytes(network.config, len(network.stages))
+    return min(MAX_BATCH, 2 ** int(math.log2(max(1, memory // 2 // tile_bytes))))

@@ -1,13 +1,10 @@
-"""What becomes of a tile's maps: each product takes one stack of them into a file of its own.
-
-Must not know how a file is laid out, or where maps come from.
-"""
+"""Products: files of which each is made of one stack of maps in every tile's record."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy.typing as npt
@@ -21,32 +18,32 @@ from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
 
 Render = Callable[[Float32Array, BoolArray], npt.NDArray[Any]]
-"""Maps (k, h, w) and the valid pixels (h, w) to numbers as a file stores them."""
+"""Converts maps (k, h, w) and valid pixels (h, w) to the numbers (C, h, w) that a file stores."""
 
 _PIXELS: Final = {"cpu": 512, "cuda": 4096}
-"""Pixels expanded at a time, so that what lies between two steps stays in the cache."""
+"""Pixels that are expanded at a time: few enough for the processor's cache."""
 
 
 class TileReceiver(Protocol):
-    """What takes tiles; `Product` is one."""
+    """Interface of what stores tiles; `Product` is one."""
 
     def add(self, window: Window, record: TileRecord) -> None:
-        """Take a tile."""
+        """Store the record of a tile whose core is `window`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A file that is made of one stack of each tile's maps."""
+    """A file that is made of one stack of maps in every tile's record."""
 
     maps: str
-    """Name of the stack."""
+    """Name of the maps in the records."""
     sink: TileWriter
     """The file."""
     render: Render | None = None
-    """Makes what the file stores; None where the sink does that itself."""
+    """Makes the numbers of the file; None if the sink takes the maps as they are."""
 
     def add(self, window: Window, record: TileRecord) -> None:
-        """Write a tile, unless it is empty: what is not written is nodata."""
+        """Write a tile; an empty tile is not written, which makes it nodata."""
         if self.maps not in record.maps:
             return
         stack, valid = record.maps[self.maps], record.valid
@@ -58,54 +55,55 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CubeRender:
-    """Coefficients A to the numbers of a cube, X = mean + E A, on the device of the basis.
+    """Renders coefficients A as the numbers of a cube, X = mean + E A, on the device of the basis.
 
-    As uint16 they are those of `encoding.quantise` but for rounding at the half: clipped to
-    0..65534 counts, 65535 where invalid. As float32 they are reflectance, NaN where invalid.
+    uint16: counts as `uavssr.io.writers.quantise` gives them but for rounding at the half, clipped
+    to 0..65534, and 65535 where invalid. float32: reflectance, NaN where invalid.
     """
 
     basis: SpectralBasis
     """E and the mean."""
     dtype: CubeDtype
-    """What the file stores."""
+    """Number type of the file."""
     bands: Sequence[int] | None = None
     """Indices of the wavelengths that the file holds; None for all."""
-    _affine: tuple[Tensor, Tensor] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """E (C, r) and the mean (C, 1) of the file's wavelengths, in its units."""
         components, mean = self.basis.components, self.basis.mean[:, None]
         if self.bands is not None:
-            chosen = list(self.bands)
-            components, mean = components[chosen], mean[chosen]
-        if self.dtype == "uint16":
-            components, mean = components / SCALE, mean / SCALE + 0.5  # counts, then cut off
-        object.__setattr__(self, "_affine", (components, mean))
+            rows = list(self.bands)
+            components, mean = components[rows], mean[rows]
+        if self.dtype == "uint16":  # counts; converting to integers rounds down, hence the half
+            return components / SCALE, mean / SCALE + 0.5
+        return components, mean
 
     @torch.inference_mode()
     def __call__(self, coefficients: Float32Array, valid: BoolArray) -> npt.NDArray[Any]:
-        """(C, h, w) in the file's type.
+        """(C, h, w) in the file's number type, of coefficients (r, h, w) and valid pixels (h, w).
 
         Raises:
             IncompleteRun: a number would overflow.
         """
         components, mean = self._affine
         device = components.device
-        # A copy: what is computed must not depend on how the array happens to lie in memory.
+        # a copy: the strides of the given array must not change the last digits
         flat = torch.tensor(coefficients, device=device).flatten(1)
         _check_range(flat, components)
-        counts = self.dtype == "uint16"
-        kind = torch.uint16 if counts else torch.float32
-        stored = torch.empty((len(components), flat.shape[1]), dtype=kind, device=device)
+        as_counts = self.dtype == "uint16"
+        number_type = torch.uint16 if as_counts else torch.float32
+        stored = torch.empty((len(components), flat.shape[1]), dtype=number_type, device=device)
         step = _PIXELS[device.type]
         for pixels, target in zip(flat.split(step, 1), stored.split(step, 1), strict=True):
-            part = torch.addmm(mean, components, pixels)
-            target.copy_(part.clamp_(0, NODATA - 0.5) if counts else part)
+            spectra = torch.addmm(mean, components, pixels)  # X = mean + E A
+            target.copy_(spectra.clamp_(0, NODATA - 0.5) if as_counts else spectra)
         if not valid.all():
-            holes = torch.from_numpy(~valid.ravel()).to(device)
-            if counts:  # every bit of 65535 is set, and or is quicker than a choice
-                stored.view(torch.int16).bitwise_or_(-holes.to(torch.int16))
+            invalid = torch.from_numpy(~valid.ravel()).to(device)
+            if as_counts:  # all bits of 65535 are set, and OR is faster than a choice
+                stored.view(torch.int16).bitwise_or_(-invalid.to(torch.int16))
             else:
-                stored.masked_fill_(holes, math.nan)
+                stored.masked_fill_(invalid, math.nan)
         numbers: npt.NDArray[Any] = stored.cpu().numpy()
         return numbers.reshape(-1, *valid.shape)
 

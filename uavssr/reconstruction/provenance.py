@@ -1,111 +1,80 @@
-"""What made an output: as tags for those who read it, and as an identity for those who resume it.
-
-Must not know how tiles are computed.
-"""
+"""Provenance of an output as file tags, and the identity of a run that a resumed run must share."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uavssr._version import __version__
 from uavssr.io.checks import envi_header, fingerprint
-from uavssr.reconstruction.options import Precision, StfScope
 
 if TYPE_CHECKING:
-    from uavssr.io.msi import InputSummary, MsiSource
-    from uavssr.model import Model
+    from uavssr.io.msi import InputSummary
+    from uavssr.reconstruction.plan import Plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the pixels depend on besides the image and the weights."""
-
-    stages: int
-    """Unrolled stages that run."""
-    stf_scope: StfScope
-    """Whether the cube is made with the scene's STF or with each tile's own."""
-    held: Path | None
-    """The file whose STF is held fixed; None where it is estimated."""
-    taught: int
-    """Reference spectra of that file from which the cube learns."""
-    tile: int
-    """Side of a tile in pixels."""
-    halo: int
-    """Context read around it."""
-    overlap: int
-    """Pixels over which tiles' STFs are blended."""
-    batch: int
-    """Most tiles in one forward pass."""
-    precision: Precision
-    """Of the proximal networks; the solvers are always float32."""
-    device: str
-    """Where the network runs."""
-
-
-def provenance(msi: MsiSource, model: Model, settings: Settings) -> dict[str, str]:
-    """Version, weights, settings and input, as tags; empty ones are left out."""
-    summary = msi.summary
-    facts = {
+def provenance(plan: Plan) -> dict[str, str]:
+    """Version, weights, settings and input as tags `uavssr_...`; empty ones are left out."""
+    summary, references = plan.source.summary, plan.references
+    tags = {
         "version": __version__,
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "sensor": msi.sensor.name,
-        "input": _sizes(summary.paths),
+        "model": plan.model.name,
+        "model_sha256": plan.model.sha256,
+        "sensor": plan.source.sensor.name,
+        "input": ", ".join(
+            f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, summary.paths)
+        ),
         "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in summary.bands),
         "scale": summary.scale_evidence,
         "crs": summary.crs,
-        "stages": str(settings.stages),
-        "stf_scope": settings.stf_scope,
-        "stf_held": _held(settings.held),
-        "references": str(settings.taught or ""),
-        "tile": str(settings.tile),
-        "overlap": str(settings.overlap),
-        "precision": settings.precision,
-        "device": settings.device,
+        "stages": str(plan.stages),
+        "stf_scope": plan.options.stf_scope,
+        "stf_held": _stf_file(plan),
+        "references": "" if references is None else str(len(references.msi)),
+        "tile": str(plan.tiles.tile),
+        "overlap": str(plan.overlap),
+        "precision": plan.precision,
+        "device": plan.device_kind,
     }
-    return {f"uavssr_{key}": value for key, value in facts.items() if value}
+    return {f"uavssr_{key}": value for key, value in tags.items() if value}
 
 
-def identity(msi: MsiSource, model: Model, settings: Settings, *, doubted: bool) -> dict[str, str]:
-    """All that a run's tiles depend on, under the names that a refusal to resume gives them.
+def identity(plan: Plan, *, error_maps: bool) -> dict[str, str]:
+    """Everything that a run's records depend on, under the names in a refusal to resume.
 
     Args:
-        msi: the input.
-        model: the model.
-        settings: of the run.
-        doubted: whether tiles keep what standard errors and flags are made of.
+        plan: the plan.
+        error_maps: whether the records hold the maps of standard errors and flags.
     """
-    summary, curves = msi.summary, msi.sensor.srf(model.grid)
+    source, summary = plan.source, plan.source.summary
+    curves = source.sensor.srf(plan.model.grid)
     bands = (
         f"{b.role}: {b.file.name} no. {b.index} x {b.scale!r} + {b.offset!r}, nodata {b.nodata}"
         for b in summary.bands
     )
     return {
         "version": __version__,
-        "weights": f"{model.name} ({model.sha256[:12]})",
+        "weights": f"{plan.model.name} ({plan.model.sha256[:12]})",
         **input_identity(summary),
-        "sensor": f"{msi.sensor.name} ({hashlib.sha256(curves.tobytes()).hexdigest()[:12]})",
+        "sensor": f"{source.sensor.name} ({hashlib.sha256(curves.tobytes()).hexdigest()[:12]})",
         "scale": summary.scale_evidence,
         "mask": summary.mask_evidence,
         "bands": ", ".join(bands),
-        "CRS": msi.crs_wkt,
-        "transform": ", ".join(map(repr, msi.transform)),
-        "--tile": str(settings.tile),
-        "--stages": str(settings.stages),
-        "halo": str(settings.halo),
-        "--overlap": str(settings.overlap),
-        "--stf-scope": settings.stf_scope,
-        "--stf": _held(settings.held) or "none",
-        "--stf-only": "no" if settings.taught else "yes",
-        "--precision": settings.precision,
-        "--batch": str(settings.batch),
-        "--device": settings.device,
-        "--uncertainty or --quality": "yes" if doubted else "no",
+        "CRS": source.crs_wkt,
+        "transform": ", ".join(map(repr, source.transform)),
+        "--tile": str(plan.tiles.tile),
+        "--stages": str(plan.stages),
+        "halo": str(plan.tiles.halo),
+        "--overlap": str(plan.overlap),
+        "--stf-scope": plan.options.stf_scope,
+        "--stf": _stf_file(plan) or "none",
+        "--stf-only": "yes" if plan.references is None else "no",
+        "--precision": plan.precision,
+        "--batch": str(plan.batch),
+        "--device": plan.device_kind,
+        "--uncertainty or --quality": "yes" if error_maps else "no",
     }
 
 
@@ -125,11 +94,9 @@ def input_identity(summary: InputSummary) -> dict[str, str]:
     }
 
 
-def _sizes(paths: Sequence[Path]) -> str:
-    return ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, paths))
-
-
-def _held(held: Path | None) -> str:
-    if held is None:
+def _stf_file(plan: Plan) -> str:
+    """Name and checksum of the file whose STF is fixed; empty without one."""
+    if plan.options.stf is None:
         return ""
-    return f"{held.name} (SHA-256 {hashlib.sha256(held.read_bytes()).hexdigest()})"
+    path = Path(plan.options.stf)
+    return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"

@@ -1,7 +1,4 @@
-"""The pixels that tiles are made of: windows with their halos, which go together, how they blend.
-
-Must not know the network.
-"""
+"""Pixels of tiles: windows with halos, groups of tiles, windows and weights for blending."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.reconstruction.scene_stf import Source, filled
+from uavssr.reconstruction.scene_sample import Source, fill_invalid
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Tile, TileGrid, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """A window to be reconstructed, with the pixels that this takes."""
+    """A window to reconstruct, with the pixels around it that the network needs."""
 
     window: Window
-    """What is kept."""
+    """The window of the result."""
     outer: Window
     """The window and its halo."""
     image: Tensor
@@ -56,12 +53,12 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileInput:
-    """All that is read for one tile."""
+    """Pixels that are read for one tile."""
 
     tile: Tile
     """The tile."""
     patches: Mapping[int, Patch]
-    """By the tile whose STF counts there: the core for its own. None where nothing is valid."""
+    """Patches with valid pixels, by the tile whose STF is used there; its own for the core."""
 
     @property
     def own(self) -> Patch | None:
@@ -70,7 +67,7 @@ class TileInput:
 
 
 def read_patch(source: Source, tiles: TileGrid, window: Window, fill: Float32Array) -> Patch | None:
-    """A window and its halo with `fill` (c,) where invalid; None where the window is all invalid.
+    """A window and its halo with `fill` (c,) where invalid; None if the window has no valid pixel.
 
     Raises:
         InputRefused: a block cannot be decoded, or the file changed.
@@ -79,39 +76,39 @@ def read_patch(source: Source, tiles: TileGrid, window: Window, fill: Float32Arr
     msi, valid = source.read(outer)
     if not valid[window.within(outer)].any():
         return None
-    image = torch.from_numpy(filled(msi, valid, fill))
+    image = torch.from_numpy(fill_invalid(msi, valid, fill))
     return Patch(window=window, outer=outer, image=image, outer_valid=valid)
 
 
-def batches(tiles: TileGrid, size: int) -> Iterator[tuple[int, ...]]:
-    """All tiles in row-major order, in tuples of up to `size` neighbours that read as much.
+def group_tiles(tiles: TileGrid, size: int) -> Iterator[tuple[int, ...]]:
+    """All tiles in row-major order, in groups of up to `size` neighbours that read as many pixels.
 
-    They depend on nothing but the grid, so a resumed run has the same.
+    The groups depend on the grid alone, so a resumed run has the same.
     """
-    together: list[Tile] = []
+    group: list[Tile] = []
     for tile in tiles:
-        if together and (len(together) == size or not _same_size(together[0].read, tile.read)):
-            yield tuple(each.index for each in together)
-            together = []
-        together.append(tile)
-    yield tuple(each.index for each in together)
+        if group and (len(group) == size or not _same_size(group[0].read, tile.read)):
+            yield tuple(member.index for member in group)
+            group = []
+        group.append(tile)
+    yield tuple(member.index for member in group)
 
 
 def _same_size(one: Window, other: Window) -> bool:
     return (one.height, one.width) == (other.height, other.width)
 
 
-def shares(tiles: TileGrid, tile: Tile, overlap: int) -> Iterator[tuple[int, Window]]:
-    """The parts of a tile's core in which its own STF and its neighbours' count."""
-    for other in tiles.neighbours(tile.index):
-        reach = other.core.grown(overlap // 2, height=tiles.height, width=tiles.width)
+def blend_windows(tiles: TileGrid, tile: Tile, overlap: int) -> Iterator[tuple[int, Window]]:
+    """Parts of a tile's core where its own STF and its neighbours' STFs are used, by tile index."""
+    for neighbour in tiles.neighbours(tile.index):
+        reach = neighbour.core.grown(overlap // 2, height=tiles.height, width=tiles.width)
         window = tile.core.intersection(reach)
         if window is not None:
-            yield other.index, window
+            yield neighbour.index, window
 
 
-def share_weight(tiles: TileGrid, tile: Tile, window: Window, overlap: int) -> Float32Array:
-    """(h, w) how much a tile's own STF counts in a window.
+def blend_weight(tiles: TileGrid, tile: Tile, window: Window, overlap: int) -> Float32Array:
+    """(h, w) weight in a window of the cube that a tile's own STF gives, 0 to 1.
 
     It falls linearly from one to zero over `overlap` pixels across each border of the core; the
     weights of all tiles sum to one at every pixel.

@@ -1,4 +1,4 @@
-"""What becomes records of tiles, and STFs as the journal keeps them: numbers, and tensors again."""
+"""Records of tiles, and STFs as tensors for the network and as named arrays for the journal."""
 
 from __future__ import annotations
 
@@ -15,84 +15,99 @@ from uavssr.errors import IncompleteRun
 from uavssr.io.stf import QUANTITIES, StfEstimate, estimate_of
 from uavssr.io.writers import TileRecord
 from uavssr.model import ResponseFamily, Stf
+from uavssr.sensors import BoolArray
 
-Numbers = Mapping[str, npt.NDArray[Any]]
+StfNumbers = Mapping[str, npt.NDArray[Any]]
+"""An STF as named arrays, float or bool: its parameters and the fields of `StfEstimate`."""
 PendingRecord = Callable[[], TileRecord]
-"""A tile that has been through the network: called, once and in any thread, it makes the record."""
+"""Makes the record of a tile that has been through the network; call it once, in any thread."""
 
-_NEAR: Final = 1024
-"""Tiles whose STFs are held in memory: the neighbours of those in flight, on a wide scene too."""
+_CACHED_STFS: Final = 1024
+"""Tiles' STFs in memory at a time: more than the neighbours of the tiles in progress."""
 
 
 def finished_record(record: TileRecord) -> PendingRecord:
-    """A tile whose record is made already."""
+    """A pending record that is there already."""
     return lambda: record
+
+
+def stf_record(index: int, stf: StfNumbers) -> TileRecord:
+    """A record that holds a tile's STF alone."""
+    no_pixels: BoolArray = np.zeros((0, 0), bool)
+    return TileRecord(index=index, valid=no_pixels, stf=stf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedStf:
-    """An STF that was found for a scene or a tile (S = 1)."""
+    """The STF of a scene or a tile (S = 1), estimated or given."""
 
     stf: Stf
-    """As the network takes it."""
+    """Tensors for the network."""
     estimate: StfEstimate
-    """As what is reported, with standard errors."""
+    """The same as numbers with standard errors, for files."""
 
     def numbers(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it by name; `of` is the way back."""
-        found = {"theta": self.stf.theta, "deviation": self.stf.theta_se}
-        numbers = {name: tensor[0].cpu().numpy() for name, tensor in found.items()}
-        return numbers | {name: np.asarray(getattr(self.estimate, name)) for name in QUANTITIES}
+        """The STF as named arrays; `from_numbers` is the inverse."""
+        tensors = {"theta": self.stf.theta, "deviation": self.stf.theta_se}
+        arrays = {name: tensor[0].cpu().numpy() for name, tensor in tensors.items()}
+        return arrays | {name: np.asarray(getattr(self.estimate, name)) for name in QUANTITIES}
 
     @classmethod
-    def of(cls, numbers: Numbers, family: ResponseFamily) -> FittedStf:
-        """What gave these numbers, on the device of the camera's family."""
+    def from_numbers(cls, numbers: StfNumbers, family: ResponseFamily) -> FittedStf:
+        """The STF of named arrays, on the device of `family`."""
         device = family.centre.device
-        theta, deviation, rows = (
+        theta, theta_se, rows = (
             torch.tensor(numbers[name][None], dtype=torch.float32, device=device)
             for name in ("theta", "deviation", "stf")
         )
-        stf = Stf(family=family, theta=theta, theta_se=deviation, rows=rows)
+        stf = Stf(family=family, theta=theta, theta_se=theta_se, rows=rows)
         return cls(stf=stf, estimate=estimate_of(numbers))
 
+    def reloaded(self, family: ResponseFamily) -> FittedStf:
+        """The same STF with the memory layout of one that a journal holds.
 
-def compact(numbers: Numbers) -> dict[str, npt.NDArray[Any]]:
-    """The same in half the space: arrays were float32 in the network, scalars stay float64."""
+        The strides of a tensor may change the last digit of what is computed from it.
+        """
+        return FittedStf.from_numbers(self.numbers(), family)
+
+
+def float32_arrays(numbers: StfNumbers) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays in half the space: they were float32 in the network. Scalars stay float64."""
     return {
         name: array.astype(np.float32) if array.ndim and array.dtype == np.float64 else array
         for name, array in numbers.items()
     }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # no slots: the cached values live in __dict__
+@dataclass(frozen=True, kw_only=True, eq=False)  # no slots: the cache lives in __dict__
 class TileStfs(Mapping[int, FittedStf]):
-    """The tiles' STFs as they are kept elsewhere, read when asked for: they may be millions."""
+    """The tiles' own STFs by index, loaded when they are needed: a scene may have millions."""
 
     load: Callable[[int], TileRecord | None]
-    """A tile's record; None where there is none."""
+    """Loads a tile's record; None where it is missing or damaged."""
     indices: frozenset[int]
-    """The tiles that have one."""
+    """Tiles that have a record."""
     family: ResponseFamily
-    """Of the camera, on the network's device."""
+    """The camera's responses, on the network's device."""
 
     @cached_property
-    def _recent(self) -> Callable[[int], FittedStf | None]:
-        return lru_cache(_NEAR)(self._found)
+    def _cached(self) -> Callable[[int], FittedStf | None]:
+        return lru_cache(_CACHED_STFS)(self._loaded)
 
-    def _found(self, index: int) -> FittedStf | None:
+    def _loaded(self, index: int) -> FittedStf | None:
         record = self.load(index)
         if record is None:
             raise IncompleteRun(
                 f"the STF of tile {index} is gone from the journal",
                 remedy="run again with --resume",
             )
-        return FittedStf.of(record.stf, self.family) if record.stf else None
+        return FittedStf.from_numbers(record.stf, self.family) if record.stf else None
 
     def __getitem__(self, index: int) -> FittedStf:
-        found = self._recent(index) if index in self.indices else None
-        if found is None:
+        stf = self._cached(index) if index in self.indices else None
+        if stf is None:
             raise KeyError(index)
-        return found
+        return stf
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)

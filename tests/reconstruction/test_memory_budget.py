@@ -21,22 +21,29 @@ from uavssr.errors import ModelRefused, OutputError, UsageError
 from uavssr.io.checks.block_cache import BLOCK_CACHE
 from uavssr.model.pgunet import PGUNetConfig
 from uavssr.model.weights import load_model
-from uavssr.reconstruction.memory import BASE, Budget, parse_size, thread_counts
+from uavssr.reconstruction.memory_budget import (
+    PROGRAM_BYTES,
+    MemoryBudget,
+    parse_size,
+    thread_counts,
+)
 from uavssr.tiling import TileGrid
 
 
-def budget(size: int = 2000, *, tile: int = 256, workers: int = 2, **changes: object) -> Budget:
+def budget(
+    size: int = 2000, *, tile: int = 256, workers: int = 2, **changes: object
+) -> MemoryBudget:
     options = {
         "config": PGUNetConfig(),
         "stages": 4,
         "msi_bands": 5,
         "tiles": TileGrid(height=size, width=size, tile=tile, halo=16),
         "batch": 1,
-        "crew": thread_counts(workers),
+        "threads": thread_counts(workers),
         "pixel_bytes": 540,
-        "gpu": False,
+        "network_elsewhere": False,
     }
-    return Budget(**(options | changes))
+    return MemoryBudget(**(options | changes))
 
 
 def test_memory_does_not_depend_on_the_scene() -> None:
@@ -56,7 +63,7 @@ def test_memory_is_the_sum_that_is_told() -> None:
     assert len(amounts) == 5
     added = sum(int(count or 1) * parse_size(size) for count, size in amounts)
     assert added == pytest.approx(parse_size(total), rel=0.05)
-    assert budget(workers=3).total > BASE + BLOCK_CACHE
+    assert budget(workers=3).total > PROGRAM_BYTES + BLOCK_CACHE
 
 
 @pytest.mark.parametrize("limit", [1.3e9, 1.6e9, 2.4e9, 9e9])
@@ -65,8 +72,8 @@ def test_as_many_workers_as_the_limit_allows(limit: float) -> None:
     whole = budget(workers=16)
     fewer = whole.within(int(limit))
     assert fewer.total <= limit
-    if fewer.crew.workers < 16:
-        assert replace(whole, crew=thread_counts(fewer.crew.workers + 1)).total > limit
+    if fewer.threads.workers < 16:
+        assert replace(whole, threads=thread_counts(fewer.threads.workers + 1)).total > limit
     assert whole.within(None) is whole
 
 
@@ -78,8 +85,8 @@ def test_limit_below_one_worker_is_refused_with_both_numbers() -> None:
 
 
 def test_network_on_a_gpu_takes_nothing_here() -> None:
-    assert budget(gpu=True).network == 0
-    assert budget(gpu=True).total < budget().total
+    assert budget(network_elsewhere=True).network == 0
+    assert budget(network_elsewhere=True).total < budget().total
 
 
 def test_journal_is_reckoned_by_the_pixel() -> None:

@@ -1,0 +1,101 @@
+"""Devices of torch: names, cores, threads, GPU streams, and how torch reports a lack of memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import torch
+from dask.system import CPU_COUNT  # cores that affinity and cgroups leave to this process
+from torch import Tensor
+
+from uavssr.errors import UsageError
+from uavssr.sensors import Float32Array
+
+__all__ = [
+    "CPU_COUNT",
+    "TORCH_THREADS",
+    "is_out_of_memory",
+    "own_stream",
+    "resolve_device",
+    "to_host",
+    "torch_threads",
+]
+
+TORCH_THREADS: Final = 1
+"""Threads of torch in one operation, for a tile and for the scene's STF.
+
+With more, the last digits of a result depend on the number of cores, and tiles of the usual size
+run slower: the threads wait for each other longer than they save.
+"""
+
+_REMEDY: Final = "use auto, cpu or cuda[:i]"
+_THREAD: Final = threading.local()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda[:i]` names.
+
+    Raises:
+        UsageError: this machine has no such device; no other device is used in its place.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise UsageError(f"unknown device {name!r}", remedy=_REMEDY) from err
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"unsupported device {name!r}", remedy=_REMEDY)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name} asked for, {torch.cuda.device_count()} CUDA devices found",
+            remedy="use --device cpu, or install a CUDA build of torch",
+        )
+    return device
+
+
+@contextmanager
+def torch_threads(count: int = TORCH_THREADS) -> Iterator[None]:
+    """Limit torch to `count` threads in one operation, so that workers do not share cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Run the body in this thread's GPU stream and wait for it; does nothing on a CPU.
+
+    Copies of one thread then run beside kernels of another.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    streams: dict[torch.device, torch.cuda.Stream] = vars(_THREAD).setdefault("streams", {})
+    if device not in streams:  # one for each thread: torch hands out the same few again
+        streams[device] = torch.cuda.Stream(device)
+    stream = streams[device]
+    stream.wait_stream(torch.cuda.default_stream(device))  # for the weights and the STF
+    with torch.cuda.stream(stream):
+        yield
+        stream.synchronize()
+
+
+def to_host(maps: Tensor) -> Float32Array:
+    """Maps in the host's memory; those of a GPU are complete when `own_stream` ends."""
+    if maps.device.type != "cuda":
+        return maps.numpy()
+    pinned = torch.empty(maps.shape, dtype=maps.dtype, pin_memory=True)
+    return pinned.copy_(maps, non_blocking=True).numpy()
+
+
+def is_out_of_memory(err: Exception) -> bool:
+    """Whether an error means that memory ran out: on the CPU only torch's message says so."""
+    known = isinstance(err, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(err)

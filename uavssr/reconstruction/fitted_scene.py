@@ -1,0 +1,107 @@
+"""What is estimated once for a scene: its STF, and what the tiles need with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from uavssr.io.stf import StfEstimate, estimate_of, stf_dataset
+from uavssr.io.writers import TileRecord
+from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.error_maps import ErrorMaps, saturation
+from uavssr.reconstruction.plan import Plan
+from uavssr.reconstruction.provenance import provenance
+from uavssr.reconstruction.scene_stf import estimate_scene_stf, evaluate_fixed_stf
+from uavssr.reconstruction.tile_engine import TileEngine
+from uavssr.reconstruction.tile_record import FittedStf, StfNumbers
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedScene:
+    """A plan with the scene's STF; made by `fit_scene`, or from the numbers in a journal."""
+
+    plan: Plan
+    """The plan."""
+    stf: FittedStf
+    """The scene's STF."""
+
+    @classmethod
+    def from_numbers(cls, plan: Plan, numbers: StfNumbers) -> FittedScene:
+        """The scene whose STF a journal or a worker gives as named arrays."""
+        return cls(plan=plan, stf=FittedStf.from_numbers(numbers, plan.family))
+
+    @property
+    def estimate(self) -> StfEstimate:
+        """The scene's STF as numbers with standard errors."""
+        return self.stf.estimate
+
+    def error_maps(self) -> ErrorMaps:
+        """The maker of the maps of standard errors and flags."""
+        plan = self.plan
+        return ErrorMaps(
+            uncertainty=plan.network.cube_uncertainty(self.stf.stf, plan.correction),
+            saturation=torch.from_numpy(saturation(plan.source.summary)).to(plan.device),
+            prior_driven=bool(self.estimate.prior_driven.any()),
+        )
+
+    def engine(self, *, error_maps: bool = False) -> TileEngine:
+        """The network on tiles, with the scene's STF.
+
+        Args:
+            error_maps: whether the records hold the maps of standard errors and flags.
+        """
+        plan = self.plan
+        return TileEngine(
+            network=plan.network,
+            source=plan.source,
+            tiles=plan.tiles,
+            scene_stf=self.stf.stf,
+            device=plan.device,
+            stages=plan.stages,
+            bfloat16=plan.precision == "bf16",
+            batch=plan.batch,
+            overlap=plan.overlap,
+            correction=plan.correction,
+            error_maps=self.error_maps() if error_maps else None,
+        )
+
+    def stf_dataset(self, records: Iterable[TileRecord] = ()) -> xr.Dataset:
+        """The STFs of the scene and of the tiles in `records`; docs/formats.md lists the variables.
+
+        Tiles without a valid pixel have no STF and are left out.
+        """
+        plan, sensor = self.plan, self.plan.source.sensor
+        return stf_dataset(
+            sensor=sensor,
+            grid=plan.model.grid,
+            nominal=sensor.srf(plan.model.grid),
+            scene=self.estimate,
+            tiles=[(plan.tiles[r.index].core, estimate_of(r.stf)) for r in records if r.stf],
+            crs_wkt=plan.source.crs_wkt,
+            transform=plan.source.transform,
+            attrs=provenance(plan),
+        )
+
+
+def fit_scene(plan: Plan) -> FittedScene:
+    """Estimate the scene's STF from a sample of windows, or take the fixed one.
+
+    Raises:
+        InputRefused: the scene has no valid pixel.
+        IncompleteRun: the network gave NaN or infinity.
+    """
+    if plan.options.cluster is not None:
+        return FittedScene.from_numbers(plan, plan.options.cluster.fit_scene(plan))
+    fit = estimate_scene_stf
+    if plan.fixed_stf is not None:
+        fit = partial(evaluate_fixed_stf, given=plan.fixed_stf)
+    with torch_threads():
+        fitted = fit(plan.network, plan.source, device=plan.device, stages=plan.stages)
+    return FittedScene(plan=plan, stf=fitted.reloaded(plan.family))
