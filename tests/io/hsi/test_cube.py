@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasterio.crs import CRS
 
 from tests.helpers.cubes import listed, smooth_cube, tag, write_cube, write_envi, write_plain
 from tests.helpers.models import GRID
-from tests.helpers.rasters import TRANSFORM, UTM, write
+from tests.helpers.rasters import write
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks.envi_header import read_envi_list
 from uavssr.io.hsi.cube import CubeSource, open_cube
-from uavssr.io.writers.formats import open_writer
 from uavssr.tiling import TileGrid, Window
 
 NM = GRID.centres
@@ -218,12 +216,7 @@ def test_scene_that_is_valid_only_in_a_corner_is_found(tmp_path: Path) -> None:
 
 def test_chunk_linked_from_outside_the_store_is_refused(tmp_path: Path) -> None:
     cube = smooth_cube(20, 20)
-    store = tmp_path / "d.zarr"
-    place = {"crs_wkt": CRS.from_string(UTM).to_wkt(), "transform": tuple(TRANSFORM)[:6]}
-    size = {"height": 20, "width": 20, "grid": GRID}
-    with open_writer(store, format="zarr", **size, **place) as out:
-        out.write(Window(0, 0, 20, 20), cube, np.ones((20, 20), bool))
-        out.finish()
+    store = write_cube(tmp_path / "d.zarr", cube, format="zarr")
     assert np.abs(whole(open_cube(store))[0] - cube).max() < 1e-4
     chunk = store / "reflectance" / "1" / "0" / "0"
     chunk.rename(tmp_path / "elsewhere")

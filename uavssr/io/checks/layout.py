@@ -77,7 +77,7 @@ def check_layout(
     if min(layout.width, layout.height) < 1:
         raise InputRefused(f"the header claims {size} pixels: nothing to read", path=path)
     if max(layout.width, layout.height) > MAX_SIDE:
-        raise InputRefused(f"the header claims {size}, more than GDAL can count", path=path)
+        raise InputRefused(f"the header claims {size}, more pixels than GDAL can count", path=path)
     if not 1 <= layout.bands <= MAX_BANDS:
         raise InputRefused(f"the header claims {layout.bands} bands, not 1-{MAX_BANDS}", path=path)
     if layout.is_complex:
