@@ -1,4 +1,4 @@
-"""The command that tells a model of local spectra. No logic."""
+"""The command that adapts a model to local spectra."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ def adapt(
     spectra: Annotated[
         list[Path],
         typer.Argument(
-            help="Tables (.csv), cubes or libraries (.npz) of spectra like the field's.",
+            help="Spectra like those of the field: tables (.csv), cubes or libraries (.npz).",
             metavar="SPECTRA",
             readable=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new model, for --model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new model.")],
     model: ModelName = None,
     scale: Scale = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tell a model which spectra a field holds: its crops, soils and paths, fifty if you can."""
+    """Adapt a model to local spectra: crops, soils and paths of the field, about fifty."""
     from uavssr.model import DEFAULT_MODEL
     from uavssr.training import adapt_model
 
-    found = adapt_model(
+    adapted = adapt_model(
         spectra, out, model=model or DEFAULT_MODEL, scale=scale, overwrite=overwrite
     )
-    for warning in found.warnings:
+    for warning in adapted.warnings:
         say(context, f"! {warning}")
-    shown = shlex.quote(str(found.folder))
-    many = "" if found.components == 1 else "s"
+    plural = "" if adapted.components == 1 else "s"
     say(
         context,
-        f"wrote {found.folder}: {found.spectra} spectra, {found.components} Gaussian{many} more; "
-        f"use it with --model {shown}",
+        f"wrote {adapted.folder}: {adapted.spectra} spectra, "
+        f"{adapted.components} Gaussian{plural} more; "
+        f"use it with --model {shlex.quote(str(adapted.folder))}",
     )

@@ -1,9 +1,10 @@
-"""The application: options before the command, what is said on stderr, checks of output names."""
+"""The application: common options, messages on stderr, checks of output names."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from uavssr.errors import Interrupted, UsageError
 
 app = typer.Typer(
     name="uavssr",
-    help="Hyperspectral cubes, and the camera's true response, from multispectral drone images.",
+    help="Reconstruct hyperspectral cubes and the camera's response from multispectral images.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -33,15 +34,15 @@ def _version(wanted: bool) -> None:
 def common(
     context: typer.Context,
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv for tracebacks.")
+        int, typer.Option("-v", "--verbose", count=True, help="Print more; -vv prints tracebacks.")
     ] = 0,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     _: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """Common options of all commands."""
     context.obj = {"quiet": quiet, "verbose": verbose}
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
 
@@ -55,19 +56,19 @@ def creation_options(pairs: list[str]) -> dict[str, str]:
 
 
 def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
-    """Refuse, before any work, outputs that stand in each other's or an input's way."""
+    """Refuse outputs that exist, are an input, or are asked for twice, before any work."""
     from uavssr.io.writers import check_output
 
-    given = [path for path in paths if path is not None]
-    for path in given:
-        if [each.absolute() for each in given].count(path.absolute()) > 1:
+    outputs = [path for path in paths if path is not None]
+    for path in outputs:
+        if [output.absolute() for output in outputs].count(path.absolute()) > 1:
             raise UsageError("is asked for as two outputs", path=path, remedy="give two names")
         check_output(path, overwrite=overwrite, inputs=inputs)
 
 
 @contextmanager
-def explain_interrupts() -> Iterator[None]:
-    """Make an interrupt that left something to go on from an error that says so."""
+def interrupt_as_error() -> Iterator[None]:
+    """Turn an interrupt that left finished tiles into an error that says how many."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -78,13 +79,24 @@ def explain_interrupts() -> Iterator[None]:
 
 
 def check_suffix(path: Path | None, *suffixes: str) -> None:
-    """Refuse an output whose name promises another format than it would have."""
+    """Refuse an output whose suffix belongs to another format."""
     if path is not None and path.suffix.lower() not in suffixes:
         wanted = " or ".join(suffixes)
         raise UsageError(f"this output is a {wanted} file", path=path, remedy=f"name it {wanted}")
 
 
+def print_outputs(
+    context: typer.Context, outputs: Mapping[str, Path | None], *, as_json: bool
+) -> None:
+    """Print the names of the files that were written: JSON on stdout, or a line on stderr."""
+    written = {key: str(path) for key, path in outputs.items() if path is not None}
+    if as_json:
+        typer.echo(json.dumps(written))
+    elif written:
+        say(context, "wrote " + ", ".join(written.values()))
+
+
 def say(context: typer.Context, text: str) -> None:
-    """Say something on stderr, unless asked to be quiet."""
+    """Print a message on stderr, unless `--quiet` was given."""
     if not context.obj["quiet"]:
         typer.echo(text, err=True)

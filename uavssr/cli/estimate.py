@@ -1,14 +1,14 @@
-"""The command that estimates an image's STF, blind or from a reference. No logic."""
+"""The command that estimates an image's STF, blind or from a reference."""
 
 from __future__ import annotations
 
-import json as jsonlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uavssr.cli import console
+from uavssr.cli import console, tables
 from uavssr.cli.app import app, check_outputs, check_suffix, say
 from uavssr.cli.opening import open_image
 from uavssr.cli.options import (
@@ -40,7 +40,7 @@ def estimate_stf(
     context: typer.Context,
     files: Files,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The netCDF to write, a .stf.nc.")
+        Path | None, typer.Option("--out", "-o", help="The STF to write, a .stf.nc.")
     ] = None,
     sensor: SensorName = None,
     bands: Bands = None,
@@ -51,12 +51,15 @@ def estimate_stf(
     reference: Annotated[
         Path | None,
         typer.Option(
-            "--reference", help="Known ground: an overlapping cube, or a .csv of spectra or panels."
+            "--reference",
+            help="Known reflectance: an overlapping cube, or a .csv of spectra or panels.",
         ),
     ] = None,
     reference_scale: Annotated[
         str | None,
-        typer.Option("--reference-scale", help="Reflectance per number in the reference: 1/100."),
+        typer.Option(
+            "--reference-scale", help="Reflectance per number in the reference, e.g. 1/100."
+        ),
     ] = None,
     model: ModelName = None,
     tile: TileSize = 256,
@@ -64,12 +67,13 @@ def estimate_stf(
     device: Device = "auto",
     workers: Workers = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw nominal and estimated STF as this PNG.")
+        Path | None,
+        typer.Option("--plot", help="Also draw the nominal and the estimated STF to this .png."),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate the STF of an image, blind or calibrated with known ground; no cube is written."""
+    """Estimate the STF of an image, blind or calibrated with reference spectra."""
     from uavssr.io.stf import write_stf
     from uavssr.model import DEFAULT_MODEL
     from uavssr.reconstruction import plan_reconstruction
@@ -83,7 +87,7 @@ def estimate_stf(
     check_outputs([out, plot], inputs, overwrite=overwrite)
     check_suffix(out, ".nc")
     check_suffix(plot, ".png")
-    chosen: dict[str, Any] = {"sensor": msi.sensor.name}
+    facts: dict[str, Any] = {"sensor": msi.sensor.name}
     if reference is None:
         plan = plan_reconstruction(
             msi,
@@ -93,31 +97,31 @@ def estimate_stf(
             device=device,
             workers=workers,
         )
-        chosen["model"] = plan.plan.model.name
+        facts["model"] = plan.plan.model.name
         with console.progress(quiet=context.obj["quiet"]) as progress:
-            found = plan.stf(progress=progress)
+            estimate = plan.stf(progress=progress)
     else:
-        found, told = _calibrated(context, msi, reference, reference_scale, model)
-        chosen |= told
+        estimate, calibration = _calibrated(context, msi, reference, reference_scale, model)
+        facts |= calibration
     if out is not None:
-        write_stf(found, out, overwrite=overwrite, inputs=inputs)
-        if kept := found.sizes.get("reference"):
-            say(context, f"uavssr: {out} holds {kept} spectra: reconstruct --stf learns from them")
+        write_stf(estimate, out, overwrite=overwrite, inputs=inputs)
+        if count := estimate.sizes.get("reference"):
+            say(context, f"uavssr: {out} holds {count} spectra, which reconstruct --stf will use")
     if plot is not None:
         from uavssr.viz import draw_stf
 
-        draw_stf(found, plot, overwrite=overwrite, inputs=inputs)
+        draw_stf(estimate, plot, overwrite=overwrite, inputs=inputs)
     if written := [str(path) for path in (out, plot) if path is not None]:
         say(context, "wrote " + ", ".join(written))
-    rows = console.scene_rows(found)
+    rows = tables.scene_rows(estimate)
     if as_json:
-        typer.echo(jsonlib.dumps(chosen | {"scene": rows}))
+        typer.echo(json.dumps(facts | {"scene": rows}))
     else:
-        console.show(console.stf_table(rows, sensor=msi.sensor.name))
+        console.show(tables.stf_table(rows, sensor=msi.sensor.name))
 
 
 def _refuse_unused(context: typer.Context) -> None:
-    """A calibration runs no network on tiles, so what steers that would be ignored."""
+    """Refuse options of the network, which a calibration does not run."""
     for name in ("tile", "stages", "device", "workers"):
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
@@ -127,14 +131,18 @@ def _refuse_unused(context: typer.Context) -> None:
 def _calibrated(
     context: typer.Context, msi: MsiSource, path: Path, scale: str | None, model: str | None
 ) -> tuple[xr.Dataset, dict[str, Any]]:
-    """The STF from a reference, and what is told of it besides."""
+    """The STF from a reference, and facts about the calibration for `--json`."""
     from uavssr.calibration import calibrate_scene, open_reference
     from uavssr.model import DEFAULT_MODEL, load_model
 
     loaded = load_model(model or DEFAULT_MODEL)
     reference = open_reference(path, msi, scale=scale)
-    found = calibrate_scene(msi, reference, model=loaded)
-    for warning in found.warnings:
+    calibration = calibrate_scene(msi, reference, model=loaded)
+    for warning in calibration.warnings:
         say(context, f"uavssr: warning: {warning}")
-    told = {"kind": reference.kind, "used": found.used, "warnings": list(found.warnings)}
-    return found.dataset, {"model": loaded.name, "reference": told}
+    facts = {
+        "kind": reference.kind,
+        "used": calibration.used,
+        "warnings": list(calibration.warnings),
+    }
+    return calibration.dataset, {"model": loaded.name, "reference": facts}

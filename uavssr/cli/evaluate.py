@@ -1,15 +1,15 @@
-"""The commands that judge a cube, and that simulate what a camera would see of one. No logic."""
+"""The commands that compare cubes and simulate images."""
 
 from __future__ import annotations
 
-import json as jsonlib
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from uavssr.cli import console
-from uavssr.cli.app import app, check_outputs, check_suffix, say
+from uavssr.cli import console, tables
+from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs
 from uavssr.cli.options import AsJson, Overwrite
 from uavssr.errors import UsageError
 
@@ -19,30 +19,33 @@ def evaluate(
     context: typer.Context,
     pred: Annotated[Path, typer.Argument(help="The estimated cube.", metavar="PRED")],
     ref: Annotated[
-        Path, typer.Argument(help="The reference, same grid and wavelengths.", metavar="REF")
+        Path,
+        typer.Argument(help="The reference cube, on the same grid and wavelengths.", metavar="REF"),
     ],
     stf: Annotated[Path | None, typer.Option("--stf", help="The estimated .stf.nc.")] = None,
     true_stf: Annotated[
-        Path | None, typer.Option("--true-stf", help="The true .stf.nc, e.g. of `simulate`.")
+        Path | None, typer.Option("--true-stf", help="The true .stf.nc, e.g. from `simulate`.")
     ] = None,
     epsilon: Annotated[
-        float, typer.Option("--epsilon", help="Least denominator of MRAE, in reflectance.")
+        float, typer.Option("--epsilon", help="Smallest denominator of MRAE, in reflectance.")
     ] = 1e-3,
     data_range: Annotated[
-        float, typer.Option("--data-range", help="Range of reflectance for PSNR and SSIM.")
+        float, typer.Option("--data-range", help="Range of reflectance, for PSNR and SSIM.")
     ] = 1.0,
     pred_scale: Annotated[
-        str | None, typer.Option("--pred-scale", help="Reflectance per number in PRED.")
+        str | None,
+        typer.Option("--pred-scale", help="Reflectance per number in PRED, e.g. 1/10000."),
     ] = None,
     ref_scale: Annotated[
-        str | None, typer.Option("--ref-scale", help="Reflectance per number in REF: 1/10000.")
+        str | None, typer.Option("--ref-scale", help="Reflectance per number in REF, e.g. 1/10000.")
     ] = None,
     per_band: Annotated[
-        bool, typer.Option("--per-band", help="Show each band too (JSON holds them always).")
+        bool,
+        typer.Option("--per-band", help="Print the figures of every band; --json always does."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Errors of a cube against a reference, and of an STF against the true one."""
+    """Compare a cube with a reference, and an STF with the true one."""
     from uavssr.evaluation import evaluate as compare
 
     with console.progress(quiet=context.obj["quiet"]) as progress:
@@ -58,9 +61,9 @@ def evaluate(
             progress=progress,
         )
     if as_json:
-        typer.echo(jsonlib.dumps(console.plain(report), allow_nan=False))
+        typer.echo(json.dumps(tables.json_ready(report), allow_nan=False))
     else:
-        console.show(*console.report_parts(report, per_band=per_band))
+        console.show(*tables.report_parts(report, per_band=per_band))
 
 
 @app.command()
@@ -68,21 +71,32 @@ def simulate(
     context: typer.Context,
     hsi: Annotated[Path, typer.Argument(help="A hyperspectral cube.", metavar="HSI")],
     sensor: Annotated[
-        str, typer.Option("--sensor", help="Camera: a known name or a .yaml/.csv file.")
+        str,
+        typer.Option(
+            "--sensor", help="Camera: a name from `uavssr sensors`, or a .yaml or .csv file."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The image to write, a .tif.")],
     stf_out: Annotated[
         Path | None, typer.Option("--stf-out", help="Also write the true STF, a .stf.nc.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the camera, the shifts, the noise.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
     snr_db: Annotated[
-        float, typer.Option("--snr-db", help="20 log10(rms / sigma) of each band; inf: no noise.")
+        float,
+        typer.Option(
+            "--snr-db",
+            help="Signal-to-noise ratio of each band, 20 log10(rms / sigma); inf: no noise.",
+        ),
     ] = 40.0,
     misregistration: Annotated[
-        float, typer.Option("--misregistration", help="Standard deviation of shifts in pixels.")
+        float,
+        typer.Option(
+            "--misregistration", help="Standard deviation of the shifts between bands, in pixels."
+        ),
     ] = 0.0,
     perfect: Annotated[
-        bool, typer.Option("--perfect", help="A camera that is exactly its data sheet.")
+        bool,
+        typer.Option("--perfect", help="Use the camera of the data sheet, without deviations."),
     ] = False,
     scale: Annotated[
         str | None, typer.Option("--scale", help="Reflectance per number in HSI, e.g. 1/10000.")
@@ -93,8 +107,8 @@ def simulate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the image that a random camera near the data sheet would take of a cube."""
-    from uavssr.data import simulate as observe
+    """Simulate the image that a camera with random deviations would take of a cube."""
+    from uavssr.data import simulate as simulate_image
 
     if dtype not in ("uint16", "float32"):
         raise UsageError(f"--dtype must be uint16 or float32, got {dtype!r}")
@@ -102,7 +116,7 @@ def simulate(
     check_suffix(out, ".tif", ".tiff")
     check_suffix(stf_out, ".nc")
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        written = observe(
+        written = simulate_image(
             hsi,
             sensor=sensor,
             out=out,
@@ -116,9 +130,4 @@ def simulate(
             overwrite=overwrite,
             progress=progress,
         )
-    paths = {"image": written.image, "stf": written.stf}
-    found = {name: str(path) for name, path in paths.items() if path is not None}
-    if as_json:
-        typer.echo(jsonlib.dumps(found))
-    else:
-        say(context, "wrote " + ", ".join(found.values()))
+    print_outputs(context, {"image": written.image, "stf": written.stf}, as_json=as_json)

@@ -1,15 +1,14 @@
-"""The command that makes a cube of a file of coefficients. No logic."""
+"""The command that writes the cube of a file of coefficients."""
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from uavssr.cli import console
-from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, say
+from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, print_outputs
 from uavssr.cli.options import AsJson, MaxPixels, Overwrite
 from uavssr.errors import UsageError
 
@@ -23,18 +22,20 @@ def expand(
     coefficients: Annotated[
         Path,
         typer.Argument(
-            help="What `reconstruct --format coefficients` wrote.", metavar="COEFFICIENTS"
+            help="A file from `reconstruct --format coefficients`.", metavar="COEFFICIENTS"
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The cube to write.")],
     wavelengths: Annotated[
         str | None,
         typer.Option(
-            "--wavelengths", help="Only these nm: 450-900, 550,670,840, or a file with a list."
+            "--wavelengths",
+            help="Wavelengths to write in nm: 450-900, 550,670,840, or a file with a list.",
         ),
     ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
-        str | None, typer.Option("--format", help="gtiff, cog, envi or zarr; else by the suffix.")
+        str | None,
+        typer.Option("--format", help="gtiff, cog, envi or zarr; default: by the suffix."),
     ] = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help="uint16 (reflectance x 10000) or float32.")
@@ -43,16 +44,17 @@ def expand(
         list[str] | None, typer.Option("--co", help="GDAL creation option K=V, repeatable.")
     ] = None,
     quicklook: Annotated[
-        Path | None, typer.Option("--quicklook", help="Also draw the cube as this PNG.")
+        Path | None, typer.Option("--quicklook", help="Also draw the cube to this .png.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Blocks expanded at a time; default: the cores.")
+        int | None,
+        typer.Option("--workers", help="Blocks expanded at a time; default: number of cores."),
     ] = None,
     max_pixels: MaxPixels = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the cube that a file of coefficients stands for, or some of its wavelengths."""
+    """Write the cube of a file of coefficients, or some of its wavelengths."""
     from uavssr.io.hsi import open_coefficients
     from uavssr.reconstruction import OutputOptions
     from uavssr.reconstruction import expand as write_cube
@@ -72,13 +74,8 @@ def expand(
     source = open_coefficients(coefficients, max_pixels=max_pixels)
     with console.progress(quiet=context.obj["quiet"]) as progress:
         write_cube(source, output, workers=workers, progress=progress)
-    written = {"cube": out}
     if quicklook is not None:
         from uavssr.viz import draw_quicklook
 
-        inputs = [coefficients, out]
-        written["quicklook"] = draw_quicklook(out, quicklook, overwrite=overwrite, inputs=inputs)
-    if as_json:
-        typer.echo(jsonlib.dumps({key: str(path) for key, path in written.items()}))
-    else:
-        say(context, "wrote " + ", ".join(str(path) for path in written.values()))
+        draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[coefficients, out])
+    print_outputs(context, {"cube": out, "quicklook": quicklook}, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What the commands on an image share: opening it, and the cluster that computes it."""
+"""Opening of the image and the cluster that several commands take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_image(
     *,
     warn: bool = True,
 ) -> MsiSource:
-    """The image of a command's arguments, after its warnings have been said."""
+    """Open the image of a command's arguments, and print its warnings."""
     from uavssr.io.msi import open_msi
 
     msi = open_msi(
@@ -49,7 +49,7 @@ def open_image(
 def open_cluster(
     scheduler: str | None, processes: str | None
 ) -> AbstractContextManager[Cluster | None]:
-    """The cluster of --scheduler or --cluster, while the command runs; None without either."""
+    """Open the cluster of `--scheduler` or `--cluster`; None without either."""
     if scheduler is None and processes is None:
         return nullcontext()
     if scheduler is not None and processes is not None:

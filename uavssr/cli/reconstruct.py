@@ -1,20 +1,21 @@
-"""The commands that look at an image and reconstruct it. No logic."""
+"""The commands that inspect an image and reconstruct its cube."""
 
 from __future__ import annotations
 
-import json as jsonlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from uavssr.cli import console
+from uavssr.cli import console, tables
 from uavssr.cli.app import (
     app,
     check_outputs,
     check_suffix,
     creation_options,
-    explain_interrupts,
+    interrupt_as_error,
+    print_outputs,
     say,
 )
 from uavssr.cli.opening import open_cluster, open_image
@@ -55,7 +56,9 @@ if TYPE_CHECKING:
 def reconstruct(
     context: typer.Context,
     files: Files,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The cube to write, a .tif.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The cube to write: .tif, .zarr, .img or .dat.")
+    ],
     sensor: SensorName = None,
     bands: Bands = None,
     bidx: Bidx = None,
@@ -64,21 +67,28 @@ def reconstruct(
     max_pixels: MaxPixels = None,
     model: ModelName = None,
     stf: Annotated[
-        Path | None, typer.Option("--stf", help="Hold the STF of this .stf.nc fixed.")
+        Path | None,
+        typer.Option("--stf", help="Use the STF of this .stf.nc instead of estimating it."),
     ] = None,
     stf_only: Annotated[
         bool,
         typer.Option(
-            "--stf-only", help="Leave out the reference spectra in --stf: for other ground."
+            "--stf-only",
+            help="Ignore the reference spectra in --stf: for an image of other ground.",
         ),
     ] = False,
     stf_scope: Annotated[
-        str, typer.Option("--stf-scope", help="scene: one STF; tile: each tile's own, blended.")
+        str,
+        typer.Option(
+            "--stf-scope", help="scene: one STF for all tiles; tile: the STF of each tile, blended."
+        ),
     ] = "scene",
     tile: TileSize = 256,
     overlap: Annotated[
         int | None,
-        typer.Option("--overlap", help="Pixels over which the tiles' STFs are blended; 32."),
+        typer.Option(
+            "--overlap", help="Pixels over which the STFs of tiles are blended; default: 32."
+        ),
     ] = None,
     stages: Stages = None,
     device: Device = "auto",
@@ -98,21 +108,25 @@ def reconstruct(
     ] = None,
     uncertainty: Annotated[
         Path | None,
-        typer.Option("--uncertainty", help="Also write the standard error of every band here."),
+        typer.Option(
+            "--uncertainty", help="Also write the standard errors of all bands to this file."
+        ),
     ] = None,
     quality: Annotated[
         Path | None,
-        typer.Option("--quality", help="Also write flags (saturated, strange ...) here, a .tif."),
+        typer.Option(
+            "--quality", help="Also write quality flags (saturated, outlier ...) to this .tif."
+        ),
     ] = None,
     quicklook: Annotated[
-        Path | None, typer.Option("--quicklook", help="Also draw the cube as this PNG.")
+        Path | None, typer.Option("--quicklook", help="Also draw the cube to this .png.")
     ] = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the hyperspectral cube, its STFs (.stf.nc) and a map of them (.tiles.gpkg)."""
+    """Reconstruct the cube, and write its STFs (.stf.nc) and a map of tiles (.tiles.gpkg)."""
     from uavssr.io.stf import stf_path, tiles_path
     from uavssr.io.writers import was_publishing
     from uavssr.model import DEFAULT_MODEL
@@ -163,33 +177,27 @@ def reconstruct(
     for line in plan.reference_notes():
         say(context, f"uavssr: {line}")
     if dry_run:
-        _show_forecast(plan.estimate_run(output), as_json=as_json)
+        _print_estimate(plan.estimate_run(output), as_json=as_json)
         return
-    with console.progress(quiet=context.obj["quiet"]) as progress, explain_interrupts():
+    with console.progress(quiet=context.obj["quiet"]) as progress, interrupt_as_error():
         outputs = plan.write(output, progress=progress)
-    written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles}
-    written |= {"uncertainty": uncertainty} if uncertainty is not None else {}
-    written |= {"quality": quality} if quality is not None else {}
     if quicklook is not None:
         from uavssr.viz import draw_quicklook
 
-        written["quicklook"] = draw_quicklook(
-            out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs]
-        )
-    if as_json:
-        typer.echo(jsonlib.dumps({key: str(path) for key, path in written.items()}))
-    else:
-        say(context, "wrote " + ", ".join(str(path) for path in written.values()))
+        draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])
+    written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles}
+    extra = {"uncertainty": uncertainty, "quality": quality, "quicklook": quicklook}
+    print_outputs(context, written | extra, as_json=as_json)
 
 
 def _check_trial(*, dry_run: bool, scheduler: str | None, cluster: str | None) -> None:
-    """The trial of a dry run is made here, so it would tell nothing of a cluster."""
-    asked = {"--scheduler": scheduler, "--cluster": cluster}
-    named = [option for option, value in asked.items() if value is not None]
-    if dry_run and named:
+    """Refuse a dry run on a cluster: its trial runs in this process."""
+    options = {"--scheduler": scheduler, "--cluster": cluster}
+    given = [option for option, value in options.items() if value is not None]
+    if dry_run and given:
         raise UsageError(
             "--dry-run measures a run in this process, not on a cluster",
-            remedy=f"leave out {' and '.join(named)}, or --dry-run",
+            remedy=f"leave out {' and '.join(given)}, or --dry-run",
         )
 
 
@@ -201,11 +209,11 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
-def _show_forecast(forecast: RunEstimate, *, as_json: bool) -> None:
+def _print_estimate(estimate: RunEstimate, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(jsonlib.dumps(forecast.to_dict()))
+        typer.echo(json.dumps(estimate.to_dict()))
     else:
-        console.show(*console.fact_lines(forecast.lines()))
+        console.show(*tables.fact_lines(estimate.lines()))
 
 
 @app.command()
@@ -220,12 +228,12 @@ def inspect(
     max_pixels: MaxPixels = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the input summary: bands, roles, scale, validity, and the evidence for each."""
+    """Print the input summary: bands, roles, scale and valid pixels, with the evidence for each."""
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels, warn=False)
     if as_json:
-        typer.echo(jsonlib.dumps(msi.summary.to_dict()))
+        typer.echo(json.dumps(msi.summary.to_dict()))
     else:
-        console.show(*console.summary_parts(msi.summary))
+        console.show(*tables.summary_parts(msi.summary))
 
 
 @app.command()
@@ -238,6 +246,6 @@ def sensors(as_json: AsJson = False) -> None:
             name: [{"role": b.role, "centre": b.centre, "fwhm": b.fwhm} for b in sensor.bands]
             for name, sensor in SENSORS.items()
         }
-        typer.echo(jsonlib.dumps(known))
+        typer.echo(json.dumps(known))
         return
-    console.show(console.sensor_table(SENSORS.values()))
+    console.show(tables.sensor_table(SENSORS.values()))

@@ -1,4 +1,4 @@
-"""The command that trains a model. No logic."""
+"""The command that trains a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def train(
         typer.Option("--pairs", help="Manifest (.csv) of pairs, cubes and spectral libraries."),
     ] = None,
     spectra: Annotated[
-        Path | None, typer.Option("--spectra", help="A spectral library (.npz) alone.")
+        Path | None,
+        typer.Option("--spectra", help="A spectral library (.npz), to train without images."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the run and of the model.")
@@ -30,33 +31,42 @@ def train(
         str | None, typer.Option("--init", help="Start from a model: a released name or a folder.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Settings in YAML; other options win over it.")
+        Path | None, typer.Option("--config", help="Settings in YAML; other options override them.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="A setting: training.steps=500. May be repeated, wins over all."
+            "--set", help="One setting, e.g. training.steps=500; overrides all else; repeatable."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps in all.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Total number of optimiser steps.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed.")] = None,
     rank: Annotated[
-        str | None, typer.Option("--rank", help="Spectral coefficients, or auto.")
+        str | None, typer.Option("--rank", help="Number of spectral coefficients, or auto.")
     ] = None,
     components: Annotated[
-        int | None, typer.Option("--components", help="Gaussians of the spectral prior.")
+        int | None, typer.Option("--components", help="Number of Gaussians of the spectral prior.")
     ] = None,
-    stage_count: Annotated[int | None, typer.Option("--stages", help="Unrolled stages.")] = None,
-    width: Annotated[int | None, typer.Option("--width", help="Channels inside Z-Net.")] = None,
+    stage_count: Annotated[
+        int | None, typer.Option("--stages", help="Number of unrolled stages.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help="Number of channels in the Z-Nets.")
+    ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="float32 or bf16 (proximal networks).")
+        str | None,
+        typer.Option("--precision", help="Precision of the proximal networks: float32 or bf16."),
     ] = None,
-    log: Annotated[str | None, typer.Option("--log", help="csv, or tensorboard beside it.")] = None,
+    log: Annotated[
+        str | None, typer.Option("--log", help="Log: csv, or tensorboard for both.")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="auto (default), cpu or cuda[:i].")
+        str | None, typer.Option("--device", help="Device: auto (default), cpu or cuda[:i].")
     ] = None,
 ) -> None:
-    """Train a model on your own pairs, cubes or spectra; run again to resume."""
+    """Train a model on pairs, cubes or spectra; give the same command again to resume."""
     from uavssr.io.settings import read_settings
     from uavssr.training import RunConfig, run_training
 
@@ -77,8 +87,8 @@ def train(
         "network.width": width,
     }
     run = read_settings(RunConfig, config, options, assignments or [])
-    alone = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the first one speaks
-    with console.progress(quiet=context.obj["quiet"] or not alone, unit="steps") as progress:
+    leads = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, only the first prints
+    with console.progress(quiet=context.obj["quiet"] or not leads, unit="steps") as progress:
         done = 0
 
         def stepped(step: int, figures: dict[str, float]) -> None:
@@ -90,7 +100,7 @@ def train(
             done = step + 1
 
         finished = run_training(run, data_progress=progress, step_progress=stepped)
-    if alone:
+    if leads:
         for warning in finished.warnings:
             say(context, f"! {warning}")
         say(context, f"wrote {finished.folder}")

@@ -1,0 +1,152 @@
+"""Tables of cameras, STFs, inputs and comparisons, drawn with rich."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from uavssr.io.msi import InputSummary
+    from uavssr.sensors import Sensor
+
+STF_NUMBERS = (
+    "centre",
+    "centre_se",
+    "fwhm",
+    "fwhm_se",
+    "gain",
+    "gain_se",
+    "span_share",
+    "residual",
+)
+
+
+def sensor_table(sensors: Iterable[Sensor]) -> Table:
+    """A table of cameras with their bands."""
+    table = _table("sensor", "camera", "bands: role centre/FWHM in nm")
+    for sensor in sensors:
+        listed = ", ".join(f"{b.role} {b.centre:g}/{b.fwhm:g}" for b in sensor.bands)
+        table.add_row(sensor.name, sensor.title, listed)
+    return table
+
+
+def scene_rows(stf: xr.Dataset) -> list[dict[str, Any]]:
+    """The scene's STF as plain numbers, a mapping per band."""
+    rows = []
+    for i, band in enumerate(stf["band"].values.tolist()):
+        row: dict[str, Any] = {"band": str(band)}
+        row |= {name: round(float(stf[f"scene_{name}"][i]), 6) for name in STF_NUMBERS}
+        row["prior_driven"] = bool(stf["scene_prior_driven"][i])
+        rows.append(row)
+    return rows
+
+
+def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
+    """A table of the scene's STF with standard errors."""
+    title = f"STF of the scene, {sensor}, +- standard error"
+    table = _table("band", "centre nm", "FWHM nm", "gain", "residual", "", title=title)
+    for row in rows:
+        cells = [
+            f"{row[key]:.{digits}f} +- {row[f'{key}_se']:.{digits}f}"
+            for key, digits in (("centre", 2), ("fwhm", 2), ("gain", 3))
+        ]
+        note = "prior-driven" if row["prior_driven"] else ""
+        table.add_row(row["band"], *cells, f"{row['residual']:.4f}", note)
+    return table
+
+
+def summary_parts(summary: InputSummary) -> list[RenderableType]:
+    """The input summary: facts, the table of bands, and warnings."""
+    from rich.text import Text
+
+    gsd = f"{summary.gsd[0]:.4g} x {summary.gsd[1]:.4g} {summary.gsd_unit}"
+    facts = {
+        "file": ", ".join(str(path) for path in summary.paths),
+        "size": f"{summary.width} x {summary.height} pixels of {gsd}, {summary.crs}",
+        "sensor": f"{summary.sensor} ({summary.sensor_evidence})",
+        "scale": summary.scale_evidence,
+        "valid": f"{summary.valid_fraction:.1%} of pixels ({summary.mask_evidence})",
+    }
+    table = _table("band", "nm", "FWHM", "file", "no.", "type", "scale", "evidence")
+    for band in summary.bands:
+        table.add_row(
+            band.role,
+            f"{band.wavelength:g}",
+            f"{band.fwhm:g}",
+            band.file.name,
+            str(band.index),
+            band.dtype,
+            f"{band.scale:.6g}",
+            band.evidence,
+        )
+    return [
+        *fact_lines(facts),
+        table,
+        *(Text(f"! {text}") for text in (*summary.left_out, *summary.warnings)),
+    ]
+
+
+def fact_lines(facts: Mapping[str, str]) -> list[RenderableType]:
+    """A line per fact, its name in bold."""
+    from rich.text import Text
+
+    return [Text.assemble((f"{key:9}", "bold"), value) for key, value in facts.items()]
+
+
+def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[RenderableType]:
+    """The comparison of two cubes: figures of the scene, of each band if wanted, and of the STF."""
+    settings, scene = report["settings"], report["scene"]
+    figures = _table("metric", "scene", "definition", title=f"{report['pred']} - {report['ref']}")
+    for name, digits, definition in (
+        ("rmse", 5, "reflectance"),
+        ("mrae", 5, f"epsilon {settings['mrae_epsilon']:g}"),
+        ("psnr", 2, f"dB, data range {settings['data_range']:g}, {settings['psnr']}"),
+        ("ssim", 5, f"{settings['ssim_window']}, {report['ssim_pixels']} windows"),
+        ("sam", 4, "degrees"),
+        ("ergas", 4, f"ratio {settings['ergas_ratio']}"),
+    ):
+        figures.add_row(name.upper(), f"{scene[name]:.{digits}f}", definition)
+    share = f"{report['valid_pixels']} of {report['pixels']} pixels valid in both"
+    parts: list[RenderableType] = [figures, f"{share}, {report['bands']} bands"]
+    if per_band:
+        rows = [(f"{row['wavelength']:.1f}", row) for row in report["per_band"]]
+        parts.append(_number_table("nm", rows, ("rmse", "mrae", "psnr", "ssim")))
+    if "stf" in report:
+        stf = report["stf"]
+        rows = [(row["band"], row) for row in stf["per_band"]] + [("mean, absolute", stf)]
+        names = ("relative", "centre_nm", "fwhm_nm", "gain_percent")
+        parts.append(_number_table("STF error", rows, names))
+    return parts
+
+
+def _number_table(
+    head: str, rows: list[tuple[str, dict[str, Any]]], names: tuple[str, ...]
+) -> Table:
+    table = _table(head, *names)
+    for label, row in rows:
+        table.add_row(label, *(f"{row[name]:.5g}" for name in names))
+    return table
+
+
+def json_ready(value: Any) -> Any:
+    """A copy for JSON, in which infinite and missing numbers are the texts `inf` and `nan`."""
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [json_ready(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
