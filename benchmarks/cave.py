@@ -1,11 +1,11 @@
-"""Accuracy of an RGB model on CAVE scenes: random cameras, and measured ones it was never told of.
+"""Accuracy of an RGB model on CAVE scenes with random and with measured cameras.
 
     python benchmarks/cave.py DATA_DIR --scenes paints,face,... [--model rgb-cave]
 
-DATA_DIR holds `cave/*.npz` and `srf/camspec_28_cameras_400-720nm.txt`. The scenes named are judged,
-ridge regression learns from all others, seen by random cameras near the generic RGB data sheet.
-Measured cameras are white-balanced (every band sums to one); the model is given the generic data
-sheet. Prints Markdown.
+DATA_DIR holds `cave/*.npz` and `srf/camspec_28_cameras_400-720nm.txt`. The model is evaluated on
+the named scenes. Ridge regression is trained on all others, seen by random cameras near the generic
+RGB data sheet. The model was not trained on the measured cameras, which are white-balanced (every
+band sums to one); it is given the generic data sheet. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from uavssr.model import ResponseFamily, Stf, load_model
 from uavssr.sensors import FloatArray, WavelengthGrid, load_sensor
 
 SIDE = 128
+"""Side in pixels of the corner of each scene that is used."""
 
 
 def main() -> int:
@@ -38,14 +39,14 @@ def main() -> int:
         return 0
     torch.set_num_threads(options.threads)
     model, sensor = load_model(options.model), load_sensor("rgb")
-    grid, judged = model.grid, set(options.scenes.split(","))
+    grid, held_out = model.grid, set(options.scenes.split(","))
     paths = sorted((options.data_dir / "cave").glob("*.npz"))
-    ridge = _ridge([p for p in paths if p.stem not in judged], grid, options.seed)
+    ridge = _ridge([p for p in paths if p.stem not in held_out], grid, options.seed)
     measured = _measured(options.data_dir / "srf" / "camspec_28_cameras_400-720nm.txt", grid)
     family = ResponseFamily.of(sensor, grid)
     start = Stf.from_prior(family)
     rows: dict[str, list[list[float]]] = {"random": [], "measured": []}
-    for number, path in enumerate(p for p in paths if p.stem in judged):
+    for number, path in enumerate(p for p in paths if p.stem in held_out):
         cube = _corner(path)
         rng = np.random.default_rng([options.seed, number])
         drawn = draw_cameras(rng, [sensor] * 4, grid, knowledge=np.ones(4)).rows
@@ -53,13 +54,14 @@ def main() -> int:
         for kind, cameras in (("random", drawn), ("measured", known.astype(np.float32))):
             for camera in cameras:
                 image = observe(rng, cube[None], camera[None])
-                found = _errors(model.network, start, image, cube, ridge, camera)
-                rows[kind].append(found)
-    print(f"Model {model.name} ({model.sha256[:12]}), {len(judged)} scenes, seed {options.seed}.\n")
+                rows[kind].append(_errors(model.network, start, image, cube, ridge, camera))
+    print(
+        f"Model {model.name} ({model.sha256[:12]}), {len(held_out)} scenes, seed {options.seed}.\n"
+    )
     print("| cameras | ridge RMSE | blind / ridge | true R / ridge | blind SAM / ridge |")
     print("|---|---|---|---|---|")
-    for kind, found in rows.items():
-        mean = np.mean(found, 0)
+    for kind, errors in rows.items():
+        mean = np.mean(errors, 0)
         print(f"| 4 {kind} | {mean[0]:.4f} | " + " | ".join(f"{v:.3f}" for v in mean[1:]) + " |")
     return 0
 
@@ -85,7 +87,7 @@ def _ridge(paths: list[Path], grid: WavelengthGrid, seed: int) -> Ridge:
 
 
 def _measured(path: Path, grid: WavelengthGrid) -> FloatArray:
-    """(n, 3, C) measured cameras, blue first like the data sheet, each band summing to one."""
+    """Measured cameras (n, 3, C), blue first like the data sheet; each band sums to one."""
     numbers = []
     for line in path.read_text("utf-8", errors="replace").splitlines():
         words = line.split()
@@ -108,22 +110,25 @@ def _errors(
     ridge: Ridge,
     camera: np.ndarray,
 ) -> list[float]:
+    """RMSE of ridge, and over ridge's: RMSE blind, RMSE with the true R, SAM blind."""
     msi, reference = torch.from_numpy(image), cube.reshape(len(cube), -1)
-    sure = torch.zeros_like(start.theta_se)
-    rows = torch.from_numpy(np.ascontiguousarray(camera))[None]
-    truth = Stf(family=start.family, theta=start.theta, theta_se=sure, rows=rows)
-    spectra = [
-        network.basis.expand(network(msi, stf, estimate_stf=blind).coefficients)[0]
-        .flatten(1)
-        .numpy()
-        for stf, blind in ((start, True), (truth, False))
-    ]
-    base = ridge(image[0].reshape(3, -1))
-    least = rmse(base, reference)
+    truth = Stf(
+        family=start.family,
+        theta=start.theta,
+        theta_se=torch.zeros_like(start.theta_se),
+        rows=torch.from_numpy(np.ascontiguousarray(camera))[None],
+    )
+    results = [network(msi, start, estimate_stf=True), network(msi, truth, estimate_stf=False)]
+    blind, known = (
+        network.basis.expand(result.coefficients)[0].flatten(1).numpy() for result in results
+    )
+    baseline = ridge(image[0].reshape(3, -1))
+    error = rmse(baseline, reference)
     return [
-        least,
-        *(rmse(each, reference) / least for each in spectra),
-        sam(spectra[0], reference) / sam(base, reference),
+        error,
+        rmse(blind, reference) / error,
+        rmse(known, reference) / error,
+        sam(blind, reference) / sam(baseline, reference),
     ]
 
 

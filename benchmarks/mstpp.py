@@ -1,8 +1,9 @@
-"""A network like MST++, written from the paper's description to compare cost: never trained.
+"""A network of the architecture of MST++ with random weights, to compare its cost.
 
 Cai et al., "MST++: Multi-stage Spectral-wise Transformer for Efficient Spectral Reconstruction",
-CVPR Workshops 2022: three U-shapes in a row, each of blocks in which the channels attend to each
-other over the whole image. Says nothing of accuracy: its weights are random.
+CVPR Workshops 2022: three U-shapes in a row, made of blocks in which channels attend to each other
+over the whole image. Written from the paper's description. It is never trained, so it shows time
+and memory, not accuracy.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ WIDTH = 31
 
 
 class SpectralAttention(nn.Module):
-    """Channels attend to channels: softmax(s K Q^T) V for each head, in which all pixels count."""
+    """Attention between channels over all pixels, softmax(s K Q^T) V for each head."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,7 +32,7 @@ class SpectralAttention(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) in, the same shape out."""
+        """Maps (B, C, y, x) in, the same shape out."""
         queries, keys, values = self.queries_keys_values(maps).chunk(3, 1)
         query, key, value = (
             part.flatten(2).unflatten(1, (self.heads, WIDTH)) for part in (queries, keys, values)
@@ -46,7 +47,7 @@ class PixelNorm(nn.LayerNorm):
     """Layer norm over the channels of each pixel."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) in, the same shape out."""
+        """Maps (B, C, y, x) in, the same shape out."""
         return super().forward(maps.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -67,7 +68,7 @@ class Block(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) in, the same shape out."""
+        """Maps (B, C, y, x) in, the same shape out."""
         maps = maps + self.attend(maps)
         return maps + self.feed(maps)
 
@@ -90,14 +91,14 @@ class UShape(nn.Module):
         self.map = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Maps (B, 31, H, W) in, the same shape out; H and W are multiples of four."""
-        maps, kept = self.embed(features), []
+        """Maps (B, 31, y, x) in, the same shape out; the sides are multiples of four."""
+        maps, skipped = self.embed(features), []
         for encode, shrink in zip(self.encode, self.shrink, strict=True):
-            kept.append(encode(maps))
-            maps = shrink(kept[-1])
+            skipped.append(encode(maps))
+            maps = shrink(skipped[-1])
         maps = self.middle(maps)
         for level in (1, 0):
-            both = torch.cat([self.grow[level](maps), kept[level]], 1)
+            both = torch.cat([self.grow[level](maps), skipped[level]], 1)
             maps = self.decode[level](self.join[level](both))
         return features + self.map(maps)
 
@@ -112,6 +113,6 @@ class MstPlusPlus(nn.Module):
         self.last = nn.Conv2d(WIDTH, bands_out, 3, padding=1, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """An image (B, c, H, W) in, a cube (B, C, H, W) out; H and W are multiples of four."""
+        """An image (B, c, y, x) in, a cube (B, C, y, x) out; the sides are multiples of four."""
         features = self.first(image)
         return self.last(features + self.stages(features))

@@ -1,9 +1,9 @@
-"""Reconstruct a field from the command line, read the files back, and integrate the cube again.
+"""Round trip of a reconstruction: the cube integrated with the estimated STF against the input.
 
     python benchmarks/round_trip.py FIELD.tif --sensor rededge3 [--model NAME] [--quicklook PNG]
 
-Prints how well the cube, integrated with the estimated STF, gives the input back (RMS over the mean
-of the input), what GDAL, rioxarray and SPy read of the cube, and the time of the whole command.
+Runs `uavssr reconstruct`. Prints the RMS difference over the mean of the input, the metadata that
+GDAL, rioxarray and SPy read from the cube, and the time of the whole command.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main() -> int:
 
 
 def _readers(cube: Path) -> None:
+    """Print what other programs read from the cube."""
     with rasterio.open(cube) as dataset:
         tagged = sum("wavelength" in dataset.tags(i) for i in dataset.indexes)
         envi = dataset.tags(ns="ENVI")
@@ -71,9 +72,10 @@ def _readers(cube: Path) -> None:
 
 
 def _integrate(field: Path, sensor: str | None, cube: Path) -> None:
+    """Print the RMS of R X - Y by band, over the mean of Y."""
     msi = open_msi(field, sensor=sensor)
-    found = xr.open_dataset(cube.with_suffix(".stf.nc"))
-    stf = found["scene_stf"].to_numpy()
+    with xr.open_dataset(cube.with_suffix(".stf.nc")) as dataset:
+        stf = dataset["scene_stf"].to_numpy()
     squares, total, pixels = np.zeros(len(stf)), np.zeros(len(stf)), 0
     with rasterio.open(cube) as dataset:
         for row in range(0, msi.height, 256):

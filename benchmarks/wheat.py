@@ -1,11 +1,12 @@
-"""Real pairs of a ten-band drone camera and a field spectrometer: five bands in, the rest out.
+"""Real pairs of a ten-band drone camera and a field spectrometer: spectra from five of the bands.
 
     python benchmarks/wheat.py LIBRARY.npz PAIRS.npz SRF.csv
 
-LIBRARY is a training library (scripts/build_library.py); its wheat is left out here, since it is
-these very spectra. PAIRS holds `ms` (n, 10), `hs` (n, F), `wavelength_nm`, `stage`; SRF the
-camera's nominal curves. One growth stage after the other is kept out: prior and regressions learn
-from the others. Prints Markdown. The network's learned stages are not run: they saw these spectra.
+LIBRARY is a training library (scripts/build_library.py); its wheat, which is these very spectra, is
+left out. PAIRS holds `ms` (n, 10), `hs` (n, F), `wavelength_nm`, `stage`; SRF the nominal curves of
+the camera. One growth stage after the other is held out; prior and regressions are trained on the
+others. The network's trained stages are not used, since they were trained on these spectra. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from uavssr.spectra import SpectralLibrary, concatenate, load_library, resample
 from uavssr.training import TrainingConfig, initial_network
 
 GIVEN = ("b2", "g2", "r1", "re2", "nir")
+"""Bands of the camera that are used."""
 GRID = HEADWALL_NANO
+RIDGE = "ridge on the other stages' pairs"
 
 
 def camera(path: Path, names: tuple[str, ...] | None = None) -> Sensor:
-    """The nominal curves of a CSV file, of all bands or of those named."""
+    """The camera with the nominal curves of a CSV file, with all bands or those of `names`."""
     header = path.read_text("utf-8").splitlines()[0].lower().split(",")[1:]
     table = np.loadtxt(path, delimiter=",", skiprows=1)
     columns = zip(header, table[:, 1:].T, strict=True)
@@ -55,40 +58,51 @@ def main() -> int:
     with np.load(options.pairs, allow_pickle=False) as file:
         seen, stage = file["ms"], file["stage"]
         spectra = resample(file["hs"], file["wavelength_nm"], GRID)
-    every = camera(options.srf)
+    library = load_library(options.library, GRID)
+    without_wheat = _select(library, library.source != "wheat")
+    errors: dict[str, list[list[float]]] = {}
+    for name in sorted(set(stage.tolist())):
+        held_out = stage == name
+        rows = _stage_errors(without_wheat, options.srf, seen, spectra, held_out)
+        for estimator, row in rows.items():
+            errors.setdefault(estimator, []).append(row)
+    _print_table(errors)
+    return 0
+
+
+def _stage_errors(
+    library: SpectralLibrary, srf: Path, seen: np.ndarray, spectra: np.ndarray, held_out: np.ndarray
+) -> dict[str, list[float]]:
+    """RMSE, SAM and the RMSE of the other five bands, by estimator, of the stage held out."""
+    every = camera(srf)
     given = [k for k, band in enumerate(every.bands) if band.role in GIVEN]
     rest = [k for k in range(len(every)) if k not in given]
-    library = load_library(options.library, GRID)
-    without = _only(library, library.source != "wheat")
-    found: dict[str, list[list[float]]] = {}
-    for left in sorted(set(stage.tolist())):
-        out = stage == left
-        known = SpectralLibrary(
-            spectra=spectra[~out],
-            kind=np.full((~out).sum(), "canopy"),
-            source=np.full((~out).sum(), "wheat"),
-            grid=GRID,
-        )
-        learned = concatenate([without, known])
-        estimates = _estimates(learned, camera(options.srf, GIVEN), seen[:, given], spectra, out)
-        mapped = regress(_pixels(seen[~out][:, given]), _pixels(seen[~out][:, rest]))
-        truth, other = spectra[out].T, seen[out][:, rest].T
-        nominal = every.srf(GRID)[rest]
-        for name, estimate in estimates.items():
-            bands = mapped(seen[out][:, given].T) if name == RIDGE else nominal @ estimate
-            errors = [rmse(estimate, truth), sam(estimate, truth), rmse(bands, other)]
-            found.setdefault(name, []).append(errors)
+    others = SpectralLibrary(
+        spectra=spectra[~held_out],
+        kind=np.full((~held_out).sum(), "canopy"),
+        source=np.full((~held_out).sum(), "wheat"),
+        grid=GRID,
+    )
+    training = concatenate([library, others])
+    estimates = _estimates(training, camera(srf, GIVEN), seen[:, given], spectra, held_out)
+    band_ridge = regress(_pixels(seen[~held_out][:, given]), _pixels(seen[~held_out][:, rest]))
+    truth, true_bands = spectra[held_out].T, seen[held_out][:, rest].T
+    nominal = every.srf(GRID)[rest]
+    rows = {}
+    for name, estimate in estimates.items():
+        bands = band_ridge(seen[held_out][:, given].T) if name == RIDGE else nominal @ estimate
+        rows[name] = [rmse(estimate, truth), sam(estimate, truth), rmse(bands, true_bands)]
+    return rows
+
+
+def _print_table(errors: dict[str, list[list[float]]]) -> None:
     print("| estimator | RMSE 398-1002 nm | SAM deg | RMSE of the other five bands |")
     print("|---|---|---|---|")
-    for name, rows in found.items():
+    for name, rows in errors.items():
         mean, deviation = np.mean(rows, 0), np.std(rows, 0)
         cells = [f"{m:.4f} +- {d:.4f}" for m, d in zip(mean, deviation, strict=True)]
         cells[1] = f"{mean[1]:.2f} +- {deviation[1]:.2f}"
         print(f"| {name} | " + " | ".join(cells) + " |")
-    return 0
-
-
-RIDGE = "ridge on the other stages' pairs"
 
 
 def _pixels(values: np.ndarray) -> np.ndarray:
@@ -96,48 +110,51 @@ def _pixels(values: np.ndarray) -> np.ndarray:
     return values[:, :, None, None]
 
 
-def _only(library: SpectralLibrary, kept: np.ndarray) -> SpectralLibrary:
+def _select(library: SpectralLibrary, chosen: np.ndarray) -> SpectralLibrary:
     return SpectralLibrary(
-        spectra=library.spectra[kept],
-        kind=library.kind[kept],
-        source=library.source[kept],
+        spectra=library.spectra[chosen],
+        kind=library.kind[chosen],
+        source=library.source[chosen],
         grid=library.grid,
     )
 
 
 @torch.no_grad()
 def _estimates(
-    library: SpectralLibrary, sensor: Sensor, seen: np.ndarray, spectra: np.ndarray, out: np.ndarray
+    library: SpectralLibrary,
+    sensor: Sensor,
+    seen: np.ndarray,
+    spectra: np.ndarray,
+    held_out: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Spectra (C, n) of the stage left out, by what was known of the camera."""
+    """Spectra (C, n) of the stage held out, by estimator and its knowledge of the camera."""
+    sizes = PGUNetConfig(bands=len(GRID), components=48)
     config = TrainingConfig(prior_scenes=100)
-    network = initial_network(
-        TrainingData.of(library), PGUNetConfig(bands=len(GRID), components=48), config
-    ).eval()
+    network = initial_network(TrainingData.of(library), sizes, config).eval()
     family = ResponseFamily.of(sensor, GRID)
-    image = torch.from_numpy(seen[out].T[None, :, None].astype(np.float32))
-    sure = torch.zeros_like(family.spread)
-    calibrated = calibrate(family, spectra[~out], seen[~out], basis=network.basis).stf
-    blind = network(image, Stf.from_prior(family), estimate_stf=True, stages=0).stf
-    result = {
-        RIDGE: regress(_pixels(seen[~out]), _pixels(spectra[~out]))(seen[out].T),
-        "ridge, random cameras": fit_ridge(library, sensor, seed=0)(seen[out].T),
-    }
-    held = {
-        "closed form, data sheet": Stf.of(family, family.prior, sure),
-        "closed form, blind": blind,
+    image = torch.from_numpy(seen[held_out].T[None, :, None].astype(np.float32))
+    pairs = [torch.tensor(part[~held_out], dtype=torch.float32) for part in (seen, spectra)]
+    calibrated = calibrate(family, spectra[~held_out], seen[~held_out], basis=network.basis).stf
+    stfs = {
+        "closed form, data sheet": Stf.of(family, family.prior, torch.zeros_like(family.spread)),
+        "closed form, blind": network(
+            image, Stf.from_prior(family), estimate_stf=True, stages=0
+        ).stf,
         "closed form, calibrated on the other stages' pairs": calibrated,
     }
-    for name, stf in held.items():
-        found = network(image, stf, estimate_stf=False, stages=0).coefficients
-        result[name] = network.basis.expand(found)[0, :, 0].numpy()
-    ground = (torch.tensor(each[~out], dtype=torch.float32) for each in (seen, spectra))
-    correction = network.fit_correction(calibrated, *ground, stages=0)
-    found = network(
-        image, calibrated, estimate_stf=False, stages=0, correction=correction
-    ).coefficients
-    result["the same, and learns from them"] = correction.basis.expand(found)[0, :, 0].numpy()
-    return result
+    pair_ridge = regress(_pixels(seen[~held_out]), _pixels(spectra[~held_out]))
+    estimates = {
+        RIDGE: pair_ridge(seen[held_out].T),
+        "ridge, random cameras": fit_ridge(library, sensor, seed=0)(seen[held_out].T),
+    }
+    for name, stf in stfs.items():
+        result = network(image, stf, estimate_stf=False, stages=0)
+        estimates[name] = network.basis.expand(result.coefficients)[0, :, 0].numpy()
+    correction = network.fit_correction(calibrated, *pairs, stages=0)
+    result = network(image, calibrated, estimate_stf=False, stages=0, correction=correction)
+    corrected = correction.basis.expand(result.coefficients)[0, :, 0].numpy()
+    estimates["the same, corrected with these pairs"] = corrected
+    return estimates
 
 
 if __name__ == "__main__":

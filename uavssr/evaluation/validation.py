@@ -75,19 +75,19 @@ def validation_images(data: TrainingData, *, seed: int, size: int) -> list[Valid
         seed: random seed of cameras and scenes.
         size: side of a simulated image in pixels.
     """
-    fields = [field for field in data.splits if field.validate.size]
-    if not fields:
+    splits = [split for split in data.splits if split.validate.size]
+    if not splits:
         return [] if data.library is None else _simulated_images(data, seed, size)
     ridges: dict[tuple[str, bool], Ridge] = {}
     images = []
-    for field in fields:
-        sensor, real = field.patches.sensor or _first_camera(data.grid), field.patches.has_image
+    for split in splits:
+        sensor, real = split.patches.sensor or _first_camera(data.grid), split.patches.has_image
         key = sensor.name, real
         if key not in ridges:
             ridges[key] = _fit_baseline(data, sensor, seed=seed, real=real)
-        msi, hsi = _read_patches(field, sensor, data.grid, seed)
-        files = ", ".join(path.name for path in (*field.row.msi, field.row.hsi))
-        images.append(_image(f"line {field.row.line}: {files}", sensor, msi, hsi, ridges[key]))
+        msi, hsi = _read_patches(split, sensor, data.grid, seed)
+        files = ", ".join(path.name for path in (*split.row.msi, split.row.hsi))
+        images.append(_image(f"line {split.row.line}: {files}", sensor, msi, hsi, ridges[key]))
     return images
 
 
@@ -146,17 +146,17 @@ def _first_camera(grid: WavelengthGrid) -> Sensor:
 
 
 def _read_patches(
-    field: SceneSplit, sensor: Sensor, grid: WavelengthGrid, seed: int
+    split: SceneSplit, sensor: Sensor, grid: WavelengthGrid, seed: int
 ) -> tuple[Float32Array, Float32Array]:
-    """Image (n, c, y, x) and cube (n, C, y, x) of some validation patches of a field."""
-    count = min(PATCHES_PER_IMAGE, field.validate.size)
-    places = np.linspace(0, field.validate.size - 1, count).round()
-    chosen = field.validate[places.astype(int)]
-    hsi = field.patches.cubes(chosen)
-    if field.patches.has_image:
-        msi = field.patches.images(chosen)
+    """Image (n, c, y, x) and cube (n, C, y, x) of some validation patches of a scene."""
+    count = min(PATCHES_PER_IMAGE, split.validate.size)
+    places = np.linspace(0, split.validate.size - 1, count).round()
+    chosen = split.validate[places.astype(int)]
+    hsi = split.patches.cubes(chosen)
+    if split.patches.has_image:
+        msi = split.patches.images(chosen)
     else:
-        rng = np.random.default_rng([seed, 61, field.row.line])
+        rng = np.random.default_rng([seed, 61, split.row.line])
         msi = _simulate_images(rng, hsi, sensor, grid, cameras=1)
     inner = slice(MAX_BAND_SHIFT, hsi.shape[-1] - MAX_BAND_SHIFT)
     return msi[..., inner, inner], hsi[..., inner, inner]
@@ -189,10 +189,10 @@ def _simulated_images(data: TrainingData, seed: int, size: int) -> list[Validati
 
 def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> Ridge:
     rng = np.random.default_rng([seed, 71])
-    pairs = [field for field in data.pairs if field.camera == sensor]
+    pairs = [split for split in data.pairs if split.camera == sensor]
     if real and pairs:
         count = _RIDGE_PATCHES // len(pairs) + 1
-        chosen = [(field.patches, rng.permutation(field.train)[:count]) for field in pairs]
+        chosen = [(split.patches, rng.permutation(split.train)[:count]) for split in pairs]
         images = np.concatenate([patches.images(index) for patches, index in chosen])
         return regress(images, np.concatenate([patches.cubes(index) for patches, index in chosen]))
     scenes = data.draw_scenes(rng, _RIDGE_SCENES, data.side_up_to(_RIDGE_SIDE))

@@ -179,9 +179,8 @@ def _calibration_batches(data: TrainingData, config: TrainingConfig) -> Iterator
     """New scenes seen by new cameras."""
     for part in range(CALIBRATION_BATCHES):
         rng = np.random.default_rng([config.seed, part, 44])
-        yield observe_batch(
-            rng, data.draw_scenes(rng, 4, config.size + 2 * MAX_BAND_SHIFT), data.grid
-        )
+        scenes = data.draw_scenes(rng, 4, config.size + 2 * MAX_BAND_SHIFT)
+        yield observe_batch(rng, scenes, data.grid)
 
 
 def _step(

@@ -182,7 +182,7 @@ def _validation_images(
 
 
 def _has_validation(data: TrainingData) -> bool:
-    return any(field.validate.size for field in data.splits)
+    return any(split.validate.size for split in data.splits)
 
 
 def _write_model(
