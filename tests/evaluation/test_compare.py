@@ -1,4 +1,4 @@
-"""Errors of cubes and STFs: streamed equals whole, agrees with scikit-image, and fits its laws."""
+"""Errors of cubes and STFs: windows equal the whole, values equal scikit-image's and formulas."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_files_are_compared_over_pixels_valid_in_both(
     both = holes.copy()
     both[:4] = False
     seen = []
-    report = uavssr.evaluate(*files, tile=32, progress=lambda *told: seen.append(told))
+    report = uavssr.evaluate(*files, tile=32, progress=lambda *update: seen.append(update))
     expected = scored(*pair, both)
     assert report["valid_pixels"] == both.sum()
     assert report["pixels"] == HEIGHT * WIDTH == sum(done for _, done, _ in seen)
@@ -213,7 +213,7 @@ SHIFTED = (*tuple(TRANSFORM)[:2], TRANSFORM.c + 0.05, *tuple(TRANSFORM)[3:6])
         ({"grid": WavelengthGrid.regular("x", 400, 1000, 39)}, (40, 50), "has 39 bands from 400"),
     ],
 )
-def test_cubes_that_do_not_fit_are_refused_with_the_odd_fact(
+def test_cubes_that_do_not_match_are_refused_with_the_difference(
     tmp_path: Path, options: dict[str, object], size: tuple[int, int], fact: str
 ) -> None:
     if "crs_wkt" in options:
@@ -298,7 +298,7 @@ def test_bands_of_stfs_are_paired_by_name(tmp_path: Path, files: tuple[Path, Pat
     assert found["relative"] == found["centre_nm"] == 0
 
 
-def test_stfs_that_do_not_fit_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+def test_stfs_that_do_not_match_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
     true = write_stf_of(tmp_path / "true.stf.nc")
     other = write_stf_of(tmp_path / "m3m.stf.nc", sensor=SENSORS["m3m"])
     with pytest.raises(InputRefused, match=r"is of m3m \(green, nir, red, rededge\)"):
@@ -363,7 +363,7 @@ def test_command_exits_with_the_code_of_the_fault(
     assert printed.err.count("\n") == 1
 
 
-def test_scorer_meets_every_pixel_once_whatever_the_core() -> None:
+def test_scorer_without_valid_pixels_counts_none() -> None:
     cube = smooth_cube(20, 20)
     scorer = CubeScorer(len(cube))
     window = Window(0, 0, 20, 20)

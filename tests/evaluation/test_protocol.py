@@ -8,24 +8,19 @@ import numpy as np
 import pytest
 
 from tests.helpers.models import P4M, tiny_library, tiny_network, tiny_scene
+from uavssr.evaluation import protocol
 from uavssr.evaluation.metrics import rmse
-from uavssr.evaluation.protocol import (
-    CubeErrors,
-    ImageResult,
-    draw_image,
-    gap_closed,
-    mean_errors,
-    run_protocol,
-)
+from uavssr.evaluation.protocol import CubeErrors, ImageResult, gap_closed, mean_errors
 from uavssr.evaluation.ridge import fit_ridge
 
+REFERENCES = "50 reference spectra"
 NETWORK = tiny_network(asleep=True)
 RIDGE = fit_ridge(tiny_library(), P4M, seed=0, scenes=20, size=8)
 
 
 @cache
 def result(seed: int = 3) -> ImageResult:
-    return run_protocol(NETWORK, RIDGE, tiny_scene(28, 28, seed=5), P4M, seed)
+    return protocol.run_protocol(NETWORK, RIDGE, tiny_scene(28, 28, seed=5), P4M, seed)
 
 
 def error(name: str) -> float:
@@ -34,31 +29,21 @@ def error(name: str) -> float:
 
 def test_every_estimator_runs_with_every_stf() -> None:
     names = [cube.estimator for cube in result().cubes]
-    known = [
-        "data sheet",
-        "uncertain data sheet",
-        "blind",
-        "50 reference spectra, R alone",
-        "true R",
-    ]
-    expected = ["ridge", "ridge, 50 reference spectra"]
-    expected += [f"{each}, {knowledge}" for each in ("mixture", "network") for knowledge in known]
-    assert names == [*expected, "network, 50 reference spectra"]
+    stfs = ["data sheet", "uncertain data sheet", "blind", f"{REFERENCES}, R alone", "true R"]
+    expected = ["ridge", f"ridge, {REFERENCES}"]
+    expected += [f"{estimator}, {stf}" for estimator in ("mixture", "network") for stf in stfs]
+    assert names == [*expected, f"network, {REFERENCES}"]
 
 
 def test_ridge_is_that_of_the_image() -> None:
     cube = tiny_scene(28, 28, seed=5)
-    image, _ = draw_image(cube, P4M, NETWORK, 3)
+    image, _ = protocol.draw_image(cube, P4M, NETWORK, 3)
     flat = image[0].flatten(1).numpy()
     assert error("ridge") == pytest.approx(rmse(RIDGE(flat), cube.reshape(len(cube), -1)))
 
 
 def test_reference_pixels_lower_the_error() -> None:
-    alone, corrected = (
-        error("network, 50 reference spectra, R alone"),
-        error("network, 50 reference spectra"),
-    )
-    assert corrected < alone
+    assert error(f"network, {REFERENCES}") < error(f"network, {REFERENCES}, R alone")
     errors = result()
     assert np.sqrt(np.mean(errors.paired.gain**2)) < np.sqrt(np.mean(errors.blind.nominal_gain**2))
     assert 0.5 < errors.corrected_coverage <= 1
@@ -75,10 +60,9 @@ def test_gap_is_the_share_of_the_benefit_of_the_true_stf() -> None:
 
 
 def test_table_is_of_means_over_images() -> None:
-    first, second = result(3).cubes, result(4).cubes
-    rows = {name: values for name, *values in mean_errors([first, second])}
-    blind = [next(f for f in each if f.estimator == "network, blind") for each in (first, second)]
-    bases = [each[0] for each in (first, second)]
-    assert rows["network, blind"][0] == pytest.approx(np.mean([f.rmse for f in blind]))
-    ratio = np.mean([f.rmse / base.rmse for f, base in zip(blind, bases, strict=True)])
+    images = [result(3).cubes, result(4).cubes]
+    rows = {name: values for name, *values in mean_errors(images)}
+    blind = [cube.rmse for cubes in images for cube in cubes if cube.estimator == "network, blind"]
+    assert rows["network, blind"][0] == pytest.approx(np.mean(blind))
+    ratio = np.mean([error / cubes[0].rmse for error, cubes in zip(blind, images, strict=True)])
     assert rows["network, blind"][1] == pytest.approx(ratio)

@@ -1,4 +1,4 @@
-"""Validation images: real where there are real ones, apart from training, the same every time."""
+"""Validation images: real ones if there are any, away from training, the same every time."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_library_alone_is_validated_on_new_scenes() -> None:
     assert all(0 < each.ridge_rmse < each.hsi.std() for each in images)
 
 
-def test_nothing_set_apart_gives_no_images(data: TrainingData) -> None:
+def test_no_validation_data_give_no_images(data: TrainingData) -> None:
     splits = tuple(replace(f, validate=f.validate[:0]) for f in data.splits)
     assert validation_images(replace(data, splits=splits), seed=0, size=SIZE) == []
 
@@ -127,8 +127,8 @@ def test_the_figure_to_choose_by_is_the_mean_ratio_to_ridge() -> None:
     assert mean_ratio_to_ridge([one]) == pytest.approx(0.5)
 
 
-def test_regression_is_what_fit_ridge_does() -> None:
-    """The split into two calls moves nothing: both solve the same equations."""
+def test_regression_recovers_known_weights() -> None:
+    """`regress` finds the weights that made the spectra."""
     library = tiny_library()
     fitted = fit_ridge(library, P4M, seed=0, scenes=10, size=8)
     rng = np.random.default_rng(0)

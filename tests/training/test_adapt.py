@@ -1,4 +1,4 @@
-"""Models told of local spectra: the prior, the files that may tell them, what is refused."""
+"""Models adapted to local spectra: the prior, the files of spectra, refusals."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def density(mixture: object, points: np.ndarray) -> np.ndarray:
 
 
 def test_few_spectra_keep_a_wide_gaussian() -> None:
-    """Ten alike must not become all there is: a tenth of the unit variance stays."""
+    """Of ten equal spectra a tenth of the unit variance stays."""
     network = tiny_network()
     found = add_local_prior(network, SPECTRA[:1].repeat(10, 1))
     torch.testing.assert_close(
@@ -93,7 +93,7 @@ def test_few_spectra_keep_a_wide_gaussian() -> None:
 
 
 def test_cubes_of_the_shipped_field_are_better_where_its_spectra_are_known(repo: Path) -> None:
-    """Spectra of one half of the known pixels of the synthetic field, judged on the other."""
+    """Adapted to one half of the true spectra of the field, tested on the other half."""
     with np.load(repo / "examples/field_truth.npz") as truth:
         spectra, rows, cols = (truth[key] for key in ("spectra", "row", "col"))
     network = load_model().network
@@ -118,7 +118,7 @@ def test_cubes_of_the_shipped_field_are_better_where_its_spectra_are_known(repo:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_model_folder_is_one_like_any_other(tmp_path: Path) -> None:
+def test_adapted_model_is_a_model_folder(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     first = table(tmp_path / "a.csv", SPECTRA[:20].numpy())
     library = tmp_path / "b.npz"
@@ -129,10 +129,10 @@ def test_model_folder_is_one_like_any_other(tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "own")
     assert (loaded.name, loaded.sha256) == ("own", found.sha256)
     assert loaded.network.config.components == 3 + found.components
-    told = loaded.training["spectra"]
-    assert [(each["file"], each["spectra"]) for each in told] == [("a.csv", 20), ("b.npz", 110)]
+    files = loaded.training["spectra"]
+    assert [(file["file"], file["spectra"]) for file in files] == [("a.csv", 20), ("b.npz", 110)]
     card = (tmp_path / "own/README.md").read_text(encoding="utf-8")
-    assert all(each["sha256"] in card for each in told)
+    assert all(file["sha256"] in card for file in files)
     assert load_model(base).sha256 in card
     again = adapt_model([first, library], tmp_path / "again", model=base)
     assert again.sha256 == found.sha256
@@ -140,7 +140,7 @@ def test_model_folder_is_one_like_any_other(tmp_path: Path) -> None:
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
 
 
-def test_table_and_cube_tell_the_same_spectra(tmp_path: Path) -> None:
+def test_table_and_cube_give_the_same_spectra(tmp_path: Path) -> None:
     cube = smooth_cube(30, 40)
     path = write_cube(tmp_path / "cube.tif", cube)
     found = open_spectra(path)
@@ -173,7 +173,7 @@ def test_a_header_leads_to_its_envi_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.reflectance, open_spectra(path).reflectance)
 
 
-def test_spectra_that_are_no_reflectance_are_left_out_and_told(tmp_path: Path) -> None:
+def test_spectra_that_are_no_reflectance_are_left_out_with_a_warning(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     spectra = SPECTRA[:10].numpy().copy()
     spectra[3, 5], spectra[6] = 7.0, np.nan
@@ -185,8 +185,8 @@ def test_spectra_that_are_no_reflectance_are_left_out_and_told(tmp_path: Path) -
     assert same.sha256 == found.sha256
 
 
-def test_what_lies_far_beyond_the_model_is_not_looked_at(tmp_path: Path) -> None:
-    """A field spectrometer's noise at 1400 nm is no reason to throw a spectrum away."""
+def test_wavelengths_far_outside_the_model_are_ignored(tmp_path: Path) -> None:
+    """Noise of a field spectrometer at 1400 nm does not matter."""
     base, spectra = tiny_model(tmp_path / "base"), SPECTRA[:20].numpy()
     wide = np.concatenate([spectra, np.full((20, 3), [9.0, -3.0, np.nan])], axis=1)
     nm = np.concatenate([GRID.centres, [1400, 1900, 2500]])
@@ -254,10 +254,10 @@ def test_tables_that_cannot_be_used_are_refused_in_a_line(
     path.write_text(text, encoding="utf-8")
     words = ["adapt", str(path), "-o", str(tmp_path / "own"), "--model", str(base)]
     assert main(words) == 3
-    said = capsys.readouterr().err
-    assert fact in said
-    assert "local.csv" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert fact in message
+    assert "local.csv" in message
+    assert message.count("\n") == 1
     assert {each.name for each in tmp_path.iterdir()} == {"base", "local.csv"}
 
 
@@ -351,7 +351,7 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["cube.tif", "cube.dat", "cube.zarr", "coefficients.tif"])
-def test_a_cube_that_a_model_made_is_told(tmp_path: Path, repo: Path, name: str) -> None:
+def test_a_cube_made_by_a_model_gives_a_warning(tmp_path: Path, repo: Path, name: str) -> None:
     base, out = tiny_model(tmp_path / "base"), tmp_path / name
     words = ["-q", "reconstruct", str(repo / "examples/field.tif"), "-o", str(out)]
     forms = {".dat": "envi", ".zarr": "zarr"}
@@ -361,14 +361,14 @@ def test_a_cube_that_a_model_made_is_told(tmp_path: Path, repo: Path, name: str)
     assert found.warnings[0] == f"{name} was made by uavssr (tiny): it tells nothing new"
 
 
-def test_spectra_beyond_the_basis_are_told(tmp_path: Path) -> None:
+def test_spectra_outside_the_basis_give_a_warning(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     comb = 0.3 + 0.2 * np.tile([1.0, -1.0], len(GRID) // 2) * np.linspace(0.5, 1, 20)[:, None]
     found = adapt_model([table(tmp_path / "comb.csv", comb)], tmp_path / "own", model=base)
     assert "the model's basis cannot represent" in found.warnings[0]
 
 
-def test_a_model_that_was_adapted_too_often_says_so(
+def test_a_model_adapted_too_often_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, library = tiny_model(tmp_path / "base"), tmp_path / "b.npz"

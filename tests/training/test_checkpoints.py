@@ -1,4 +1,4 @@
-"""Files of a run: a whole checkpoint whatever happens, logs with every step once."""
+"""Files of a run: a complete checkpoint after any failure, one line per step in the logs."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def content(step: int) -> dict[str, object]:
     return {"step": step, "model": weights, "settings": dict(SETTINGS), "best": None}
 
 
-def same(one: dict[str, object], other: dict[str, object]) -> bool:
-    return one.keys() == other.keys() and all(
-        all(torch.equal(t, other["model"][k]) for k, t in value.items())
+def same(first: dict[str, object], second: dict[str, object]) -> bool:
+    return first.keys() == second.keys() and all(
+        all(torch.equal(t, second["model"][k]) for k, t in value.items())
         if key == "model"
-        else value == other[key]
-        for key, value in one.items()
+        else value == second[key]
+        for key, value in first.items()
     )
 
 
 def read(out: Path) -> dict[str, object]:
-    found = read_checkpoint(out, SETTINGS)
-    assert found is not None
-    return found
+    saved = read_checkpoint(out, SETTINGS)
+    assert saved is not None
+    return saved
 
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert same(read(tmp_path), content(10))
 
 
-def test_the_one_before_is_kept(tmp_path: Path) -> None:
+def test_the_previous_checkpoint_is_kept(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         write_checkpoint(tmp_path, content(step))
     assert same(read(tmp_path), content(30))
@@ -58,7 +58,7 @@ def test_the_one_before_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS_FILE, CHECKPOINT_FILE]
 
 
-def test_a_damaged_newest_falls_back_on_the_one_before_and_says_so(
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 40."""
@@ -75,7 +75,7 @@ def test_a_damaged_newest_falls_back_on_the_one_before_and_says_so(
     assert CHECKPOINT_FILE in str(caught.value)
 
 
-def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_kill_between_the_two_renames_leaves_the_previous_one(tmp_path: Path) -> None:
     """Row 40."""
     for step in (10, 20):
         write_checkpoint(tmp_path, content(step))
@@ -84,7 +84,7 @@ def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("call", ["save", "fsync", "rename"])
-def test_a_failure_at_any_point_leaves_a_whole_checkpoint(
+def test_a_failure_at_any_point_leaves_a_complete_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """Row 40: the disk fills up, or the system refuses."""
@@ -110,7 +110,7 @@ def test_a_failure_at_any_point_leaves_a_whole_checkpoint(
 
 
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
-    """Fact 9: torch loads a flipped bit without a word; the archive's checksums do not."""
+    """torch does not check the checksums of the archive."""
     write_checkpoint(tmp_path, content(10))
     path = tmp_path / CHECKPOINT_FILE
     raw = path.read_bytes()
@@ -129,11 +129,11 @@ def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     assert refused > 40
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 3000])
-def test_a_cut_checkpoint_is_refused(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, 100, 3000])
+def test_a_cut_checkpoint_is_refused(tmp_path: Path, size: int) -> None:
     write_checkpoint(tmp_path, content(10))
     path = tmp_path / CHECKPOINT_FILE
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputRefused, match="remove it to start again, or use another --out"):
         read_checkpoint(tmp_path, SETTINGS)
 
@@ -168,12 +168,7 @@ def test_a_log_has_a_row_a_step_and_empty_cells_where_a_figure_lacks(tmp_path: P
     log.step(0, blind=True, figures={"loss": 1.25, "blind_rmse": 0.5, "blind_nll": -1.0})
     log.step(1, blind=False, figures={"loss": 2.0, "known_rmse": 0.25})
     first, second = rows(tmp_path / "log.csv")
-    assert (first["step"], first["blind"], first["loss"], first["rmse"]) == (
-        "0",
-        "1",
-        "1.25",
-        "0.5",
-    )
+    assert [first[key] for key in ("step", "blind", "loss", "rmse")] == ["0", "1", "1.25", "0.5"]
     assert (second["blind"], second["rmse"], second["nll"]) == ("0", "0.25", "")
 
 
@@ -190,15 +185,15 @@ def test_a_resumed_log_holds_each_step_once(tmp_path: Path) -> None:
     found = rows(tmp_path / "log.csv")
     assert [row["step"] for row in found] == [str(step) for step in range(8)]
     assert [row["loss"] for row in found[3:5]] == ["3", "14"]
-    told = rows(tmp_path / "validation.csv")
-    assert [row["step"] for row in told] == ["1", "3"]
-    assert told[0]["image"] == 'a "name", with marks'
+    images = rows(tmp_path / "validation.csv")
+    assert [row["step"] for row in images] == ["1", "3"]
+    assert images[0]["image"] == 'a "name", with marks'
     RunLog(tmp_path, start=0)
     assert rows(tmp_path / "log.csv") == []
 
 
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
-    """Step 12 cut to 1 would otherwise stand there twice."""
+    """A line of step 12 cut to 1 must not count as step 1."""
     log = RunLog(tmp_path, start=0)
     for step in range(13):
         log.step(step, blind=True, figures={"loss": 1.0})

@@ -1,10 +1,10 @@
-"""Settings of a run: every key known or refused, every value of its type, the last word wins."""
+"""Settings of a run: unknown keys and wrong values are refused, later values win."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,7 @@ from uavssr.training.config import COMPONENTS, NetworkSettings, RunConfig, Train
 NEEDED = {"out": Path("run"), "pairs": Path("pairs.csv")}
 
 
-def read_run(
-    path: Path | None, assignments: Sequence[str], options: Mapping[str, object]
-) -> RunConfig:
-    return read_settings(RunConfig, path, options, assignments)
+read_run = partial(read_settings, RunConfig)
 
 
 def settings(tmp_path: Path, text: str) -> Path:
@@ -43,7 +40,7 @@ def test_a_file_sets_every_section(tmp_path: Path) -> None:
         data: {guard: 8, max_shift: 1}
         """,
     )
-    run = read_run(path, [], {})
+    run = read_run(path, {}, [])
     assert run == RunConfig(
         pairs=tmp_path / "data/pairs.csv",
         out=tmp_path / "runs/wheat",
@@ -61,15 +58,15 @@ def test_options_win_over_the_file_and_assignments_over_both(tmp_path: Path) -> 
     )
     run = read_run(
         path,
-        ["training.steps=100", "training.steps=1000"],
         {"name": "option", "training.steps": 10, "training.seed": 30, "out": None},
+        ["training.steps=100", "training.steps=1000"],
     )
     assert (run.name, run.out) == ("option", tmp_path / "a")
     assert (run.training.steps, run.training.batch, run.training.seed) == (1000, 2, 30)
 
 
-def test_what_is_not_said_has_its_default() -> None:
-    run = read_run(None, [], NEEDED)
+def test_settings_have_defaults() -> None:
+    run = read_run(None, NEEDED, [])
     assert run == RunConfig(**NEEDED)
     assert run.training == TrainingConfig()
     assert run.network == NetworkSettings()
@@ -77,18 +74,18 @@ def test_what_is_not_said_has_its_default() -> None:
 
 def test_the_command_makes_the_same_run() -> None:
     texts = ["training.steps=7", "training.learning_rate=1e-3", "network.rank=auto", "data.guard=3"]
-    run = read_run(None, texts, {**NEEDED, "name": "my model"})
+    run = read_run(None, {**NEEDED, "name": "my model"}, texts)
     words = shlex.split(run.command())
     assert words[:2] == ["uavssr", "train"]
     pairs = list(zip(words[2::2], words[3::2], strict=True))
     sets = [value for key, value in pairs if key == "--set"]
     options = {key.removeprefix("--"): value for key, value in pairs if key != "--set"}
-    assert read_run(None, sets, options) == run
+    assert read_run(None, options, sets) == run
     assert len(sets) == len(texts)  # nothing that is the default
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("training.stepz=1", "no setting is called 'training.stepz'; did you mean training.steps?"),
         ("trainin.steps=1", "no setting is called 'trainin'; did you mean training?"),
@@ -128,14 +125,14 @@ def test_the_command_makes_the_same_run() -> None:
         ("spectra=lib.npz", "data come from --pairs or from --spectra"),
     ],
 )
-def test_what_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
+def test_wrong_settings_are_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        read_run(None, [text], NEEDED)
-    assert said in str(caught.value)
+        read_run(None, NEEDED, [text])
+    assert message in str(caught.value)
 
 
-def test_a_refusal_of_the_file_names_the_file(tmp_path: Path) -> None:
-    for text, said in (
+def test_errors_of_the_file_name_the_file(tmp_path: Path) -> None:
+    for text, message in (
         ("training: {stepz: 1}", "no setting is called 'training.stepz'; did you mean"),
         ("- a\n- b", "is no mapping"),
         ("a: [", "not YAML"),
@@ -146,32 +143,32 @@ def test_a_refusal_of_the_file_names_the_file(tmp_path: Path) -> None:
     ):
         path = settings(tmp_path, text)
         with pytest.raises(UsageError, match=f"^{path}: ") as caught:
-            read_run(path, [], {"out": "o"})
-        assert said in str(caught.value)
+            read_run(path, {"out": "o"}, [])
+        assert message in str(caught.value)
     (tmp_path / "latin.yaml").write_bytes(b"name: \xff")
     for name in ("none.yaml", "latin.yaml"):
         with pytest.raises(UsageError, match="cannot be read"):
-            read_run(tmp_path / name, [], {})
+            read_run(tmp_path / name, {}, [])
 
 
 def test_a_run_needs_data_and_a_folder() -> None:
     with pytest.raises(UsageError, match="out is not set; pass --set out=VALUE"):
-        read_run(None, [], {"pairs": "p.csv"})
+        read_run(None, {"pairs": "p.csv"}, [])
     with pytest.raises(UsageError, match="data come from --pairs or from --spectra"):
-        read_run(None, [], {"out": "o"})
+        read_run(None, {"out": "o"}, [])
 
 
 def test_a_model_to_start_from_brings_its_network(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"takes the network as it is, and network\.rank is set"):
-        read_run(None, ["init=p4m-nano", "network.rank=8"], NEEDED)
+        read_run(None, NEEDED, ["init=p4m-nano", "network.rank=8"])
     (tmp_path / "mine").mkdir()
     path = settings(tmp_path, "out: o\npairs: p.csv\ninit: mine")
-    assert read_run(path, [], {}).init == str(tmp_path / "mine")
+    assert read_run(path, {}, []).init == str(tmp_path / "mine")
     path = settings(tmp_path, "out: o\npairs: p.csv\ninit: p4m-nano")
-    assert read_run(path, [], {}).init == "p4m-nano"
+    assert read_run(path, {}, []).init == "p4m-nano"
 
 
-def test_network_sizes_are_the_released_ones_with_what_is_given() -> None:
+def test_network_sizes_are_the_defaults_unless_set() -> None:
     sizes = NetworkSettings(stages=2, rank="auto").sizes(bands=40, rank=7)
     assert sizes == PGUNetConfig(bands=40, rank=7, stages=2, components=COMPONENTS)
     assert NetworkSettings(components=3).sizes(bands=40, rank=7).components == 3
@@ -184,7 +181,7 @@ def test_network_sizes_are_the_released_ones_with_what_is_given() -> None:
 def test_the_settings_in_the_documents_are_settings(repo: Path, tmp_path: Path) -> None:
     text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"<!-- settings: run.yaml -->\n```yaml\n(.*?)```", text, re.DOTALL)
-    run = read_run(settings(tmp_path, block), [], {})
+    run = read_run(settings(tmp_path, block), {}, [])
     assert run.training == TrainingConfig()
     assert run.data == DataConfig()
     assert (run.device, run.workers, run.log) == ("auto", 0, "csv")

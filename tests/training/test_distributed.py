@@ -29,25 +29,17 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def two_processes(
-    repo: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[dict[str, Any]]]:
+def two_processes(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The folder and the results of two processes."""
     folder = tmp_path_factory.mktemp("processes")
-    port = str(free_port())
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.two_processes", str(folder)],
             cwd=repo,
             env=os.environ
-            | {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-            },
+            | shared
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -66,9 +58,7 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
 
 
 @pytest.mark.slow
-def test_gradients_are_averaged_over_all_shards(
-    two_processes: Results,
-) -> None:
+def test_gradients_are_averaged_over_all_shards(two_processes: Results) -> None:
     expected: dict[str, torch.Tensor] = {}
     for shard in range(SHARDS):
         model = small_model()
@@ -82,17 +72,13 @@ def test_gradients_are_averaged_over_all_shards(
 
 
 @pytest.mark.slow
-def test_all_processes_get_the_weights_of_the_first(
-    two_processes: Results,
-) -> None:
+def test_all_processes_get_the_weights_of_the_first(two_processes: Results) -> None:
     for results in two_processes[1]:
         assert_same(results["shared"], small_model().state_dict())
 
 
 @pytest.mark.slow
-def test_items_are_gathered_in_the_order_of_the_shards(
-    two_processes: Results,
-) -> None:
+def test_items_are_gathered_in_the_order_of_the_shards(two_processes: Results) -> None:
     for results in two_processes[1]:
         assert results["gathered"] == [f"shard {k}" for k in range(SHARDS)]
 

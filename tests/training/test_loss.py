@@ -1,4 +1,4 @@
-"""The loss: zero at the truth, growing away from it, and honest about standard errors."""
+"""The losses: zero at the truth, larger with larger errors, smallest for right standard errors."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_every_stage_is_supervised_and_the_later_ones_more(library: SpectralLibr
     assert 0.01 < costs[0] < costs[1] < costs[2]
 
 
-def test_a_real_camera_teaches_the_cube_alone(library: SpectralLibrary) -> None:
+def test_a_real_camera_has_no_loss_of_the_stf(library: SpectralLibrary) -> None:
     network, batch, start = case_of(library)
     with torch.no_grad():
         result = network(batch.msi, start, estimate_stf=True)
@@ -135,7 +135,7 @@ def test_stf_loss_equals_its_formula(library: SpectralLibrary) -> None:
         expected += k / 3 * terms.mean()
     assert clamped > 0
     assert stf_loss((start, *stages), batch.theta).item() == pytest.approx(expected, rel=1e-4)
-    assert stf_loss((start,), batch.theta) == 0  # where it starts is not learned
+    assert stf_loss((start,), batch.theta) == 0  # the initial STF does not count
 
 
 def test_a_known_camera_leaves_the_stf_loss_finite(library: SpectralLibrary) -> None:
@@ -145,7 +145,7 @@ def test_a_known_camera_leaves_the_stf_loss_finite(library: SpectralLibrary) -> 
     assert torch.isfinite(loss)
 
 
-def test_the_likelihood_rewards_honest_standard_errors(library: SpectralLibrary) -> None:
+def test_right_standard_errors_have_the_smallest_loss(library: SpectralLibrary) -> None:
     """With errors of one prior deviation the best standard error is one prior deviation."""
     _, batch, start = case_of(library)
     truth = batch.family.spread
@@ -168,7 +168,7 @@ def bags_of(library: SpectralLibrary, network: PGUNet, *, count: int = 3) -> Spe
     return bags.draw(seed=0, step=0, shard=0, count=count)
 
 
-def test_bags_teach_the_stages_of_the_stf_and_nothing_else(library: SpectralLibrary) -> None:
+def test_bags_train_the_stages_of_the_stf_only(library: SpectralLibrary) -> None:
     network = tiny_network().train()
     loss, figures = bag_loss(network, bags_of(library, network))
     loss.backward()

@@ -95,7 +95,7 @@ def test_the_run_leaves_its_files_and_nothing_half_written(trained: Path) -> Non
     ]
 
 
-def test_the_card_is_filled_in_by_the_run(folder: Path, trained: Path) -> None:
+def test_the_card_describes_the_run(folder: Path, trained: Path) -> None:
     card = (trained / "mine" / "README.md").read_text()
     digest = hashlib.sha256((trained / "mine" / "model.safetensors").read_bytes()).hexdigest()
     assert card.startswith("# mine\n")
@@ -195,7 +195,7 @@ def test_a_run_may_start_from_a_model(folder: Path, tmp_path: Path) -> None:
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def test_a_bad_manifest_is_told_line_by_line_and_nothing_is_trained(
+def test_a_bad_manifest_is_refused_with_all_its_problems(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows 37 and 38: every problem at once, exit 3."""
@@ -206,10 +206,10 @@ def test_a_bad_manifest_is_told_line_by_line_and_nothing_is_trained(
     )
     out = tmp_path / "run"
     assert cli.main(["-q", "train", "--pairs", str(path), "-o", str(out), *SMALL]) == 3
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == f"uavssr: error: {path}: 3 problems"
-    assert [line[:9] for line in said[1:]] == ["  line 2:", "  line 3:", "  line 4:"]
-    assert "shifted by +9.0" in said[2]
+    message = capsys.readouterr().err.splitlines()
+    assert message[0] == f"uavssr: error: {path}: 3 problems"
+    assert [line[:9] for line in message[1:]] == ["  line 2:", "  line 3:", "  line 4:"]
+    assert "shifted by +9.0" in message[2]
     assert not out.exists()
 
 
@@ -225,7 +225,7 @@ def test_a_bad_manifest_is_told_line_by_line_and_nothing_is_trained(
         (["--set", "training.shards=3", "--device", "gpu"], 2, "unknown device"),
     ],
 )
-def test_what_makes_no_sense_is_one_error(
+def test_wrong_options_are_one_line(
     folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -235,9 +235,9 @@ def test_what_makes_no_sense_is_one_error(
 ) -> None:
     pairs = ["--pairs", str(folder / "pairs.csv"), "-o", str(tmp_path / "run")]
     assert cli.main(["-q", "train", *pairs, *argv]) == code
-    said = capsys.readouterr().err
-    assert said.startswith("uavssr: error: ")
-    assert fact in said
+    message = capsys.readouterr().err
+    assert message.startswith("uavssr: error: ")
+    assert fact in message
 
 
 def test_data_and_a_folder_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,15 +272,15 @@ def test_overlapping_splits_are_refused(folder: Path, tmp_path: Path) -> None:
 # --- warnings -------------------------------------------------------------------------------------
 
 
-def test_a_basis_that_leaves_much_is_warned_of(
+def test_a_basis_of_too_low_rank_gives_a_warning(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["train", "--pairs", str(folder / "pairs.csv"), "-o", str(tmp_path), *SMALL]
     assert cli.main([*argv, "--rank", "2", "--set", "data.share=0", "--steps", "1"]) == 0
-    said = capsys.readouterr().err
-    assert "! the basis of rank 2 leaves" in said
-    assert "train again with --rank auto" in said
-    assert "! no data are kept for validation" in said
+    message = capsys.readouterr().err
+    assert "! the basis of rank 2 leaves" in message
+    assert "train again with --rank auto" in message
+    assert "! no data are kept for validation" in message
 
 
 # --- killed ---------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_a_killed_run_resumes_to_the_same_model(
 def test_a_stopped_run_from_a_model_ends_with_the_same_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The prior that it was adapted to comes out alike each time."""
+    """The Gaussians added to its prior are the same each time."""
     model = tiny_model(tmp_path / "start")
     small = SMALL[SMALL.index("--steps") :]
     argv = ["-q", "train", "--pairs", str(folder / "pairs.csv"), "--init", str(model), *small]
