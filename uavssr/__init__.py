@@ -31,23 +31,23 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {
-    "PGUNet": "uavssr.model.pgunet",
-    "adapt_model": "uavssr.training.adapt",
-    "calibrate_stf": "uavssr.calibration.paired",
-    "estimate_stf": "uavssr.reconstruction.api",
-    "evaluate": "uavssr.evaluation.compare",
-    "load_model": "uavssr.model.weights",
-    "open_msi": "uavssr.io.msi.source",
-    "plan_reconstruction": "uavssr.reconstruction.api",
-    "reconstruct": "uavssr.reconstruction.api",
-    "simulate": "uavssr.data.simulate",
-    "train": "uavssr.training.loop",
+_PACKAGES = {
+    "PGUNet": "uavssr.model",
+    "adapt_model": "uavssr.training",
+    "calibrate_stf": "uavssr.calibration",
+    "estimate_stf": "uavssr.reconstruction",
+    "evaluate": "uavssr.evaluation",
+    "load_model": "uavssr.model",
+    "open_msi": "uavssr.io.msi",
+    "plan_reconstruction": "uavssr.reconstruction",
+    "reconstruct": "uavssr.reconstruction",
+    "simulate": "uavssr.data",
+    "train": "uavssr.training",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import public names when they are first used: `uavssr --help` needs none of them."""
-    if name not in _HOMES:
+    """Import a public name when it is first used, so that `uavssr --help` loads none of them."""
+    if name not in _PACKAGES:
         raise AttributeError(f"module 'uavssr' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_PACKAGES[name]), name)

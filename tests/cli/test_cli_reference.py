@@ -157,7 +157,7 @@ def test_run_says_what_it_learns_from(tmp_path: Path, truth: Path, run: Run) -> 
     said = run("estimate-stf", truth / "msi.tif", *reference, *model)
     assert "50 spectra" in said.err
     ran = run("reconstruct", truth / "msi.tif", "-o", tmp_path / "a.tif", "--stf", stf, *model)
-    assert "uavssr: learning from the 50 spectra in found.stf.nc\n" in ran.err
+    assert "uavssr: correcting the cube with the 50 reference spectra in found.stf.nc\n" in ran.err
     assert "warning" not in ran.err
     with rasterio.open(tmp_path / "a.tif") as file:
         assert file.tags()["uavssr_references"] == "50"
@@ -165,7 +165,7 @@ def test_run_says_what_it_learns_from(tmp_path: Path, truth: Path, run: Run) -> 
     other.write_bytes((truth / "msi.tif").read_bytes())
     ran = run("reconstruct", other, "-o", tmp_path / "c.tif", "--stf", stf, *model)
     assert ran.code == 0
-    assert "the spectra in found.stf.nc are of another image, msi.tif (" in ran.err
+    assert "the reference spectra in found.stf.nc are of another image, msi.tif (" in ran.err
     ran = run("reconstruct", truth / "msi.tif", "-o", tmp_path / "b.tif", "--stf-only", *model)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "--stf-only without --stf" in ran.err

@@ -111,11 +111,11 @@ class PlannedReconstruction:
         if references is None or stf is None:
             return
         name, image = Path(stf).name, references.image
-        yield f"learning from the {len(references.msi)} spectra in {name}"
+        yield f"correcting the cube with the {len(references.msi)} reference spectra in {name}"
         if image not in ("", provenance(self.plan)["uavssr_input"]):
             yield (
-                f"warning: the spectra in {name} are of another image, {image}; if its ground is "
-                "another too, give --stf-only"
+                f"warning: the reference spectra in {name} are of another image, {image}; "
+                "if this image shows other ground, pass --stf-only"
             )
 
 

@@ -16,7 +16,7 @@ from uavssr.io.writers import CubeDtype, Quality, quantise
 from uavssr.model import CubeUncertainty
 from uavssr.sensors import BoolArray, Float32Array
 
-ERROR_MAPS: Final = "doubts"
+ERROR_MAPS: Final = "error_maps"
 """Name of these maps in a record."""
 
 

@@ -111,6 +111,8 @@ class TilePass:
     """Called once with every record, stored before or new, from several threads in any order."""
     threads: ThreadCounts
     """Threads of each step."""
+    reduce: Callable[[TileRecord], TileRecord] | None = None
+    """Gives the part of a new record that is stored and delivered; None for all of it."""
     _failures: dict[int, Exception] = field(default_factory=dict, init=False, repr=False)
     _fatal: list[BaseException] = field(default_factory=list, init=False, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
@@ -225,7 +227,8 @@ class TilePass:
         """The records; `pop` frees a tile's intermediate results as soon as its record exists."""
         for index in list(pending):
             try:
-                yield pending.pop(index)()
+                record = pending.pop(index)()
+                yield record if self.reduce is None else self.reduce(record)
             except Exception as err:  # noqa: BLE001 - raised at the end of the pass
                 self._fail([index], err)
 

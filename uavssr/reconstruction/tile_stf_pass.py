@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from uavssr.io.writers import TileRecord
@@ -11,8 +11,7 @@ from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
 from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.reconstruction.tile_input import TileInput
-from uavssr.reconstruction.tile_record import PendingRecord, TileStfs, stf_record
+from uavssr.reconstruction.tile_record import TileStfs, stf_record
 from uavssr.tiling import Progress, TileGrid
 
 
@@ -29,7 +28,7 @@ def estimate_tile_stfs(
         IncompleteRun: tiles failed, which are named; the others are stored.
     """
     plan, engine = scene.plan, scene.engine()
-    computer: TileComputer = _StfsOnly(engine=engine)
+    computer: TileComputer = engine
     if plan.options.cluster is not None:
         computer, _ = plan.options.cluster.tiles(scene, engine, [])
     with torch_threads():
@@ -37,6 +36,7 @@ def estimate_tile_stfs(
             computer=computer,
             store=store,
             kind="stf",
+            reduce=lambda record: stf_record(record.index, record.stf),
             deliver=with_progress(lambda _: None, "estimating STFs", progress, plan.tiles),
             threads=threads or plan.threads,
         ).run()
@@ -82,24 +82,3 @@ def with_progress(
             progress(task, core.height * core.width, total)
 
     return delivered
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StfsOnly:
-    """A `TileComputer` whose records hold the tiles' STFs alone."""
-
-    engine: TileEngine
-
-    def groups(self) -> Iterator[tuple[int, ...]]:
-        return self.engine.groups()
-
-    def read(self, indices: Sequence[int]) -> list[TileInput]:
-        return self.engine.read(indices)
-
-    def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
-        return [partial(self._stf_of, pending) for pending in self.engine.begin(inputs)]
-
-    @staticmethod
-    def _stf_of(pending: PendingRecord) -> TileRecord:
-        record = pending()
-        return stf_record(record.index, record.stf)

@@ -1,0 +1,56 @@
+"""Options: the keywords of the public functions are their fields, and each is checked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.models import GRID
+from uavssr.errors import UsageError
+from uavssr.reconstruction.options import (
+    OutputKeywords,
+    OutputOptions,
+    ReconstructionKeywords,
+    ReconstructionOptions,
+    output_options,
+)
+
+
+def test_keywords_are_the_fields_of_the_options() -> None:
+    names = {field.name for field in fields(ReconstructionOptions)}
+    assert set(ReconstructionKeywords.__annotations__) == names
+    names = {field.name for field in fields(OutputOptions)} - {"cube"}
+    assert set(OutputKeywords.__annotations__) == names
+
+
+def test_keywords_replace_the_fields_of_given_options() -> None:
+    given = OutputOptions(cube=Path("a.tif"), dtype="float32")
+    assert output_options(given, {"resume": True}) == OutputOptions(
+        cube=Path("a.tif"), dtype="float32", resume=True
+    )
+    assert output_options("b.zarr", {}).cube_format == "zarr"
+
+
+def test_wavelengths_in_nm_are_the_nearest_bands() -> None:
+    texts = (f"{GRID.centres[3]},{GRID.centres[9] + 1}", [GRID.centres[9] + 1, GRID.centres[3]])
+    for wavelengths in texts:
+        output = OutputOptions(cube="a.tif", wavelengths=wavelengths)
+        assert output.wavelength_indices(GRID) == (3, 9)
+    with pytest.raises(UsageError, match="--wavelengths"):
+        OutputOptions(cube="a.tif", wavelengths=[550]).wavelength_indices(GRID)
+
+
+@pytest.mark.parametrize(
+    ("options", "fact"),
+    [
+        ({"format": "envi"}, "--format envi does not go with the suffix '.tif'"),
+        ({"dtype": "int8"}, "--dtype must be uint16 or float32, got 'int8'"),
+    ],
+)
+def test_output_options_that_make_no_sense_are_refused(
+    options: dict[str, object], fact: str
+) -> None:
+    with pytest.raises(UsageError, match=fact):
+        OutputOptions(cube="a.tif", **options)
