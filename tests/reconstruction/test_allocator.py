@@ -1,4 +1,4 @@
-"""Memory that tiles leave is used again, and given back at the end."""
+"""Freed memory is reused for the next tile, and returned to the system at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 from contextlib import nullcontext
 from uavssr.reconstruction.allocator import freed_memory_reused
 
-with freed_memory_reused() if sys.argv[1] == "kept" else nullcontext():
+with freed_memory_reused() if sys.argv[1] == "reused" else nullcontext():
     for count in range(21):
         if count == 1:  # the first one comes from the system in any case
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,19 +31,19 @@ with freed_memory_reused() if sys.argv[1] == "kept" else nullcontext():
 
 def faults(how: str) -> int:
     """Page faults of twenty tiles of 40 MB in a process of its own."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True
     )
-    return int(told.stdout)
+    return int(done.stdout)
 
 
 @needs_glibc
 def test_arrays_of_the_next_tile_need_no_new_pages() -> None:
-    assert faults("kept") < 0.1 * faults("usual")
+    assert faults("reused") < 0.1 * faults("usual")
 
 
 @needs_glibc
-def test_what_was_kept_is_given_back() -> None:
+def test_memory_is_returned_at_the_end() -> None:
     code = """
 from pathlib import Path
 import numpy as np
@@ -56,18 +56,18 @@ before = resident()
 with freed_memory_reused():
     arrays = [np.ones(2**22 + 4096 * k, "u1") for k in range(50)]
     del arrays
-    kept = resident()
-print(kept - before, resident() - before)
+    held = resident()
+print(held - before, resident() - before)
 """
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    kept, left = map(int, told.stdout.split())
-    assert kept > 50 * 2**22, "nothing was kept"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    held, left = map(int, done.stdout.split())
+    assert held > 50 * 2**22, "no memory was held"
     assert left < 2**24
 
 
 @needs_glibc
-def test_threads_take_from_the_same_memory() -> None:
-    """Beside the arena of the main thread none is made, whose memory the others could not use."""
+def test_threads_share_one_arena() -> None:
+    """Memory in an arena of one thread would be lost to the others."""
     code = """
 import threading
 from pathlib import Path
@@ -95,8 +95,8 @@ with freed_memory_reused():
         thread.join()
     print(resident() - before)
 """
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(told.stdout) < 2 * 40 * 2**20
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 2 * 40 * 2**20
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Plans: lazy datasets and written files hold the same cube, and failures leave nothing."""
+"""Lazy datasets and written files hold the same cube, and failures leave no output."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def crash(_: Window) -> None:
 def test_source_that_fails_leaves_no_output(
     tmp_path: Path, model: Model, scope: str, number: int
 ) -> None:
-    """Promises P1, P2: whichever tile it is, and in either pass; finished tiles are kept."""
+    """Promises P1, P2: whichever tile it is, and in either pass; finished tiles are stored."""
     source = fake()
     plan = plan_of(source, model, stf_scope=scope, workers=1)
     broken = replace(source, before_read=failing_at(number))
@@ -310,7 +310,7 @@ def test_failure_keeps_what_stood_there(tmp_path: Path, model: Model) -> None:
 
 
 @SCOPES
-def test_nan_in_one_tile_is_named_and_the_others_are_kept(
+def test_nan_in_one_tile_is_named_and_the_others_are_stored(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, scope: str
 ) -> None:
     """Row 32: once the network behaves, one tile is left to do."""
@@ -327,8 +327,8 @@ def test_nan_in_one_tile_is_named_and_the_others_are_kept(
         with pytest.raises(IncompleteRun, match=r"tile 5 \(row 32, column 64\)") as caught:
             plan.write(tmp_path / "c.tif")
     assert caught.value.exit_code == 6
-    kept = {"scene": "8 of 9 tiles are kept, go on with --resume", "tile": ""}[scope]
-    assert kept in str(caught.value)
+    stored = {"scene": "8 of 9 tiles are kept, go on with --resume", "tile": ""}[scope]
+    assert stored in str(caught.value)
     assert listed(tmp_path) == {".c.tif.uavssr"}
     whole = plan.write(tmp_path / "w.tif")
     assert np.array_equal(
@@ -415,19 +415,21 @@ def test_stf_of_a_run_gives_that_runs_cube(tmp_path: Path, model: Model) -> None
 
 @pytest.fixture
 def calibrated(tmp_path: Path, model: Model) -> Path:
-    """An STF with known ground in it: every seventh pixel of the scene, its spectra made up."""
+    """An STF with reference spectra: 1 in 97 valid pixels, with an absorption at 940 nm added."""
     first = plan_of(fake(), model).write(tmp_path / "first.tif")
     source = fake()
     seen = source.image[:, source.mask][:, ::97].T.astype(float)
     nearest = read(first.cube)[:, source.mask][:, ::97].T.astype(float)
     dip = np.where(np.abs(GRID.centres - 940) < 30, 0.6, 1.0)
-    ground = ReferencePixels(spectra=nearest * dip, msi=seen).some()
-    taught = with_reference_pixels(xr.load_dataset(first.stf, engine="h5netcdf"), ground)
-    return write_stf(taught, tmp_path / "taught.stf.nc")
+    references = ReferencePixels(spectra=nearest * dip, msi=seen).some()
+    blind = xr.load_dataset(first.stf, engine="h5netcdf")
+    return write_stf(with_reference_pixels(blind, references), tmp_path / "calibrated.stf.nc")
 
 
-def test_cube_learns_from_known_ground(tmp_path: Path, model: Model, calibrated: Path) -> None:
-    """The same by any way: written, lazily, as coefficients, elsewhere; and not with stf_only."""
+def test_cube_is_corrected_with_reference_spectra(
+    tmp_path: Path, model: Model, calibrated: Path
+) -> None:
+    """Written, lazy, expanded or pickled: the same cube. With stf_only it is not corrected."""
     source, found = field(tmp_path / "field.tif"), {}
     for name, only in (("with", False), ("without", True)):
         plan = plan_of(source, model, stf=calibrated, stf_only=only)
@@ -454,7 +456,7 @@ def test_cube_learns_from_known_ground(tmp_path: Path, model: Model, calibrated:
     assert change[edge] == pytest.approx(1, abs=0.05)
 
 
-def test_run_that_learns_is_not_gone_on_with_by_one_that_does_not(
+def test_corrected_run_is_not_continued_without_its_references(
     tmp_path: Path, model: Model, calibrated: Path
 ) -> None:
     source = fake()

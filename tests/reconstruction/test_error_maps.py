@@ -72,7 +72,7 @@ def test_files_hold_what_the_dataset_holds(tmp_path: Path, model: Model) -> None
     assert "2 saturated" in legend
 
 
-def test_cube_is_the_same_with_and_without_doubts(tmp_path: Path, model: Model) -> None:
+def test_cube_is_the_same_with_and_without_error_maps(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
     plan.write(tmp_path / "alone.tif")
     plan.write(tmp_path / "both.tif", uncertainty=tmp_path / "s.tif", quality=tmp_path / "q.tif")
@@ -99,7 +99,7 @@ def test_coefficients_may_have_errors_beside_them(tmp_path: Path, model: Model) 
         assert file.count == len(GRID)
 
 
-def test_run_without_doubts_does_not_resume_as_one_with_them(
+def test_run_without_error_maps_does_not_resume_with_them(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, out = plan_of(tmp_path, model), tmp_path / "hsi.tif"
@@ -117,7 +117,7 @@ def test_run_without_doubts_does_not_resume_as_one_with_them(
     assert not (tmp_path / "s.tif").exists()
 
 
-def test_an_existing_layer_is_not_replaced_unasked(tmp_path: Path, model: Model) -> None:
+def test_an_existing_layer_is_not_replaced_without_overwrite(tmp_path: Path, model: Model) -> None:
     (tmp_path / "q.tif").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
         plan_of(tmp_path, model).write(tmp_path / "hsi.tif", quality=tmp_path / "q.tif")

@@ -177,9 +177,9 @@ def test_command_writes_what_is_asked_for(
     out, png = tmp_path / "c.zarr", tmp_path / "c.png"
     options = ("--wavelengths", "450-900", "--dtype", "float32", "--quicklook", png, "--json")
     assert run("-q", "expand", coefficients, "--out", out, *options) == 0
-    said = capfd.readouterr()
-    assert json.loads(said.out) == {"cube": str(out), "quicklook": str(png)}
-    assert said.err == ""
+    message = capfd.readouterr()
+    assert json.loads(message.out) == {"cube": str(out), "quicklook": str(png)}
+    assert message.err == ""
     found = open_cube(out)
     assert found.grid.centres[0] >= 450
     assert found.grid.centres[-1] <= 900
@@ -198,7 +198,7 @@ def test_command_says_what_it_wrote(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--out", "c.png"), 2, "no format is written"),
         (("--out", "c.tif", "--format", "coefficients"), 2, "expand writes cubes"),
@@ -218,7 +218,7 @@ def test_command_refuses_in_one_line(
     capfd: pytest.CaptureFixture[str],
     options: tuple[str, ...],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("old.tif").write_bytes(b"old")
@@ -227,7 +227,7 @@ def test_command_refuses_in_one_line(
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("uavssr: error: ")
-    assert said in lines[0]
+    assert message in lines[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.tif", "old.tif"]
 
 

@@ -1,4 +1,4 @@
-"""Memory is reckoned from the tile and the workers alone, and kept to."""
+"""The memory budget depends on tiles and workers alone, and a run stays within it."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_defaults_on_two_cores_stay_below_one_and_a_half_gigabytes() -> None:
     assert budget().total < 1.5e9
 
 
-def test_memory_is_the_sum_that_is_told() -> None:
-    """Every number of the sentence, as it is rounded there."""
+def test_total_is_the_sum_of_the_terms_in_its_text() -> None:
+    """With every number as the text rounds it."""
     total, _, parts = budget(workers=3).explained().partition(" = ")
     amounts = re.findall(r"(?:(\d+) \w+ x )?([\d.]+ [kMG]B)", parts)
     assert len(amounts) == 5
@@ -68,7 +68,7 @@ def test_memory_is_the_sum_that_is_told() -> None:
 
 @pytest.mark.parametrize("limit", [1.3e9, 1.6e9, 2.4e9, 9e9])
 def test_as_many_workers_as_the_limit_allows(limit: float) -> None:
-    """One more would be too many."""
+    """One more would exceed it."""
     whole = budget(workers=16)
     fewer = whole.within(int(limit))
     assert fewer.total <= limit
@@ -89,7 +89,7 @@ def test_network_on_a_gpu_takes_nothing_here() -> None:
     assert budget(network_elsewhere=True).total < budget().total
 
 
-def test_journal_is_reckoned_by_the_pixel() -> None:
+def test_journal_size_follows_from_pixels_and_tiles() -> None:
     """r floats and a bit, and some kilobytes a tile."""
     pixels = 2000**2
     assert 64 * pixels < budget().journal < 70 * pixels
@@ -113,7 +113,7 @@ def test_sizes_are_read(text: str, size: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "4 parsec", "1e9", "nan"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_text_that_is_not_a_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--mem-limit must be a size such as 4GB"):
         parse_size(text)
 
@@ -128,7 +128,7 @@ print(json.dumps([code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 102
 
 
 @pytest.mark.slow
-def test_run_with_the_released_model_stays_below_what_is_told(tmp_path: Path) -> None:
+def test_run_with_the_released_model_stays_below_its_estimate(tmp_path: Path) -> None:
     """Row 30, promise P6: at defaults with two workers, on nine tiles."""
     try:
         load_model()
@@ -149,7 +149,7 @@ def test_run_with_the_released_model_stays_below_what_is_told(tmp_path: Path) ->
         )
         return done.stdout.splitlines()
 
-    told = json.loads(run("--dry-run", "--json")[0])["memory_bytes"]
+    estimate = json.loads(run("--dry-run", "--json")[0])["memory_bytes"]
     code, peak = json.loads(run("-q")[-1])
     assert code == 0
-    assert peak < told < 1.5e9
+    assert peak < estimate < 1.5e9

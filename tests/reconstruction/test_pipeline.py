@@ -1,4 +1,4 @@
-"""A pass brings every tile to its end once, whatever fails, and stops when it is told to."""
+"""A pass delivers every tile once, whatever fails, and stops at an interrupt."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def failing_on(*indices: int, error: Exception | None = None) -> Callable[[Seque
 
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
-def test_every_tile_is_computed_kept_and_delivered_once(batch: int) -> None:
+def test_every_tile_is_computed_stored_and_delivered_once(batch: int) -> None:
     fake, store = Fake(batch=batch), MemoryStore()
     assert sorted(run(fake, store=store)) == list(range(COUNT))
     assert sorted(fake.computed) == list(range(COUNT))
@@ -122,7 +122,7 @@ def test_reading_computing_and_writing_go_on_at_once() -> None:
     run(Fake(before_compute=meet(1), before_read=meet(2), before_finish=meet(0)))
 
 
-def test_no_more_is_under_way_than_the_crew_allows() -> None:
+def test_no_more_groups_are_in_progress_than_threads_allow() -> None:
     """Promise P6: in each step, and in all from the reading to the end of the writing."""
     lock, now, most = threading.Lock(), dict.fromkeys("rcwa", 0), dict.fromkeys("rcwa", 0)
 
@@ -162,7 +162,7 @@ def test_no_more_is_under_way_than_the_crew_allows() -> None:
     assert THREADS.writers < most["a"] <= THREADS.in_flight
 
 
-def test_kept_tiles_come_first_and_are_not_computed_again() -> None:
+def test_stored_tiles_come_first_and_are_not_computed_again() -> None:
     """Row 21: a group of which one is missing is computed whole, as it was the first time."""
     store, fake = MemoryStore(), Fake(batch=4)
     for index in (*range(8, 12), 13, 16, 17, 18, 19):
@@ -173,7 +173,7 @@ def test_kept_tiles_come_first_and_are_not_computed_again() -> None:
     assert sorted(fake.computed) == [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15]
 
 
-def test_kept_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
+def test_stored_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
     """Row 22."""
     with Journal(tmp_path / "c.tif") as journal:
         journal.begin({}, {})
@@ -192,7 +192,7 @@ def test_kept_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
-def test_tile_that_fails_is_named_and_the_others_are_kept(step: str, batch: int) -> None:
+def test_tile_that_fails_is_named_and_the_others_are_stored(step: str, batch: int) -> None:
     """Row 31: of a group, too, unless it cannot be read."""
     store, delivered = MemoryStore(), []
     lost = [4, 5, 6, 7] if (step, batch) == ("before_read", 4) else [6]
@@ -208,7 +208,7 @@ def test_tile_that_fails_is_named_and_the_others_are_kept(step: str, batch: int)
     assert caught.value.exit_code == 6
 
 
-def test_tile_of_which_the_network_despairs_is_named_in_its_own_words() -> None:
+def test_incomplete_run_of_a_tile_keeps_its_message() -> None:
     """Row 32."""
     error = IncompleteRun("NaN in tile 2 (row 0, column 20)", remedy="look there")
     fake = Fake(before_compute=failing_on(2, 9, 11, error=error))
@@ -219,7 +219,7 @@ def test_tile_of_which_the_network_despairs_is_named_in_its_own_words() -> None:
 
 
 def test_many_failures_stop_the_run() -> None:
-    """Else a bug would cost a night."""
+    """Otherwise a bug would cost a night of computing."""
     many = TileGrid(height=10, width=4000, tile=10)
 
     class Wide(Fake):
@@ -238,7 +238,7 @@ def test_many_failures_stop_the_run() -> None:
 
 @pytest.mark.parametrize("step", ["before_read", "before_compute", "before_finish"])
 @pytest.mark.parametrize("error", [InputRefused("cut"), OutputError("no memory")])
-def test_what_no_tile_can_escape_stops_at_once(step: str, error: UavssrError) -> None:
+def test_error_that_concerns_all_tiles_stops_at_once(step: str, error: UavssrError) -> None:
     """Row 20: the error is the one that was raised."""
     fake = Fake(**{step: failing_on(0, error=error)})
     with pytest.raises(type(error)) as caught:
@@ -247,7 +247,7 @@ def test_what_no_tile_can_escape_stops_at_once(step: str, error: UavssrError) ->
     assert len(fake.computed) <= THREADS.in_flight
 
 
-def test_output_that_fails_stops_at_once_and_the_tile_is_kept() -> None:
+def test_output_that_fails_stops_at_once_and_the_tile_is_stored() -> None:
     """Row 24: what is computed is stored before it is written."""
     store, fake = MemoryStore(), Fake()
 
@@ -265,7 +265,7 @@ def test_output_that_fails_stops_at_once_and_the_tile_is_kept() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3, COUNT - 1])
-def test_interrupt_keeps_what_is_computed_and_leaves_no_thread(at: int) -> None:
+def test_interrupt_stores_what_is_computed_and_leaves_no_thread(at: int) -> None:
     """Row 23: the last tiles, too, when all have been handed out."""
     store, fake = MemoryStore(), Fake()
 
@@ -282,7 +282,7 @@ def test_interrupt_keeps_what_is_computed_and_leaves_no_thread(at: int) -> None:
     assert sorted(run(Fake(), store=store)) == list(range(COUNT))
 
 
-def test_errors_and_interrupts_tell_what_is_kept(tmp_path: Path) -> None:
+def test_errors_and_interrupts_report_the_stored_tiles(tmp_path: Path) -> None:
     with Journal(tmp_path / "c.tif") as journal:
         journal.begin({}, {})
         with pytest.raises(KeyboardInterrupt) as nothing_yet:
@@ -294,8 +294,8 @@ def test_errors_and_interrupts_tell_what_is_kept(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt) as interrupt:
             raise_within(journal, KeyboardInterrupt())
         assert interrupt.value.__notes__ == ["1 of 4 tiles are kept"]
-        told = r"c\.tif: disk full; free some; 1 of 4 tiles are kept, go on with --resume$"
-        with pytest.raises(OutputError, match=told) as caught:
+        message = r"c\.tif: disk full; free some; 1 of 4 tiles are kept, go on with --resume$"
+        with pytest.raises(OutputError, match=message) as caught:
             raise_within(journal, OutputError("disk full", remedy="free some"))
         assert isinstance(caught.value.__cause__, OutputError)
         journal.clear()

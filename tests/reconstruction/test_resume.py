@@ -1,4 +1,4 @@
-"""Whatever stops a run, it is gone on from to the same pixels; the output is there whole or not."""
+"""A stopped run resumes to the same pixels, whatever stopped it; outputs are complete or absent."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def listed(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def kept(folder: Path) -> int:
+def stored_tiles(folder: Path) -> int:
     """Finished tiles in the journal of `out.tif`."""
     found = journal_path(folder / "out.tif")
     return len(list(found.glob("tile-???????"))) if found.exists() else 0
@@ -129,7 +129,7 @@ def finished(folder: Path, golden: tuple[str, xr.Dataset]) -> None:
 
 
 @SCOPES
-def test_killed_run_is_gone_on_from_to_the_same_pixels(
+def test_killed_run_resumes_to_the_same_pixels(
     tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], scope: str
 ) -> None:
     """Row 21, promises P1 and P2: kill -9 at random until it comes through."""
@@ -153,14 +153,14 @@ def test_killed_run_is_gone_on_from_to_the_same_pixels(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(50))
-def test_run_killed_at_a_random_tile_is_gone_on_from(
+def test_run_killed_at_a_random_tile_is_resumed(
     tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], seed: int
 ) -> None:
     """Row 21: a kill and a resume, at every stage of the run."""
     rng = random.Random(seed)
     process = start(tmp_path / "said", *command())
     wanted = rng.randrange(TILES + 1)
-    while process.is_alive() and kept(tmp_path) < wanted:
+    while process.is_alive() and stored_tiles(tmp_path) < wanted:
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.05))
     process.kill()
@@ -172,7 +172,7 @@ def test_run_killed_at_a_random_tile_is_gone_on_from(
 
 
 @pytest.mark.parametrize("name", ["out.tif", "out.stf.nc", "out.tiles.gpkg"])
-def test_run_killed_while_its_files_get_their_names_is_gone_on_from(
+def test_run_killed_while_its_files_get_their_names_is_resumed(
     tmp_path: Path,
     command: Go,
     golden: dict[str, tuple[str, xr.Dataset]],
@@ -192,14 +192,14 @@ def test_run_killed_while_its_files_get_their_names_is_gone_on_from(
         patch.setattr(Path, "replace", cut_short)
         assert run(*command()) == 130
     assert name in listed(tmp_path)
-    assert kept(tmp_path) == TILES
+    assert stored_tiles(tmp_path) == TILES
     assert run(*command()) == 5
     assert run(*command("--resume")) == 0
     finished(tmp_path, golden["scene"])
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signal_stops_within_a_tile_and_says_how_to_go_on(
+def test_signal_stops_within_a_tile_and_says_how_to_resume(
     tmp_path: Path, model: Path, by: signal.Signals
 ) -> None:
     """Row 23: with a command that works."""
@@ -212,20 +212,20 @@ def test_signal_stops_within_a_tile_and_says_how_to_go_on(
     process.join(timeout=60)
     said = (tmp_path / "said").read_text()
     assert process.exitcode == 130, said
-    count = kept(tmp_path)
+    count = stored_tiles(tmp_path)
     assert 3 <= count < 24 * TILES / 2
     assert listed(tmp_path) == {"said", "large.tif", ".out.tif.uavssr"}
     how = f"uavssr: interrupted; {count} of {24 * TILES} tiles are kept, go on with: uavssr "
     assert said.startswith(how)
-    told = shlex.split(said.removeprefix(how))
-    assert told[-1] == "--resume"
-    assert run(*told, "--dry-run") == 0
-    process = start(tmp_path / "said", *told)
-    while process.is_alive() and kept(tmp_path) == count:
+    command_line = shlex.split(said.removeprefix(how))
+    assert command_line[-1] == "--resume"
+    assert run(*command_line, "--dry-run") == 0
+    process = start(tmp_path / "said", *command_line)
+    while process.is_alive() and stored_tiles(tmp_path) == count:
         time.sleep(0.002)
     process.kill()
     process.join()
-    assert kept(tmp_path) > count
+    assert stored_tiles(tmp_path) > count
 
 
 # --- what a resumed run must share, and what it may change ---------------------------------------
@@ -258,7 +258,7 @@ def stopped(tmp_path: Path, stopped_once: Path) -> Path:
     """An output of which a run was stopped after some of its tiles."""
     out = tmp_path / "out.tif"
     shutil.copytree(journal_path(stopped_once), journal_path(out))
-    assert 10 <= kept(tmp_path) < TILES
+    assert 10 <= stored_tiles(tmp_path) < TILES
     return out
 
 
@@ -280,7 +280,7 @@ def other_model(folder: Path) -> Path:
         ("scale", lambda *_: ("--scale", "0.5")),
     ],
 )
-def test_other_run_is_not_gone_on_from(
+def test_other_run_is_not_resumed(
     stopped: Path,
     command: Go,
     capsys: pytest.CaptureFixture[str],
@@ -292,17 +292,17 @@ def test_other_run_is_not_gone_on_from(
     monkeypatch.chdir(stopped.parent)
     rows = [f"{b.role},{b.centre + 1},{b.fwhm},4" for b in P4M.bands]
     Path("m4.csv").write_text("\n".join(["role,centre,fwhm,shape", *rows]) + "\n")
-    count = kept(stopped.parent)
+    count = stored_tiles(stopped.parent)
     assert run(*command("--resume", *change(stopped.parent, stopped))) == 5
     said = capsys.readouterr().err
     assert f"out.tif: the run to resume had {field} " in said
     assert "give the same again, or pass --overwrite" in said
     assert len(said.splitlines()) == 1
-    assert kept(stopped.parent) == count
+    assert stored_tiles(stopped.parent) == count
 
 
 @pytest.mark.parametrize("how", ["content", "time", "size"])
-def test_other_image_is_not_gone_on_from(
+def test_other_image_is_not_resumed(
     tmp_path: Path, model: Path, command: Go, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     """Rows 20, 28: one flipped bit under the same size and time is enough."""
@@ -320,7 +320,7 @@ def test_other_image_is_not_gone_on_from(
     assert f"the run to resume had {wanted[how]}" in capsys.readouterr().err
 
 
-def test_other_version_is_not_gone_on_from(
+def test_other_version_is_not_resumed(
     stopped: Path, command: Go, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 28."""
@@ -332,7 +332,7 @@ def test_other_version_is_not_gone_on_from(
 @pytest.mark.parametrize(
     "options", [("--workers", 1), ("--workers", 5), ("--mem-limit", "1.5GB"), ("--overwrite",)]
 )
-def test_run_may_be_gone_on_from_with_more_or_fewer_workers(
+def test_run_may_be_resumed_with_more_or_fewer_workers(
     stopped: Path,
     command: Go,
     golden: dict[str, tuple[str, xr.Dataset]],
@@ -342,10 +342,10 @@ def test_run_may_be_gone_on_from_with_more_or_fewer_workers(
     finished(stopped.parent, golden["scene"])
 
 
-def test_tiles_that_are_kept_go_into_any_form_of_the_cube(
+def test_resumed_run_may_store_the_cube_otherwise(
     stopped: Path, command: Go, tmp_path: Path
 ) -> None:
-    """What is kept are coefficients: it is decided at the end how they are stored."""
+    """The journal holds coefficients: the cube's number type may change."""
     assert run(*command("--resume", "--dtype", "float32")) == 0
     (tmp_path / "whole").mkdir()
     whole = [each if each != stopped else tmp_path / "whole" / "out.tif" for each in command()]
@@ -353,12 +353,12 @@ def test_tiles_that_are_kept_go_into_any_form_of_the_cube(
     assert digest(stopped) == digest(tmp_path / "whole" / "out.tif")
 
 
-def test_stopped_run_is_not_overwritten_unasked(
+def test_stopped_run_needs_overwrite_to_start_again(
     stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
 ) -> None:
-    count = kept(stopped.parent)
+    count = stored_tiles(stopped.parent)
     assert run(*command()) == 5
-    assert kept(stopped.parent) == count
+    assert stored_tiles(stopped.parent) == count
     assert run(*command("--overwrite")) == 0
     finished(stopped.parent, golden["scene"])
 
@@ -385,7 +385,7 @@ def test_second_run_is_refused_with_the_first_ones_number(
 ) -> None:
     """Row 27: whatever it asks for; once the first is killed its lock is taken over."""
     process = start(tmp_path / "said", *command())
-    while process.is_alive() and kept(tmp_path) < 1:
+    while process.is_alive() and stored_tiles(tmp_path) < 1:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGSTOP)  # it holds the lock for as long as we like
     try:
@@ -413,7 +413,7 @@ def test_full_disk_keeps_the_tiles_and_the_old_output(
     assert f"of {TILES} tiles are kept, go on with --resume" in said
     assert len(said.splitlines()) == 1
     assert old.read_bytes() == b"old"
-    assert kept(tmp_path) > 0
+    assert stored_tiles(tmp_path) > 0
     assert listed(tmp_path) == {"out.tif", "said", ".out.tif.uavssr"}
     assert run(*command("--resume")) == 5  # the old output is still there
     assert run(*command("--resume", "--overwrite")) == 0
@@ -427,11 +427,11 @@ def test_disk_too_full_for_a_tile_keeps_those_before(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Row 24: where it is the journal that finds no room."""
+    """Row 24: when the journal is written."""
     real = output.os.fsync
 
     def full(handle: int) -> None:
-        if kept(tmp_path) >= 5:
+        if stored_tiles(tmp_path) >= 5:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 
@@ -440,18 +440,18 @@ def test_disk_too_full_for_a_tile_keeps_those_before(
         assert run(*command()) == 5
     said = capsys.readouterr().err
     assert "No space left on device" in said
-    assert f"{kept(tmp_path)} of {TILES} tiles are kept" in said
+    assert f"{stored_tiles(tmp_path)} of {TILES} tiles are kept" in said
     assert run(*command("--resume")) == 0
     finished(tmp_path, golden["scene"])
 
 
-def test_room_for_the_journal_is_asked_for_too(
+def test_free_space_for_the_journal_is_checked_too(
     tmp_path: Path,
     command: Go,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Row 24, at the start: there is room for the cube, and not for both."""
+    """Row 24, at the start: the disk has space for the cube and not for both."""
     needed = cube_bytes(HEIGHT, WIDTH, len(GRID))
     usage = output.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage._replace(free=needed + 9999))

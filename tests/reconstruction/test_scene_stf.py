@@ -1,4 +1,4 @@
-"""Which pixels speak for a scene, and whether its STF says what they say."""
+"""Pixels that represent a scene, and the STF that follows from them."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_scene_of_a_window_is_sampled_whole() -> None:
 
 
 def test_large_scene_is_sampled_evenly() -> None:
-    """Every part of the scene has its say: each of its quarters gives a fourth of the windows."""
+    """Each quarter of the scene gives a fourth of the windows."""
     source = coordinates(640, 800)
     sample = sample_scene(source, FILL)
     assert len(source.reads) == 64
@@ -339,12 +339,12 @@ def test_tile_stf_without_valid_pixels_is_the_scenes() -> None:
     assert estimate.prior_driven.all()
 
 
-def test_tile_stf_strays_from_the_scenes_within_its_prior() -> None:
-    """And its doubt counts the scene's own."""
+def test_tile_stf_deviates_from_the_scenes_within_its_prior() -> None:
+    """Its standard errors include the scene's."""
     scene, tile, _ = local_stf(1)
-    stray = (tile.theta - scene.theta).abs()
-    assert stray.max() > 1e-3
-    assert (stray <= 4 * TILE_SPREAD * FAMILY.spread + 1e-6).all()
+    deviation = (tile.theta - scene.theta).abs()
+    assert deviation.max() > 1e-3
+    assert (deviation <= 4 * TILE_SPREAD * FAMILY.spread + 1e-6).all()
     assert (tile.theta_se >= scene.theta_se).all()
     limit = (scene.theta_se.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
     assert (tile.theta_se <= limit + 1e-6).all()
@@ -359,7 +359,7 @@ def test_tile_stf_keeps_what_the_scenes_rows_have_beyond_the_family() -> None:
     assert torch.allclose(tile.rows - scene.rows, moved, atol=1e-6)
 
 
-def test_pixels_that_are_not_valid_have_no_say_in_the_tile_stf() -> None:
+def test_pixels_that_are_not_valid_do_not_change_the_tile_stf() -> None:
     """Promise P5."""
     half = local_stf(0.5)[1].theta
     assert torch.allclose(local_stf(0.5, wild=0.3)[1].theta, half, atol=1e-6)

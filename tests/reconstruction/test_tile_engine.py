@@ -315,22 +315,22 @@ def test_stf_comes_back_from_its_numbers_to_the_last_bit() -> None:
             assert np.array_equal(getattr(one.estimate, name), getattr(other.estimate, name)), name
 
 
-def test_kept_stfs_are_read_when_they_are_asked_for() -> None:
+def test_tile_stfs_are_loaded_when_they_are_needed() -> None:
     """Promise P6: an empty tile has none; one that is gone is no reason to use the scene's."""
     engine = engine_of(coordinates(40, 40), 32)
-    record, asked = engine.record(0), []
+    record, calls = engine.record(0), []
 
     def load(index: int) -> TileRecord | None:
-        asked.append(index)
+        calls.append(index)
         empty = TileRecord(index=1, valid=np.zeros((0, 0), bool))
         return {0: record, 1: empty}.get(index)
 
     kept = TileStfs(load=load, indices=frozenset({0, 1, 2}), family=FAMILY)
     assert len(kept) == 3
-    assert asked == []
+    assert calls == []
     assert torch.equal(kept[0].stf.rows, found(engine, 0).stf.rows)
     assert kept.get(0) is kept[0]
-    assert asked == [0]
+    assert calls == [0]
     assert kept.get(1) is None
     assert kept.get(3) is None
     with pytest.raises(IncompleteRun, match=r"tile 2 is gone from the journal; run .* --resume"):
@@ -380,7 +380,7 @@ def test_tile_too_large_for_the_memory_is_done_in_quarters(
 
 
 @pytest.mark.parametrize("error", NO_MEMORY)
-def test_no_memory_beside_the_network_is_said(
+def test_lack_of_memory_beside_the_network_is_reported(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Row 30: not a bug of the tile."""
@@ -397,30 +397,30 @@ def test_no_memory_beside_the_network_is_said(
     assert caught.value.exit_code == 5
 
 
-def test_what_the_network_is_not_needed_for_is_left_to_another_thread(
+def test_records_are_finished_without_the_network_in_any_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A tile's own STF is found after `begin`, without the network, and in any thread."""
-    engine, asked = engine_of(coordinates(40, 40), 32), []
+    engine, calls = engine_of(coordinates(40, 40), 32), []
     expected = engine.compute(engine.read([0]))[0]
     module = sys.modules[TileEngine.__module__]
     real = module.estimate_tile_stf
     monkeypatch.setattr(
-        module, "estimate_tile_stf", lambda *a, **k: (asked.append(1), real(*a, **k))[1]
+        module, "estimate_tile_stf", lambda *a, **k: (calls.append(1), real(*a, **k))[1]
     )
     [finish] = engine.begin(engine.read([0]))
-    assert not asked
+    assert not calls
     forgetful(monkeypatch, 0, RuntimeError("no network"))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(finish).result()
-    assert asked == [1]
+    assert calls == [1]
     assert found.stf.keys() == expected.stf.keys()
     for name, value in expected.stf.items():
         assert np.array_equal(found.stf[name], value)
     assert np.array_equal(found.maps[COEFFICIENTS], expected.maps[COEFFICIENTS])
 
 
-def test_no_memory_for_a_quarter_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_for_a_quarter_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 30."""
     engine = engine_of(coordinates(40, 40), 32)
     forgetful(monkeypatch, 100, MemoryError())
@@ -429,7 +429,7 @@ def test_no_memory_for_a_quarter_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert caught.value.exit_code == 5
 
 
-def test_other_errors_are_not_taken_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = forgetful(monkeypatch, 0, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes"):
         engine_of(coordinates(40, 40), 32).record(0)
