@@ -71,7 +71,7 @@ def halves(size: int) -> tuple[int, int]:
 
 
 def machine() -> str:
-    """What it ran on, and how busy that was."""
+    """Processor, cores and load."""
     return f"{cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
 
 
@@ -125,14 +125,14 @@ def network(options: argparse.Namespace) -> Cost:
     plan = plan_reconstruction(msi, model=options.model, device="cpu", workers=options.workers)
     scene = plan.scene
     engine = scene.engine()
-    given = [engine.read([index])[0].own for index in range(len(engine.tiles))]
-    patches = [patch for patch in given if patch is not None]
+    cores = [engine.read([index])[0].own for index in range(len(engine.tiles))]
+    patches = [patch for patch in cores if patch is not None]
 
     @torch.inference_mode()
     def run(patch: Patch) -> None:
         rows, cols = patch.window.within(patch.outer)
-        found = engine.network(patch.image[None], engine.scene_stf, estimate_stf=False)
-        engine.basis.expand(found.coefficients[:, :, rows, cols])
+        result = engine.network(patch.image[None], engine.scene_stf, estimate_stf=False)
+        engine.basis.expand(result.coefficients[:, :, rows, cols])
 
     with torch_threads(1), freed_memory_reused(), ThreadPoolExecutor(options.workers) as pool:
         start, before = time.perf_counter(), time.process_time()
@@ -163,7 +163,7 @@ def corner(core: Window) -> tuple[int, int, int, int]:
 PARTS = {"network": network, "writing": writing}
 
 
-# --- what is told --------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------
 
 
 def ratios(found: dict[int, dict[str, Cost]], size: int) -> dict[str, Cost]:

@@ -1,4 +1,4 @@
-"""What one image costs: the network, ridge regression and a network like MST++ in one table.
+"""Cost of one image: the network, ridge regression and a network like MST++ in one table.
 
     python benchmarks/forward.py [--model p4m-nano] [--sensor p4m] [--size 256] [--stages 0,1]
                                  [--threads 2] [--runs 9] [--batch 1] [--device cpu] [--json FILE]
@@ -38,12 +38,12 @@ from uavssr.sensors import load_sensor
 Forward = Callable[[Tensor], Tensor]
 Figures = dict[str, str | float]
 PASSES = 3
-"""Of which the one with the largest peak of memory counts."""
+"""Passes of each row, of which the largest peak of memory counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all rows share."""
+    """Settings of all rows."""
 
     model: str
     """Name or folder."""
@@ -54,7 +54,7 @@ class Setting:
     batch: int
     """Images in a pass."""
     threads: int
-    """Of torch."""
+    """Threads of torch."""
     device: str
     """cpu or cuda."""
 
@@ -69,16 +69,16 @@ class Case:
     """One row."""
 
     name: str
-    """What it is called."""
+    """Name in the table."""
     kind: Literal["network", "ridge", "mstpp"]
-    """What maps the image to the cube."""
+    """Method that maps the image to the cube."""
     stages: int | None = None
-    """Of the network; all by default."""
-    half: bool = False
-    """Z-Nets in bf16."""
+    """Unrolled stages of the network; None for all."""
+    bfloat16: bool = False
+    """Run the proximal networks in bfloat16."""
 
     def load(self, setting: Setting) -> tuple[Forward, int]:
-        """The map from images to cubes, and how many numbers in it are learned."""
+        """The function from images (B, c, H, W) to cubes (B, C, H, W), and its parameters."""
         torch.set_num_threads(setting.threads)
         torch.manual_seed(0)
         model, sensor = load_model(setting.model), load_sensor(setting.sensor)
@@ -86,14 +86,16 @@ class Case:
             weight = torch.randn(len(model.grid), len(sensor) + 1, device=setting.device)
             return (lambda image: linear(weight, image)), weight.numel()
         if self.kind == "mstpp":
-            other = MstPlusPlus(len(sensor), len(model.grid)).eval().to(setting.device)
-            return other, _count(other)
+            mstpp = MstPlusPlus(len(sensor), len(model.grid)).eval().to(setting.device)
+            return mstpp, _count(mstpp)
         network = model.network.to(setting.device)
         stf = Stf.from_prior(ResponseFamily.of(sensor, model.grid).to(torch.device(setting.device)))
 
         def forward(image: Tensor) -> Tensor:
-            found = network(image, stf, estimate_stf=False, stages=self.stages, bfloat16=self.half)
-            return network.basis.expand(found.coefficients)
+            result = network(
+                image, stf, estimate_stf=False, stages=self.stages, bfloat16=self.bfloat16
+            )
+            return network.basis.expand(result.coefficients)
 
         return forward, _count(network)
 
@@ -111,7 +113,7 @@ def main() -> int:
     print(f"{_described(setting)}\n{report['machine']}\n")
     print(_table(rows))
     if torch.cuda.is_available():
-        report["gpu"] = halved(replace(setting, device="cuda"), runs=options.runs)
+        report["gpu"] = compare_precisions(replace(setting, device="cuda"), runs=options.runs)
         print(f"\n{_gpu_table(report['gpu'])}")
     else:
         print("\nbf16 against float32 on a GPU: skipped, none here")
@@ -151,7 +153,7 @@ def _cases(setting: Setting, fewer: Sequence[int]) -> list[Case]:
 
 @torch.inference_mode()
 def compare(cases: Sequence[Case], setting: Setting, *, runs: int) -> list[Figures]:
-    """What each row costs; the first is the measure of time."""
+    """Cost of each row; times are also given as ratios to the first."""
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), max_tasks_per_child=1
     ) as fresh:  # a process for each, whose peak is its own
@@ -178,9 +180,11 @@ def compare(cases: Sequence[Case], setting: Setting, *, runs: int) -> list[Figur
 
 
 @torch.inference_mode()
-def halved(setting: Setting, *, runs: int) -> list[Figures]:
+def compare_precisions(setting: Setting, *, runs: int) -> list[Figures]:
     """The network in float32, and with its Z-Nets in bf16, on one random image."""
-    cases = [Case(name=name, kind="network", half=name == "bf16") for name in ("float32", "bf16")]
+    cases = [
+        Case(name=name, kind="network", bfloat16=name == "bf16") for name in ("float32", "bf16")
+    ]
     forwards = [case.load(setting)[0] for case in cases]
     image = torch.rand_like(setting.image(setting.size))
     exact, *others = (forward(image) for forward in forwards)

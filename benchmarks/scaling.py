@@ -112,19 +112,19 @@ def measured(folder: Path, options: argparse.Namespace) -> list[Cost]:
 
 @contextmanager
 def cluster_of(count: int) -> Iterator[Cluster]:
-    """So many processes that have all loaded what they need."""
+    """`count` worker processes that have imported the package."""
     with local_cluster(count) as cluster:
         cluster.client.run(warm)
         yield cluster
 
 
 def warm() -> None:
-    """Import all that a tile needs."""
-    import uavssr.reconstruction.api  # noqa: F401
+    """Import the package."""
+    import uavssr.reconstruction  # noqa: F401
 
 
 def one(out: Path, image: Path, cluster: Cluster, options: argparse.Namespace) -> Cost:
-    """One run."""
+    """Cost of one run."""
     roles = [band.role for band in SENSORS["p4m"].bands]
     msi = open_msi(image, sensor="p4m", bands=roles, scale="1/10000")
     plan = plan_reconstruction(
