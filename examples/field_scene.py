@@ -40,18 +40,18 @@ class Painting:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        """What each material belongs to."""
+        """Object that each material belongs to, such as a plot."""
         self.spectra: list[Float32Array] = []
         """(C,) reflectance of each material."""
         self.weights: list[Float32Array] = []
-        """(HEIGHT, WIDTH) share of each material; they sum to one."""
+        """(HEIGHT, WIDTH) share of each material; the shares sum to one."""
         self.shade = np.zeros((HEIGHT, WIDTH), np.float32)
         """Share of the direct sunlight that is blocked, 0..1."""
 
     def paint(
         self, name: str, mask: FloatArray, low: Float32Array, high: Float32Array, mix: FloatArray
     ) -> None:
-        """Cover `mask` (0..1) with a blend of two spectra, `mix` (0..1) of it the second."""
+        """Cover `mask` (0..1) with a blend of two spectra; `mix` (0..1) is the share of `high`."""
         rest = np.asarray(1 - mask, np.float32)
         self.weights = [weight * rest for weight in self.weights]
         for spectrum, share in ((low, 1 - mix), (high, mix)):
@@ -60,7 +60,7 @@ class Painting:
             self.weights.append(np.asarray(mask * share, np.float32))
 
     def render(self, responses: FloatArray, brightness: FloatArray) -> Float32Array:
-        """What rows of `responses` (k, C) see: (k, HEIGHT, WIDTH), under `brightness` and shade."""
+        """Return the image (k, HEIGHT, WIDTH) of `responses` (k, C), with brightness and shade."""
         spectra = np.stack(self.spectra)
         weights = np.stack(self.weights).reshape(-1, HEIGHT * WIDTH)
         lit, dark = responses @ spectra.T, responses @ (spectra * skylight()).T
@@ -71,7 +71,7 @@ class Painting:
     def spectra_at(
         self, row: npt.NDArray[np.integer], col: npt.NDArray[np.integer], brightness: FloatArray
     ) -> FloatArray:
-        """True reflectance (n, C) at pixels (n,), as `render` sees it."""
+        """Return the true reflectance (n, C) at pixels (n,), as in `render`."""
         weights = np.stack([weight[row, col] for weight in self.weights], axis=1)
         shade = self.shade[row, col][:, None]
         light = (1 - shade) + shade * skylight()
@@ -79,21 +79,21 @@ class Painting:
 
 
 def skylight() -> FloatArray:
-    """Share (C,) of the light that is left in shadow: the blue sky's, and scattered neighbours'."""
+    """Return the share (C,) of light in shadow: from the blue sky and scattered by neighbours."""
     nm = HEADWALL_NANO.centres
     return np.asarray(0.1 + 0.17 * (nm / 450) ** -2.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """Coordinates in metres from the upper left corner, and helpers to draw with."""
+    """Coordinates in metres from the upper left corner, and shapes to draw with."""
 
     x: FloatArray
     """(HEIGHT, WIDTH) metres to the right."""
     y: FloatArray
     """(HEIGHT, WIDTH) metres down."""
     rng: np.random.Generator
-    """Source of all randomness."""
+    """Random generator."""
 
     def noise(self, smooth: float = 1.0) -> FloatArray:
         """A random field of mean 0 and deviation 1, blurred by `smooth` metres."""
@@ -113,7 +113,7 @@ class Ground:
 
 
 def soft(distance: FloatArray, width: float = GSD) -> FloatArray:
-    """1 where the signed distance (m) is positive, 0 where negative, a ramp of `width` between."""
+    """Return 1 where the signed distance (m) is positive, 0 elsewhere, with a ramp of `width`."""
     return np.clip(0.5 + distance / width, 0, 1)
 
 
@@ -135,7 +135,7 @@ def soil(brightness: float, dryness: float) -> Float32Array:
 
 
 def paint_scene(ground: Ground) -> Painting:
-    """The whole field, back to front."""
+    """Paint the whole field, back to front."""
     art, everywhere = Painting(), np.ones((HEIGHT, WIDTH))
     art.paint("soil", everywhere, soil(0.5, 0.5), soil(0.85, 0.9), unit(ground.noise(0.5)))
     grass = soft(ground.noise(0.35) + 0.9 * ground.noise(1.5) + 0.9, 1.2)

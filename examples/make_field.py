@@ -2,14 +2,14 @@
 
     python examples/make_field.py [OUT_DIR]
 
-Everything in it comes from PROSAIL (`pip install prosail`), a bio-optical water model and
-random numbers of one seed, so that it may be passed on with the project. The camera that "took" it
-differs a little from the data sheet; the band tags `true_centre_shift_nm` and `true_gain` say by
-how much. field_truth.npz holds, to check estimates against,
+The field comes from PROSAIL (`pip install prosail`), a bio-optical water model and
+random numbers of one seed, so it may be distributed with the project. The camera that "took" it
+differs a little from its data sheet; the band tags `true_centre_shift_nm` and `true_gain` say by
+how much. field_truth.npz holds the truth, to compare estimates with:
     row, col (n,)             pixels of field.tif
     spectra (n, 270) float16  their true reflectance, before blur, misregistration and noise
     wavelength_nm (270,)      the bands of HEADWALL_NANO
-    material (n,)             what each is, mostly
+    material (n,)             main material of each pixel
     stf (5, 270) float32      the true camera: image = stf @ spectrum
 """
 
@@ -41,10 +41,10 @@ SEED: Final = 20260
 CORNER: Final = (504210.0, 4062480.0)
 """Easting and northing (m) of the upper left corner in UTM zone 50 N."""
 FULL_SCALE: Final = 32768
-"""The number that stands for a reflectance of 1, as Agisoft Metashape writes it."""
+"""Number for a reflectance of 1, as Agisoft Metashape writes it."""
 SNR_DB: Final = 40.0
 MISREGISTRATION: Final = 0.3
-"""Pixels by which each band but green is shifted."""
+"""Shift of each band except green, in pixels."""
 TRUTH_PIXELS: Final = 200
 DESCRIPTIONS: Final = ("Blue", "Green", "Red", "RedEdge", "NIR")
 SYNTHETIC: Final = (
@@ -54,7 +54,7 @@ SYNTHETIC: Final = (
 
 
 def main(folder: Path) -> None:
-    """Draw the field, photograph it and write field.tif and field_truth.npz into `folder`."""
+    """Draw the field, take its image, and write field.tif and field_truth.npz into `folder`."""
     rng = np.random.default_rng(SEED)
     y, x = (np.mgrid[:HEIGHT, :WIDTH] + 0.5) * GSD
     ground = Ground(x=x, y=y, rng=rng)
@@ -69,7 +69,7 @@ def main(folder: Path) -> None:
 
 
 def true_camera(rng: np.random.Generator) -> tuple[Sensor, FloatArray, FloatArray]:
-    """A P4M that is not quite its data sheet: the sensor, its shifts (nm) and its gains."""
+    """Draw a P4M near its data sheet: the sensor, its shifts (nm) and its gains."""
     nominal = load_sensor("p4m")
     shift = np.round(rng.uniform(-4, 4, len(nominal)), 1)
     gain = np.round(rng.uniform(0.95, 1.05, len(nominal)), 3)
@@ -79,7 +79,7 @@ def true_camera(rng: np.random.Generator) -> tuple[Sensor, FloatArray, FloatArra
 
 
 def flown(ground: Ground) -> BoolArray:
-    """Where the mosaic has data: a tilted swath with a ragged edge, one corner never flown."""
+    """Return the pixels with data: a tilted swath with a ragged edge and one missing corner."""
     ragged = 0.12 * ground.noise(0.6) + 0.05 * ground.noise(0.1)
     u, v = ground.turned(GSD * WIDTH / 2, GSD * HEIGHT / 2, -1.6)
     inside = np.minimum(18.6 - np.abs(u), 16.2 - np.abs(v))
@@ -88,7 +88,7 @@ def flown(ground: Ground) -> BoolArray:
 
 
 def photograph(seen: Float32Array, rng: np.random.Generator) -> Float32Array:
-    """Blur, shift each band by up to 0.3 px, add noise: (5, HEIGHT, WIDTH) reflectance."""
+    """Blur the bands, shift them by 0.3 pixels and add noise: (5, HEIGHT, WIDTH) reflectance."""
     bands = []
     for index, image in enumerate(seen):
         angle = rng.uniform(0, 2 * np.pi)
@@ -103,7 +103,7 @@ def photograph(seen: Float32Array, rng: np.random.Generator) -> Float32Array:
 def write_image(
     path: Path, image: Float32Array, valid: BoolArray, shift: FloatArray, gain: FloatArray
 ) -> None:
-    """Write reflectance (5, y, x) as Metashape does: uint16, 32768 for 1, and 0 for no data."""
+    """Write reflectance (5, y, x) as Metashape does: uint16, 32768 for 1, 0 for nodata."""
     numbers = np.clip(np.rint(image * FULL_SCALE), 1, 65535).astype(np.uint16) * valid
     profile = {
         "driver": "GTiff",

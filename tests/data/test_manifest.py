@@ -1,4 +1,4 @@
-"""The manifest: every cell understood or refused with its line, whatever program wrote the file."""
+"""The manifest: every cell is parsed or refused with its line, whatever program wrote the file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def only(folder: Path, text: str | bytes, line: int) -> str:
     return found[0][1]
 
 
-# --- what is understood ---------------------------------------------------------------------------
+# --- accepted cells ---------------------------------------------------------------------------
 
 
 def test_every_column_is_understood(folder: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_cell_that_makes_no_sense_is_refused_with_its_line(
     assert fact in only(folder, f"{columns}\n\n{cells}\n", 3)
 
 
-def test_all_problems_are_told_at_once(folder: Path) -> None:
+def test_all_problems_are_reported_at_once(folder: Path) -> None:
     text = "msi,hsi,split,weight\na.tif,missing,val,-1\n,cube,,\n../b.tif,other,dev,\n"
     found = read_manifest(manifest(folder, text))
     assert [(p.line, p.text.partition(":")[0]) for p in found.problems] == [

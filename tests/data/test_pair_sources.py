@@ -62,12 +62,12 @@ def test_rows_are_opened_in_order(folder: Path) -> None:
     assert cube.registration is None
 
 
-def test_progress_is_told_of_every_row(folder: Path) -> None:
+def test_progress_is_called_for_every_row(folder: Path) -> None:
     path = folder / "pairs.csv"
     path.write_text("msi,hsi,kind\n,cube,\n,lib.npz,spectra\n,no.tif,\n")
-    told: list[tuple[str, int, int]] = []
-    open_sources(read_manifest(path), DataConfig(), progress=lambda *each: told.append(each))
-    assert told == [("checking the data", 1, 3)] * 3
+    calls: list[tuple[str, int, int]] = []
+    open_sources(read_manifest(path), DataConfig(), progress=lambda *call: calls.append(call))
+    assert calls == [("checking the data", 1, 3)] * 3
 
 
 def test_a_window_of_a_pair_is_the_image_and_the_registered_cube(folder: Path) -> None:
@@ -156,7 +156,7 @@ def test_spectra_that_would_be_guesses_are_refused(
 # --- problems -------------------------------------------------------------------------------------
 
 
-def test_all_problems_of_text_files_and_fit_are_told_at_once(folder: Path) -> None:
+def test_all_problems_of_text_files_and_fit_are_reported_at_once(folder: Path) -> None:
     """Rows 37 and 38: text, unreadable files, ambiguous images, shifted and disjoint pairs."""
     (folder / "bad.npz").write_bytes(b"no library")
     text = (

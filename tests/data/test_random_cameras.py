@@ -1,4 +1,4 @@
-"""Random cameras: true ones stray from their data sheets as they are told to, and see Y = R X."""
+"""Random cameras: they deviate from data sheets by the prior spread, and observe Y = R X."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.models import GRID, P4M, tiny_scene
-from uavssr.data.random_cameras import (
-    BAND_COUNTS,
-    RandomCameras,
-    draw_cameras,
-    observe,
-    random_sensors,
-)
+from uavssr.data import RandomCameras, draw_cameras, observe
+from uavssr.data.random_cameras import BAND_COUNTS, random_sensors
 from uavssr.sensors import FINE_NM, SENSORS, Band, Sensor, nominal_spread
 
 NO_NOISE = (400.0, 400.0)
@@ -51,7 +46,7 @@ def test_a_measured_curve_is_the_data_sheet_too() -> None:
     )
 
 
-def test_true_parameters_have_the_spread_that_the_model_is_told() -> None:
+def test_true_parameters_have_the_spread_of_the_prior() -> None:
     """400 cameras of 5 bands: standard deviations within 5 %, means within 0.1 of one."""
     for knowledge in (1.0, 0.4):
         cameras = cameras_of([P4M] * 400, knowledge=knowledge)
@@ -108,7 +103,7 @@ def test_random_sensors_fit_the_grid_and_the_number_of_bands(bands: int) -> None
     assert len(known) < 40
 
 
-# --- what they see --------------------------------------------------------------------------------
+# --- observed images ------------------------------------------------------------------------------
 
 
 def test_without_noise_and_shifts_the_image_is_the_product() -> None:
@@ -150,7 +145,7 @@ def test_signal_to_noise_ratio_is_drawn_within_its_range_for_every_scene() -> No
 
 
 def plane(size: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """A scene whose every band is 0.1 + 0.004 x + 0.007 y, and the rows that see it as it is."""
+    """A scene whose bands are all 0.1 + 0.004 x + 0.007 y, and the nominal STF."""
     y, x = np.mgrid[:size, :size]
     ramp = (0.1 + 0.004 * x + 0.007 * y).astype(np.float32)
     scene = np.broadcast_to(ramp, (1, len(GRID), size, size)).copy()

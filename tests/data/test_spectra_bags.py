@@ -1,4 +1,4 @@
-"""Bags of spectra: a function of their seeds, of the shapes they say, and seen by their cameras."""
+"""Bags of spectra: determined by their seeds, of documented shapes, observed by their cameras."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_draw_has_the_shapes_it_says(bags: SpectraBags) -> None:
     assert counts <= set(BAND_COUNTS)
 
 
-def test_cameras_of_bags_stray_as_far_as_the_model_is_told(bags: SpectraBags) -> None:
+def test_cameras_of_bags_have_the_spread_of_the_prior(bags: SpectraBags) -> None:
     scores = [
         (batch.theta / batch.family.spread).flatten()
         for batch in (bags.draw(seed=0, step=step, shard=0, count=20) for step in range(10))

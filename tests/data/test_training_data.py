@@ -161,7 +161,7 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_whole(
     assert len(load(folder, tmp_path).splits) == 2
 
 
-def test_a_full_disk_is_told_before_reading(
+def test_a_full_disk_is_reported_before_reading(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = patches_module.shutil.disk_usage(tmp_path)._replace(free=1000)
