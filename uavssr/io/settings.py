@@ -29,7 +29,7 @@ from pydantic_core import ErrorDetails
 from uavssr.errors import UsageError
 
 SettingsClass = TypeVar("SettingsClass", bound="Settings")
-Sources = Mapping[str, Path]
+KeyFiles = Mapping[str, Path]
 """The file that each key comes from; keys of options and assignments are not in it."""
 
 _EXPECTED: Final = {
@@ -175,7 +175,7 @@ def _assign(tree: dict[str, Any], key: str, value: object) -> None:
 
 
 def _usage_error(
-    settings: type[Settings], errors: Sequence[ErrorDetails], sources: Sources
+    settings: type[Settings], errors: Sequence[ErrorDetails], sources: KeyFiles
 ) -> UsageError:
     """The first of pydantic's errors as one line."""
     first = errors[0]
