@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.helpers.models import GRID, P4M, tiny_library
 from uavssr.calibration import fitting as module
-from uavssr.calibration.fitting import INDEPENDENT, MISPLACED, Fit, Fitting
+from uavssr.calibration.fitting import MAX_INDEPENDENT_PIXELS, REMAINING_SHIFT_PX, Fit, Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, ResponseFamily
 
@@ -64,9 +64,9 @@ def test_known_noise_gives_the_mode_and_the_inverse_curvature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Slope and curvature by differences in numpy, at a noise that is held at 0.004."""
-    monkeypatch.setattr(module, "NOISE", (0.004, 0.0))
-    monkeypatch.setattr(module, "EXPECTED", 1e12)
-    monkeypatch.setattr(module, "POOLED", 1e12)
+    monkeypatch.setattr(module, "EXPECTED_NOISE", (0.004, 0.0))
+    monkeypatch.setattr(module, "EXPECTED_NOISE_COUNT", 1e12)
+    monkeypatch.setattr(module, "POOLED_NOISE_COUNT", 1e12)
     monkeypatch.setattr(module, "_CONVERGED", 1e-6)
     made = fitting(truth(1), spectra(40), noise=0.004)
     fit = made.run()
@@ -128,7 +128,11 @@ def test_more_pixels_leave_less_doubt_up_to_those_that_count_as_independent() ->
         fit = fitting(truth(), spectra(count), noise=0.004).run()
         return float(fit.covariance[:, SHIFT, SHIFT].sqrt().mean())
 
-    few, some, many = doubt(30), doubt(int(INDEPENDENT)), doubt(4 * int(INDEPENDENT))
+    few, some, many = (
+        doubt(30),
+        doubt(int(MAX_INDEPENDENT_PIXELS)),
+        doubt(4 * int(MAX_INDEPENDENT_PIXELS)),
+    )
     assert some < 0.6 * few
     assert many == pytest.approx(some, rel=0.15)
 
@@ -176,7 +180,7 @@ def test_patterns_take_up_what_misregistration_leaves() -> None:
     generator = torch.Generator().manual_seed(1)
     slope = 0.05 * torch.randn((*made.msi.shape, 1), generator=generator, dtype=torch.float64)
     moved = made.msi + 0.4 * slope[..., 0]
-    assert MISPLACED >= 0.4
+    assert REMAINING_SHIFT_PX >= 0.4
     without = theta_error(replace(made, msi=moved).run(), z)
     within = theta_error(replace(made, msi=moved, patterns=slope).run(), z)
     assert np.abs(within).mean() < 0.5 * np.abs(without).mean()

@@ -141,7 +141,7 @@ def test_the_chosen_rank_is_the_smallest_that_leaves_little(
 
 
 def test_the_chosen_rank_has_a_limit_and_is_at_least_one(spectra: np.ndarray) -> None:
-    assert choose_rank(spectra, residual=0.0, most=5) == 5
-    assert choose_rank(spectra, residual=1e-3, most=len(GRID)) <= len(GRID)
+    assert choose_rank(spectra, residual=0.0, max_rank=5) == 5
+    assert choose_rank(spectra, residual=1e-3, max_rank=len(GRID)) <= len(GRID)
     assert choose_rank(np.full((30, 8), 0.3)) == 1
     assert choose_rank(spectra, residual=10.0) == 1

@@ -48,7 +48,7 @@ def test_correction_is_kriging_of_relative_residuals() -> None:
     points = np.log(np.maximum(msi.double().numpy(), module.REFLECTANCE_FLOOR))
     others = np.log(np.maximum(pixels.double().numpy(), module.REFLECTANCE_FLOOR))
     unit = np.maximum(points.std(0), module.MIN_LOG_SPREAD)
-    reach = found.spread.double().numpy() / unit
+    reach = found.length.double().numpy() / unit
     assert min(abs(reach.mean() - each) for each in module.LENGTH_SCALES) < 1e-4
     assert np.ptp(reach) < 1e-4
     spread = unit * reach.mean()
@@ -65,7 +65,9 @@ def test_correction_is_kriging_of_relative_residuals() -> None:
     got = found(as_image(pixels))[0, : BASIS.rank, :, 0].mT
     assert np.allclose(got, expected, atol=2e-4 * np.abs(expected).max())
     left = 1 + found.noise - np.einsum("nk,nk->n", gain, covariance(others, points))
-    assert np.allclose(found.doubt(as_image(pixels))[0, :, 0], left.clip(max=found.most), atol=1e-4)
+    assert np.allclose(
+        found.variance_factor(as_image(pixels))[0, :, 0], left.clip(max=found.max_factor), atol=1e-4
+    )
 
 
 def test_pixels_unlike_all_references_stay_as_they_are() -> None:
@@ -73,16 +75,18 @@ def test_pixels_unlike_all_references_stay_as_they_are() -> None:
     strange = torch.tensor([[1e9, 1e-9, 1e9, 1e-9, 1e9]])
     usual = found(as_image(msi)).abs().max() / msi.mean(1).max()
     assert found(as_image(strange)).abs().max() < 1e-6 * usual * strange.mean()
-    assert float(found.doubt(as_image(strange))) == pytest.approx(min(1 + found.noise, found.most))
+    assert float(found.variance_factor(as_image(strange))) == pytest.approx(
+        min(1 + found.noise, found.max_factor)
+    )
 
 
 def test_parts_of_an_image_are_corrected_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     found, _, _ = fitted()
     image = seen(SPECTRA[:24]).mT.reshape(1, len(P4M), 4, 6)
-    whole, doubt = found(image), found.doubt(image)
+    whole, doubt = found(image), found.variance_factor(image)
     monkeypatch.setattr(module, "_MAX_ELEMENTS", 12 * 5)
     assert torch.allclose(found(image), whole, rtol=1e-4, atol=1e-4)
-    assert torch.allclose(found.doubt(image), doubt, rtol=1e-4)
+    assert torch.allclose(found.variance_factor(image), doubt, rtol=1e-4)
 
 
 def test_standard_errors_are_those_of_residuals_left_out_one_by_one() -> None:
@@ -184,7 +188,7 @@ def test_standard_errors_shrink_near_the_references() -> None:
     image = as_image(seen(torch.cat([SCENE[7:8], SCENE[7:8] * 6])))
     with torch.inference_mode():
         found = NETWORK(image, STF, estimate_stf=False, correction=correction).coefficients
-    near, far = correction.doubt(image)[0, :, 0]
+    near, far = correction.variance_factor(image)[0, :, 0]
     assert near < far
     doubts = [NETWORK.cube_uncertainty(STF, each) for each in (correction, None)]
     with_it, without = (d.expand(d.maps(image, found))[0, :, 0, 0] for d in doubts)

@@ -18,7 +18,7 @@ from uavssr.model.mixture import SpectralMixture
 from uavssr.model.state import ObservationModel
 
 BANDS, RANK, COMPONENTS, COUNT, SCENES = 4, 5, 3, 7, 2
-EVIDENCE = ("curvature", "gradient", "coefficients", "surprise", "expected")
+FIELDS = ("curvature", "gradient", "coefficients", "band_residual", "band_residual_std")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Case:
     mixture: SpectralMixture
     seen: ObservationModel
 
-    def evidence(self) -> StfLikelihood:
+    def likelihood(self) -> StfLikelihood:
         return StfLikelihood.of(self.materials, self.mixture, self.seen)
 
 
@@ -63,7 +63,7 @@ def case_of(seed: int = 0, *, components: int = COMPONENTS) -> Case:
 
 
 def assert_close(one: StfLikelihood, two: StfLikelihood) -> None:
-    for name in EVIDENCE:
+    for name in FIELDS:
         torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-9, atol=1e-11)
 
 
@@ -72,13 +72,13 @@ def assert_close(one: StfLikelihood, two: StfLikelihood) -> None:
 
 @dataclass(kw_only=True)
 class Written:
-    """The evidence of one scene, summed material by material, component by component, in numpy."""
+    """The likelihood of a scene, summed by material and component in numpy."""
 
     curvature: np.ndarray
     gradient: np.ndarray
     coefficients: np.ndarray
-    surprise: np.ndarray
-    expected: np.ndarray
+    band_residual: np.ndarray
+    band_residual_std: np.ndarray
 
 
 def written_out(case: Case, scene: int) -> Written:
@@ -92,8 +92,8 @@ def written_out(case: Case, scene: int) -> Written:
         curvature=np.zeros((3 * BANDS, 3 * BANDS)),
         gradient=np.zeros(3 * BANDS),
         coefficients=np.zeros((len(values), RANK)),
-        surprise=np.zeros((len(values), BANDS)),
-        expected=np.zeros((len(values), BANDS)),
+        band_residual=np.zeros((len(values), BANDS)),
+        band_residual_std=np.zeros((len(values), BANDS)),
     )
     for j, (y, weight) in enumerate(zip(values, weights, strict=True)):
         parts = []
@@ -113,25 +113,25 @@ def written_out(case: Case, scene: int) -> Written:
             for i in range(BANDS):  # the band given the others, by the partitioned covariance
                 rest = [o for o in range(BANDS) if o != i]
                 across = np.linalg.solve(S[np.ix_(rest, rest)], S[rest, i])
-                found.surprise[j, i] += share * (d[i] - across @ d[rest])
+                found.band_residual[j, i] += share * (d[i] - across @ d[rest])
                 variance[i] = S[i, i] - across @ S[rest, i]
-            found.expected[j] += share * variance
+            found.band_residual_std[j] += share * variance
             slope = np.zeros((BANDS, 3 * BANDS))  # of what is seen with each parameter
             for i in range(BANDS):
                 slope[i, 3 * i : 3 * i + 3] = Q[i] @ np.append(x, 1)
             found.curvature += weight * share * slope.T @ L @ slope
             found.gradient += weight * share * slope.T @ L @ d
-    found.expected = np.sqrt(found.expected)
+    found.band_residual_std = np.sqrt(found.band_residual_std)
     return found
 
 
 @pytest.mark.parametrize("components", [1, COMPONENTS])
 @pytest.mark.parametrize("scene", range(SCENES))
-def test_evidence_equals_its_sums_written_out(scene: int, components: int) -> None:
-    """Surprise is a band's misfit given the other bands, expected its deviation."""
+def test_likelihood_equals_its_sums_written_out(scene: int, components: int) -> None:
+    """`band_residual` is a band's misfit given the other bands, with its standard deviation."""
     case = case_of(components=components)
-    found, expected = case.evidence(), written_out(case, scene)
-    for name in EVIDENCE:
+    found, expected = case.likelihood(), written_out(case, scene)
+    for name in FIELDS:
         np.testing.assert_allclose(
             getattr(found, name)[scene], getattr(expected, name), rtol=1e-8, atol=1e-10
         )
@@ -168,7 +168,7 @@ def zero_change() -> Tensor:
 def test_gradient_is_that_of_the_likelihood_with_its_determinants_held() -> None:
     case, change = case_of(), zero_change()
     (slope,) = torch.autograd.grad(likelihood(case, change, normalised=False), change)
-    torch.testing.assert_close(case.evidence().gradient, slope)
+    torch.testing.assert_close(case.likelihood().gradient, slope)
     (whole,) = torch.autograd.grad(likelihood(case, change, normalised=True), change)
     assert (slope - whole).abs().max() > 0.1  # what is left out matters
 
@@ -192,7 +192,7 @@ def test_curvature_and_gradient_are_those_of_the_misfit_with_spectra_held() -> N
         left = misfit - extended @ rows[:, None].mT
         return 0.5 * (weight * (left * (left @ precision)).sum(-1)).sum()
 
-    found = case.evidence()
+    found = case.likelihood()
     (slope,) = torch.autograd.functional.jacobian(misfit_of, (zero_change(),))
     torch.testing.assert_close(found.gradient, -slope)
     hessian = torch.autograd.functional.hessian(misfit_of, zero_change())
@@ -204,7 +204,7 @@ def test_curvature_and_gradient_are_those_of_the_misfit_with_spectra_held() -> N
 
 def test_curvature_is_a_covariances_inverse() -> None:
     for seed in range(5):
-        curvature = case_of(seed).evidence().curvature
+        curvature = case_of(seed).likelihood().curvature
         torch.testing.assert_close(curvature, curvature.mT)
         assert torch.linalg.eigvalsh(curvature).min() > -1e-10
 
@@ -214,14 +214,14 @@ def test_spectra_are_the_posterior_means_of_the_mixture() -> None:
     mean, _ = case.mixture.posterior(
         case.materials.values.mT, case.seen.mixing, case.seen.offset, case.seen.component_noise
     )
-    torch.testing.assert_close(case.evidence().coefficients, mean.mT)
+    torch.testing.assert_close(case.likelihood().coefficients, mean.mT)
 
 
 def test_one_component_equals_the_gaussian_closed_form() -> None:
     """By the other textbook form, (C^-1 + B^T N^-1 B)^-1 (C^-1 m + B^T N^-1 (y - b))."""
     case = case_of(components=1)
     m, C = case.mixture.mean[0].numpy(), case.mixture.covariance[0].numpy()
-    found = case.evidence().coefficients
+    found = case.likelihood().coefficients
     for scene in range(SCENES):
         B, b = case.seen.mixing[scene].numpy(), case.seen.offset[scene].numpy()
         weight = B.T / case.seen.component_noise[scene, 0].numpy()
@@ -241,19 +241,19 @@ def test_the_order_of_materials_and_components_does_not_matter() -> None:
     shuffled = Materials(
         values=case.materials.values[:, order], weight=case.materials.weight[:, order]
     )
-    found, other = case.evidence(), replace(case, materials=shuffled).evidence()
-    own = {name: getattr(found, name)[:, order] for name in ("coefficients", "surprise")}
-    assert_close(other, replace(found, **own, expected=found.expected[:, order]))
+    found, other = case.likelihood(), replace(case, materials=shuffled).likelihood()
+    own = {name: getattr(found, name)[:, order] for name in ("coefficients", "band_residual")}
+    assert_close(other, replace(found, **own, band_residual_std=found.band_residual_std[:, order]))
     mixture = SpectralMixture(
         weight=case.mixture.weight.flip(0),
         mean=case.mixture.mean.flip(0),
         covariance=case.mixture.covariance.flip(0),
     )
     seen = replace(case.seen, component_noise=case.seen.component_noise.flip(1))
-    assert_close(replace(case, mixture=mixture, seen=seen).evidence(), found)
+    assert_close(replace(case, mixture=mixture, seen=seen).likelihood(), found)
 
 
-def test_permuted_bands_permute_the_evidence() -> None:
+def test_permuted_bands_permute_the_likelihood() -> None:
     case, order = case_of(), [2, 0, 3, 1]
     seen = ObservationModel(
         mixing=case.seen.mixing[:, order],
@@ -265,28 +265,28 @@ def test_permuted_bands_permute_the_evidence() -> None:
     )
     materials = replace(case.materials, values=case.materials.values[..., order])
     parameters = [3 * band + p for band in order for p in range(3)]
-    found = case.evidence()
+    found = case.likelihood()
     expected = StfLikelihood(
         curvature=found.curvature[:, parameters][:, :, parameters],
         gradient=found.gradient[:, parameters],
         coefficients=found.coefficients,
-        surprise=found.surprise[..., order],
-        expected=found.expected[..., order],
+        band_residual=found.band_residual[..., order],
+        band_residual_std=found.band_residual_std[..., order],
     )
-    assert_close(replace(case, materials=materials, seen=seen).evidence(), expected)
+    assert_close(replace(case, materials=materials, seen=seen).likelihood(), expected)
 
 
 def test_materials_of_no_weight_say_nothing() -> None:
     case = case_of()
     values = torch.cat([case.materials.values, 9 * torch.ones(SCENES, 3, BANDS).double()], 1)
     weight = torch.cat([case.materials.weight, torch.zeros(SCENES, 3).double()], 1)
-    found = replace(case, materials=Materials(values=values, weight=weight)).evidence()
-    expected = case.evidence()
+    found = replace(case, materials=Materials(values=values, weight=weight)).likelihood()
+    expected = case.likelihood()
     for name in ("curvature", "gradient"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name))
     none = replace(case, materials=replace(case.materials, weight=torch.zeros(SCENES, COUNT)))
-    assert not none.evidence().curvature.any()
-    assert not none.evidence().gradient.any()
+    assert not none.likelihood().curvature.any()
+    assert not none.likelihood().gradient.any()
 
 
 def test_a_material_in_two_halves_says_what_it_says_whole() -> None:
@@ -295,13 +295,13 @@ def test_a_material_in_two_halves_says_what_it_says_whole() -> None:
         values=case.materials.values.repeat(1, 2, 1),
         weight=0.5 * case.materials.weight.repeat(1, 2),
     )
-    found, expected = replace(case, materials=twice).evidence(), case.evidence()
+    found, expected = replace(case, materials=twice).likelihood(), case.likelihood()
     for name in ("curvature", "gradient"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("level", [1e3, 1e6])
-def test_absurd_materials_leave_finite_evidence_in_float32(level: float) -> None:
+def test_absurd_materials_leave_a_finite_likelihood_in_float32(level: float) -> None:
     case = case_of()
     single = Case(
         materials=Materials(
@@ -316,8 +316,8 @@ def test_absurd_materials_leave_finite_evidence_in_float32(level: float) -> None
             **{n: getattr(case.seen, n).float() for n in ObservationModel.__slots__}
         ),
     )
-    found = single.evidence()
-    for name in EVIDENCE:
+    found = single.likelihood()
+    for name in FIELDS:
         assert getattr(found, name).dtype == torch.float32
         assert torch.isfinite(getattr(found, name)).all(), name
 
@@ -345,15 +345,15 @@ def step_case(seed: int = 1) -> dict[str, Tensor]:
 
 def step(given: dict[str, Tensor]) -> ResponseStep:
     nothing = torch.empty(0)
-    evidence = StfLikelihood(
+    likelihood = StfLikelihood(
         curvature=given["curvature"],
         gradient=given["gradient"],
         coefficients=nothing,
-        surprise=nothing,
-        expected=nothing,
+        band_residual=nothing,
+        band_residual_std=nothing,
     )
     return r_step_mixture(
-        given["theta"], given["prior"], given["spread"], evidence, given["samples"]
+        given["theta"], given["prior"], given["spread"], likelihood, given["samples"]
     )
 
 

@@ -120,9 +120,9 @@ def test_an_untrained_stage_is_the_r_step_alone() -> None:
     assert len(stages) == CONFIG.response_stages + 1
     for before, after in pairwise(stages):
         seen, family = network.observation_model(before, stf_uncertainty=False), before.family
-        evidence = StfLikelihood.of(materials, network.mixture, seen)
-        samples = EFFECTIVE_SAMPLES * material_diversity(evidence.coefficients, materials.weight)
-        step = r_step_mixture(before.theta, family.prior, family.spread, evidence, samples)
+        likelihood = StfLikelihood.of(materials, network.mixture, seen)
+        samples = EFFECTIVE_SAMPLES * material_diversity(likelihood.coefficients, materials.weight)
+        step = r_step_mixture(before.theta, family.prior, family.spread, likelihood, samples)
         close(after.theta, step.theta)
         close(after.theta_se, family.spread * (1 - step.share).sqrt())
 

@@ -26,8 +26,8 @@ from tests.helpers.models import CONFIG, GRID, expected_stf, tiny_model, tiny_ms
 from uavssr.errors import ModelRefused
 from uavssr.model import weights
 from uavssr.model.weights import (
-    LARGEST_CONFIG,
-    LARGEST_WEIGHTS,
+    MAX_CONFIG_BYTES,
+    MAX_WEIGHTS_BYTES,
     find_model,
     load_model,
     model_folders,
@@ -497,7 +497,7 @@ def test_training_facts_may_be_left_out(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("model.safetensors", LARGEST_WEIGHTS), ("config.json", LARGEST_CONFIG)],
+    [("model.safetensors", MAX_WEIGHTS_BYTES), ("config.json", MAX_CONFIG_BYTES)],
 )
 def test_a_file_over_its_limit_is_refused_unread(name: str, limit: int, folder: Path) -> None:
     with (folder / name).open("r+b") as file:
@@ -536,7 +536,7 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(
     """The largest sizes that config.json may name call for 40 GB: 34 of them the covariances."""
     sparse = tiny_model(tmp_path / "sparse")
     with (sparse / "model.safetensors").open("r+b") as file:
-        file.truncate(LARGEST_WEIGHTS + 1)
+        file.truncate(MAX_WEIGHTS_BYTES + 1)
     everything = tiny_model(tmp_path / "everything")
     rewrite(everything, lambda c: c["network"].update(LARGEST))
     nm = np.linspace(400, 1000, LARGEST["bands"]).tolist()

@@ -17,7 +17,7 @@ from uavssr.cli import main
 from uavssr.errors import ModelRefused, OutputError, UavssrError
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.io.hsi.cube import open_cube
-from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, add_local_prior, mixed
+from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, add_local_prior, mix
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import load_model
@@ -68,7 +68,7 @@ def test_mixed_density_is_the_mean_of_both() -> None:
     one, other = tiny_network().mixture, tiny_network(seed=1).mixture
     other = type(other)(weight=other.weight, mean=other.mean + 0.3, covariance=other.covariance)
     points = np.random.default_rng(0).normal(size=(20, 6))
-    both = mixed(one, other, share=0.3)
+    both = mix(one, other, share=0.3)
     expected = 0.3 * density(one, points) + 0.7 * density(other, points)
     np.testing.assert_allclose(density(both, points), expected, rtol=1e-5)
 

@@ -1,9 +1,10 @@
-"""The robust fit of an instrument to what it saw of known spectra: maximum a posteriori, float64.
+"""The robust fit of an instrument to reference spectra: maximum a posteriori, in float64.
 
-    min_zu  sum_i w_i (y_ib - R_b(z) x_i - g_ib u)^2 / v_ib  +  |z|^2 + |u|^2    for each band b
+    min_zu  sum_i w_i (y_ib - R_b(z) x_i - m g_ib u)^2 / v_ib + |z|^2 + |u|^2    for each band b
 
-g are the patterns that errors of registration leave, and u how much of them there is. By
-Gauss-Newton with halved steps; the variances v and the pixels' weights w follow the residuals.
+y is what the camera saw of spectra x, R the response with parameters z, g the misregistration
+patterns with amounts u in units of m = 0.5 pixels. Gauss-Newton with halved steps; the variances v
+and the pixels' weights w follow the residuals.
 """
 
 from __future__ import annotations
@@ -17,67 +18,67 @@ from torch import Tensor
 
 from uavssr.calibration.instrument import Instrument
 
-NOISE: Final = (0.003, 0.02)
-"""Noise expected before anything is seen, absolute and relative to reflectance."""
-EXPECTED: Final = 4.0
-"""How many values this expectation counts for."""
-POOLED: Final = 4.0
-"""How many values the noise of all bands counts for in that of one band."""
-QUIETEST: Final = 1e-3
-"""Least variance in units of what is expected: the model itself is not more exact than that."""
-INDEPENDENT: Final = 500.0
+EXPECTED_NOISE: Final = (0.003, 0.02)
+"""Prior standard deviation of the noise: reflectance, and share of the reflectance."""
+EXPECTED_NOISE_COUNT: Final = 4.0
+"""Number of values that the expected noise counts for in the noise of all bands."""
+POOLED_NOISE_COUNT: Final = 4.0
+"""Number of values that the noise of all bands counts for in that of one band."""
+MIN_NOISE_LEVEL: Final = 1e-3
+"""Least noise variance over the expected one: the model itself is not more exact."""
+MAX_INDEPENDENT_PIXELS: Final = 500.0
 """Most pixels that count as independent: neighbours share errors of registration and of light."""
-MISPLACED: Final = 0.5
-"""Prior deviation of u, in pixels: what is left after registration."""
-OFFSET: Final = 0.03
-"""Prior deviation of an additive offset, in reflectance, where one is looked for."""
-_ITERATIONS: Final = 50
-_HALVINGS: Final = 8
+REMAINING_SHIFT_PX: Final = 0.5
+"""Prior standard deviation in pixels of what registration leaves, m."""
+OFFSET_SPREAD: Final = 0.03
+"""Prior standard deviation of an additive offset, reflectance, where one is tested."""
+_MAX_ITERATIONS: Final = 50
+_MAX_HALVINGS: Final = 8
 _CONVERGED: Final = 1e-3
-"""Largest change of a parameter, in deviations of its prior, at which the fit ends."""
-_FAR: Final = 25.0
-"""Level at the start: far from exact, so that the step is cautious and no pixel stands out."""
-_MEDIAN, _RARE = 0.0, 2.326
-"""Normal quantiles of 50 and 99 %."""
+"""Largest change of a parameter, in prior standard deviations, at which the fit ends."""
+_INITIAL_LEVEL: Final = 25.0
+"""Noise level of the first step: large, so that it is cautious and no pixel is an outlier."""
+_NORMAL_Q50, _NORMAL_Q99 = 0.0, 2.326
+"""Quantiles of the standard normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Where a fit ended."""
+    """The result of a fit of c bands with P parameters to k pixels."""
 
     z: Tensor
-    """(c, P) parameters of the instrument."""
+    """(c, P) parameters of the instrument, in prior standard deviations."""
     covariance: Tensor
     """(c, P, P) posterior covariance of z, joint with u."""
     weight: Tensor
-    """(k,) 1, or less for a pixel whose misfit is unlike that of the others."""
+    """(k,) 1, less for outliers."""
     offset: Tensor
-    """(c,) the additive offset that the misfit asks for, in reflectance; it is not applied."""
+    """(c,) additive offset that the residuals suggest, reflectance; it is not applied."""
     offset_se: Tensor
-    """(c,) standard error of the offset."""
+    """(c,) standard error of the offset, reflectance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
-    """What an instrument is fitted to."""
+    """The data of a fit, see the module's formula."""
 
     instrument: Instrument
-    """The camera."""
+    """The camera's response R(z) and its prior."""
     spectra: Tensor
-    """X (k, C) known spectra, reflectance."""
+    """x (k, C) reference spectra, reflectance."""
     msi: Tensor
-    """Y (k, c) what was seen of them."""
+    """y (k, c) the same in the image, reflectance."""
     patterns: Tensor
-    """g (k, c, m) reflectance per pixel of misregistration; m may be 0."""
+    """g (k, c, q) reflectance per pixel of misregistration; q may be 0."""
     used: Tensor
-    """(c,) bands that are fitted; the others stay as the prior has them."""
+    """(c,) bands that are fitted; the others keep the prior."""
 
     def run(self) -> Fit:
-        """Fit until nothing changes any more, or 50 steps were made."""
+        """Iterate until no parameter changes by more than 0.001, 50 times at most."""
         count, bands = self.msi.shape
         state = self.msi.new_zeros((bands, self.instrument.count + self.patterns.shape[-1]))
-        level, weight = self.msi.new_full((bands,), _FAR), self.msi.new_ones(count)
-        for _ in range(_ITERATIONS):
+        level, weight = self.msi.new_full((bands,), _INITIAL_LEVEL), self.msi.new_ones(count)
+        for _ in range(_MAX_ITERATIONS):
             precision = self._precision(level, weight)
             step = self._step(state, precision)
             state = state + step
@@ -87,67 +88,74 @@ class Fitting:
         return self._summary(state, self._precision(level, weight), weight)
 
     def _misfit(self, state: Tensor) -> Tensor:
-        """Y - R X - g u (k, c) at a state (c, P + m), which is z and u."""
+        """Misfit e = y - R(z) x - m g u (k, c) at a state (c, P + q), which is z and u."""
         z, u = state[:, : self.instrument.count], state[:, self.instrument.count :]
-        explained = self.spectra @ self.instrument.rows(z).T
-        return self.msi - explained - MISPLACED * (self.patterns * u).sum(-1)
+        predicted = self.spectra @ self.instrument.rows(z).T
+        return self.msi - predicted - REMAINING_SHIFT_PX * (self.patterns * u).sum(-1)
 
     def _design(self, state: Tensor) -> Tensor:
-        """(c, k, P + m) change of each value with each parameter."""
+        """Jacobian J = [x^T dR / dz, m g] (c, k, P + q) of the predictions."""
         tangent = self.instrument.tangent(state[:, : self.instrument.count])
-        errors = MISPLACED * self.patterns.transpose(0, 1)
+        errors = REMAINING_SHIFT_PX * self.patterns.transpose(0, 1)
         return torch.cat([self.spectra @ tangent.mT, errors], dim=-1)
 
     def _expected(self) -> Tensor:
-        """(k, c) variance expected of a misfit, for half by the pixel's own brightness."""
-        absolute, relative = NOISE
+        """Expected variance (k, c), half by the pixel's own brightness, half by the mean."""
+        # n_0^2 + n_1^2 (y^2 + mean(y^2)) / 2
+        absolute, relative = EXPECTED_NOISE
         square = self.msi.square()
         return absolute**2 + relative**2 * (square + square.mean(0)) / 2
 
     def _precision(self, level: Tensor, weight: Tensor) -> Tensor:
-        """(k, c) what each value counts for; zero in bands that are not fitted."""
-        tempered = weight * min(1.0, INDEPENDENT / len(weight))
+        """Weights w_i / v_ib (k, c), at most 500 pixels' worth; zero in bands not fitted."""
+        tempered = weight * min(1.0, MAX_INDEPENDENT_PIXELS / len(weight))
         return tempered[:, None] / (self._expected() * level) * self.used
 
     def _step(self, state: Tensor, precision: Tensor) -> Tensor:
-        """A Gauss-Newton step (c, P + m), halved in each band until it improves the objective."""
+        """A Gauss-Newton step (c, P + q), halved in each band until it improves the objective."""
+        # (J^T W J + I) step = J^T W e - state
         design = self._design(state)
         slope = _slope(design, precision * self._misfit(state)) - state
         step = torch.linalg.solve(_information(design, precision), slope)
         start = self._objective(state, precision)
-        for _ in range(_HALVINGS):
+        for _ in range(_MAX_HALVINGS):
             worse = self._objective(state + step, precision) > start
             step = torch.where(worse[:, None], step / 2, step)
         worse = self._objective(state + step, precision) > start
         return torch.where(worse[:, None], 0.0, step)
 
     def _objective(self, state: Tensor, precision: Tensor) -> Tensor:
-        """(c,) what the fit minimises."""
+        """(c,) the module's formula."""
         return (precision * self._misfit(state).square()).sum(0) + state.square().sum(1)
 
     def _noise(self, state: Tensor, information: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Level (c,) of the noise and weights (k,) from the residuals at a state.
+        """Noise level (c,), over the expected variance, and weights (k,) from the residuals.
 
-        The level is the weighted mean square over the degrees of freedom that the fit has left
-        (MacKay 1992), drawn to that of all bands, and that to what is expected. Weights are
-        Cauchy's beyond the 99 % quantile of the distances, whose scale is set by their median: a
-        mixed pixel is off in all bands at once, and up to half of the pixels may be.
+        The level is the weighted mean square over the remaining degrees of freedom (MacKay 1992),
+        shrunk towards that of all bands, and that towards one. A pixel's distance is the sum over
+        bands of e^2 / v; weights fall as 1 / distance (Cauchy) beyond the 99 % quantile of a
+        chi-square scaled to the median distance. So up to half of the pixels may be outliers.
         """
         relative = self._misfit(state).square() / self._expected()
+        # effective parameters P - tr(H^-1), H the information
         spent = information.shape[-1] - _diagonal(torch.linalg.inv(information)).sum(-1)
-        square, left = (weight[:, None] * relative).sum(0), (weight.sum() - spent).clamp_min(1.0)
-        pooled = (EXPECTED + square[self.used].sum()) / (EXPECTED + left[self.used].sum())
-        level = ((POOLED * pooled + square) / (POOLED + left)).clamp_min(QUIETEST)
+        square, freedom = (weight[:, None] * relative).sum(0), (weight.sum() - spent).clamp_min(1.0)
+        pooled = (EXPECTED_NOISE_COUNT + square[self.used].sum()) / (
+            EXPECTED_NOISE_COUNT + freedom[self.used].sum()
+        )
+        level = ((POOLED_NOISE_COUNT * pooled + square) / (POOLED_NOISE_COUNT + freedom)).clamp_min(
+            MIN_NOISE_LEVEL
+        )
         distance = (relative / level)[:, self.used].sum(1)
         bands = int(self.used.sum())
-        scale = max(float(distance.median()) / _chi_square(bands, _MEDIAN), 1e-9)
-        limit = scale * _chi_square(bands, _RARE)
+        scale = max(float(distance.median()) / _chi_square(bands, _NORMAL_Q50), 1e-9)
+        limit = scale * _chi_square(bands, _NORMAL_Q99)
         return level, limit / distance.clamp_min(limit)
 
     def _summary(self, state: Tensor, precision: Tensor, weight: Tensor) -> Fit:
-        """The fit with its joint covariance, and an offset tried beside the parameters."""
+        """The fit with its joint covariance, and one step with an offset as further parameter."""
         count, design = self.instrument.count, self._design(state)
-        wider = torch.cat([design, torch.full_like(design[..., :1], OFFSET)], -1)
+        wider = torch.cat([design, torch.full_like(design[..., :1], OFFSET_SPREAD)], -1)
         start = torch.nn.functional.pad(state, (0, 1))
         slope = _slope(wider, precision * self._misfit(state)) - start
         covariance = torch.linalg.inv(_information(wider, precision))
@@ -155,18 +163,18 @@ class Fitting:
             z=state[:, :count],
             covariance=torch.linalg.inv(_information(design, precision))[:, :count, :count],
             weight=weight,
-            offset=OFFSET * (covariance[:, -1] * slope).sum(-1),
-            offset_se=OFFSET * covariance[:, -1, -1].sqrt(),
+            offset=OFFSET_SPREAD * (covariance[:, -1] * slope).sum(-1),
+            offset_se=OFFSET_SPREAD * covariance[:, -1, -1].sqrt(),
         )
 
 
 def _slope(design: Tensor, weighted: Tensor) -> Tensor:
-    """(c, P) sums over pixels of a design (c, k, P) times weighted misfits (k, c)."""
+    """J^T W e (c, P) of a design J (c, k, P) and weighted misfits W e (k, c)."""
     return (design.mT @ weighted.T[..., None]).squeeze(-1)
 
 
 def _information(design: Tensor, precision: Tensor) -> Tensor:
-    """(c, P, P) joint information of the data and of the prior N(0, I)."""
+    """J^T W J + I (c, P, P): information of the data and of the prior N(0, I)."""
     identity = torch.eye(design.shape[-1], dtype=design.dtype)
     return design.mT @ (precision.T[..., None] * design) + identity
 
@@ -176,6 +184,6 @@ def _diagonal(matrices: Tensor) -> Tensor:
 
 
 def _chi_square(freedom: int, quantile: float) -> float:
-    """Quantile of the chi-square distribution (Wilson and Hilferty 1931)."""
+    """Quantile f (1 - v + z sqrt(v))^3, v = 2 / (9 f), of chi-square (Wilson and Hilferty 1931)."""
     spread = 2 / (9 * freedom)
     return freedom * (1 - spread + quantile * math.sqrt(spread)) ** 3

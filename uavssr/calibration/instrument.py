@@ -1,10 +1,10 @@
-"""A camera's response in finer detail than three numbers a band, for fits to known spectra.
+"""A camera's response with more than three parameters a band, for fits to reference spectra.
 
-    R = exp(gain) ((1 - sum l) main(shift, stretch, steepness) + l) H,    l = sum_j a_j u_j
+    R = exp(gain) ((1 - sum l) h(shift, stretch, steepness) + l) H,    l = sum_j a_j u_j
 
-`main` is the nominal curve moved and stretched as in `response`, its edges made steeper or softer;
-l is a smooth background, light that leaks in outside the band; H puts curves on the cube's bands.
-Images alone cannot tell these apart, known spectra can: blind estimation must not use it.
+h is the nominal curve shifted and stretched as in `model.response`, with steeper or softer edges; l
+is a smooth background, light that leaks in outside the band; H interpolates to the cube's bands.
+Reference spectra tell these apart; images alone do not, so blind estimation must not use them.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from torch import Tensor
 from uavssr.model import GAIN, PARAMETERS, ResponseFamily
 from uavssr.sensors import FINE_NM
 
-STEEPNESS: Final = 0.25
-"""Prior deviation of the logarithm of a flat top's exponent."""
-BACKGROUND: Final = 0.025
-"""Prior deviation of the share of a response that is background: root mean square of a leak that
-half of all bands have, of up to 6 %."""
-_KEPT: Final = 0.99
-"""Share of the background's prior variance that its curves u hold."""
-_STEP: Final = 0.1
-"""Step of the tangent in prior deviations: half a nanometre, 2 % of width."""
+STEEPNESS_SPREAD: Final = 0.25
+"""Prior standard deviation of the logarithm of a flat top's exponent."""
+BACKGROUND_SPREAD: Final = 0.025
+"""Prior standard deviation of the background's share of a response: root mean square of a leak of
+up to 6 % in half of all bands."""
+_VARIANCE_SHARE: Final = 0.99
+"""Share of the background's prior variance that its curves u represent."""
+_TANGENT_STEP: Final = 0.1
+"""Step of the differences in prior standard deviations: half a nanometre, 2 % of width."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
     """The responses of one camera with c bands; float64.
 
-    Its P parameters z are counted from the data sheet in deviations of the prior, which is thus
-    N(0, I): shift, stretch, gain, steepness, and the background's a.
+    Its P parameters z are shift, stretch, gain, steepness and the background's a, in prior standard
+    deviations from the data sheet: the prior is N(0, I).
     """
 
     family: ResponseFamily
     """Nominal curves and the prior of shift, stretch and gain (S = 1)."""
     depth: Tensor
-    """(c, F) -log2 of the nominal curves over their peak: 1 at half maximum."""
+    """(c, F) -log2(nominal curve / peak): 1 at half maximum."""
     background: Tensor
     """(P - 4, F) curves u, scaled so that each a is N(0, 1)."""
 
     @classmethod
     def of(cls, family: ResponseFamily) -> Instrument:
         """The instrument of a family of one camera."""
-        wide = {each.name: getattr(family, each.name).double().cpu() for each in fields(family)}
+        wide = {field.name: getattr(family, field.name).double().cpu() for field in fields(family)}
         exact = replace(family, **wide)
         peak = exact.curves[0].amax(-1, keepdim=True)
         depth = -torch.log2((exact.curves[0] / peak).clamp_min(1e-300))
@@ -65,8 +65,9 @@ class Instrument:
         return self.family.prior[0] + z[:, :PARAMETERS] * self.family.spread[0]
 
     def rows(self, z: Tensor) -> Tensor:
-        """R (c, C) of parameters z (c, P)."""
-        steepness = torch.exp(STEEPNESS * z[:, PARAMETERS, None])
+        """R (c, C) of parameters z (c, P), by the module's formula."""
+        # h = 2^(-depth^exp(steepness)), normalised
+        steepness = torch.exp(STEEPNESS_SPREAD * z[:, PARAMETERS, None])
         curves = torch.exp2(-(self.depth**steepness))
         curves = curves / curves.sum(-1, keepdim=True)
         theta = self.theta(z)
@@ -76,22 +77,25 @@ class Instrument:
         return (1 - leak.sum(-1, keepdim=True)) * main + gain * (leak @ self.family.interpolation)
 
     def tangent(self, z: Tensor) -> Tensor:
-        """J (c, P, C) = dR / dz by central differences; the bands do not depend on each other."""
+        """The derivative dR / dz (c, P, C) by central differences; the bands do not depend on each other."""
         columns = []
         for parameter in range(self.count):
             change = torch.zeros_like(z)
-            change[:, parameter] = _STEP
-            columns.append((self.rows(z + change) - self.rows(z - change)) / (2 * _STEP))
+            change[:, parameter] = _TANGENT_STEP
+            columns.append((self.rows(z + change) - self.rows(z - change)) / (2 * _TANGENT_STEP))
         return torch.stack(columns, dim=1)
 
 
 @cache
 def _background() -> Tensor:
-    """Curves (m, F): principal axes of Gaussians of 40-160 nm deviation at 450-950 nm, sum one."""
+    """Curves u (m, F), scaled principal axes of Gaussians with deviations of 40-160 nm.
+
+    Their centres are 450-950 nm, and each has the sum `BACKGROUND_SPREAD`.
+    """
     centre, width = np.meshgrid(np.linspace(450, 950, 51), np.linspace(40, 160, 13))
     bumps = np.exp(-0.5 * ((FINE_NM - centre.reshape(-1, 1)) / width.reshape(-1, 1)) ** 2)
-    bumps *= BACKGROUND / bumps.sum(1, keepdims=True) / np.sqrt(len(bumps))
+    bumps *= BACKGROUND_SPREAD / bumps.sum(1, keepdims=True) / np.sqrt(len(bumps))
     _, deviation, axes = np.linalg.svd(bumps, full_matrices=False)
     share = np.cumsum(deviation**2) / (deviation**2).sum()
-    kept = int(np.searchsorted(share, _KEPT)) + 1
-    return torch.as_tensor(deviation[:kept, None] * axes[:kept])
+    count = int(np.searchsorted(share, _VARIANCE_SHARE)) + 1
+    return torch.as_tensor(deviation[:count, None] * axes[:count])

@@ -1,7 +1,6 @@
-"""Paired calibration: a camera's STF from ground whose spectra are known.
+"""Paired calibration: a camera's STF from reference spectra.
 
-k known spectra give k equations for each band, which in the parametric family is well posed; blind
-estimation is the matter of `estimation`. Must not open files other than through `raster`.
+k reference spectra give k equations for each band, which determine the parameters of its response.
 """
 
 from __future__ import annotations
@@ -44,56 +43,58 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.floating]
 
-SIGNIFICANT: Final = 3.0
-"""An additive offset is told of where it is so many standard errors from zero ..."""
-NOTABLE: Final = 0.002
-"""... and larger than this."""
-LIKE_OTHERS: Final = 0.5
-"""Weight from which on a piece of ground is kept for the cube to learn from."""
-ODD: Final = (0.05, 0.1)
-"""Weight under which a place counts for nothing, and share of such places from which it is told."""
-FAR_OFF: Final = 5.0
-"""Prior deviations of the mean gain beyond which the scale is doubted."""
-UNFIT: Final = 0.25
-"""Misfit over brightness, in the median place, from which on a reference is told not to fit."""
-COVERED: Final = 0.95
-"""Share of a band's response that a reference must cover for the band to be calibrated."""
-CARRIED_NM: Final = 12.0
-"""How far past its ends a reference is carried on without being completed."""
+MIN_OFFSET_RATIO: Final = 3.0
+"""Least ratio of an additive offset to its standard error for a warning."""
+MIN_OFFSET: Final = 0.002
+"""Least additive offset in reflectance for a warning."""
+MIN_REFERENCE_WEIGHT: Final = 0.5
+"""Least weight in the fit of reference pixels that are stored to correct the cube."""
+OUTLIER_WEIGHT: Final = 0.05
+"""Weight in the fit below which a reference is an outlier."""
+MAX_OUTLIER_SHARE: Final = 0.1
+"""Share of outliers among the references above which a warning is given."""
+MAX_GAIN_DEVIATIONS: Final = 5.0
+"""Mean gain in prior standard deviations beyond which a warning names the scales."""
+MAX_TYPICAL_MISFIT: Final = 0.25
+"""Median misfit over brightness beyond which a warning says that the reference does not fit."""
+MIN_RESPONSE_SHARE: Final = 0.95
+"""Least share of a band's response that a reference must cover for the band to be calibrated."""
+MAX_EXTRAPOLATION_NM: Final = 12.0
+"""Nanometres past its ends to which a reference is extended by its end values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """An STF from known spectra, and what was noticed on the way."""
+    """An STF from k reference spectra for a camera of c bands."""
 
     stf: Stf
-    """To reconstruct with; its deviations are those of the joint posterior."""
+    """The STF to reconstruct with; its standard errors are those of the joint posterior."""
     estimate: StfEstimate
-    """The same as numbers; `residual` is of the known spectra."""
+    """The same as numbers; `residual` is that of the reference spectra."""
     weight: FloatArray
-    """(k,) 1, or less for a pixel whose misfit is unlike that of the others."""
+    """(k,) weight of each reference in the fit: 1, less for outliers."""
     offset: FloatArray
-    """(c,) the additive offset that the misfit asks for, in reflectance; it is not applied."""
+    """(c,) additive offset that the residuals suggest, reflectance; it is not applied."""
     offset_se: FloatArray
-    """(c,) its standard error."""
+    """(c,) its standard error, reflectance."""
 
     @property
     def has_offset(self) -> npt.NDArray[np.bool_]:
         """(c,) whether a band's offset is significant."""
         size = np.abs(self.offset)
-        return np.asarray((size > SIGNIFICANT * self.offset_se) & (size > NOTABLE))
+        return np.asarray((size > MIN_OFFSET_RATIO * self.offset_se) & (size > MIN_OFFSET))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SceneCalibration:
-    """A scene's calibration as it is written and told of."""
+    """A scene's calibration, ready to be written."""
 
     dataset: xr.Dataset
-    """The STF product, for the scene alone; `raster.stf.write_stf` writes it."""
+    """The STF product, for the scene alone; `io.stf.write_stf` writes it."""
     used: int
     """Reference pixels that the STF was fitted to."""
     warnings: tuple[str, ...]
-    """Pixels that were skipped, bands that were not calibrated, offsets."""
+    """Sentences on skipped pixels, bands that were not calibrated, offsets and outliers."""
 
 
 def calibrate(
@@ -105,17 +106,19 @@ def calibrate(
     covered: npt.ArrayLike | None = None,
     patterns: npt.ArrayLike | None = None,
 ) -> Calibration:
-    """The STF that explains what a camera saw of k known spectra.
+    """Fit a camera's STF to k reference spectra, see `fitting` for the formula.
 
     Args:
-        family: the camera's data sheet and how far it may stray from it (S = 1).
+        family: the camera's data sheet and the prior about it (S = 1).
         spectra: X (k, C) reflectance on the cube's wavelengths.
-        msi: Y (k, c) what the camera saw of them.
-        basis: the network's, which says what share of a response acts on its cubes.
+        msi: Y (k, c) reflectance of the same in the image.
+        basis: the network's; it gives the share of a response that acts on its cubes.
         covered: (c,) bands whose wavelengths the reference holds, all by default; the others stay
             at the data sheet.
-        patterns: (k, c, m) what errors of registration would leave in the image, reflectance per
-            pixel; none by default.
+        patterns: (k, c, q) misregistration patterns, reflectance per pixel; none by default.
+
+    Raises:
+        UsageError: the shapes do not fit together.
     """
     known, seen = torch.as_tensor(np.array(spectra, float)), torch.as_tensor(np.array(msi, float))
     if known.ndim != 2 or seen.ndim != 2 or len(known) != len(seen) or not len(seen):
@@ -141,7 +144,7 @@ def calibrate(
 
 
 def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
-    """The fit as the network takes it, float32; its rows hold what theta cannot say."""
+    """The fit for the network, float32; its rows also hold steepness and background."""
     marginal = fit.covariance.diagonal(dim1=-2, dim2=-1)[:, :PARAMETERS].sqrt()
     deviation = marginal * instrument.family.spread[0]
     exact = (instrument.theta(fit.z), deviation, instrument.rows(fit.z))
@@ -153,6 +156,7 @@ def _as_numbers(
     instrument: Instrument, fit: Fit, stf: Stf, basis: SpectralBasis, known: Tensor, seen: Tensor
 ) -> StfEstimate:
     """The fit as numbers, with errors of the joint posterior and the misfit of the full spectra."""
+    # [B, b] = R [E, mean]
     acting = stf.rows @ basis.extended
     statistics = SceneStatistics.of(
         seen.T[None].to(acting),
@@ -160,6 +164,7 @@ def _as_numbers(
         acting[..., :-1],
         acting[..., -1],
     )
+    # var R = diag((dR / dz) cov(z) (dR / dz)^T)
     tangent = instrument.tangent(fit.z)
     variance = torch.einsum("cpl,cpq,cql->cl", tangent, fit.covariance, tangent)
     misfit = seen - known @ instrument.rows(fit.z).T
@@ -184,17 +189,17 @@ def calibrate_stf(
         reference: an overlapping hyperspectral GeoTIFF or ENVI file, or a table (.csv) of spectra
             or panels at coordinates; docs/formats.md says in which form.
         reference_scale: reflectance = number in the reference x scale.
-        model: whose wavelengths the STF is to have: a name, a folder, or a loaded model.
+        model: the model whose wavelengths the STF has: a name, a folder, or a loaded model.
 
     Returns:
-        The dataset that `raster.stf.write_stf` writes, of the scene alone; `calibrate_scene` also
-        gives what was noticed on the way.
+        The dataset that `io.stf.write_stf` writes, for the scene alone; `calibrate_scene` also
+        returns the warnings.
 
     Raises:
         InputRefused: the reference is broken, ambiguous, off the image, or covers no band.
     """
-    found = open_reference(reference, msi, scale=reference_scale)
-    return calibrate_scene(msi, found, model=model).dataset
+    opened = open_reference(reference, msi, scale=reference_scale)
+    return calibrate_scene(msi, opened, model=model).dataset
 
 
 def calibrate_scene(
@@ -203,7 +208,6 @@ def calibrate_scene(
     """The STF of an image from an opened reference; arguments and errors as of `calibrate_stf`."""
     loaded = model if isinstance(model, Model) else load_model(model)
     basis, sensor = loaded.network.basis, msi.sensor
-    family = ResponseFamily.of(sensor, loaded.grid)
     covered = np.ones(len(sensor), bool)
     if reference.kind != "panels":
         covered = covered_bands(sensor, reference.nm)
@@ -214,93 +218,97 @@ def calibrate_scene(
             path=reference.path,
             remedy="give a reference that covers the camera's bands",
         )
-    kept, skipped = _plausible(reference)
-    spectra = on_grid(reference.spectra[kept], reference.nm, basis)
-    found = calibrate(
-        family,
+    plausible, skipped = _plausible(reference)
+    seen = reference.msi[plausible]
+    spectra = on_grid(reference.spectra[plausible], reference.nm, basis)
+    calibration = calibrate(
+        ResponseFamily.of(sensor, loaded.grid),
         spectra,
-        reference.msi[kept],
+        seen,
         basis=basis,
         covered=covered,
-        patterns=reference.patterns[kept],
+        patterns=reference.patterns[plausible],
     )
-    used, left = int(kept.sum()), sum(skipped.values())
+    used, left = len(seen), sum(skipped.values())
     dataset = stf_dataset(
         sensor=sensor,
         grid=loaded.grid,
         nominal=sensor.srf(loaded.grid),
-        scene=replace(found.estimate, valid_fraction=used / (used + left)),
+        scene=replace(calibration.estimate, valid_fraction=used / (used + left)),
         crs_wkt=msi.crs_wkt,
         transform=msi.transform,
         attrs=_provenance(msi, loaded, reference, used=used, skipped=skipped),
-    )
-    dataset = dataset.drop_dims("tile")
+    ).drop_dims("tile")
     if reference.kind != "panels" and covered.all():  # ground that is in the scene
-        kept_ground = found.weight >= LIKE_OTHERS
-        ground = ReferencePixels(
-            spectra=spectra[kept_ground].astype(float), msi=reference.msi[kept][kept_ground]
-        )
-        dataset = with_reference_pixels(dataset, ground.some())
-    expected = spectra @ found.stf.rows[0, covered].numpy().T
-    told = _misfits(reference.path.name, found.weight, reference.msi[kept][:, covered], expected)
-    doubts = (*reference.warnings, *_doubts(sensor, reference, found, covered, skipped), *told)
-    return SceneCalibration(dataset=dataset, used=used, warnings=doubts)
+        good = calibration.weight >= MIN_REFERENCE_WEIGHT
+        pixels = ReferencePixels(spectra=spectra[good].astype(float), msi=seen[good])
+        dataset = with_reference_pixels(dataset, pixels.some())
+    predicted = spectra @ calibration.stf.rows[0, covered].numpy().T
+    warnings = (
+        *reference.warnings,
+        *_warnings(sensor, reference, calibration, covered, skipped),
+        *_misfits(reference.path.name, calibration.weight, seen[:, covered], predicted),
+    )
+    return SceneCalibration(dataset=dataset, used=used, warnings=warnings)
 
 
 def covered_bands(sensor: Sensor, nm: FloatArray) -> npt.NDArray[np.bool_]:
-    """(c,) bands of which wavelengths `nm` hold all but 5 % of the response, without a wide gap.
+    """(c,) bands of whose response wavelengths `nm` (W,) hold 95 % without a gap.
 
-    A gap is too wide where it is wider than the band: what happens in it would be made up.
+    A gap is a step between wavelengths wider than the band.
     """
-    inside = (nm[0] - CARRIED_NM <= FINE_NM) & (nm[-1] + CARRIED_NM >= FINE_NM)
+    inside = (nm[0] - MAX_EXTRAPOLATION_NM <= FINE_NM) & (nm[-1] + MAX_EXTRAPOLATION_NM >= FINE_NM)
     share = sensor.response()[:, inside].sum(1)
-    found = []
+    covered = []
     for band, held in zip(sensor.bands, share, strict=True):
         near = (nm[1:] > band.centre - band.fwhm / 2) & (nm[:-1] < band.centre + band.fwhm / 2)
-        found.append(held >= COVERED and np.diff(nm)[near].max(initial=0) <= band.fwhm)
-    return np.array(found)
+        gapless = np.diff(nm)[near].max(initial=0) <= band.fwhm
+        covered.append(held >= MIN_RESPONSE_SHARE and gapless)
+    return np.array(covered)
 
 
 def on_grid(spectra: FloatArray, nm: FloatArray, basis: SpectralBasis) -> npt.NDArray[np.float32]:
     """Spectra (k, W) at wavelengths `nm` (W,) on the grid of a basis (k, C).
 
-    Interpolated inside; beyond the ends completed from what the basis knows of spectra.
+    Interpolated inside; beyond the ends completed with the basis (`spectra.SubspaceCompletion`).
     """
     centres, fwhm = basis.grid.centres, basis.grid.fwhm
-    known = (centres > nm[0] - CARRIED_NM) & (centres < nm[-1] + CARRIED_NM)
+    known = (centres > nm[0] - MAX_EXTRAPOLATION_NM) & (centres < nm[-1] + MAX_EXTRAPOLATION_NM)
     if known.all():
         return resample(spectra, nm, basis.grid)
-    found = np.zeros((len(spectra), len(centres)), np.float32)
-    found[:, known] = resample(spectra, nm, WavelengthGrid("known", centres[known], fwhm[known]))
+    completed = np.zeros((len(spectra), len(centres)), np.float32)
+    completed[:, known] = resample(
+        spectra, nm, WavelengthGrid("known", centres[known], fwhm[known])
+    )
     mean, factors = basis.mean.double().numpy(), basis.components.double().numpy()
-    return SubspaceCompletion(mean=mean, factors=factors).fill(found, known)
+    return SubspaceCompletion(mean=mean, factors=factors).fill(completed, known)
 
 
 def _plausible(reference: Reference) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """Pieces of ground (k,) whose reflectance in the image can be, and what is left out by now."""
+    """References (k,) of plausible reflectance in the image, and all skipped ones by reason."""
     low, high = PLAUSIBLE
-    kept = np.asarray(((reference.msi > low) & (reference.msi < high)).all(1))
-    if not kept.any():
+    plausible = np.asarray(((reference.msi > low) & (reference.msi < high)).all(1))
+    if not plausible.any():
         raise InputRefused(
-            f"none of its {len(kept)} places has a reflectance within {low:g} to {high:g} in the "
+            f"none of its {len(plausible)} places has a reflectance within {low:g} to {high:g} in the "
             "image",
             path=reference.path,
             remedy="check the image's scale with uavssr inspect",
         )
     skipped = dict(reference.skipped)
-    if not kept.all():
-        skipped["implausible in the image"] = int((~kept).sum())
-    return kept, skipped
+    if not plausible.all():
+        skipped["implausible in the image"] = int((~plausible).sum())
+    return plausible, skipped
 
 
-def _doubts(
+def _warnings(
     sensor: Sensor,
     reference: Reference,
-    found: Calibration,
+    calibration: Calibration,
     covered: npt.NDArray[np.bool_],
     skipped: dict[str, int],
 ) -> Iterator[str]:
-    """What the user should know of a calibration, in sentences."""
+    """Sentences on skipped references, bands left at the data sheet, gains and offsets."""
     name, roles = reference.path.name, sensor.roles
     if skipped:
         reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
@@ -308,32 +316,34 @@ def _doubts(
     if not covered.all():
         rest = ", ".join(role for role, held in zip(roles, covered, strict=True) if not held)
         yield f"{name} does not cover {rest}: left at the data sheet"
-    gains, spread = (part[0, covered, GAIN] for part in (found.stf.theta, found.stf.family.spread))
-    if abs(float((gains / spread).mean())) > FAR_OFF:
+    gains, spread = (
+        part[0, covered, GAIN] for part in (calibration.stf.theta, calibration.stf.family.spread)
+    )
+    if abs(float((gains / spread).mean())) > MAX_GAIN_DEVIATIONS:
         bright = float(gains.exp().mean())
         yield f"{name} makes the camera {bright:.2g} times as bright as expected: check the scales"
-    for index in np.flatnonzero(found.has_offset & covered):
-        offset, error = found.offset[index], found.offset_se[index]
+    for index in np.flatnonzero(calibration.has_offset & covered):
+        offset, error = calibration.offset[index], calibration.offset_se[index]
         yield (
             f"band {roles[index]} has an additive offset of {offset:+.4f} +- {error:.4f} "
             "reflectance (haze, dark current), which an STF cannot hold: correct the image first"
         )
 
 
-def _misfits(name: str, weight: Array, seen: Array, expected: Array) -> Iterator[str]:
-    """Sentences on places (k,) that the image (k, c) shows otherwise than is to be expected."""
-    size = np.square(expected).mean(1).clip(1e-12)
-    typical = float(np.median(np.sqrt(np.square(seen - expected).mean(1) / size)))
-    if typical > UNFIT:
+def _misfits(name: str, weight: Array, seen: Array, predicted: Array) -> Iterator[str]:
+    """Sentences on references that the image (k, c) shows otherwise than predicted (k, c)."""
+    size = np.square(predicted).mean(1).clip(1e-12)
+    typical = float(np.median(np.sqrt(np.square(seen - predicted).mean(1) / size)))
+    if typical > MAX_TYPICAL_MISFIT:
         yield f"{name} is {typical:.0%} off what the image shows: check coordinates and scale"
-    if (odd := int((weight < ODD[0]).sum())) > ODD[1] * len(seen):
-        yield f"{odd} of {len(seen)} places of {name} do not fit the others: check them"
+    if (outliers := int((weight < OUTLIER_WEIGHT).sum())) > MAX_OUTLIER_SHARE * len(seen):
+        yield f"{outliers} of {len(seen)} places of {name} do not fit the others: check them"
 
 
 def _provenance(
     msi: MsiSource, model: Model, reference: Reference, *, used: int, skipped: dict[str, int]
 ) -> dict[str, str]:
-    """Version, weights, input and reference, as attributes."""
+    """Version, model, input and reference as attributes of the dataset."""
     inputs = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, msi.summary.paths))
     facts = {
         "version": __version__,

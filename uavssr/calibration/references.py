@@ -1,7 +1,6 @@
-"""Ground whose spectra are known, beside what an image shows of it: the data of a calibration.
+"""Reference spectra and the same places in an image: the data of a calibration.
 
-A reference is an overlapping cube, or a table of spectra or panels at coordinates. Must not judge
-how well spectra and image go together, or guess what a file holds.
+A reference is an overlapping cube, or a table of spectra or panels at coordinates.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ from uavssr.sensors import FloatArray
 from uavssr.spectra import FIELD_REFLECTANCE, FieldTable, read_field_table
 from uavssr.tiling import Window
 
-FAR: Final = 0.5
-"""Pixels of the image by which a cube may be moved without a warning."""
-UNLIKE: Final = 0.7
-"""Correlation of brightness below which cube and image may not show the same thing ..."""
-FEW: Final = 20
-"""... from so many blocks on."""
-_MOST_PIXELS: Final = 1_000_000
-"""Pixels around one place that are read."""
+MAX_SILENT_SHIFT_PX: Final = 0.5
+"""Shift of a cube in pixels of the image beyond which a warning is given."""
+MIN_BRIGHTNESS_CORRELATION: Final = 0.7
+"""Correlation of brightness below which a warning asks whether both show the same ground."""
+MIN_CORRELATED_BLOCKS: Final = 20
+"""Least number of blocks for that warning."""
+_MAX_PIXELS: Final = 1_000_000
+"""Most pixels around one place that are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reference:
-    """k pieces of ground: their spectra, and what the image shows of them."""
+    """k places: their spectra, and their reflectance in an image of c bands."""
 
     path: Path
     """The file as given."""
     kind: Literal["cube", "spectra", "panels"]
-    """What it holds."""
+    """Kind of its contents."""
     nm: FloatArray
     """(W,) wavelengths in nm, increasing."""
     spectra: FloatArray
@@ -51,28 +50,28 @@ class Reference:
     msi: FloatArray
     """(k, c) reflectance in the image, in its sensor's band order."""
     patterns: FloatArray
-    """(k, c, m) what errors of place and sharpness would leave in the image; m is 0 for tables."""
+    """(k, c, q) misregistration patterns, reflectance per pixel; q is 0 for tables."""
     facts: dict[str, str]
-    """How a cube was laid on the image, for the record."""
+    """Block size and shift of a cube, for the STF file's attributes."""
     skipped: dict[str, int]
-    """How many pieces of ground were left out, by reason."""
+    """Number of places left out, by reason."""
     warnings: tuple[str, ...]
-    """What to be wary of."""
+    """Sentences for the user."""
 
 
 def open_reference(
     path: str | Path, msi: MsiSource, *, scale: float | str | None = None
 ) -> Reference:
-    """Read a reference and what an image shows of it.
+    """Read a reference and the reflectance of its places in an image.
 
     Args:
         path: a table (.csv), or a hyperspectral GeoTIFF or ENVI file, also by its header (.hdr).
         msi: the image.
-        scale: reflectance = number in the reference x scale; else the file must tell.
+        scale: reflectance = number in the reference x scale; by default from the file.
 
     Raises:
         UsageError: the scale is no number.
-        InputRefused: the reference is broken, ambiguous, or shows nothing that the image shows.
+        InputRefused: the reference is broken or ambiguous, or has no place in the image.
     """
     file = Path(path)
     factor = None if scale is None else parse_scale(scale)
@@ -83,16 +82,16 @@ def open_reference(
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
     cube = open_cube(data_file(path), scale=scale)
-    found = read_overlap(cube, msi)
+    overlap = read_overlap(cube, msi)
     low, high = FIELD_REFLECTANCE
-    kept = ((found.spectra >= low) & (found.spectra <= high)).all(1)
-    skipped = Counter(found.skipped)
-    skipped["reflectance out of range"] += int((~kept).sum())
-    if not kept.any():
-        what = ", ".join(f"{number} {reason}" for reason, number in (+skipped).items())
+    usable = ((overlap.spectra >= low) & (overlap.spectra <= high)).all(1)
+    skipped = Counter(overlap.skipped)
+    skipped["reflectance out of range"] += int((~usable).sum())
+    if not usable.any():
+        reasons = ", ".join(f"{number} {reason}" for reason, number in (+skipped).items())
         raise InputRefused(
-            f"no block of {found.block} x {found.block} pixels of the image that it covers "
-            f"can be used{': ' + what if what else ''}",
+            f"no block of {overlap.block} x {overlap.block} pixels of the image that it covers "
+            f"can be used{': ' + reasons if reasons else ''}",
             path=path,
             remedy="give a cube that overlaps the image, in the right CRS and scale",
         )
@@ -100,29 +99,29 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
         path=path,
         kind="cube",
         nm=cube.grid.centres,
-        spectra=found.spectra[kept],
-        msi=found.msi[kept],
-        patterns=found.patterns[kept],
+        spectra=overlap.spectra[usable],
+        msi=overlap.msi[usable],
+        patterns=overlap.patterns[usable],
         facts={
-            "block": f"{found.block} x {found.block} pixels",
-            "shift": f"{found.shift[0]:+.2f} rows, {found.shift[1]:+.2f} columns",
+            "block": f"{overlap.block} x {overlap.block} pixels",
+            "shift": f"{overlap.shift[0]:+.2f} rows, {overlap.shift[1]:+.2f} columns",
         },
         skipped=dict(+skipped),
-        warnings=(*cube.warnings, *_misgivings(path, found)),
+        warnings=(*cube.warnings, *_overlap_warnings(path, overlap)),
     )
 
 
-def _misgivings(path: Path, found: Overlap) -> Iterator[str]:
-    """Sentences on a cube that lies elsewhere than it says, or shows something else."""
-    if math.hypot(*found.shift) > FAR:
-        down, right = found.shift
+def _overlap_warnings(path: Path, overlap: Overlap) -> Iterator[str]:
+    """Sentences on a cube that was moved, or may show other ground."""
+    if math.hypot(*overlap.shift) > MAX_SILENT_SHIFT_PX:
+        down, right = overlap.shift
         yield f"{path.name} was moved by {down:+.2f} rows and {right:+.2f} columns of the image"
-    known, seen = found.spectra.mean(1), found.msi.mean(1)
-    if len(seen) >= FEW and min(known.std(), seen.std()) > 0:
-        alike = float(np.corrcoef(known, seen)[0, 1])
-        if alike < UNLIKE:
+    known, seen = overlap.spectra.mean(1), overlap.msi.mean(1)
+    if len(seen) >= MIN_CORRELATED_BLOCKS and min(known.std(), seen.std()) > 0:
+        correlation = float(np.corrcoef(known, seen)[0, 1])
+        if correlation < MIN_BRIGHTNESS_CORRELATION:
             yield (
-                f"{path.name} and the image correlate by {alike:.2f} only: do they show the same "
+                f"{path.name} and the image correlate by {correlation:.2f} only: do they show the same "
                 "ground at the same time?"
             )
 
@@ -132,31 +131,34 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
     try:
         if table.geographic:
             places = reproject_points(places, WGS84, msi.crs_wkt)
-        looks = [_around(msi, *each) for each in zip(places, table.radius, strict=True)]
+        means = [
+            _mean_around(msi, place, radius)
+            for place, radius in zip(places, table.radius, strict=True)
+        ]
     except InputRefused as err:
         raise InputRefused(err.fact, path=err.path or table.path, remedy=err.remedy) from err
-    kept = [index for index, found in enumerate(looks) if not isinstance(found, str)]
-    skipped = Counter(found for found in looks if isinstance(found, str))
+    usable = [index for index, mean in enumerate(means) if not isinstance(mean, str)]
+    skipped = Counter(reason for reason in means if isinstance(reason, str))
     skipped["reflectance missing or out of range"] += table.skipped
-    if not kept:
+    if not usable:
         raise _nothing_left(table, +skipped, msi)
     return Reference(
         path=table.path,
         kind=table.kind,
         nm=table.nm,
-        spectra=table.spectra[kept],
-        msi=np.array([looks[index] for index in kept], float),
-        patterns=np.zeros((len(kept), len(msi.sensor), 0)),
+        spectra=table.spectra[usable],
+        msi=np.array([means[index] for index in usable], float),
+        patterns=np.zeros((len(usable), len(msi.sensor), 0)),
         facts={},
         skipped=dict(+skipped),
         warnings=(),
     )
 
 
-def _around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | str:
-    """Mean reflectance (c,) of the pixels within `radius` metres of a place, or why there is none.
+def _mean_around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | str:
+    """Mean reflectance (c,) of the pixels within `radius` metres of a place, or why it is skipped.
 
-    These are the pixel that holds the place and those whose centres lie within the radius; half of
+    It takes the pixel that holds the place and those whose centres lie within the radius. Half of
     them must be valid, and none saturated.
     """
     if not np.isfinite(place).all():
@@ -165,8 +167,8 @@ def _around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | st
     if not (0 <= column < msi.width and 0 <= row < msi.height):
         return "outside the image"
     window, centre = _window(msi, place, radius, row=row, column=column)
-    if window.height * window.width > _MOST_PIXELS:
-        raise InputRefused(f"a radius of {radius:g} m covers more than {_MOST_PIXELS} pixels")
+    if window.height * window.width > _MAX_PIXELS:
+        raise InputRefused(f"a radius of {radius:g} m covers more than {_MAX_PIXELS} pixels")
     y, x = np.mgrid[window.rows, window.cols] + 0.5
     middles = pixel_to_map(msi.transform, np.stack([x, y], axis=-1).reshape(-1, 2))
     metres = (middles - place) * metres_per_unit(msi.crs_wkt, y=place[1])
@@ -183,7 +185,7 @@ def _around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | st
 def _window(
     msi: MsiSource, place: FloatArray, radius: float, *, row: float, column: float
 ) -> tuple[Window, Window]:
-    """Pixels that hold a circle of `radius` metres about a place, and the one that holds it."""
+    """The window that holds a circle of `radius` metres about a place, and the place's pixel."""
     x, y = metres_per_unit(msi.crs_wkt, y=place[1])
     a, b, _, d, e, _ = msi.transform
     # The area of a pixel over its sides are its heights: how far apart its rows and columns lie.

@@ -5,7 +5,7 @@ With E = I and mean = 0 the same code is the paper's full-band network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,44 +15,28 @@ from torch import Tensor
 from uavssr.sensors import FloatArray, WavelengthGrid
 
 MAX_RELATIVE_RESIDUAL: Final = 0.007
-"""What a rank chosen from the data leaves: the residual's RMS over the mean reflectance."""
+"""Residual of an automatic rank: root mean square over mean reflectance."""
 MAX_RANK: Final = 32
-"""A rank chosen from the data is not larger, whatever it leaves: cost grows with its square."""
-
-
-def choose_rank(
-    spectra: FloatArray, *, residual: float = MAX_RELATIVE_RESIDUAL, most: int = MAX_RANK
-) -> int:
-    """The smallest rank at which principal components leave little of spectra (n, C).
-
-    Little is a root mean square over all bands and spectra of at most `residual` times their mean;
-    where no rank up to `most` reaches that, `most` it is.
-    """
-    centred = spectra - spectra.mean(0)
-    variance = np.linalg.eigvalsh(centred.T @ centred / len(spectra))  # increasing
-    left = np.sqrt(np.maximum(variance.cumsum(), 0) / len(variance))[::-1]  # with 0, 1, ... taken
-    enough = np.flatnonzero(left[1:] <= residual * abs(float(spectra.mean())))
-    least = int(enough[0]) + 1 if enough.size else len(variance)
-    return max(1, min(least, most))
+"""Largest automatic rank: the cost grows with its square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpectralBasis:
-    """An affine subspace of spectra, in which the training spectra have unit variance."""
+    """An affine subspace of spectra, X = mean + E A, scaled to unit variance of A in training."""
 
     grid: WavelengthGrid
-    """The cube's wavelengths."""
+    """The C wavelengths of the cube."""
     mean: Tensor
     """(C,) reflectance at coefficients zero."""
     components: Tensor
-    """(C, r) E: change of reflectance per unit of each coefficient."""
+    """E (C, r) change of reflectance per unit of each coefficient."""
     residual: Tensor
-    """(C,) standard deviation of the training spectra about the subspace, in reflectance."""
+    """(C,) standard deviation of the training spectra about the subspace, reflectance."""
 
     def to(self, device: torch.device) -> SpectralBasis:
         """The same basis on a device."""
-        return SpectralBasis(
-            grid=self.grid,
+        return replace(
+            self,
             mean=self.mean.to(device),
             components=self.components.to(device),
             residual=self.residual.to(device),
@@ -65,38 +49,38 @@ class SpectralBasis:
 
     @property
     def extended(self) -> Tensor:
-        """(C, r+1) D = [E, mean]: spectra of coefficients with a row of ones appended."""
+        """D = [E, mean] (C, r+1), so that X = D a with a = [A; 1]."""
         return torch.cat([self.components, self.mean[:, None]], dim=1)
 
     def widened(self, directions: Tensor) -> SpectralBasis:
-        """The basis with further components (C, q) behind its own."""
-        components = torch.cat([self.components, directions], dim=1)
-        return SpectralBasis(
-            grid=self.grid, mean=self.mean, components=components, residual=self.residual
-        )
+        """The basis with further components (C, q) after its own."""
+        return replace(self, components=torch.cat([self.components, directions], dim=1))
 
     def expand(self, coefficients: Tensor) -> Tensor:
-        """Spectra (..., C, H, W) of coefficients (..., r, H, W)."""
+        """Spectra X (..., C, H, W), reflectance, of coefficients A (..., r, H, W)."""
+        # X = E A + mean
         flat = torch.einsum("cr,...rn->...cn", self.components, coefficients.flatten(-2))
         flat += self.mean[:, None]
         return flat.unflatten(-1, coefficients.shape[-2:])
 
     def project(self, spectra: Tensor) -> Tensor:
-        """Least-squares coefficients (..., r, N) of spectra (..., C, N)."""
+        """Least-squares coefficients A (..., r, N) of spectra X (..., C, N)."""
+        # A = E^+ (X - mean)
         return torch.linalg.pinv(self.components) @ (spectra - self.mean[:, None])
 
     def span_share(self, rows: Tensor) -> Tensor:
-        """Share (..., c) of the energy of response rows (..., c, C) that lies in span(E, mean).
+        """Share (..., c) of the energy of response rows R (..., c, C) that lies in span(E, mean).
 
-        Only this part of R acts on any image; the rest is set by the prior alone.
+        Only this part of R acts on any image; the prior alone sets the rest.
         """
+        # |R Q|^2 / |R|^2 with D = Q T, Q orthonormal
         orthonormal, _ = torch.linalg.qr(self.extended.double())
         inside = rows.double() @ orthonormal
         return (inside.square().sum(-1) / rows.double().square().sum(-1)).to(rows.dtype)
 
     @classmethod
     def identity(cls, grid: WavelengthGrid) -> SpectralBasis:
-        """E = I: the coefficients are the spectrum itself."""
+        """E = I and mean = 0: the coefficients are the spectrum itself."""
         count = len(grid)
         return cls(
             grid=grid,
@@ -107,15 +91,16 @@ class SpectralBasis:
 
     @classmethod
     def fit(cls, spectra: FloatArray, grid: WavelengthGrid, *, rank: int) -> SpectralBasis:
-        """Principal components of spectra (n, C), the `rank` largest, scaled to unit variance."""
+        """The `rank` largest principal components of spectra (n, C), scaled to unit variance."""
         mean = spectra.mean(0)
         centred = spectra - mean
-        values, vectors = np.linalg.eigh(centred.T @ centred / len(spectra))
-        kept = vectors[:, ::-1][:, :rank]
-        signs = np.sign(kept.sum(0))
-        kept = kept * np.where(signs == 0, 1, signs)
-        components = kept * np.sqrt(np.maximum(values[::-1][:rank], 1e-12))
-        residual = centred - centred @ kept @ kept.T
+        # cov(X) = V diag(variance) V^T,  E = V sqrt(variance)
+        variance, vectors = np.linalg.eigh(centred.T @ centred / len(spectra))
+        axes = vectors[:, ::-1][:, :rank]
+        signs = np.sign(axes.sum(0))
+        axes = axes * np.where(signs == 0, 1, signs)
+        components = axes * np.sqrt(np.maximum(variance[::-1][:rank], 1e-12))
+        residual = centred - centred @ axes @ axes.T
         return cls(
             grid=grid,
             mean=torch.as_tensor(mean, dtype=torch.float32),
@@ -124,8 +109,30 @@ class SpectralBasis:
         )
 
 
+def choose_rank(
+    spectra: FloatArray, *, residual: float = MAX_RELATIVE_RESIDUAL, max_rank: int = MAX_RANK
+) -> int:
+    """The smallest rank whose principal components reproduce spectra (n, C).
+
+    Args:
+        spectra: reflectance.
+        residual: largest root mean square error over all bands and spectra, over their mean.
+        max_rank: the rank where no smaller one reaches that.
+    """
+    centred = spectra - spectra.mean(0)
+    variance = np.linalg.eigvalsh(centred.T @ centred / len(spectra))  # increasing
+    # rms(r)^2 = sum of the C - r smallest variances / C
+    rms = np.sqrt(np.maximum(variance.cumsum(), 0) / len(variance))[::-1]  # of rank 0, 1, ...
+    enough = np.flatnonzero(rms[1:] <= residual * abs(float(spectra.mean())))
+    least = int(enough[0]) + 1 if enough.size else len(variance)
+    return max(1, min(least, max_rank))
+
+
 def projection_error(basis: SpectralBasis, spectra: FloatArray) -> dict[str, float]:
-    """What a basis leaves of spectra (n, C): RMS, that over their mean, and the worst band's."""
+    """The error of a basis on spectra (n, C): `rms`, `relative` to their mean, and the worst band.
+
+    `worst_nm` and `worst_rms` are that band's wavelength in nm and its RMS in reflectance.
+    """
     values = torch.as_tensor(spectra.T, dtype=torch.float32)
     explained = basis.expand(basis.project(values)[..., None])[..., 0]
     per_band = (values - explained).double().square().mean(1).numpy()

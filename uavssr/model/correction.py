@@ -1,7 +1,8 @@
-"""What known spectra of a scene say of the network's error at its other pixels.
+"""The correction of a cube with reference spectra of the same scene.
 
-Simple kriging of the residuals: a Gaussian process over what the camera sees, with mean zero, so
-that pixels unlike every reference stay as the network has them. Must not run the network.
+Simple kriging of the network's residuals: a Gaussian process of mean zero over log reflectance, so
+that pixels unlike every reference keep the network's result (Rasmussen and Williams, Gaussian
+Processes for Machine Learning, 2006, chapters 2 and 5).
 """
 
 from __future__ import annotations
@@ -17,54 +18,52 @@ from torch import Tensor
 
 from uavssr.errors import IncompleteRun
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.materials import REFLECTANCE_FLOOR
 
-REFLECTANCE_FLOOR: Final = 0.003
-"""Reflectance below which pixels do not differ: they are compared by logarithms."""
 LENGTH_SCALES: Final = (2.0, 1.0)
-"""How far a reference may speak for other pixels, in standard deviations of the references ..."""
+"""Length scales of the covariance that are tried, in standard deviations of the references."""
 MIN_LOG_SPREAD: Final = 0.1
-"""... which count as at least so many units of log reflectance in each band."""
+"""Least standard deviation of the references' log reflectance in a band."""
 NOISE_RATIOS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-"""What the variance that pixels which look alike do not share may be, over that of the residuals.
-
-The last leaves the cube as it is.
-"""
+"""Ratios of noise to signal variance that are tried; the last one corrects next to nothing."""
 MAX_ERROR_RATIO: Final = 0.98
-"""Of the squared error that a choice leaves, what one further down the lists must come below."""
+"""Factor on the mean square error that a later pair of length scale and noise must stay below."""
 CORRECTION_DIRECTIONS: Final = 4
-"""Directions that are added to the basis, for what it cannot say of the references."""
+"""Directions added to the basis, q, for what the references show and it cannot represent."""
 PRIOR_COUNT: Final = 5
-"""ReferencePixels that the network's own standard errors are worth."""
-_MAX_ELEMENTS: Final = 2**22  # numbers at a time: references times pixels
-_MAX_SQUARED_DISTANCE: Final = (
-    120.0  # exp(-60) is nothing; what lies below 1e-38 takes a CPU far longer
-)
+"""Number of references that the network's own standard errors count for."""
+_MAX_ELEMENTS: Final = 2**22
+"""Numbers of one array: references times pixels."""
+_MAX_SQUARED_DISTANCE: Final = 120.0
+"""exp(-120 / 2) is nothing, and a CPU multiplies numbers below 1e-38 far more slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """Residuals of k known spectra, carried to pixels that look like them.
+    """A Gaussian process of the residuals of k reference spectra.
 
-    Residuals are relative to a pixel's brightness: what is missing in the light is missing in the
-    shade. Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5.
+        change(y) = brightness(y) k(y)^T (K + noise I)^-1 residuals / brightness
+        k(y, y') = exp(-|log y - log y'|^2 / (2 length^2)),  K = k at the references
+
+    Residuals are relative to a pixel's brightness, as light and atmosphere multiply.
     """
 
     points: Tensor
-    """(k, c) log reflectance of the references over `spread`."""
-    spread: Tensor
-    """(c,) unit of log reflectance in each band: so far away a reference says 61 %."""
+    """(k, c) log reflectance of the references over `length`."""
+    length: Tensor
+    """(c,) length scale in log reflectance: at this distance k is 0.61."""
     noise: float
-    """Variance that pixels which look alike do not share, over that of the residuals."""
+    """Variance of the noise over that of the process."""
     weight: Tensor
-    """(k, r + q) what each reference adds to a pixel like it, over brightness."""
+    """(K + noise I)^-1 residuals (k, r + q), over brightness."""
     basis: SpectralBasis
-    """Of the corrected coefficients: the network's, and q directions for what it cannot say."""
+    """The basis of corrected coefficients: the network's r components and q more."""
     inverse: Tensor
-    """(k, k) inverse of the references' covariance, over the variance of the residuals."""
+    """(K + noise I)^-1 (k, k)."""
     sigma_scale: Tensor
-    """(C,) factor on the cube's standard errors where `doubt` is 1."""
-    most: float
-    """Largest `doubt`: that of pixels unlike all references."""
+    """(C,) factor on the cube's standard errors where `variance_factor` is 1."""
+    max_factor: float
+    """Largest `variance_factor`, that of pixels unlike all references."""
 
     @classmethod
     def fit(
@@ -76,105 +75,138 @@ class Correction:
         basis: SpectralBasis,
         variance: Tensor,
     ) -> Correction:
-        """From what is wrong at the references.
-
-        Each residual is predicted from the others, in one step (Rasmussen and Williams, 5.4.2).
-        Reach and noise are those that leave least; where no residual tells of another, next to
-        nothing is corrected. What is left, against what the network expected, makes the standard
-        errors honest.
+        """The correction whose length scale and noise predict left-out references best.
 
         Args:
             msi: Y (k, c) of the references, reflectance.
             spectra: X (k, C) of the references, reflectance.
-            estimate: (k, r) coefficients that the network gives for them.
-            basis: of the coefficients.
-            variance: (k, C) of the estimates as the network has it.
+            estimate: (k, r) the network's coefficients for them.
+            basis: the network's.
+            variance: (k, C) of the network's estimates, reflectance squared.
 
         Raises:
             IncompleteRun: an estimate is not finite.
         """
         truth = basis.project(spectra.mT).mT
         brightness = _brightness(msi)[:, None]
-        beyond = (spectra - basis.mean - truth @ basis.components.mT) / brightness
-        wider, further = _widened(basis, beyond)
-        residual = torch.cat([(truth - estimate) / brightness, further], -1)
-        unsaid = beyond - further @ wider.components[:, basis.rank :].mT
-        points = msi.clamp_min(REFLECTANCE_FLOOR).log()
-        unit = points.std(0, correction=0).clamp_min(MIN_LOG_SPREAD)
-        found, least = None, math.inf
-        for reach, noise in itertools.product(LENGTH_SCALES, NOISE_RATIOS):
-            inverse = _inverse(points / (unit * reach), noise)
-            weight = inverse @ residual
-            alone = 1 / inverse.diagonal()[:, None]  # variance of a residual, given the others
-            left = ((weight * alone) @ wider.components.mT + unsaid) * brightness
-            error = float(left.square().mean())
-            if not error < least * MAX_ERROR_RATIO:
-                continue
-            least = error
-            told = left.square().mean(0) / (variance * alone).mean(0)
-            before = 1 / (1 + noise)  # where no reference speaks, the network's own standard error
-            scale = (len(msi) * told + PRIOR_COUNT * before) / (len(msi) + PRIOR_COUNT)
-            found = cls(
-                points=points / (unit * reach),
-                spread=unit * reach,
-                noise=noise,
-                weight=weight,
-                basis=wider,
-                inverse=inverse,
-                sigma_scale=scale.sqrt(),
-                most=max(float(1 / scale.mean()), float(alone.mean())),
-            )
-        if found is None:
+        outside = (spectra - basis.mean - truth @ basis.components.mT) / brightness
+        wider, further = _widen(basis, outside)
+        references = _References(
+            log_msi=msi.clamp_min(REFLECTANCE_FLOOR).log(),
+            brightness=brightness,
+            residual=torch.cat([(truth - estimate) / brightness, further], -1),
+            outside=outside - further @ wider.components[:, basis.rank :].mT,
+            variance=variance,
+            basis=wider,
+        )
+        best, least = None, math.inf
+        for length, noise in itertools.product(LENGTH_SCALES, NOISE_RATIOS):
+            candidate, error = references.correction(length, noise)
+            if error < least * MAX_ERROR_RATIO:
+                best, least = candidate, error
+        if best is None:
             raise IncompleteRun(
                 "the network gave NaN or infinity at the reference spectra",
                 remedy="check them, or leave them out with --stf-only",
             )
-        return found
+        return best
 
     def __call__(self, msi: Tensor) -> Tensor:
-        """(B, r + q, H, W) to be added to the coefficients of an image (B, c, H, W)."""
+        """Change (B, r + q, H, W) of the coefficients of an image Y (B, c, H, W)."""
         flat = msi.flatten(2)
-        parts = [self.weight.mT @ alike for alike in self._alike(flat)]
+        # brightness(y) k(y)^T (K + noise I)^-1 residuals
+        parts = [self.weight.mT @ covariance for covariance in self._covariances(flat)]
         return (torch.cat(parts, -1) * _brightness(flat.mT)[:, None]).unflatten(-1, msi.shape[-2:])
 
-    def doubt(self, msi: Tensor) -> Tensor:
-        """(B, H, W) factor on the variance of a pixel: small where references are like it."""
+    def variance_factor(self, msi: Tensor) -> Tensor:
+        """(B, H, W) factor on the variance of pixels of Y (B, c, H, W): small near references."""
         parts = []
-        for alike in self._alike(msi.flatten(2)):
-            known = (alike * (self.inverse @ alike)).sum(1)
+        for covariance in self._covariances(msi.flatten(2)):
+            # 1 + noise - k^T (K + noise I)^-1 k
+            known = (covariance * (self.inverse @ covariance)).sum(1)
             parts.append((1 - known).clamp_min(0) + self.noise)
-        return torch.cat(parts, -1).clamp_max(self.most).unflatten(-1, msi.shape[-2:])
+        return torch.cat(parts, -1).clamp_max(self.max_factor).unflatten(-1, msi.shape[-2:])
 
-    def _alike(self, flat: Tensor) -> Iterator[Tensor]:
-        """Correlation (B, k, n) of pixels (B, c, N) with the references, some at a time."""
+    def _covariances(self, flat: Tensor) -> Iterator[Tensor]:
+        """k(y) (B, k, n) of pixels (B, c, N) with the references, n at a time."""
         step = max(1, _MAX_ELEMENTS // (len(self.points) * len(flat)))
         for part in flat.split(step, -1):
-            yield _alike(self.points, part.clamp_min(REFLECTANCE_FLOOR).log().mT / self.spread)
+            yield _covariance(self.points, part.clamp_min(REFLECTANCE_FLOOR).log().mT / self.length)
 
 
-def _widened(basis: SpectralBasis, beyond: Tensor) -> tuple[SpectralBasis, Tensor]:
-    """The basis with the largest directions of (k, C), of unit variance, and coefficients there."""
-    place, size, direction = torch.linalg.svd(beyond, full_matrices=False)
-    root = len(beyond) ** 0.5
-    wider = basis.widened(
-        direction[:CORRECTION_DIRECTIONS].mT * size[:CORRECTION_DIRECTIONS] / root
-    )
-    return wider, place[:, :CORRECTION_DIRECTIONS] * root
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _References:
+    """The residuals at k references, relative to brightness."""
+
+    log_msi: Tensor
+    """(k, c) log reflectance."""
+    brightness: Tensor
+    """(k, 1) mean reflectance over the camera's bands."""
+    residual: Tensor
+    """(k, r + q) truth minus estimate in the wider basis."""
+    outside: Tensor
+    """(k, C) the part of the spectra outside the wider basis."""
+    variance: Tensor
+    """(k, C) of the network's estimates."""
+    basis: SpectralBasis
+    """The wider basis."""
+
+    def correction(self, length: float, noise: float) -> tuple[Correction, float]:
+        """The correction with a length scale and noise, and its leave-one-out mean square error.
+
+        Left-out residuals in one step: e_i = [K^-1 y]_i / [K^-1]_ii with the variance 1 / [K^-1]_ii
+        (Rasmussen and Williams, 5.4.2). Their ratio to the network's own variance scales the
+        standard errors.
+        """
+        spread = self.log_msi.std(0, correction=0).clamp_min(MIN_LOG_SPREAD)
+        points, count = self.log_msi / (spread * length), len(self.log_msi)
+        inverse = _inverse_covariance(points, noise)
+        weight = inverse @ self.residual
+        variance = 1 / inverse.diagonal()[:, None]
+        # e_i = [K^-1 y]_i / [K^-1]_ii, as spectra
+        error = ((weight * variance) @ self.basis.components.mT + self.outside) * self.brightness
+        ratio = error.square().mean(0) / (self.variance * variance).mean(0)
+        far = 1 / (1 + noise)  # far from all references, the network's own standard error
+        scale = (count * ratio + PRIOR_COUNT * far) / (count + PRIOR_COUNT)
+        correction = Correction(
+            points=points,
+            length=spread * length,
+            noise=noise,
+            weight=weight,
+            basis=self.basis,
+            inverse=inverse,
+            sigma_scale=scale.sqrt(),
+            max_factor=max(float(1 / scale.mean()), float(variance.mean())),
+        )
+        return correction, float(error.square().mean())
 
 
-def _inverse(points: Tensor, noise: float) -> Tensor:
-    """(k, k) inverse of the covariance of residuals at the references."""
-    system = _alike(points, points)
+def _widen(basis: SpectralBasis, outside: Tensor) -> tuple[SpectralBasis, Tensor]:
+    """The basis with the q largest directions of residuals (k, C), and coefficients (k, q) there.
+
+    The coefficients have unit mean square.
+    """
+    # outside = U S V^T = (U sqrt(k)) (S V^T / sqrt(k))
+    left, singular, right = torch.linalg.svd(outside, full_matrices=False)
+    root, most = len(outside) ** 0.5, CORRECTION_DIRECTIONS
+    return basis.widened(right[:most].mT * singular[:most] / root), left[:, :most] * root
+
+
+def _inverse_covariance(points: Tensor, noise: float) -> Tensor:
+    """(k, k) inverse of the covariance of points (k, c)."""
+    # (K + noise I)^-1 = (L L^T)^-1
+    system = _covariance(points, points)
     system.diagonal().add_(noise)
     return torch.cholesky_inverse(torch.linalg.cholesky(system))
 
 
-def _alike(points: Tensor, others: Tensor) -> Tensor:
-    """(..., k, n) how alike points (k, c) and others (..., n, c) are: one, falling to zero."""
+def _covariance(points: Tensor, others: Tensor) -> Tensor:
+    """(..., k, n) covariance of points (k, c) with others (..., n, c): 1, falling to 0."""
+    # exp(-|p - o|^2 / 2),  |p - o|^2 = |p|^2 + |o|^2 - 2 p^T o
     product = points @ others.mT
     size, length = points.square().sum(-1), others.square().sum(-1)
-    distance = (size[:, None] + length[..., None, :] - 2 * product).clamp(0, _MAX_SQUARED_DISTANCE)
-    return torch.exp(-distance / 2)
+    squared = size[:, None] + length[..., None, :] - 2 * product
+    return torch.exp(-squared.clamp(0, _MAX_SQUARED_DISTANCE) / 2)
 
 
 def _brightness(msi: Tensor) -> Tensor:

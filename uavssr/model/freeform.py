@@ -1,8 +1,7 @@
 """The paper's own STF stage: a free R in closed form, then a P-Net along the wavelength axis.
 
-It may take any shape, and what the image does not say of it is made up from the training: no
-standard errors come out of it, and every band is called prior-driven (docs/design.md says why the
-parametric stages are the default).
+R may take any shape; the training alone decides the part that no image determines. So it has no
+standard errors, and every band is called prior-driven (docs/design.md compares the two kinds).
 """
 
 from __future__ import annotations
@@ -21,13 +20,14 @@ from uavssr.model.state import ObservationModel, Stf
 
 
 class CurveNet(nn.Module):
-    """Proximal operator of free responses: curves (S, c, 5, C) in, a change of each (S, c, C) out.
+    """The paper's P-Net, proximal operator of free responses: curves in, a change of each out.
 
     Convolutions of several kernel sizes along the wavelength, fused, then a transformer over
     wavelength. Bands are read one by one, so their order does not matter.
     """
 
     CHANNELS = 5
+    """Curves of a band, see `_curves`."""
 
     def __init__(
         self, width: int, *, kernels: tuple[int, ...] = (3, 7, 15), tokens: int = 32
@@ -46,7 +46,7 @@ class CurveNet(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, curves: Tensor) -> Tensor:
-        """Change in units of each curve's peak, zero before training."""
+        """Change (S, c, C) of curves (S, c, 5, C) over their peaks; zero before training."""
         cameras, bands, _, count = curves.shape
         flat = curves.flatten(0, 1)
         read = torch.cat([functional.gelu(branch(flat)) for branch in self.branches], 1)
@@ -73,7 +73,10 @@ class FreeStage(nn.Module):
         mixture: SpectralMixture,
         basis: SpectralBasis,
     ) -> Stf:
-        """The STF from a scene's materials, R = argmin |Y - R Z|^2 / N + beta |R - P|^2."""
+        """The STF from a scene's materials: R = argmin |Y - R Z|^2 / N + beta |R - P|^2, and P-Net.
+
+        Z are the materials' posterior mean spectra.
+        """
         with torch.no_grad():
             spectra = StfLikelihood.of(materials, mixture, seen).coefficients.mT
             statistics = SceneStatistics.of(
@@ -93,10 +96,16 @@ class FreeStage(nn.Module):
 
 
 def moment_parameters(rows: Tensor, family: ResponseFamily, half_span: float) -> Tensor:
-    """(S, c, 3) shift, stretch and gain of free rows against the nominal ones, from their moments.
+    """Shift (nm), stretch and gain (logarithms) of free rows against the nominal ones (S, c, 3).
 
-    Centre and width are the first two moments of what is positive; both curves are measured alike.
-    `half_span` is half of the wavelength range of the rows in nm.
+        shift = m - m_0,  stretch = log(s / s_0),  gain = log(sum R / sum R_0)
+
+    m and s are mean and standard deviation of wavelength under the positive part of a row.
+
+    Args:
+        rows: R (S, c, C).
+        family: the nominal responses.
+        half_span: half of the wavelength range of the rows, nm.
     """
     nominal = family.rows(torch.zeros_like(family.prior))
     axis = torch.linspace(-1, 1, rows.shape[-1], dtype=rows.dtype, device=rows.device)
@@ -118,7 +127,8 @@ def moment_parameters(rows: Tensor, family: ResponseFamily, half_span: float) ->
 def _curves(
     rows: Tensor, update: Tensor, peak: Tensor, statistics: SceneStatistics, basis: SpectralBasis
 ) -> Tensor:
-    """P-Net's view (S, c, 5, C): the row, its R-step, the scene's mean and deviation, the axis."""
+    """P-Net's input (S, c, 5, C): R, its R-step, the scene's mean and deviation, the axis."""
+    # mean = D M_[., r+1],  deviation^2 = diag(D M D^T) - mean^2
     extended = basis.extended
     mean = statistics.second[:, -1] @ extended.mT
     power = torch.einsum("ci,sij,cj->sc", extended, statistics.second, extended)

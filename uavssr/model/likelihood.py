@@ -1,8 +1,8 @@
-"""What the materials of a scene say of a camera: the R-step under the mixture prior of spectra.
+"""The R-step under the mixture prior of spectra: the likelihood of an STF given materials.
 
-Each material's spectrum is unknown, but not any spectrum: given the mixture, its reflectance in one
-band tells what to expect in the others. Where a camera's bands disagree with each other for many
-materials in the same way, the camera is not what its data sheet says.
+A material's spectrum is unknown, but its reflectance in some bands predicts that in the others.
+Where a camera's bands disagree with these predictions in the same way for many materials, its
+responses differ from the data sheet.
 """
 
 from __future__ import annotations
@@ -19,63 +19,75 @@ from uavssr.model.state import ObservationModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StfLikelihood:
-    """The fit of an STF to S scenes' materials, and the normal equations of the R-step."""
+    """The log likelihood of theta given the materials of S scenes, to second order.
+
+    Component k predicts a material y (c,) as N(B mu_k + b, V_k), V_k = B C_k B^T + diag(noise_k).
+    With d = y - B mu_k - b and responsibilities p_k = P(k | y), spectra have the posterior mean
+    A_k = mu_k + C_k B^T V_k^-1 d; a = [A; 1], and Q = dR / d theta [E, mean]:
+
+        gradient   g = E[p_k (V_k^-1 d) * (Q a_k)]
+        curvature  H = E[p_k (Q a_k)(Q a_k)^T * V_k^-1]
+
+    E is the weighted mean over materials, summed over k. g leaves out the change of det V_k, which
+    pulls bands towards each other in scenes less diverse than the prior; H is Gauss-Newton's, for
+    spectra held at their mean.
+    """
 
     curvature: Tensor
-    """(S, 3c, 3c) Fisher information of the parameters, per material."""
+    """H (S, 3c, 3c), per material."""
     gradient: Tensor
-    """(S, 3c) of the log likelihood with respect to them, per material."""
+    """g (S, 3c), per material."""
     coefficients: Tensor
     """(S, J, r) posterior mean of each material's spectrum."""
-    surprise: Tensor
-    """(S, J, c) reflectance of a band beyond what the other bands lead to expect."""
-    expected: Tensor
-    """(S, J, c) standard deviation of that, under the prior."""
+    band_residual: Tensor
+    """(S, J, c) reflectance of a band minus its prediction from the other bands."""
+    band_residual_std: Tensor
+    """(S, J, c) standard deviation of that residual under the prior."""
 
     @classmethod
     def of(
         cls, materials: Materials, mixture: SpectralMixture, seen: ObservationModel
     ) -> StfLikelihood:
-        """StfLikelihood of materials at the STF whose observation (of coefficients) is `seen`.
-
-        Component k sees a material as N(B mu_k + b, B C_k B^T + noise_k). With L the inverse of
-        that covariance and d the misfit, L d / diag(L) is the misfit of each band given the others
-        and 1 / diag(L) its variance; the posterior mean of the spectrum is mu_k + C_k B^T L d.
-        The gradient is that of the mixture's likelihood with the determinants held, which draw
-        every band towards its neighbours in scenes less diverse than the prior; the curvature is
-        that of |d|_L^2 / 2 for spectra held at their mean (Gauss-Newton).
-        """
-        observed = torch.einsum("scr,kr->skc", seen.mixing, mixture.mean) + seen.offset[:, None]
-        carried = mixture.covariance @ seen.mixing[:, None].mT  # (S, K, r, c)
+        """The likelihood of materials at the STF whose observation model is `seen`."""
+        bands = seen.tangent.shape[1]
+        # V_k^-1,  V_k = B C_k B^T + diag(noise_k)
+        carried = mixture.covariance @ seen.mixing[:, None].mT  # C_k B^T (S, K, r, c)
         system = seen.mixing[:, None] @ carried + torch.diag_embed(seen.component_noise)
         precision = torch.cholesky_inverse(torch.linalg.cholesky(system))
-        misfit = materials.values[:, None] - observed[:, :, None]  # (S, K, J, c)
-        pulled = misfit @ precision
+        # d = y - B mu_k - b,  V_k^-1 d
+        predicted = torch.einsum("scr,kr->skc", seen.mixing, mixture.mean) + seen.offset[:, None]
+        misfit = materials.values[:, None] - predicted[:, :, None]  # (S, K, J, c)
+        weighted_misfit = misfit @ precision
+        # p_k ~ weight_k |V_k|^-1/2 exp(-d^T V_k^-1 d / 2)
         level = mixture.weight.log() + 0.5 * torch.logdet(precision)
-        score = level[..., None] - 0.5 * (misfit * pulled).sum(-1)
+        score = level[..., None] - 0.5 * (misfit * weighted_misfit).sum(-1)
         share = torch.softmax(score, 1)  # (S, K, J)
-        spectra = mixture.mean[:, None] + pulled @ carried.mT  # (S, K, J, r)
+        # A_k = mu_k + C_k B^T V_k^-1 d,  a = [A; 1]
+        spectra = mixture.mean[:, None] + weighted_misfit @ carried.mT  # (S, K, J, r)
         extended = torch.cat([spectra, torch.ones_like(spectra[..., :1])], -1)
+        # M_k = E[p_k a a^T],  T = E[p_k (V_k^-1 d) a^T]
         weighted = (share * materials.weight[:, None])[..., None] * extended
         second = weighted.mT @ extended  # (S, K, r+1, r+1)
-        cross = torch.einsum("skjc,skji->sci", pulled, weighted)
+        cross = torch.einsum("skjc,skji->sci", weighted_misfit, weighted)
+        # H = sum_k (Q M_k Q^T) * V_k^-1,  g = Q T
         tangent = seen.tangent.flatten(1, 2)  # (S, 3c, r+1)
-        bands = seen.tangent.shape[1]
         both = tangent[:, None] @ second @ tangent[:, None].mT
         spread = precision.repeat_interleave(3, -1).repeat_interleave(3, -2)
+        # given the other bands: residual (V^-1 d)_b / (V^-1)_bb, variance 1 / (V^-1)_bb
         diagonal = precision.diagonal(dim1=-2, dim2=-1)
+        conditional = weighted_misfit / diagonal[:, :, None]
         return cls(
             curvature=(both * spread).sum(1),
             gradient=(seen.tangent @ cross[..., None]).reshape(-1, 3 * bands),
             coefficients=torch.einsum("skj,skjr->sjr", share, spectra),
-            surprise=torch.einsum("skj,skjc->sjc", share, pulled / diagonal[:, :, None]),
-            expected=torch.einsum("skj,skc->sjc", share, 1 / diagonal).sqrt(),
+            band_residual=torch.einsum("skj,skjc->sjc", share, conditional),
+            band_residual_std=torch.einsum("skj,skc->sjc", share, 1 / diagonal).sqrt(),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseStep:
-    """Result of the R-step within a response family."""
+    """The result of the R-step in a response family."""
 
     theta: Tensor
     """(S, c, 3) parameters."""
@@ -84,26 +96,28 @@ class ResponseStep:
 
 
 def r_step_mixture(
-    theta: Tensor, prior: Tensor, spread: Tensor, evidence: StfLikelihood, samples: Tensor
+    theta: Tensor, prior: Tensor, spread: Tensor, likelihood: StfLikelihood, samples: Tensor
 ) -> ResponseStep:
     """The R-step in a response family: one Gauss-Newton step with a Gaussian prior.
 
-    argmin_t  samples (t - theta)^T H (t - theta) / 2 - samples g^T (t - theta)
-              + |(t - prior) / spread|^2 / 2
+        argmin_t  n (t - theta)^T H (t - theta) / 2 - n g^T (t - theta) + |(t - prior) / s|^2 / 2
+        t = prior + s (I + s n H s)^-1 s n (g + H (theta - prior))
 
     Args:
-        theta: (S, c, 3) at which the evidence (H, g) was taken.
-        prior: (S, c, 3) mean of the prior, `spread` its standard deviations.
-        spread: (S, c, 3); a zero fixes the parameter.
-        evidence: of the scenes.
-        samples: (S,) how many independent materials a scene is worth.
+        theta: (S, c, 3) parameters at which the likelihood (H, g) was taken.
+        prior: (S, c, 3) prior mean.
+        spread: s (S, c, 3) prior standard deviation; a zero fixes the parameter.
+        likelihood: of the scenes.
+        samples: n (S,) number of independent materials that a scene counts for.
     """
     scale = spread.flatten(1)
-    curvature = evidence.curvature * samples[:, None, None]
+    # right = s (n g + n H (theta - prior)),  system = I + s n H s
+    curvature = likelihood.curvature * samples[:, None, None]
     pull = (curvature @ (theta - prior).flatten(1)[..., None]).squeeze(-1)
-    right = scale * (evidence.gradient * samples[:, None] + pull)
+    right = scale * (likelihood.gradient * samples[:, None] + pull)
     identity = torch.eye(scale.shape[-1], dtype=scale.dtype, device=scale.device)
     system = identity + scale[..., :, None] * curvature * scale[..., None, :]
+    # system^-1 is the posterior covariance in units of s
     covariance = torch.cholesky_inverse(torch.linalg.cholesky(system))
     change = (covariance @ right[..., None]).squeeze(-1)
     variance = covariance.diagonal(dim1=-2, dim2=-1)

@@ -1,7 +1,6 @@
-"""A network told what spectra to expect: its prior joined by Gaussians of local spectra.
+"""A network whose spectral prior is joined by Gaussians fitted to local spectra.
 
-Most of what a blind estimate does not know is which spectra the scene holds. A few tens of them,
-measured anywhere nearby and at any time, tell more than a better network would.
+A few dozen spectra measured nearby, at any time, tell which materials the scene may hold.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ from uavssr.model.pgunet import PGUNet
 LOCAL_PRIOR_WEIGHT: Final = 0.8
 """Weight of the local Gaussians in the prior; the rest stays for what was not measured."""
 SPECTRA_PER_COMPONENT: Final = 16
-"""Different spectra for each of them ..."""
+"""Different spectra for each local Gaussian."""
 MAX_LOCAL_COMPONENTS: Final = 24
-"""... up to so many."""
+"""Most local Gaussians."""
 _MIN_FLOOR: Final = 1e-3
+"""Least addition to the variances of the coefficients, in units of their unit variance."""
 
 
 def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
-    """The same network whose spectral prior expects spectra like these, and its own less.
+    """A copy of the network whose prior is 80 % Gaussians of these spectra, 20 % its own.
 
-    One Gaussian for every 16 different spectra, 24 at most, is fitted by expectation maximisation
-    in the basis's coefficients. 1/n of the coefficients' unit variance is added to the variances,
-    so that few spectra are not taken for all there is. Basis and learned weights stay.
+    One Gaussian for 16 different spectra, 24 at most, is fitted by expectation maximisation to the
+    basis's coefficients. 1/n is added to their variances, so that few spectra are not taken for all
+    there is. Basis and learned weights stay.
 
     Args:
         network: on the CPU; not changed.
@@ -42,7 +42,7 @@ def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
         components=min(max(different // SPECTRA_PER_COMPONENT, 1), MAX_LOCAL_COMPONENTS),
         floor=max(_MIN_FLOOR, 1 / len(spectra)),
     )
-    prior = mixed(local, network.mixture, share=LOCAL_PRIOR_WEIGHT)
+    prior = mix(local, network.mixture, share=LOCAL_PRIOR_WEIGHT)
     adapted = copy.deepcopy(network)
     adapted.config = replace(network.config, components=len(prior.weight))
     adapted.weight, adapted.mixture_mean = prior.weight, prior.mean
@@ -50,10 +50,10 @@ def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
     return adapted
 
 
-def mixed(one: SpectralMixture, other: SpectralMixture, *, share: float) -> SpectralMixture:
-    """The mixture that is `one` with probability `share`, else `other`."""
+def mix(first: SpectralMixture, second: SpectralMixture, *, share: float) -> SpectralMixture:
+    """The mixture that is `first` with probability `share`, else `second`."""
     return SpectralMixture(
-        weight=torch.cat([share * one.weight, (1 - share) * other.weight]),
-        mean=torch.cat([one.mean, other.mean]),
-        covariance=torch.cat([one.covariance, other.covariance]),
+        weight=torch.cat([share * first.weight, (1 - share) * second.weight]),
+        mean=torch.cat([first.mean, second.mean]),
+        covariance=torch.cat([first.covariance, second.covariance]),
     )

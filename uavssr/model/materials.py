@@ -1,7 +1,7 @@
 """The materials of a scene: a few dozen spectra that stand for all of its pixels.
 
-The STF is learned from them and not from the pixels: a scene is mostly more of the same, and what
-it is made of is not drawn from the prior pixel by pixel. Each material counts alike.
+The STF is estimated from materials and not from pixels: most pixels of a scene repeat the same few
+spectra, so each material counts alike.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 MATERIALS_PER_SCENE: Final = 40
-"""Clusters of a scene."""
+"""Clusters of a scene, J."""
 MAX_CLUSTERED_PIXELS: Final = 8192
-"""Pixels of a scene that are clustered, at most."""
+"""Most pixels of a scene that are clustered."""
 REFLECTANCE_FLOOR: Final = 0.003
-"""Reflectance below which differences do not count: clusters are made of logarithms."""
+"""Reflectance below which logarithms are not taken: they would compare noise."""
 HALF_WEIGHT_SHARE: Final = 1e-3
-"""Share of the pixels at which a material counts half: a few odd pixels are no material."""
+"""Share of the pixels at which a material has half the weight of a common one."""
 KMEANS_ITERATIONS: Final = 8
 
 
@@ -41,78 +41,81 @@ def find_materials(
     *,
     pooled: bool,
     count: int = MATERIALS_PER_SCENE,
-    most: int = MAX_CLUSTERED_PIXELS,
+    max_pixels: int = MAX_CLUSTERED_PIXELS,
 ) -> Materials:
-    """Cluster pixels by k-means on the logarithm of reflectance, from a k-means++ start.
+    """Cluster pixels by k-means on log reflectance, started by k-means++.
 
-    The same image gives the same materials: the start is drawn with a fixed seed.
+    The weight of a material with the share s of the pixels is proportional to s / (s + 0.001). The
+    same image gives the same materials: the random draws have a fixed seed.
 
     Args:
-        msi: Y (B, c, N).
+        msi: Y (B, c, N) reflectance.
         valid: (B, N) pixels that count; all by default.
         pooled: whether the B images are windows of one scene (S = 1), or a scene each (S = B).
         count: J.
-        most: pixels of a scene that are clustered.
+        max_pixels: pixels of a scene that are clustered.
     """
-    kept = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
+    usable = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
     pixels = msi.mT
     if pooled:
-        pixels, kept = pixels.flatten(0, 1)[None], kept.flatten()[None]
-    pixels, kept = _thinned(pixels, kept, most)
+        pixels, usable = pixels.flatten(0, 1)[None], usable.flatten()[None]
+    pixels, usable = _thin(pixels, usable, max_pixels)
     points = pixels.clamp_min(REFLECTANCE_FLOOR).log()
-    centres = _start(points, kept, count)
+    centres = _initial_centres(points, usable, count)
     for _ in range(KMEANS_ITERATIONS):
-        member = _membership(points, centres) * kept[..., None]
-        mass = member.sum(1)
-        moved = member.mT @ points / mass.clamp_min(1e-12)[..., None]
-        centres = torch.where(mass[..., None] > 0, moved, centres)
-    member = _membership(points, centres) * kept[..., None]
-    mass = member.sum(1)
-    values = member.mT @ pixels / mass.clamp_min(1e-12)[..., None]
+        means, mass = _cluster_means(points, points, centres, usable)
+        centres = torch.where(mass[..., None] > 0, means, centres)
+    values, mass = _cluster_means(pixels, points, centres, usable)
     share = mass / mass.sum(1, keepdim=True).clamp_min(1)
     weight = share / (share + HALF_WEIGHT_SHARE)
-    weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
-    seen = torch.where(mass[..., None] > 0, values, values.new_tensor(REFLECTANCE_FLOOR))
-    return Materials(values=seen, weight=weight)
+    return Materials(
+        values=torch.where(mass[..., None] > 0, values, values.new_tensor(REFLECTANCE_FLOOR)),
+        weight=weight / weight.sum(1, keepdim=True).clamp_min(1e-12),
+    )
 
 
-def _thinned(pixels: Tensor, kept: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """At most `most` of a scene's pixels, drawn at random, those that count first."""
-    if pixels.shape[1] <= most:
-        return pixels, kept
-    luck = torch.rand(pixels.shape[1], generator=torch.Generator().manual_seed(0))
-    chosen = (kept + luck.to(kept)).topk(most, 1).indices
+def _thin(pixels: Tensor, usable: Tensor, max_pixels: int) -> tuple[Tensor, Tensor]:
+    """At most `max_pixels` of a scene's pixels, drawn at random, usable ones first."""
+    if pixels.shape[1] <= max_pixels:
+        return pixels, usable
+    draw = torch.rand(pixels.shape[1], generator=torch.Generator().manual_seed(0))
+    chosen = (usable + draw.to(usable)).topk(max_pixels, 1).indices
     spectra = chosen[..., None].expand(-1, -1, pixels.shape[-1])
-    return pixels.gather(1, spectra), kept.gather(1, chosen)
+    return pixels.gather(1, spectra), usable.gather(1, chosen)
 
 
-def _start(points: Tensor, kept: Tensor, count: int) -> Tensor:
-    """k-means++ (Arthur and Vassilvitskii 2007): each centre far from those before it.
+def _initial_centres(points: Tensor, usable: Tensor, count: int) -> Tensor:
+    """k-means++ (Arthur and Vassilvitskii 2007): (S, J, c) centres far from each other.
 
-    A race: of waiting times with the rates `chance` the shortest is drawn in proportion to them.
-    The same luck for every scene, on every device.
+    A centre is drawn with probability proportional to its squared distance to the centres so far:
+    the point whose exponential waiting time with that rate is shortest. All scenes and devices use
+    the same waiting times.
     """
-    luck = _luck(count, points.shape[1])
-    distance = torch.full_like(kept, torch.inf)
-    chance, chosen = kept + 1e-12, []
-    for waiting in luck.to(points):
-        index = (chance / waiting).argmax(1, keepdim=True)
+    distance = torch.full_like(usable, torch.inf)
+    rate, chosen = usable + 1e-12, []
+    for waiting in _waiting_times(count, points.shape[1]).to(points):
+        index = (rate / waiting).argmax(1, keepdim=True)
         centre = points.gather(1, index[..., None].expand(-1, -1, points.shape[-1]))
         chosen.append(centre)
         distance = torch.minimum(distance, (points - centre).square().sum(-1))
-        chance = distance * kept + 1e-12
+        rate = distance * usable + 1e-12
     return torch.cat(chosen, 1)
 
 
 @lru_cache(4)
-def _luck(count: int, points: int) -> Tensor:
-    """(count, points) waiting times, the same every time."""
-    luck = torch.empty(count, points, dtype=torch.float64)
-    return luck.exponential_(generator=torch.Generator().manual_seed(0))
+def _waiting_times(count: int, points: int) -> Tensor:
+    """(count, points) exponential variates, the same every time."""
+    times = torch.empty(count, points, dtype=torch.float64)
+    return times.exponential_(generator=torch.Generator().manual_seed(0))
 
 
-def _membership(points: Tensor, centres: Tensor) -> Tensor:
-    """(S, N, J) one where a centre is a pixel's nearest."""
+def _cluster_means(
+    values: Tensor, points: Tensor, centres: Tensor, usable: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Means (S, J, c) of values (S, N, c) over the points nearest to each centre; counts (S, J)."""
+    # argmin_j |p - m_j|^2 = argmin_j |m_j|^2 - 2 p^T m_j
     distance = centres.square().sum(-1)[:, None] - 2 * points @ centres.mT
-    nearest = distance.argmin(-1)
-    return torch.nn.functional.one_hot(nearest, centres.shape[1]).to(points.dtype)
+    nearest = torch.nn.functional.one_hot(distance.argmin(-1), centres.shape[1])
+    member = nearest.to(points.dtype) * usable[..., None]
+    mass = member.sum(1)
+    return member.mT @ values / mass.clamp_min(1e-12)[..., None], mass

@@ -1,7 +1,7 @@
-"""A Gaussian mixture prior of spectra and the Wiener estimate it gives: where the network starts.
+"""A Gaussian mixture prior of spectra and its Wiener estimate, from which the network starts.
 
-Given the camera, each component's posterior mean is a Wiener filter with a closed form; what is
-not known of the camera enters as noise, component by component.
+Given the camera, each component's posterior mean is a Wiener filter in closed form. The camera's
+uncertainty enters as noise, component by component.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ import torch
 from torch import Tensor
 
 _CACHED_ELEMENTS: Final = 2**17
-"""Numbers of one array between two steps on a CPU: more would go to the memory and back."""
+"""Numbers of one array between two steps on a CPU: more would not fit its cache."""
 _MIN_LOG_RATIO: Final = -60.0
-"""Logarithm of the least share of a component in a pixel, against the largest one's.
+"""Least logarithm of a component's probability over the largest one's.
 
-Nothing in float64; but what lies below 1e-38 takes a CPU many times as long to multiply.
+Nothing in float64, but a CPU multiplies numbers below 1e-38 far more slowly.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpectralMixture:
-    """sum_k weight_k N(mean_k, covariance_k) over the r coefficients of a SpectralBasis."""
+    """The density sum_k weight_k N(mean_k, C_k) of the r coefficients of a SpectralBasis."""
 
     weight: Tensor
     """(K,) summing to one."""
     mean: Tensor
-    """(K, r)."""
+    """mu (K, r)."""
     covariance: Tensor
-    """(K, r, r)."""
+    """C (K, r, r)."""
 
     def second_moments(self) -> Tensor:
         """(K, r+1, r+1) E[a a^T] of a = [A; 1] under each component."""
+        # E[a a^T] = [mu; 1][mu; 1]^T + diag(C, 0)
         one = torch.ones_like(self.mean[:, :1])
         extended = torch.cat([self.mean, one], dim=1)
         moments = extended[:, :, None] * extended[:, None, :]
@@ -47,23 +48,30 @@ class SpectralMixture:
     ) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of the coefficients given an image, both (B, r, N).
 
-        The variance is the mean of the components' own; the spread between them is left out.
+            mean     = sum_k p_k (mu_k + G_k (Y - B mu_k - b)),  G_k = C_k B^T V_k^-1
+            variance = sum_k p_k diag(C_k - G_k B C_k),          V_k = B C_k B^T + diag(noise_k)
+
+        p_k is the posterior probability of component k at a pixel. The variance leaves out the
+        spread between the components' means.
 
         Args:
-            msi: Y (B, c, N).
+            msi: Y (B, c, N) reflectance.
             mixing: B = R E (S, c, r), S = B or 1.
-            offset: R mean (S, c).
+            offset: b = R mean (S, c).
             noise: (S, K, c) variance of a band's misfit under each component.
         """
-        observed, carried, factor = self._observed(mixing, offset, noise)
+        predicted, carried, factor = self._predicted(mixing, offset, noise)
+        # G_k^T = V_k^-1 B C_k,  mu_k - G_k (B mu_k + b)
         gain = torch.cholesky_solve(carried, factor).mT  # (S, K, r, c)
-        constant = self.mean - (gain @ observed[..., None]).squeeze(-1)
+        constant = self.mean - (gain @ predicted[..., None]).squeeze(-1)
+        # diag(C_k - G_k B C_k)
         variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
         variance = variance.clamp_min(0)
-        whitening = _whitening(observed, factor)
+        whitening = _whitening(predicted, factor)
         means, variances = [], []
-        for part in self._parts(msi):
-            share = self._responsibility(_distance(part, *whitening), factor)
+        for part in self._split(msi):
+            share = self._probability(_squared_distance(part, *whitening), factor)
+            # sum_k p_k (constant_k + G_k y), one band at a time
             mean = constant.mT @ share
             for band in range(msi.shape[1]):
                 mean = mean + gain[..., band].mT @ (share * part[:, band, None])
@@ -71,8 +79,8 @@ class SpectralMixture:
             variances.append(variance.mT @ share)
         return torch.cat(means, -1), torch.cat(variances, -1)
 
-    def _parts(self, msi: Tensor) -> Iterator[Tensor]:
-        """Pixels (B, c, .) that are computed at a time."""
+    def _split(self, msi: Tensor) -> Iterator[Tensor]:
+        """Pixels (B, c, n) that are computed at a time."""
         if msi.device.type != "cpu":
             return iter([msi])
         return iter(msi.split(max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight))), -1))
@@ -80,42 +88,46 @@ class SpectralMixture:
     def component_posterior(
         self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Each component's posterior probability at each pixel, and the pixel's distance from it.
+        """The posterior probability of each component at each pixel, and the distance from it.
 
         Returns:
-            Probability and squared Mahalanobis distance, both (B, K, N); arguments as in
-            `posterior`.
+            p_k and (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), both (B, K, N); arguments and
+            symbols as in `posterior`.
         """
-        observed, _, factor = self._observed(mixing, offset, noise)
-        distance = _distance(msi, *_whitening(observed, factor))
-        return self._responsibility(distance.clone(), factor), distance
+        predicted, _, factor = self._predicted(mixing, offset, noise)
+        distance = _squared_distance(msi, *_whitening(predicted, factor))
+        return self._probability(distance.clone(), factor), distance
 
-    def _observed(
+    def _predicted(
         self, mixing: Tensor, offset: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each component in the camera's bands: mean (S, K, c), B C (S, K, c, r), Cholesky."""
-        observed = torch.einsum("scr,kr->skc", mixing, self.mean) + offset[:, None]
+        """B mu_k + b (S, K, c), B C_k (S, K, c, r), and L_k with V_k = L_k L_k^T (S, K, c, c)."""
+        # B mu_k + b
+        predicted = torch.einsum("scr,kr->skc", mixing, self.mean) + offset[:, None]
+        # V_k = B C_k B^T + diag(noise_k) = L_k L_k^T
         carried = mixing[:, None] @ self.covariance
         system = carried @ mixing[:, None].mT + torch.diag_embed(noise)
-        return observed, carried, torch.linalg.cholesky(system)
+        return predicted, carried, torch.linalg.cholesky(system)
 
-    def _responsibility(self, distance: Tensor, factor: Tensor) -> Tensor:
-        """(B, K, N) posterior probability of each component; overwrites `distance`."""
+    def _probability(self, distance: Tensor, factor: Tensor) -> Tensor:
+        """p_k (B, K, N) from squared distances, which it overwrites."""
+        # p_k ~ weight_k exp(-distance_k / 2) / |L_k|
         level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
         joint = distance.mul_(-0.5).add_(level[..., None])
         joint -= joint.amax(1, keepdim=True)
         return torch.softmax(joint.clamp_min_(_MIN_LOG_RATIO), dim=1)
 
 
-def _whitening(observed: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """W (S, K, c, c) and t (S, K, c) with which W y - t has the unit matrix for covariance."""
+def _whitening(predicted: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """W = L^-1 (S, K, c, c) and t = W (B mu + b) (S, K, c): W y - t has unit covariance."""
+    # L W = I
     identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
     whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-    return whiten, (whiten @ observed[..., None]).squeeze(-1)
+    return whiten, (whiten @ predicted[..., None]).squeeze(-1)
 
 
-def _distance(msi: Tensor, whiten: Tensor, shift: Tensor) -> Tensor:
-    """(B, K, N) squared Mahalanobis distance of pixels (B, c, N) from each component."""
+def _squared_distance(msi: Tensor, whiten: Tensor, shift: Tensor) -> Tensor:
+    """|W y - t|^2 (B, K, N) of pixels y (B, c, N) from each component."""
     total: Tensor | None = None
     for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
         part = whiten[:, :, row] @ msi
@@ -134,22 +146,25 @@ def fit_mixture(
     floor: float = 1e-3,
     seed: int = 0,
 ) -> SpectralMixture:
-    """Expectation maximisation on coefficients (n, r), started from a k-means++ like draw.
+    """Expectation maximisation on coefficients (n, r), started like k-means++.
+
+        weight_k = sum_i p_ik / n,  mean_k = sum_i p_ik a_i / sum_i p_ik
+        C_k = sum_i p_ik (a_i - mean_k)(a_i - mean_k)^T / sum_i p_ik + floor I
 
     Args:
-        coefficients: samples of the prior.
-        components: number of Gaussians.
+        coefficients: a (n, r) samples of the prior.
+        components: number of Gaussians K.
         iterations: EM steps.
-        floor: added to the covariances' diagonal, in units of the coefficients' unit variance.
-        seed: of the starting draw.
+        floor: variance added to each coefficient, in units of their unit variance.
+        seed: of the first draw.
     """
     generator = torch.Generator().manual_seed(seed)
     data = coefficients.double()
-    mean = _spread_draw(data, components, generator)
+    mean = _initial_means(data, components, generator)
     covariance = torch.eye(data.shape[1], dtype=data.dtype).repeat(components, 1, 1)
     weight = torch.full((components,), 1 / components, dtype=data.dtype)
     for _ in range(iterations):
-        share = _log_joint(data, weight, mean, covariance).softmax(1)
+        share = _log_joint(data, weight, mean, covariance).softmax(1)  # p (n, K)
         mass = share.sum(0).clamp_min(1e-6)
         weight = mass / mass.sum()
         mean = share.T @ data / mass[:, None]
@@ -160,7 +175,8 @@ def fit_mixture(
     return SpectralMixture(weight=weight.float(), mean=mean.float(), covariance=covariance.float())
 
 
-def _spread_draw(data: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _initial_means(data: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """(count, r) samples, each drawn with probability of its squared distance to those before."""
     chosen = [data[torch.randint(len(data), (1,), generator=generator)]]
     distance = torch.full((len(data),), math.inf, dtype=data.dtype)
     for _ in range(count - 1):
@@ -170,6 +186,8 @@ def _spread_draw(data: Tensor, count: int, generator: torch.Generator) -> Tensor
 
 
 def _log_joint(data: Tensor, weight: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    """(n, K) log(weight_k N(a_i; mean_k, C_k)) up to a constant."""
+    # log weight_k - |L_k^-1 (a - mean_k)|^2 / 2 - log |L_k|,  C_k = L_k L_k^T
     factor = torch.linalg.cholesky(covariance)
     columns = []
     for k in range(len(weight)):

@@ -1,6 +1,6 @@
 """The STF stage of the unrolled network: R-step in a response family, then P-Net.
 
-Knows nothing of images: it sees the materials of a scene. `freeform` holds the paper's own stage.
+It reads the materials of a scene, not its image. `freeform` holds the paper's own stage.
 """
 
 from __future__ import annotations
@@ -20,17 +20,27 @@ from uavssr.model.solvers import participation
 from uavssr.model.state import ObservationModel, Stf
 
 EFFECTIVE_SAMPLES: Final = 3.0
-"""How many independent materials a scene is taken to be worth, at most.
-
-Far fewer than it has: they are not drawn from the prior (docs/design.md).
-"""
+"""Most independent materials that a scene counts for: far fewer than it has, as they are not drawn
+from the prior (docs/design.md)."""
 
 HALF_DIVERSITY_EXCESS: Final = 0.05
-"""Excess of the materials' participation ratio over one at which a scene counts half."""
+"""Participation ratio of the materials, minus one, at which a scene counts half."""
+
+_MAX_DEVIATIONS: Final = 4.0
+"""Largest change of a parameter, in prior standard deviations."""
 
 
 class ResponseStage(nn.Module):
-    """One unrolled iteration for the STF: R-step (closed form), then P-Net."""
+    """One unrolled iteration for the STF: R-step (closed form), then P-Net.
+
+    With s the share of a parameter's prior variance that the R-step removes, and P-Net's outputs
+    u (change) and v (shrinkage):
+
+        theta    = prior + (R-step change + s u) spread
+        theta_se = spread (1 - s)^sigmoid(-v)
+
+    So without information (s = 0) the prior stays as it is.
+    """
 
     def __init__(self, rank: int, width: int) -> None:
         super().__init__()
@@ -46,34 +56,36 @@ class ResponseStage(nn.Module):
     ) -> Stf:
         """The STF from a scene's materials, shrunk towards the family's prior.
 
-        The share of information that the closed form ascribes to the scene bounds what P-Net may
-        change and how much doubt it may remove: without information the prior stays as it is.
+        Raises:
+            IncompleteRun: a number is not finite.
         """
         family, prior, spread = stf.family, stf.family.prior, stf.family.spread
         with torch.no_grad():
             current = stf.theta.detach()
-            evidence = StfLikelihood.of(materials, mixture, seen)
-            _refuse_nan(evidence.curvature, evidence.gradient)
-            samples = EFFECTIVE_SAMPLES * material_diversity(
-                evidence.coefficients, materials.weight
-            )
-            step = r_step_mixture(current, prior, spread, evidence, samples)
+            likelihood = StfLikelihood.of(materials, mixture, seen)
+            _refuse_nan(likelihood.curvature, likelihood.gradient)
+            diversity = material_diversity(likelihood.coefficients, materials.weight)
+            step = r_step_mixture(current, prior, spread, likelihood, EFFECTIVE_SAMPLES * diversity)
             scale = spread.clamp_min(1e-9)
-            proposed = ((step.theta - prior) / scale).clamp(-4, 4)
-            tokens = _tokens(materials, evidence)
-            now = ((current - prior) / scale).clamp(-4, 4)
+            proposed = _bounded((step.theta - prior) / scale)
+            now = _bounded((current - prior) / scale)
             place = torch.stack([(family.centre - 700) / 200, (family.fwhm / 30).log()], -1)
             bands = torch.cat([place, proposed, now, 2 * step.share - 1], -1)
-        known = evidence.coefficients.clamp(-5, 5)
-        change, doubt = self.pnet(tokens, known, materials.weight, bands)
-        theta = prior + (proposed + step.share * change).clamp(-4, 4) * spread
-        kept = (1 - step.share).clamp_min(1e-3) ** (2 * torch.sigmoid(-doubt))
-        _refuse_nan(theta, kept)
-        return Stf.of(family, theta, spread * kept.sqrt())
+            tokens = _tokens(materials, likelihood)
+        coefficients = likelihood.coefficients.clamp(-5, 5)
+        change, shrinkage = self.pnet(tokens, coefficients, materials.weight, bands)
+        theta = prior + _bounded(proposed + step.share * change) * spread
+        remaining = (1 - step.share).clamp_min(1e-3) ** (2 * torch.sigmoid(-shrinkage))
+        _refuse_nan(theta, remaining)
+        return Stf.of(family, theta, spread * remaining.sqrt())
 
 
-def _refuse_nan(*numbers: Tensor) -> None:
-    if not all(bool(torch.isfinite(each).all()) for each in numbers):
+def _bounded(deviations: Tensor) -> Tensor:
+    return deviations.clamp(-_MAX_DEVIATIONS, _MAX_DEVIATIONS)
+
+
+def _refuse_nan(*tensors: Tensor) -> None:
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise IncompleteRun(
             "the network gave NaN or infinity for the STF",
             remedy="nothing was written; check the input's values with uavssr inspect",
@@ -83,23 +95,26 @@ def _refuse_nan(*numbers: Tensor) -> None:
 def material_diversity(coefficients: Tensor, weight: Tensor) -> Tensor:
     """(S,) one for a scene of diverse materials (S, J, r), zero for a constant one.
 
-    One spectrum determines no response: whatever it is, the prior explains it.
+    e / (e + 0.05), with e + 1 the participation ratio of the second moments of a = [A; 1]. A single
+    spectrum determines no response: the prior explains any one.
     """
+    # M = sum_j w_j a_j a_j^T
     extended = torch.cat([coefficients, torch.ones_like(coefficients[..., :1])], -1)
     second = (extended * weight[..., None]).mT @ extended
     excess = (participation(second) - 1).clamp_min(0)
     return excess / (excess + HALF_DIVERSITY_EXCESS)
 
 
-def _tokens(materials: Materials, evidence: StfLikelihood) -> Tensor:
-    """P-Net's view (S, J, c, 4) of each material in each band, from what the other bands expect."""
-    level = (materials.values - evidence.surprise).clamp_min(0.01)
+def _tokens(materials: Materials, likelihood: StfLikelihood) -> Tensor:
+    """P-Net's tokens (S, J, c, 4): a material in a band against the other bands' prediction."""
+    residual, deviation = likelihood.band_residual, likelihood.band_residual_std
+    predicted = (materials.values - residual).clamp_min(0.01)
     return torch.stack(
         [
             materials.values.clamp_min(0.003).log() + 2,
-            (evidence.surprise / level).clamp(-1.5, 1.5),
-            (evidence.surprise / evidence.expected.clamp_min(1e-6)).clamp(-5, 5) / 2,
-            (evidence.expected / level).clamp(1e-3, 10).log() / 2,
+            (residual / predicted).clamp(-1.5, 1.5),
+            (residual / deviation.clamp_min(1e-6)).clamp(-5, 5) / 2,
+            (deviation / predicted).clamp(1e-3, 10).log() / 2,
         ],
         -1,
     )

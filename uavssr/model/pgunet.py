@@ -26,30 +26,34 @@ from uavssr.model.state import ObservationModel, Reconstruction, Stf
 from uavssr.model.uncertainty import CubeUncertainty
 
 SENSOR_NOISE: Final = (0.004, 0.02)
-"""Noise of a band, absolute and relative, with which spectra are estimated.
+"""Standard deviation of a band's noise in the estimate of spectra: reflectance, and share of it.
 
-Learned, it grew threefold and took the mixture's sharpness with it (docs/design.md).
+Fixed: when it was learned it grew threefold and blurred the prior (docs/design.md).
 """
 
 FINAL_NOISE: Final = (0.005, 0.022)
-"""Noise of the last X-step, absolute and relative: how closely the cube explains the image.
+"""Standard deviation of the misfit that the last X-step leaves: reflectance, and share of it.
 
-Tighter costs accuracy where the STF is wrong, looser breaks the round trip (docs/design.md).
+Less costs accuracy where the STF is wrong, more breaks the round trip (docs/design.md).
 """
 
 FINAL_STF_VARIANCE_FACTOR: Final = 4.0
-"""What the doubt of an STF that no image has told of adds to that, in variances of the doubt.
+"""Factor on the variance that an STF from the prior alone adds to `FINAL_NOISE` squared.
 
-More than one, as a step takes its start to be off by as much as spectra vary, and Z-Net's is not.
+More than one: an X-step expects errors as large as spectra vary, and Z-Net's are smaller.
 """
 
 MAX_COMPONENTS: Final = 512
-"""Of a spectral prior: more would be no prior but a library."""
+"""Most Gaussians of a spectral prior."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PGUNetConfig:
-    """Sizes of the network; every field is in config.json of a model folder."""
+    """Sizes of the network; config.json of a model folder holds every field.
+
+    Raises:
+        ModelRefused: a size is not a whole number within its limits, or two do not fit together.
+    """
 
     bands: int = 270
     """C, bands of the cube."""
@@ -66,7 +70,7 @@ class PGUNetConfig:
     stf_width: int = 48
     """Channels inside P-Net."""
     stf: Literal["parametric", "free"] = "parametric"
-    """Whether an STF is its nominal curve shifted, stretched and scaled, or any curve."""
+    """Form of an STF: its nominal curve shifted, stretched and scaled, or any curve."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -107,9 +111,18 @@ class Stage(nn.Module):
     def forward(
         self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: ObservationModel, *, bfloat16: bool
     ) -> Tensor:
-        """X-step in float32, Z-Net in bfloat16 if `bfloat16`. Maps are (B, ., H, W)."""
+        """The coefficients (B, r, H, W) after the stage.
+
+        Args:
+            msi: Y (B, c, H, W).
+            hsi: A (B, r, H, W) before it.
+            deviation: (B, r, H, W) posterior standard deviation of the initial estimate.
+            seen: the observation model.
+            bfloat16: run Z-Net in bfloat16; the X-step stays in float32.
+        """
         shape = hsi.shape[-2:]
         noise = seen.noise * self.log_alpha.exp()
+        # A = x_step(Y, Z),  carried = G (Y - B A - b),  Z = Z-Net(A, carried, deviation)
         flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
         misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
         carried = wiener_gain(seen.mixing, noise) @ misfit
@@ -121,6 +134,9 @@ class Stage(nn.Module):
 
 class PGUNet(nn.Module):
     """The unrolled network; one set of weights for any number of camera bands.
+
+    The STF's stages come first (R-step and P-Net, on the scene's materials), then the cube's
+    (X-step and Z-Net) from the mixture's Wiener estimate, and a last X-step.
 
     Args:
         config: sizes.
@@ -171,7 +187,11 @@ class PGUNet(nn.Module):
         )
 
     def halo(self, stages: int | None = None) -> int:
-        """Pixels of context that `stages` stages need on each side of a tile."""
+        """Pixels of context that `stages` stages need on each side of a tile.
+
+        Raises:
+            UsageError: the model has fewer stages.
+        """
         return ZNet.reach * self._count(stages)
 
     def _count(self, stages: int | None) -> int:
@@ -184,40 +204,48 @@ class PGUNet(nn.Module):
         return [cast("Stage", stage) for stage in self.stages][: self._count(stages)]
 
     def observation_model(self, stf: Stf, *, stf_uncertainty: bool = True) -> ObservationModel:
-        """The image's model under `stf`; its variances leave the STF's own out if so asked."""
-        basis = self.basis
+        """The image's model Y = B A + b + noise under S cameras' STFs.
+
+            noise_k = n_0^2 + n_1^2 E_k[(B A + b)^2] + (R residual)^2
+                      + sum_p theta_se_p^2 E_k[(Q a)_p^2]
+
+        E_k is the mean over component k, (n_0, n_1) is `SENSOR_NOISE`.
+
+        Args:
+            stf: the STFs.
+            stf_uncertainty: whether their standard errors count as noise.
+        """
+        basis, moments = self.basis, self.mixture.second_moments()
         tangent = stf.family.tangent(stf.theta.detach()) @ basis.extended
-        absolute, relative = SENSOR_NOISE
-        moments = self.mixture.second_moments()
-        seen = stf.rows @ basis.extended  # (S, c, r+1)
-        power = torch.einsum("sci,kij,scj->skc", seen, moments, seen)
+        acting = stf.rows @ basis.extended  # [B, b] (S, c, r+1)
+        # E_k[(B A + b)^2],  E_k[(Q a)^2]
+        power = torch.einsum("sci,kij,scj->skc", acting, moments, acting)
         spread = torch.einsum("scpi,kij,scpj->skcp", tangent, moments, tangent)
-        doubt = (spread * stf.theta_se.square()[:, None]).sum(-1)
+        stf_variance = (spread * stf.theta_se.square()[:, None]).sum(-1) * float(stf_uncertainty)
         outside = (stf.rows @ basis.residual).square()
+        absolute, relative = SENSOR_NOISE
         known = absolute**2 + outside[:, None] + relative**2 * power
-        doubt = doubt * float(stf_uncertainty)
-        average = partial(torch.einsum, "k,skc->sc", self.weight)
-        left, share = FINAL_NOISE
-        final = left**2 + outside + share**2 * average(power)
-        if self.config.stf == "parametric":  # a free one has no standard errors to tell by
-            final = final + FINAL_STF_VARIANCE_FACTOR * stf.prior_dominance()[:, None] * average(
-                doubt
-            )
+        average = partial(torch.einsum, "k,skc->sc", self.weight)  # over components
+        absolute, relative = FINAL_NOISE
+        final = absolute**2 + outside + relative**2 * average(power)
+        if self.config.stf == "parametric":  # a free STF has no standard errors
+            dominance = FINAL_STF_VARIANCE_FACTOR * stf.prior_dominance()
+            final = final + dominance[:, None] * average(stf_variance)
         return ObservationModel(
-            mixing=seen[..., :-1],
-            offset=seen[..., -1],
+            mixing=acting[..., :-1],
+            offset=acting[..., -1],
             tangent=tangent,
-            noise=average(known + doubt),
-            component_noise=known + doubt,
+            noise=average(known + stf_variance),
+            component_noise=known + stf_variance,
             final=final,
         )
 
     def estimate_stf(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
-        """The STF of scenes from their materials: where it starts, and each stage's.
+        """The STFs of S scenes: the initial one and the result of each stage.
 
         Args:
-            materials: of S scenes.
-            stf: where it starts; its family is the prior.
+            materials: of the scenes.
+            stf: the initial STF; its family holds the prior.
         """
         estimates = [stf]
         for stage in self.response_stages:
@@ -226,12 +254,12 @@ class PGUNet(nn.Module):
         return tuple(estimates)
 
     def refine_stf(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
-        """The STF of a part of a scene: the last stage alone, from `stf`, about another prior.
+        """The STF of a part of a scene: the last stage alone, from the scene's, with another prior.
 
         Args:
             materials: of the part (S = 1).
             stf: of the scene.
-            prior: mean and spread of what the part's parameters may be.
+            prior: prior mean and standard deviation of the part's parameters.
         """
         centred = Stf(
             family=stf.family.around(prior.theta, prior.theta_se),
@@ -244,7 +272,7 @@ class PGUNet(nn.Module):
         return refined
 
     def cube_uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
-        """What gives the standard errors of a scene's cube with this STF (S = 1)."""
+        """The standard errors of a scene's cube with this STF (S = 1)."""
         return CubeUncertainty.of(
             stf,
             self.observation_model(stf, stf_uncertainty=False),
@@ -258,21 +286,23 @@ class PGUNet(nn.Module):
     def fit_correction(
         self, stf: Stf, msi: Tensor, spectra: Tensor, *, stages: int | None = None
     ) -> Correction:
-        """What known spectra of a scene say of this network's error in it.
+        """The correction of a scene's cube with k reference spectra.
+
+        Each is reconstructed as a uniform piece of ground.
 
         Args:
-            stf: of the scene (S = 1), held.
-            msi: Y (k, c) what the camera saw of them; each is taken for a uniform piece of ground.
+            stf: of the scene (S = 1); it stays as it is.
+            msi: Y (k, c) the references in the image, reflectance.
             spectra: X (k, C) reflectance.
-            stages: how many stages will run.
+            stages: number of stages that will run.
         """
-        reach = self.halo(stages)
-        ground = msi[:, :, None, None].expand(-1, -1, 2 * reach + 1, 2 * reach + 1)
-        found = self(ground, stf, estimate_stf=False, stages=stages).coefficients
-        estimate = found[:, :, reach, reach]
-        doubt = self.cube_uncertainty(stf)
-        pixels = (each.mT[None, :, :, None] for each in (msi, estimate))
-        sigma = doubt.expand(doubt.maps(*pixels))[0, :, :, 0].mT
+        halo = self.halo(stages)
+        ground = msi[:, :, None, None].expand(-1, -1, 2 * halo + 1, 2 * halo + 1)
+        coefficients = self(ground, stf, estimate_stf=False, stages=stages).coefficients
+        estimate = coefficients[:, :, halo, halo]
+        uncertainty = self.cube_uncertainty(stf)
+        pixels = (values.mT[None, :, :, None] for values in (msi, estimate))
+        sigma = uncertainty.expand(uncertainty.maps(*pixels))[0, :, :, 0].mT
         return Correction.fit(msi, spectra, estimate, basis=self.basis, variance=sigma.square())
 
     def forward(
@@ -290,14 +320,17 @@ class PGUNet(nn.Module):
 
         Args:
             msi: Y (B, c, H, W) reflectance, finite everywhere.
-            stf: where the STF starts (S = B, or S = 1: one camera for all B windows).
+            stf: the initial STF (S = B, or S = 1: one camera for all B windows).
             estimate_stf: estimate the STF from the image first; otherwise it is fixed, and every
                 output pixel depends on its neighbourhood of `halo()` pixels only.
             valid: (B, H, W) pixels that count for the STF; all by default.
-            stages: how many stages to run, all by default; 0 is the mixture's Wiener estimate.
+            stages: number of stages, all by default; 0 gives the mixture's Wiener estimate.
             bfloat16: run Z-Net in bfloat16; the solvers stay in float32.
-            correction: what known spectra of the scene say; applied before the last X-step. The
+            correction: with reference spectra of the scene, applied before the last X-step. The
                 coefficients are then those of its basis.
+
+        Raises:
+            IncompleteRun: the STF's stages gave NaN or infinity.
         """
         estimates: tuple[Stf, ...] = (stf,)
         if estimate_stf:
@@ -307,19 +340,19 @@ class PGUNet(nn.Module):
                 find_materials(msi.flatten(2), counted, pooled=pooled), stf
             )
         seen = self.observation_model(estimates[-1])
-        hsi, deviation = self._start(msi, seen)
+        hsi, deviation = self._initial_estimate(msi, seen)
         results = [hsi]
         for stage in self._stages(stages):
             hsi = stage(msi, hsi, deviation, seen, bfloat16=bfloat16)
             results.append(hsi)
         return Reconstruction(
-            coefficients=self._finished(msi, hsi, seen, estimates[-1], correction),
+            coefficients=self._last_step(msi, hsi, seen, estimates[-1], correction),
             stf=estimates[-1],
             stage_coefficients=tuple(results),
             stage_stf=estimates,
         )
 
-    def _finished(
+    def _last_step(
         self,
         msi: Tensor,
         hsi: Tensor,
@@ -327,7 +360,10 @@ class PGUNet(nn.Module):
         stf: Stf,
         correction: Correction | None,
     ) -> Tensor:
-        """What is known is added, then the last X-step; it moves nothing beyond the basis."""
+        """A (B, r + q, H, W): the correction's change, then an X-step of the first r coefficients.
+
+        The X-step explains Y - R E_q A_q, the image without the correction's q further directions.
+        """
         image, flat, beyond = msi.flatten(2), hsi.flatten(2), None
         if correction is not None:
             rank = self.config.rank
@@ -339,7 +375,8 @@ class PGUNet(nn.Module):
         return final.unflatten(-1, msi.shape[-2:])
 
     @torch.no_grad()
-    def _start(self, msi: Tensor, seen: ObservationModel) -> tuple[Tensor, Tensor]:
+    def _initial_estimate(self, msi: Tensor, seen: ObservationModel) -> tuple[Tensor, Tensor]:
+        """The mixture's posterior mean and standard deviation, both (B, r, H, W)."""
         shape = msi.shape[-2:]
         mean, variance = self.mixture.posterior(
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise

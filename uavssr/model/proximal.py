@@ -1,7 +1,7 @@
 """The learned proximal operators: Z-Net for the cube, P-Net for the STF.
 
-Neither knows how many bands the camera has: Z-Net sees maps of r coefficients, P-Net a set of rows.
-Z-Net is local (no statistic over the tile), so a halo of `ZNet.reach` pixels makes tiles exact.
+Neither depends on the number of camera bands: Z-Net reads maps of r coefficients, P-Net a set of
+bands. Z-Net takes no statistic over the tile, so a halo of `ZNet.reach` pixels makes tiles exact.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ChannelAttention(nn.Module):
 
 
 def _neighbourhood_mean(maps: Tensor, size: int) -> Tensor:
-    """Means over squares of `size` pixels around each, of what lies inside the image.
+    """Mean over the square of `size` pixels around each pixel, without what lies outside.
 
-    Rows are added first and then columns: a third of what torch's own pooling takes on a CPU.
+    Rows are added first and then columns, in a third of the time of torch's own pooling on a CPU.
     """
     for axis in (-2, -1):
         length, reach = maps.shape[axis], size // 2
@@ -79,23 +79,24 @@ class ZNet(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, coefficients: Tensor, residual: Tensor, deviation: Tensor) -> Tensor:
-        """Z (B, r, H, W) from A, the residual carried back to coefficients, and A's deviation."""
+        """Z (B, r, H, W) from A, the residual G (Y - B A - b), and the standard deviation of A."""
         features = functional.gelu(self.stem(torch.cat([coefficients, residual, deviation], 1)))
         both = torch.cat([self.spatial(features), self.spectral(features)], 1)
         return coefficients + self.head(self.fuse(both) + features)
 
 
 class PNet(nn.Module):
-    """Proximal operator of the STF prior: reads what each material says of each band.
+    """Proximal operator of the STF prior, from tokens of one material in one band each.
 
-    A token is one material in one band. Tokens of a material share what it is made of (its
-    spectrum under the prior), tokens of a band are pooled over the materials, and the bands attend
-    to each other without any order: permuting materials changes nothing, permuting the camera's
-    bands permutes the result.
+    Tokens of a material share its spectrum under the prior, tokens of a band are pooled over the
+    materials, and the bands attend to each other without any order: permuting materials changes
+    nothing, permuting the camera's bands permutes the result.
     """
 
     TOKEN = 4
+    """Numbers of a material in a band, see `parametric._tokens`."""
     BAND = 11
+    """Numbers of a band: place (2), R-step, current value and information (3 each)."""
 
     def __init__(self, rank: int, width: int = 48, *, heads: int = 4) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class PNet(nn.Module):
     def forward(
         self, tokens: Tensor, materials: Tensor, weight: Tensor, bands: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Change of the parameters in prior deviations, and how much more doubt is removed.
+        """Change and shrinkage of the parameters, as `ResponseStage` uses them.
 
         Args:
             tokens: (S, J, c, TOKEN) numbers of a material in a band.
@@ -120,7 +121,8 @@ class PNet(nn.Module):
             bands: (S, c, BAND) numbers of each band.
 
         Returns:
-            change (S, c, 3) and doubt (S, c, 3), both unbounded and zero before training.
+            change in prior standard deviations and shrinkage of the variance, both (S, c, 3),
+            unbounded, and zero before training.
         """
         count = bands.shape[1]
         own = bands[:, None].expand(-1, tokens.shape[1], -1, -1)
@@ -133,8 +135,8 @@ class PNet(nn.Module):
         spread = (_weighted_mean(read.square(), weight) - mean.square()).clamp_min(1e-6).sqrt()
         counted = read.masked_fill(weight[..., None, None] == 0, -1)  # below what GELU gives
         pooled = torch.cat([mean, spread, counted.amax(1), bands], -1)
-        change, doubt = self.head(self.across(self.band(pooled))).chunk(2, -1)
-        return change, doubt
+        change, shrinkage = self.head(self.across(self.band(pooled))).chunk(2, -1)
+        return change, shrinkage
 
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The family of responses that a real camera may have, given its nominal one.
+"""The family of responses that a real camera may have, given its nominal ones.
 
-Each band's nominal curve is shifted by `shift` nm, stretched about its centre by exp(stretch) and
-scaled by exp(gain). A free R is not identifiable from images (docs/design.md); three numbers a
-band nearly are, and they are the ones a user asks for.
+    R(l) = exp(gain) h(m + (l - m - shift) exp(-stretch)) / sum,   h the nominal curve, m its centre
+
+Images do not determine a free R (docs/design.md); three numbers a band they nearly do.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from torch import Tensor
 from uavssr.sensors import FINE_NM, Sensor, WavelengthGrid, nominal_spread
 
 SHIFT, STRETCH, GAIN = range(3)
+"""Positions in theta: nm, and natural logarithms."""
 PARAMETERS: Final = 3
+"""Parameters of a band."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFamily:
-    """Nominal curves of S cameras with c bands each, and how far real ones stray from them."""
+    """Nominal curves of S cameras with c bands each, and the prior N(prior, spread^2) of theta."""
 
     curves: Tensor
-    """(S, c, F) nominal responses on `bands.FINE_NM`, each summing to one."""
+    """(S, c, F) nominal responses on `sensors.FINE_NM`, each summing to one."""
     centre: Tensor
     """(S, c) nominal centres in nm."""
     fwhm: Tensor
     """(S, c) nominal full widths at half maximum in nm."""
     prior: Tensor
-    """(S, c, 3) expected shift (nm), stretch and gain (logarithms); zeros: the data sheet."""
+    """(S, c, 3) prior mean of shift (nm), stretch and gain (logarithms); zeros: the data sheet."""
     spread: Tensor
     """(S, c, 3) prior standard deviations of the same."""
     interpolation: Tensor
@@ -42,9 +44,12 @@ class ResponseFamily:
         """The family of one camera (S = 1).
 
         Args:
-            sensor: its nominal bands; a band outside the grid is refused.
+            sensor: its nominal bands.
             grid: wavelengths of the cube.
             knowledge: factor on the prior spread; 0 takes the data sheet as the truth.
+
+        Raises:
+            InputRefused: a band lies outside the grid.
         """
         sensor.srf(grid)  # raises where a band lies outside the grid
         return cls.stack(
@@ -78,7 +83,8 @@ class ResponseFamily:
 
     def to(self, device: torch.device) -> ResponseFamily:
         """The same family on a device."""
-        return ResponseFamily(
+        return replace(
+            self,
             curves=self.curves.to(device),
             centre=self.centre.to(device),
             fwhm=self.fwhm.to(device),
@@ -88,7 +94,7 @@ class ResponseFamily:
         )
 
     def of_camera(self, index: int) -> ResponseFamily:
-        """The family of one of the cameras alone."""
+        """The family of one of the S cameras."""
         one = slice(index, index + 1)
         return replace(
             self,
@@ -100,11 +106,12 @@ class ResponseFamily:
         )
 
     def around(self, prior: Tensor, spread: Tensor) -> ResponseFamily:
-        """The same curves with another prior mean and spread of the parameters, both (S, c, 3)."""
+        """The same curves with another prior mean and standard deviation, both (S, c, 3)."""
         return replace(self, prior=prior, spread=spread)
 
     def rows(self, theta: Tensor) -> Tensor:
         """R (S, c, C) for parameters theta (S, c, 3); differentiable in theta."""
+        # source wavelength m + (l - m - shift) exp(-stretch), where h is interpolated linearly
         curves, centre = self.curves, self.centre[..., None]
         axis = torch.as_tensor(FINE_NM, dtype=curves.dtype, device=curves.device)
         shift, stretch, gain = theta.unbind(-1)
@@ -120,14 +127,13 @@ class ResponseFamily:
 
     @torch.no_grad()
     def tangent(self, theta: Tensor) -> Tensor:
-        """J (S, c, 3, C) = dR / d theta, by central differences, taken as constant in training."""
-        steps = (0.5, 0.02)
+        """The derivative dR / d theta (S, c, 3, C) by central differences, without gradient."""
         columns = []
-        for parameter, step in zip((SHIFT, STRETCH), steps, strict=True):
+        for parameter, step in ((SHIFT, 0.5), (STRETCH, 0.02)):  # nm, logarithm
             change = torch.zeros_like(theta)
             change[..., parameter] = step
             columns.append((self.rows(theta + change) - self.rows(theta - change)) / (2 * step))
-        columns.append(self.rows(theta))  # dR / d ln gain is R itself
+        columns.append(self.rows(theta))  # dR / d gain = R
         return torch.stack(columns, dim=2)
 
 

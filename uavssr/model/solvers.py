@@ -1,10 +1,10 @@
 """The closed forms of the unrolled stages and the statistics they need.
 
-X-step:  argmin_A (Y - R X)^T S^-1 (Y - R X) + |A - Z|^2 / alpha   with X = mean + E A
-R-step:  argmin_R |Y - R X|^2 / N + beta |R - P|^2
+    X-step:  argmin_A (Y - R X)^T S^-1 (Y - R X) + |A - Z|^2    with X = mean + E A
+    R-step:  argmin_R |Y - R X|^2 / N + beta |R - P|^2
 
-Everything is batched: images are (B, c, N), cameras (S, ...) with S = B or S = 1 (one camera shared
-by all windows, whose statistics are then pooled). float32 or float64 follows the input.
+Images are (B, c, N), cameras (S, ...) with S = B or S = 1: one camera shared by all windows, whose
+statistics are then pooled. float32 or float64 follows the input.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from torch import Tensor
 
 
 def x_step(msi: Tensor, prior: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor) -> Tensor:
-    """Coefficients that explain the image and stay near `prior`, by the Woodbury identity.
+    """Coefficients A (B, r, N) that explain the image and stay near `prior`.
 
-    A = Z + B^T (B B^T + S)^-1 (Y - B Z - b): a c x c system whatever the number of bands
-    (HQS data step; Woodbury 1950).
+        A = Z + B^T (B B^T + S)^-1 (Y - B Z - b)
+
+    The data step of half-quadratic splitting, by the Woodbury identity (1950): a c x c system
+    whatever the number of cube bands.
 
     Args:
         msi: Y (B, c, N).
@@ -27,27 +29,23 @@ def x_step(msi: Tensor, prior: Tensor, mixing: Tensor, offset: Tensor, noise: Te
         mixing: B = R E (S, c, r).
         offset: b = R mean (S, c).
         noise: (S, c) diagonal of S: the variance of a band's misfit, relative to that of A - Z.
-
-    Returns:
-        A (B, r, N).
     """
+    # A = (I - G B) Z + G (Y - b),  G = B^T (B B^T + S)^-1
     gain = wiener_gain(mixing, noise)
     shrink = torch.eye(mixing.shape[-1], dtype=msi.dtype, device=msi.device) - gain @ mixing
     return shrink @ prior + gain @ (msi - offset[..., None])
 
 
 def wiener_gain(mixing: Tensor, noise: Tensor) -> Tensor:
-    """B^T (B B^T + S)^-1, shape (S, r, c), for mixing B (S, c, r) and diagonal S (S, c)."""
+    """G = B^T (B B^T + S)^-1 (S, r, c) for mixing B (S, c, r) and the diagonal of S (S, c)."""
+    # G^T = (B B^T + S)^-1 B
     system = mixing @ mixing.mT + torch.diag_embed(noise)
     return torch.linalg.solve(system, mixing).mT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneStatistics:
-    """What the R-step needs to know of an image: sums that add up over tiles.
-
-    Per camera (S) and divided by the number of valid pixels, so nothing depends on the tile size.
-    """
+    """Moments of an image for the free R-step, averaged over its valid pixels, per camera (S)."""
 
     pixels: Tensor
     """(S,) number of valid pixels."""
@@ -68,10 +66,20 @@ class SceneStatistics:
         *,
         valid: Tensor | None = None,
     ) -> SceneStatistics:
-        """Statistics of images (B, c, N) with coefficients (B, r, N); `valid` is (B, N) or None."""
+        """The moments of images with given coefficients.
+
+        Args:
+            msi: Y (B, c, N).
+            coefficients: A (B, r, N).
+            mixing: B = R E (S, c, r).
+            offset: b = R mean (S, c).
+            valid: (B, N) weights of the pixels; ones by default.
+        """
+        # e = Y - B A - b,  a = [A; 1]
         residual = msi - mixing @ coefficients - offset[..., None]
         extended = torch.cat([coefficients, torch.ones_like(coefficients[:, :1])], dim=1)
         weight = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
+        # M = sum w a a^T,  T = sum w e a^T
         weighted = extended * weight[:, None]
         pixels = weight.sum(-1)
         second = weighted @ extended.mT
@@ -90,30 +98,30 @@ class SceneStatistics:
         )
 
     def condition(self) -> Tensor:
-        """(S,) condition number of M; huge where the scene does not determine R."""
+        """(S,) condition number of M, 1e12 at most; huge where the scene does not determine R."""
         values = torch.linalg.eigvalsh(self.second.double())
         floor = (values[..., -1:] * 1e-12).clamp_min(1e-30)
         return values[..., -1] / values.clamp_min(floor)[..., 0]
 
 
 def r_step(prior: Tensor, extended: Tensor, statistics: SceneStatistics, beta: Tensor) -> Tensor:
-    """The free-form R-step in the subspace: R = P + T (D^T D M + beta I)^-1 D^T.
+    """The free-form R-step in the subspace: R (S, c, C).
+
+        R = argmin |Y - R D a|^2 / N + beta |R - P|^2 = P + T (D^T D M + beta I)^-1 D^T
 
     Args:
         prior: P (S, c, C), at which the statistics' residual was taken.
         extended: D = [E, mean] (C, r+1).
-        statistics: of the image.
+        statistics: M and T of the image.
         beta: weight of the prior, a positive scalar.
-
-    Returns:
-        R (S, c, C), argmin of |Y - R D a|^2 / N + beta |R - P|^2.
     """
+    # (D^T D M + beta I)^T Z^T = T^T,  R = P + Z D^T
     system = extended.mT @ extended @ statistics.second
     system = system + beta * torch.eye(system.shape[-1], dtype=system.dtype, device=system.device)
     return prior + torch.linalg.solve(system.mT, statistics.cross.mT).mT @ extended.mT
 
 
 def participation(second: Tensor) -> Tensor:
-    """(S,) participation ratio of second moments (S, m, m): one for rank one, at most m."""
+    """(S,) participation ratio (tr M)^2 / |M|^2 of M (S, m, m): one for rank one, at most m."""
     trace = second.diagonal(dim1=-2, dim2=-1).sum(-1)
     return trace.square() / second.square().sum((-2, -1)).clamp_min(1e-12)

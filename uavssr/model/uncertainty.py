@@ -1,9 +1,8 @@
-"""The standard error of a cube: what the camera's bands leave open, and what its doubt adds.
+"""The standard error of a cube: what the camera's bands leave open, and the STF's uncertainty.
 
-Under component k of the mixture the spectrum of a pixel has a covariance P_k that the image does
-not change, so the variance of every band of every pixel is a product of a few maps (made of which
-component it is and how bright it is in each camera band) and a matrix fixed for a scene. Nothing
-here knows of tiles or files.
+Under component k of the mixture a pixel's spectrum has a posterior covariance that no image
+changes. So the variance of all bands of all pixels is the product of a few maps (the components'
+probabilities, and the uncertainty of each camera band) and a matrix that is fixed for a scene.
 """
 
 from __future__ import annotations
@@ -22,29 +21,38 @@ from uavssr.model.solvers import wiener_gain
 from uavssr.model.state import ObservationModel, Stf
 
 VARIANCE_MAPS: Final = 16
-"""Maps that are kept of a pixel's variance: it is smooth over the spectrum."""
+"""Most maps of a pixel's variance, q: it is smooth over the spectrum."""
 OUTLIER_QUANTILE: Final = 3.7
-"""Standard normal quantile beyond which a pixel counts as unlike all training spectra (1e-4)."""
+"""Standard normal quantile of probability 1 - 1e-4, beyond which a pixel is an outlier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CubeUncertainty:
-    """What turns pixels into standard errors, for one scene (S = 1)."""
+    """The standard errors of the cube of one scene (S = 1) with C bands.
+
+        variance = s^2 (sum_k p_k (diag(E P_k E^T) + residual^2) + sum_b (E w_b)^2 u_b)
+        P_k      = C_k - C_k B^T (B C_k B^T + diag(noise_k))^-1 B C_k
+        u_b      = sum_p (theta_se_bp (Q a)_bp)^2
+
+    p_k is a component's probability at the pixel, w_b column b of the last X-step's gain, u_b the
+    variance of band b that the STF's uncertainty leaves, a = [A; 1], and s the factor that makes
+    90 % intervals hold 90 %. The sums over k and b are reduced to q maps by a truncated SVD.
+    """
 
     mixture: SpectralMixture
-    """The prior."""
+    """The spectral prior, K components."""
     seen: ObservationModel
-    """How the scene's STF acts."""
-    doubt: Tensor
+    """The observation model of the scene's STF, without its uncertainty."""
+    theta_se: Tensor
     """(c, 3) standard errors of the STF's parameters."""
     reduction: Tensor
-    """(q, K + c) from the probability of each component and the change of each band to maps."""
+    """(q, K + c) from p and u to maps."""
     expansion: Tensor
-    """(C, q) from maps to the variance of each band."""
+    """(C, q) from maps to the variance of each band, reflectance squared."""
     floor: Tensor
-    """(C,) the least variance, which the subspace leaves: rounding stays above it."""
+    """(C,) least variance, (s residual)^2; rounding of the SVD may not go below."""
     correction: Correction | None = None
-    """What known spectra say of the pixels like them."""
+    """The correction of the cube with reference spectra."""
 
     @classmethod
     def of(
@@ -57,69 +65,67 @@ class CubeUncertainty:
         *,
         correction: Correction | None = None,
     ) -> CubeUncertainty:
-        """For a scene's STF and its observation.
-
-        With G_k = C_k B^T (B C_k B^T + S)^-1 the posterior covariance is P_k = C_k - G_k B C_k, and
-        a band's variance diag(E P_k E^T) + residual^2. A doubt of the STF moves the cube by
-        E W (dR / d theta X): W is the gain of the last X-step.
+        """The uncertainty with a scene's STF (S = 1); symbols as above.
 
         Args:
-            stf: of the scene (S = 1).
-            seen: its observation, without its doubt.
+            stf: of the scene.
+            seen: its observation model, without the STF's uncertainty.
             basis: of the coefficients.
             mixture: the prior.
-            scale: (C,) factor on the standard errors that makes their intervals honest.
-            correction: of the cube, by known spectra.
+            scale: s (C,).
+            correction: of the cube, with reference spectra.
         """
         if correction is not None:
             scale = scale * correction.sigma_scale
+        # P_k = C_k - C_k B^T (B C_k B^T + diag(noise_k))^-1 B C_k
         carried = mixture.covariance @ seen.mixing[0].mT  # (K, r, c)
         system = seen.mixing[0] @ carried + torch.diag_embed(seen.component_noise[0])
-        left = mixture.covariance - carried @ torch.linalg.solve(system, carried.mT)
-        own = torch.einsum("cr,krs,cs->ck", basis.components, left, basis.components)
+        posterior = mixture.covariance - carried @ torch.linalg.solve(system, carried.mT)
+        # diag(E P_k E^T) + residual^2,  (E W)^2
+        own = torch.einsum("cr,krs,cs->ck", basis.components, posterior, basis.components)
         own = own.clamp_min(0) + basis.residual.square()[:, None]
-        moved = (basis.components @ wiener_gain(seen.mixing, seen.final)[0]).square()
-        variance = torch.cat([own, moved], 1) * scale.square()[:, None]
-        # Bands and maps weigh alike, however large they are.
-        band = variance.mean(1, keepdim=True).clamp_min(1e-12).double()
-        part = (variance / band).mean(0).clamp_min(1e-12).double()
-        level = variance.double() / band / part
-        left_side, singular, right_side = torch.linalg.svd(level, full_matrices=False)
-        kept = min(VARIANCE_MAPS, len(singular))
+        from_stf = (basis.components @ wiener_gain(seen.mixing, seen.final)[0]).square()
+        variance = torch.cat([own, from_stf], 1) * scale.square()[:, None]  # (C, K + c)
+        reduction, expansion = _factorise(variance)
         return cls(
             mixture=mixture,
             seen=seen,
-            doubt=stf.theta_se[0],
-            reduction=(singular[:kept, None] * right_side[:kept] * part).to(variance),
-            expansion=(left_side[:, :kept] * band).to(variance),
+            theta_se=stf.theta_se[0],
+            reduction=reduction,
+            expansion=expansion,
             floor=(basis.residual * scale).square(),
             correction=correction,
         )
 
     def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
-        """(B, q, H, W) of an image (B, c, H, W) and its coefficients (B, r, H, W).
+        """Variance maps (B, q, H, W) of an image Y (B, c, H, W) and its coefficients (B, r, H, W).
 
-        Coefficients behind the first r, of a wider basis, do not count.
+        Coefficients after the first r, of a wider basis, do not count.
         """
         shape = msi.shape[-2:]
         share, _ = self._component_posterior(msi)
-        tangent = self.seen.tangent[0]  # (c, 3, r+1)
+        tangent = self.seen.tangent[0]  # Q (c, 3, r+1)
         flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
+        # u_b = sum_p (theta_se_bp (Q a)_bp)^2
         change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], flat) + tangent[..., -1:]
-        moved = (change * self.doubt[..., None]).square().sum(2)
-        maps = (self.reduction @ torch.cat([share, moved], 1)).unflatten(-1, shape)
-        return maps if self.correction is None else maps * self.correction.doubt(msi)[:, None]
+        band_variance = (change * self.theta_se[..., None]).square().sum(2)
+        maps = (self.reduction @ torch.cat([share, band_variance], 1)).unflatten(-1, shape)
+        if self.correction is None:
+            return maps
+        return maps * self.correction.variance_factor(msi)[:, None]
 
     def expand(self, maps: Tensor) -> Tensor:
         """Standard errors (..., C, H, W), reflectance, of maps (..., q, H, W)."""
+        # sqrt(max(expansion maps, floor))
         flat = torch.einsum("cm,...mn->...cn", self.expansion, maps.flatten(-2))
         return torch.maximum(flat, self.floor[:, None]).sqrt().unflatten(-1, maps.shape[-2:])
 
     def outliers(self, msi: Tensor) -> Tensor:
-        """(B, H, W) whether a pixel is unlike every component of the prior.
+        """(B, H, W) whether a pixel of Y (B, c, H, W) is unlike every component of the prior.
 
         Its squared Mahalanobis distance to the nearest exceeds the 1 - 1e-4 quantile of chi-squared
-        with c degrees of freedom (Wilson and Hilferty 1931).
+        with c degrees of freedom, c (1 - v + z sqrt(v))^3 with v = 2 / (9 c) (Wilson and Hilferty
+        1931).
         """
         _, distance = self._component_posterior(msi)
         count = msi.shape[1]
@@ -132,3 +138,18 @@ class CubeUncertainty:
         return self.mixture.component_posterior(
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
         )
+
+
+def _factorise(variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors (q, m) and (C, q) whose product is about `variance` (C, m).
+
+    A truncated SVD of relative variances, so that small bands and columns count like large ones.
+    """
+    band = variance.mean(1, keepdim=True).clamp_min(1e-12).double()
+    column = (variance / band).mean(0).clamp_min(1e-12).double()
+    # variance / (band column) = U S V^T
+    relative = variance.double() / band / column
+    left, singular, right = torch.linalg.svd(relative, full_matrices=False)
+    count = min(VARIANCE_MAPS, len(singular))
+    reduction = singular[:count, None] * right[:count] * column
+    return reduction.to(variance), (left[:, :count] * band).to(variance)

@@ -1,6 +1,6 @@
-"""Model folders: config.json, model.safetensors and a card (README.md). No pickle is ever read.
+"""Model folders: config.json, model.safetensors and a model card (README.md), never a pickle.
 
-Everything is checked before a tensor is allocated: the digest, the header, names, shapes, types.
+Digest, header, names, shapes and types are checked before a tensor is allocated.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from uavssr.model.pgunet import PGUNet, PGUNetConfig
 from uavssr.sensors import WavelengthGrid
 
 FORMAT: Final = 2
+"""Version of the folder's format."""
 DEFAULT_MODEL: Final = "p4m-nano"
 WEIGHTS_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
-LARGEST_WEIGHTS: Final = 512 * 2**20
-LARGEST_CONFIG: Final = 4 * 2**20
+MAX_WEIGHTS_BYTES: Final = 512 * 2**20
+MAX_CONFIG_BYTES: Final = 4 * 2**20
 _KEYS: Final = frozenset({"format", "name", "network", "grid", "sha256", "training"})
 
 
@@ -44,7 +45,7 @@ class Model:
     network: PGUNet
     """The network in evaluation mode, on the CPU."""
     training: dict[str, Any]
-    """How it was trained: seed, data, settings, figures; empty where unknown."""
+    """The training's seed, data, settings and figures; empty where unknown."""
 
     @property
     def grid(self) -> WavelengthGrid:
@@ -53,7 +54,7 @@ class Model:
 
 
 def model_folders() -> list[Path]:
-    """Where released models lie: inside the installed package, or in a clone of the project."""
+    """Folders of released models: inside the installed package, or in a clone of the project."""
     package = Path(__file__).resolve().parents[1]
     return [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]
 
@@ -62,7 +63,7 @@ def find_model(name_or_path: str | Path = DEFAULT_MODEL) -> Path:
     """The folder of a released model by name, or a folder given as a path.
 
     Raises:
-        ModelRefused: there is none; the message lists the released ones.
+        ModelRefused: there is none; the message lists the released models.
     """
     text = str(name_or_path)
     if "\0" in text or "://" in text:
@@ -88,7 +89,7 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     """Load a model by name or folder.
 
     Raises:
-        ModelRefused: anything about the folder is not as it was saved, named in the message.
+        ModelRefused: something in the folder is not as it was saved; the message names it.
     """
     folder = find_model(name_or_path)
     config = _read_config(folder / CONFIG_FILE)
@@ -120,9 +121,16 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
 
 
 def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, Any]) -> str:
-    """Write config.json and model.safetensors, each to a temporary name first; returns the SHA-256.
+    """Write config.json and model.safetensors, each to a temporary name first.
 
-    The model card is the caller's to write.
+    Args:
+        network: its weights and configuration.
+        folder: made where it is missing.
+        name: of the model.
+        training: facts about the training, plain values; the caller writes them into the card.
+
+    Returns:
+        The SHA-256 of the weights file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -147,6 +155,7 @@ def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, 
 
 
 def _replace(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, synchronise it, and rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with temporary.open("wb") as file:
         file.write(content)
@@ -156,9 +165,9 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _models_within(folder: Path) -> str:
-    """What to give instead of a folder that is no model, as that of a training."""
-    found = sorted(each.parent.name for each in folder.glob(f"*/{CONFIG_FILE}"))
-    return f"name the model in it: {folder / found[0]}" if found else "name a model's folder"
+    """The remedy for a folder that is no model but may hold one, as that of a training."""
+    models = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}"))
+    return f"name the model in it: {folder / models[0]}" if models else "name a model's folder"
 
 
 def _read(path: Path, largest: int) -> bytes:
@@ -177,15 +186,15 @@ def _read(path: Path, largest: int) -> bytes:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(_read(path, LARGEST_CONFIG).decode("utf-8"))
+        config = json.loads(_read(path, MAX_CONFIG_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as err:
         raise ModelRefused(f"not valid JSON ({err})", path=path) from err
     if not isinstance(config, dict):
         raise ModelRefused("not a JSON object", path=path)
     missing = _KEYS - {"training"} - set(config)
     if missing or set(config) - _KEYS:
-        odd = sorted(missing) or sorted(set(config) - _KEYS)
-        raise ModelRefused(f"{'missing' if missing else 'unknown'} keys {odd}", path=path)
+        keys = sorted(missing) or sorted(set(config) - _KEYS)
+        raise ModelRefused(f"{'missing' if missing else 'unknown'} keys {keys}", path=path)
     if not isinstance(config.get("training", {}), dict):
         raise ModelRefused("key training is not an object", path=path)
     if config["format"] != FORMAT:
@@ -198,7 +207,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path, expected: str) -> bytes:
-    raw = _read(path, LARGEST_WEIGHTS)
+    raw = _read(path, MAX_WEIGHTS_BYTES)
     digest = hashlib.sha256(raw).hexdigest()
     if digest != expected:
         raise ModelRefused(
@@ -236,7 +245,7 @@ def _grid(fields: object, path: Path) -> WavelengthGrid:
 def empty_prior(
     config: PGUNetConfig, grid: WavelengthGrid
 ) -> tuple[SpectralBasis, SpectralMixture]:
-    """A basis and a mixture of the right shapes and no content, for a state to be loaded into."""
+    """A basis and a mixture of the config's shapes, uninitialised, to load a state into."""
     bands, rank, components = config.bands, config.rank, config.components
     basis = SpectralBasis(
         grid=grid,
@@ -260,14 +269,14 @@ def _check_header(raw: bytes, network: PGUNet, path: Path) -> None:
             raise ValueError("truncated")
         header = json.loads(raw[8 : 8 + length])
         header.pop("__metadata__", None)
-        found = {key: (each["dtype"], tuple(each["shape"])) for key, each in header.items()}
+        stored = {key: (each["dtype"], tuple(each["shape"])) for key, each in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise ModelRefused(f"not a safetensors file ({err})", path=path) from err
     expected = {k: ("F32", tuple(v.shape)) for k, v in network.state_dict().items()}
-    for key in sorted(expected.keys() | found.keys()):
-        if found.get(key) != expected.get(key):
+    for key in sorted(expected.keys() | stored.keys()):
+        if stored.get(key) != expected.get(key):
             raise ModelRefused(
                 f"tensor {key}: config.json calls for {expected.get(key, 'none')}, "
-                f"the file holds {found.get(key, 'none')}",
+                f"the file holds {stored.get(key, 'none')}",
                 path=path,
             )

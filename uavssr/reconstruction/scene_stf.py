@@ -146,7 +146,9 @@ def estimate_tile_stf(
     """
     family = scene.family
     prior = Stf.of(family, scene.theta, TILE_SPREAD * family.spread)
-    materials = find_materials(msi.flatten(2), valid.flatten(1), pooled=True, most=TILE_PIXELS)
+    materials = find_materials(
+        msi.flatten(2), valid.flatten(1), pooled=True, max_pixels=TILE_PIXELS
+    )
     deviation = network.refine_stf(materials, scene, prior=prior)
     theta_se = (deviation.theta_se.square() + scene.theta_se.square()).sqrt()
     stf = Stf(
