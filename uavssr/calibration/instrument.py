@@ -77,7 +77,7 @@ class Instrument:
         return (1 - leak.sum(-1, keepdim=True)) * main + gain * (leak @ self.family.interpolation)
 
     def tangent(self, z: Tensor) -> Tensor:
-        """The derivative dR / dz (c, P, C) by central differences; the bands do not depend on each other."""
+        """The derivative dR / dz (c, P, C) by central differences, all bands at once."""
         columns = []
         for parameter in range(self.count):
             change = torch.zeros_like(z)

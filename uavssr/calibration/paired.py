@@ -290,8 +290,8 @@ def _plausible(reference: Reference) -> tuple[npt.NDArray[np.bool_], dict[str, i
     plausible = np.asarray(((reference.msi > low) & (reference.msi < high)).all(1))
     if not plausible.any():
         raise InputRefused(
-            f"none of its {len(plausible)} places has a reflectance within {low:g} to {high:g} in the "
-            "image",
+            f"none of its {len(plausible)} places has a reflectance within {low:g} to {high:g} in "
+            "the image",
             path=reference.path,
             remedy="check the image's scale with uavssr inspect",
         )

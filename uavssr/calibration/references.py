@@ -121,8 +121,8 @@ def _overlap_warnings(path: Path, overlap: Overlap) -> Iterator[str]:
         correlation = float(np.corrcoef(known, seen)[0, 1])
         if correlation < MIN_BRIGHTNESS_CORRELATION:
             yield (
-                f"{path.name} and the image correlate by {correlation:.2f} only: do they show the same "
-                "ground at the same time?"
+                f"{path.name} and the image correlate by {correlation:.2f} only: do they show the "
+                "same ground at the same time?"
             )
 
 
