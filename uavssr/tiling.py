@@ -14,12 +14,16 @@ Calls may come from any thread.
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A rectangle of pixels: rows `row .. row+height`, columns `col .. col+width` of a scene."""
+    """A rectangle of pixels of a scene."""
 
     row: int
+    """First row."""
     col: int
+    """First column."""
     height: int
+    """Number of rows."""
     width: int
+    """Number of columns."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -43,12 +47,12 @@ class Window:
         return Window(top, left, bottom - top, right - left)
 
     def within(self, outer: Window) -> tuple[slice, slice]:
-        """Slices (rows, columns) that cut this window out of an array holding `outer`."""
+        """Slices (rows, columns) of this window in an array that holds the window `outer`."""
         top, left = self.row - outer.row, self.col - outer.col
         return slice(top, top + self.height), slice(left, left + self.width)
 
     def quarters(self) -> Iterator[Window]:
-        """This window cut in half along each axis that is longer than a pixel."""
+        """The parts of this window, halved along each axis that is longer than a pixel."""
         for row, height in _halves(self.row, self.height):
             for col, width in _halves(self.col, self.width):
                 yield Window(row, col, height, width)
@@ -70,12 +74,12 @@ def _halves(start: int, length: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile: the core that is kept and the larger window that is read for it."""
+    """One tile: the pixels of its result and the larger window that is read for them."""
 
     index: int
     """Position in row-major order."""
     core: Window
-    """The pixels this tile contributes to the output."""
+    """Pixels that this tile contributes to the output."""
     read: Window
     """The core and its halo, clipped to the scene."""
 
@@ -94,7 +98,7 @@ class TileGrid:
     tile: int
     """Side of a core in pixels."""
     halo: int = 0
-    """Pixels of context read around a core and thrown away after."""
+    """Pixels of context that are read around a core and cropped from its result."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -122,7 +126,7 @@ class TileGrid:
         return Tile(index, core, self.with_halo(core))
 
     def with_halo(self, window: Window) -> Window:
-        """A window and the context that is read around it, clipped to the scene."""
+        """A window with the context that is read around it, clipped to the scene."""
         return window.grown(self.halo, height=self.height, width=self.width)
 
     def __iter__(self) -> Iterator[Tile]:
@@ -137,7 +141,14 @@ class TileGrid:
 
 
 def spread_windows(height: int, width: int, *, count: int, side: int) -> Iterator[Window]:
-    """Windows of at most `side x side` pixels in the middle of `count x count` equal parts."""
+    """Windows spread over a scene, to look at a bounded part of it.
+
+    Args:
+        height: rows of the scene.
+        width: columns of the scene.
+        count: the scene is cut into `count x count` equal parts.
+        side: rows and columns of the window in the middle of each part; fewer in a smaller part.
+    """
     for i in range(count):
         for j in range(count):
             row, rows = _middle_span(i, height, count=count, side=side)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.rasters import P4M, scene, write
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.msi.role_words import allowed, kind_of, plain_band, read_stem, read_text
+from uavssr.io.msi.role_words import bands_meant, kind_of, plain_band, read_stem, read_text
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.io.raster.request import Request
 from uavssr.io.raster.scale import parse_scale
@@ -24,7 +24,7 @@ COMMAND = r"uavssr reconstruct \S*field\.tif "
 
 def roles_of(text: str, sensor: str) -> set[str]:
     camera = SENSORS[sensor]
-    return {camera.roles[i] for i in allowed(read_text(text), camera) or ()}
+    return {camera.roles[i] for i in bands_meant(read_text(text), camera) or ()}
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_text_means_these_bands_of_a_sensor(text: str, sensor: str, roles: set[s
 def test_every_role_and_centre_means_its_own_band(sensor: str) -> None:
     camera = SENSORS[sensor]
     for i, band in enumerate(camera.bands):
-        meant = allowed(read_text(band.role), camera) or frozenset()
+        meant = bands_meant(read_text(band.role), camera) or frozenset()
         assert meant == {i} or plain_band(read_text(band.role), camera) == i
-        assert allowed(read_text(f"{band.centre} nm"), camera) == {i}
+        assert bands_meant(read_text(f"{band.centre} nm"), camera) == {i}
         assert kind_of(band) in {"coastal", "blue", "green", "red", "rededge", "nir"}
 
 
@@ -298,7 +298,9 @@ def test_numbers_of_bands_are_kept_in_the_command(tmp_path: Path) -> None:
 
 def test_too_few_bands_are_told_from_unnamed_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(4), names=None)
-    with pytest.raises(InputRefused, match=r"4 bands are too few for p4m .*: m3m, sequoia"):
+    with pytest.raises(
+        InputRefused, match=r"p4m needs 5 bands; found 4 \(cameras with 4: m3m, sequoia\)"
+    ):
         open_msi(path, sensor="p4m")
 
 
@@ -307,7 +309,7 @@ def test_stripped_file_without_a_sensor_is_refused_with_a_command_that_works(
 ) -> None:
     """The number of bands is no evidence, so camera and order are left to the user."""
     path = write(tmp_path / "field.tif", scene(), names=None)
-    with pytest.raises(InputRefused, match="must be your own knowledge") as caught:
+    with pytest.raises(InputRefused, match="confirm camera and band order yourself") as caught:
         open_msi(path)
     assert "others with 5 bands: rededge3, altum)" in str(caught.value)
     command = "--sensor p4m --bands blue,green,red,rededge,nir --out"
@@ -490,7 +492,7 @@ def test_scale_that_makes_a_scene_black_is_doubted(tmp_path: Path) -> None:
     """RELIABILITY row 16."""
     numbers = (scene() * 255).astype("uint8")
     source = open_msi(write(tmp_path / "field.tif", numbers), sensor="p4m", scale="1/32768")
-    assert any("doubtful" in warning for warning in source.summary.warnings)
+    assert any("implausible" in warning for warning in source.summary.warnings)
 
 
 def test_scale_tags_are_honoured(tmp_path: Path) -> None:
@@ -537,7 +539,7 @@ def test_micasense_convention_needs_numbers_that_leave_no_doubt(
     if known:
         source = open_msi(path, sensor=sensor)
         assert source.summary.bands[0].scale == 1 / 32768
-        assert any("--scale settles it" in text for text in source.summary.warnings)
+        assert any("confirm it with --scale" in text for text in source.summary.warnings)
     else:
         with pytest.raises(InputRefused, match="no evidence"):
             open_msi(path, sensor=sensor)
@@ -555,4 +557,4 @@ def test_impossible_scale_is_refused_unless_given(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="median reflectance would be 3"):
         open_msi(path, sensor="p4m")
     source = open_msi(path, sensor="p4m", scale=0.01)
-    assert any("doubtful" in text for text in source.summary.warnings)
+    assert any("implausible" in text for text in source.summary.warnings)

@@ -1,6 +1,6 @@
-"""Which camera took a raster: the caller's word, a model tag, or wavelengths of just one camera.
+"""The camera of a raster: as given, by a tag with its model, or by wavelength tags.
 
-Must not read pixels, and must not decide from colours or band counts, which many cameras share.
+Colours and the number of bands are no evidence, because many cameras share them.
 """
 
 from __future__ import annotations
@@ -12,59 +12,64 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.msi.band_roles import assign_roles, proposed_bands
+from uavssr.io.msi.band_roles import assign_roles, proposed_roles
+from uavssr.io.msi.role_words import MAX_NM
 from uavssr.io.raster import BandMetadata, Request
 from uavssr.sensors import SENSORS, Sensor, load_sensor
 
 MATCH_NM: Final = 3.0
-"""A tag within this of a nominal centre or width names that band."""
+"""Largest distance in nm between a tag and the nominal centre or width of a band that it names."""
 
-_KEYS: Final = ("sensor", "camera", "camera_model", "model", "tifftag_model", "exif_model")
+_TAGS: Final = ("sensor", "camera", "camera_model", "model", "tifftag_model", "exif_model")
 _VENDORS: Final = r"^(dji|micasense|parrot|copernicus|esa)"
 _MODELS: Final = {
     **dict.fromkeys(("fc6360", "p4multispectral", "phantom4multispectral"), "p4m"),
     **dict.fromkeys(("mavic3m", "mavic3multispectral"), "m3m"),
     **dict.fromkeys(("sentinel2a", "sentinel2amsi", "s2a"), "sentinel2"),
     **dict.fromkeys(("rededgemxdual", "rededgemxdual10bands"), "rededge-mx-dual"),
+    **{re.sub(r"[^a-z0-9]", "", name): name for name in SENSORS},
 }
-"""Model names other than our own; a bare "RedEdge" is several cameras and stays out."""
+"""Names of our cameras by model names; a bare "RedEdge" means several cameras and is left out."""
 
-_CUBE_FROM: Final = 16
-"""Bands: no camera for vegetation that tags do not name has more."""
+_MAX_BANDS: Final = 16
+"""Bands; an image with more of them that nothing describes is taken for a hyperspectral cube."""
 
 
 @dataclass(frozen=True, slots=True)
-class FoundSensor:
-    """The camera and why it is taken to be that one."""
+class CameraMatch:
+    """The camera of an input, and the evidence for it."""
 
     sensor: Sensor
+    """The camera."""
     evidence: str
+    """The reason, for the input summary."""
     warnings: tuple[str, ...] = ()
+    """Evidence against it, a sentence each."""
 
 
-def resolve_sensor(
+def resolve_camera(
     given: str | Path | Sensor | None,
-    facts: Sequence[BandMetadata],
+    bands: Sequence[BandMetadata],
     tags: Mapping[str, str],
     request: Request,
-) -> FoundSensor:
-    """The camera, by the caller's word, else a model tag, else wavelength tags.
+) -> CameraMatch:
+    """The camera: as given, else by a tag with its model, else by wavelength tags.
 
     Raises:
         UsageError: no such sensor.
-        InputRefused: nothing tells the camera; the message lists those that fit.
+        InputRefused: the camera is unknown; the message lists those that fit.
     """
     tagged = _by_tag(tags)
     if given is not None:
         sensor = given if isinstance(given, Sensor) else load_sensor(given)
-        return FoundSensor(sensor, "as given", _disagreement(sensor, tagged))
+        return CameraMatch(sensor, "as given", _disagreement(sensor, tagged))
     if tagged is not None:
-        name, text = tagged
-        return FoundSensor(SENSORS[name], text)
-    matched = _by_wavelength(facts)
+        name, evidence = tagged
+        return CameraMatch(SENSORS[name], evidence)
+    matched = _by_wavelength(bands)
     if matched is not None:
-        return FoundSensor(matched, "wavelength tags of every band")
-    raise _unknown(facts, request)
+        return CameraMatch(matched, "wavelength tags of every band")
+    raise _unknown(bands, request)
 
 
 def _disagreement(sensor: Sensor, tagged: tuple[str, str] | None) -> tuple[str, ...]:
@@ -74,23 +79,19 @@ def _disagreement(sensor: Sensor, tagged: tuple[str, str] | None) -> tuple[str, 
 
 
 def _by_tag(tags: Mapping[str, str]) -> tuple[str, str] | None:
-    for key in _KEYS:
-        compact = re.sub(r"[^a-z0-9]", "", tags.get(key, "").lower())
-        for name in (compact, re.sub(_VENDORS, "", compact)):
-            known = _MODELS.get(name) or _known_names().get(name)
-            if known:
-                return known, f"tag {key}={tags[key]!r}"
+    """The name of a known camera, and the tag that names it."""
+    for key in _TAGS:
+        model = re.sub(r"[^a-z0-9]", "", tags.get(key, "").lower())
+        for name in (model, re.sub(_VENDORS, "", model)):
+            if name in _MODELS:
+                return _MODELS[name], f"tag {key}={tags[key]!r}"
     return None
 
 
-def _known_names() -> dict[str, str]:
-    return {re.sub(r"[^a-z0-9]", "", name): name for name in SENSORS}
-
-
-def _by_wavelength(facts: Sequence[BandMetadata]) -> Sensor | None:
-    """The one camera whose bands are all tagged; a second one nearly as close leaves it open."""
-    tagged = [(f.wavelength, f.fwhm) for f in facts if f.wavelength and f.wavelength <= 1100]
-    if any(f.wavelength is None and f.colour != "alpha" for f in facts):
+def _by_wavelength(bands: Sequence[BandMetadata]) -> Sensor | None:
+    """The only camera whose bands are all tagged, unless another one is nearly as close."""
+    tagged = [(b.wavelength, b.fwhm) for b in bands if b.wavelength and b.wavelength <= MAX_NM]
+    if any(band.wavelength is None and band.colour != "alpha" for band in bands):
         return None
     close = [s for s in SENSORS.values() if _fits(tagged, s, MATCH_NM)]
     nearly = [s for s in SENSORS.values() if _fits(tagged, s, 2 * MATCH_NM)]
@@ -98,6 +99,7 @@ def _by_wavelength(facts: Sequence[BandMetadata]) -> Sensor | None:
 
 
 def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, tolerance: float) -> bool:
+    """Whether tags (centre, FWHM) in nm are those of all bands of a sensor."""
     if len(tagged) != len(sensor):
         return False
     by_nm = sorted(tagged, key=lambda pair: pair[0])
@@ -108,53 +110,57 @@ def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, toleranc
     )
 
 
-def _unknown(facts: Sequence[BandMetadata], request: Request) -> InputRefused:
-    fitting = [sensor for sensor in SENSORS.values() if _assignable(facts, sensor, request)]
+def _unknown(bands: Sequence[BandMetadata], request: Request) -> InputRefused:
+    path = request.paths[0]
+    fitting = [sensor for sensor in SENSORS.values() if _assignable(bands, sensor, request)]
     if fitting:
         fact = f"no tag names the camera; its bands fit {', '.join(s.name for s in fitting)}"
         command = request.command(sensor=fitting[0].name if len(fitting) == 1 else "NAME")
-        return InputRefused(fact, path=request.paths[0], remedy=f"name it, as in: {command}")
-    if len(facts) > _CUBE_FROM:
+        return InputRefused(fact, path=path, remedy=f"name it, as in: {command}")
+    if len(bands) > _MAX_BANDS:
         return InputRefused(
-            f"holds {len(facts)} bands: a hyperspectral cube, or its coefficients, and no image",
-            path=request.paths[0],
+            f"has {len(bands)} bands: a hyperspectral cube, or its coefficients, not an image",
+            path=path,
             remedy="give the camera's image, or the camera with --sensor FILE; cubes are for "
             "uavssr evaluate and simulate, coefficients for uavssr expand",
         )
-    said = ", ".join(fact.description or fact.colour for fact in facts)
-    fact = f"no tag names the camera, and {len(facts)} bands ({said}) do not fit by name"
-    remedy = _by_data_sheet(facts, request)
-    if remedy is None:
-        known = ", ".join(f"{s.name} ({len(s)})" for s in SENSORS.values())
-        roles = None if request.bidx else ("ROLE", "ROLE", "...")
-        command = request.command(sensor="NAME", bands=request.bands or roles)
-        remedy = f"known cameras and their bands: {known}; name it or its file, as in: {command}"
-    return InputRefused(fact, path=request.paths[0], remedy=remedy)
+    names = ", ".join(band.description or band.colour for band in bands)
+    plural = "band" if len(bands) == 1 else "bands"
+    fact = f"no tag names the camera, and its {len(bands)} {plural} ({names}) fit none by name"
+    remedy = _by_data_sheet(bands, request) or _by_name(request)
+    return InputRefused(fact, path=path, remedy=remedy)
 
 
-def _by_data_sheet(facts: Sequence[BandMetadata], request: Request) -> str | None:
-    """A command for the first camera with as many bands, None where the caller's own bands stand.
+def _by_data_sheet(bands: Sequence[BandMetadata], request: Request) -> str | None:
+    """A command for the first camera with as many bands; None if the user named the bands.
 
-    The number of bands is no evidence, so it is for the user to say that camera and order hold.
+    The number of bands is no evidence, so the user has to confirm the camera and the order.
     """
     if request.bands or request.bidx:
         return None
-    alike = [(s, proposed_bands(facts, s, request)) for s in SENSORS.values()]
-    found = [(sensor, names) for sensor, names in alike if names is not None]
-    if not found:
+    proposals = [(sensor, proposed_roles(bands, sensor)) for sensor in SENSORS.values()]
+    alike = [(sensor, roles) for sensor, roles in proposals if roles is not None]
+    if not alike:
         return None
-    sensor, names = found[0]
-    others = ", ".join(other.name for other, _ in found[1:]) or "none"
+    sensor, roles = alike[0]
+    others = ", ".join(other.name for other, _ in alike[1:]) or "none"
     return (
-        f"camera and order must be your own knowledge (others with {len(sensor)} bands: {others}); "
+        f"confirm camera and band order yourself (others with {len(sensor)} bands: {others}); "
         f"for a {sensor.name} in the order of its data sheet: "
-        f"{request.command(sensor=sensor.name, bands=names)}"
+        f"{request.command(sensor=sensor.name, bands=roles)}"
     )
 
 
-def _assignable(facts: Sequence[BandMetadata], sensor: Sensor, request: Request) -> bool:
+def _by_name(request: Request) -> str:
+    known = ", ".join(f"{s.name} ({len(s)})" for s in SENSORS.values())
+    roles = None if request.bidx else ("ROLE", "ROLE", "...")
+    command = request.command(sensor="NAME", bands=request.bands or roles)
+    return f"known cameras and their bands: {known}; name it or its file, as in: {command}"
+
+
+def _assignable(bands: Sequence[BandMetadata], sensor: Sensor, request: Request) -> bool:
     try:
-        assign_roles(facts, sensor, request)
+        assign_roles(bands, sensor, request)
     except (InputRefused, UsageError):
         return False
     return True

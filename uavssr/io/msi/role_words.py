@@ -1,4 +1,4 @@
-"""Words and numbers that name a band, and the bands of a sensor they can mean. Reads no files."""
+"""Words and numbers that name a band, and the bands of a sensor that they can mean."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Final
 from uavssr.sensors import Band, Sensor
 
 NEAR_NM: Final = 12.0
-"""How far a stated wavelength may lie from a band's nominal centre; the closest bands of a known
-camera (RedEdge-MX Dual, 705 and 717 nm) are this far apart."""
+"""Largest distance in nm of a stated wavelength from the nominal centre of its band.
+
+The closest bands of a known camera, 705 and 717 nm of the RedEdge-MX Dual, are that far apart.
+"""
 
 OTHERS: Final = ("alpha", "thermal", "pan")
-"""Kinds of bands that are no reflectance of a multispectral camera, and are left out."""
+"""Bands that hold no reflectance of a multispectral camera and are not used."""
 
 _WORDS: Final = (
     # Longer names first: each takes its words away, so that "red edge" leaves no "red".
@@ -32,34 +34,44 @@ _COLOURS: Final = {
     **{n: n for n in ("coastal", "blue", "green", "red", "rededge", "nir", "alpha", "pan")},
     **dict.fromkeys(("tir", "lwir", "mwir", "swir"), "thermal"),
 }
+MAX_NM: Final = 1100.0
+"""Wavelength in nm above which bands (thermal, short-wave infrared) are not used."""
+_COLOUR_LIMITS: Final = (
+    (448, "coastal"),
+    (505, "blue"),
+    (595, "green"),
+    (692, "red"),
+    (765, "rededge"),
+)
+"""Upper centre wavelength in nm of each colour; near infrared above the last."""
 _NANOMETRES: Final = r"(?<![\d.])([3-9]\d\d|1[01]\d\d)(\.\d+)?(?![\d.]*\d)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """What a text or tag says of a band."""
+    """The meaning of a text or tag of a band."""
 
     kind: str | None = None
     """A colour (blue, rededge ...), one of `OTHERS`, or None."""
     nm: float | None = None
-    """A wavelength in nm."""
+    """A centre wavelength in nm, or None."""
     word: str = ""
-    """The text's letters and digits in lower case, which may be a role's own name."""
+    """Letters and digits of the text in lower case, to compare with the names of roles."""
     tokens: tuple[str, ...] = ()
-    """The text's words in lower case."""
+    """Words of the text in lower case."""
 
     @property
     def is_other(self) -> bool:
-        """Whether it names a band that no multispectral model takes."""
-        return self.kind in OTHERS or (self.nm is not None and self.nm > 1100)
+        """Whether it names a band that is not used."""
+        return self.kind in OTHERS or (self.nm is not None and self.nm > MAX_NM)
 
 
 def read_text(text: str) -> Hint:
-    """The hint in a band description or an option."""
+    """The hint in a band description or in an item of `--bands`."""
     numbers = {float("".join(found)) for found in re.findall(_NANOMETRES, text)}
     return Hint(
         kind=_kind(text, letter_last=False),
-        # Two numbers may be the edges of a band or anything else: no single centre is named.
+        # Two numbers may be the edges of a band or anything else, so they name no centre.
         nm=numbers.pop() if len(numbers) == 1 else None,
         word=_compact(text),
         tokens=_tokens(text),
@@ -67,15 +79,15 @@ def read_text(text: str) -> Hint:
 
 
 def read_stem(stem: str) -> Hint:
-    """The hint in a file's name, where a number counts only beside a colour or before "nm"."""
+    """The hint in a file's name, where only a number after a colour or before "nm" is a centre."""
     pattern = r"(?:blue|green|red|edge|nir|coastal)[ _-]?(\d{3})(?!\d)|(?<!\d)(\d{3}) ?nm"
-    found = re.search(pattern, stem, re.IGNORECASE)
-    nm = float(found[1] or found[2]) if found else None
+    match = re.search(pattern, stem, re.IGNORECASE)
+    nm = float(match[1] or match[2]) if match else None
     return Hint(kind=_kind(stem, letter_last=True), nm=nm, tokens=_tokens(stem))
 
 
 def read_colour(colour: str) -> Hint:
-    """The hint in GDAL's colour interpretation; gray, undefined and the like say nothing."""
+    """The hint in GDAL's colour interpretation; gray and undefined give none."""
     return Hint(kind=_COLOURS.get(colour))
 
 
@@ -84,40 +96,40 @@ def _compact(text: str) -> str:
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    """The words, with Sentinel's B02 as b2."""
+    """The words of a text, with Sentinel-2's B02 as b2."""
     words = re.findall(r"[a-z0-9]+", text.lower())
     return tuple(re.sub(r"^([a-z]+)0+(?=\d)", r"\1", word) for word in words)
 
 
 def _kind(text: str, *, letter_last: bool = False) -> str | None:
-    """The one colour a text names; None for none or several.
+    """The only colour that a text names; None for no colour or several.
 
-    A lone letter (B, G, R, N) counts as the whole text, or as its last word for file names.
+    A single letter (B, G, R, N) is a colour if it is the whole text or, with `letter_last`, the
+    last word.
     """
     coded = re.sub(r"(?<![A-Za-z])[A-Za-z]\d{1,2}[A-Za-z]?(?![A-Za-z0-9])", " ", text)  # B1, B8A
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " ", coded)
     words = " ".join(re.findall(r"[a-z]+|\d+", spaced.lower()))
-    found = []
+    kinds = []
     for kind, pattern in _WORDS:
         words, count = re.subn(pattern, " ", words)
-        found += [kind] if count else []
-    if found:
-        return found[0] if len(found) == 1 else None
+        kinds += [kind] if count else []
+    if kinds:
+        return kinds[0] if len(kinds) == 1 else None
     rest = re.sub(r"\b(band|channel|ch|nm|\d+)\b", " ", words).split()
     return _LETTERS.get(rest[-1]) if len(rest) == 1 or (rest and letter_last) else None
 
 
 def kind_of(band: Band) -> str:
-    """The colour of a sensor's band: of its name, else of its centre wavelength."""
+    """The colour of a sensor's band, by its name or else by its centre wavelength."""
     named = _kind(band.role)
     if named is not None:
         return named
-    limits = ((448, "coastal"), (505, "blue"), (595, "green"), (692, "red"), (765, "rededge"))
-    return next((kind for limit, kind in limits if band.centre < limit), "nir")
+    return next((kind for limit, kind in _COLOUR_LIMITS if band.centre < limit), "nir")
 
 
-def allowed(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
-    """The bands of `sensor` a hint can mean: empty for none of them, None where it says nothing."""
+def bands_meant(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
+    """Indices of the bands of `sensor` that a hint can mean; None for a hint without content."""
     exact = _exact(hint, sensor)
     if exact is not None:
         return frozenset({exact})
@@ -129,12 +141,12 @@ def allowed(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
 
 
 def plain_band(hint: Hint, sensor: Sensor) -> int | None:
-    """The band whose whole name is the hint's colour: "red" where there is a "red650" as well."""
+    """Index of the band named just like the hint's colour: "red" in a sensor with "red650" too."""
     return sensor.roles.index(hint.kind) if hint.kind in sensor.roles else None
 
 
 def _exact(hint: Hint, sensor: Sensor) -> int | None:
-    """A role's own name, unless it is a mere colour, which several bands may share."""
+    """The band whose role the hint names, unless that is a mere colour that bands may share."""
     for i, role in enumerate(sensor.roles):
         compact, colour = _compact(role), re.fullmatch(r"[a-z]+", role)
         if hint.word == compact and not (colour and _kind(role)):

@@ -1,97 +1,89 @@
-"""Looks at a bounded part of a scene: its valid numbers, valid share, and untagged fill values."""
+"""A bounded sample of a scene: stored numbers of valid pixels, and their share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.errors import InputRefused
 from uavssr.io.raster import BandReader, ValidityRule
+from uavssr.sensors import NumberArray
 from uavssr.tiling import TileGrid, Window, spread_windows
 
-SAMPLE_ALL: Final = 2_000_000
-"""Scenes of up to so many pixels are looked at whole."""
-PLACES: Final = 8
-"""Larger ones in 8 x 8 windows of 128 x 128 pixels: a bounded cost, whatever the scene's size."""
-SIDE: Final = 128
-"""Side of those windows."""
-SCAN_SIDE: Final = 1024
-"""Window of the full search for a valid pixel, made where the sample held none."""
+_MAX_WHOLE: Final = 2_000_000
+"""Pixels of a scene up to which all of it is read."""
+_PLACES: Final = 8
+"""Windows along each axis of a larger scene, so that the cost does not grow with it."""
+_SIDE: Final = 128
+"""Rows and columns of those windows."""
+_SEARCH_SIDE: Final = 1024
+"""Rows and columns of the tiles of the search for a valid pixel, if the sample held none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueSample:
-    """What a bounded look at a scene has shown."""
+    """Stored numbers of a part of a scene."""
 
-    numbers: npt.NDArray[np.generic]
-    """Stored numbers (band, n) of valid pixels."""
+    numbers: NumberArray
+    """(band, n) stored numbers of valid pixels."""
     valid_fraction: float
-    """Share of valid pixels."""
+    """Share of valid pixels, 0..1."""
     partial: bool
-    """Whether it is an estimate, because only a part was looked at."""
+    """Whether only a part of the scene was read, so that the share is an estimate."""
     warnings: tuple[str, ...]
-    """Untagged fill values that were met."""
+    """Untagged fill values in the sample, a sentence each."""
 
 
 def sample_values(reader: BandReader, rule: ValidityRule) -> ValueSample:
-    """Look at the whole of a small scene, or at windows spread over a large one.
+    """Read all of a small scene, or windows spread over a large one.
 
     Raises:
         InputRefused: the scene holds no valid pixel.
     """
-    partial = reader.height * reader.width > SAMPLE_ALL
-    found, share, seen = _look(_windows(reader), reader, rule)
-    if not found and partial:
-        found, seen = _first_valid(reader, rule)
-    if not found:
+    height, width = reader.height, reader.width
+    partial = height * width > _MAX_WHOLE
+    windows: Iterable[Window] = [Window(0, 0, height, width)]
+    if partial:
+        windows = spread_windows(height, width, count=_PLACES, side=_SIDE)
+    parts, valid_fraction, warnings = _read_valid(windows, reader, rule)
+    if not parts and partial:
+        tiles = TileGrid(height=height, width=width, tile=_SEARCH_SIDE)
+        cores = (tile.core for tile in tiles)
+        parts, _, warnings = _read_valid(cores, reader, rule, stop_at_first=True)
+    if not parts:
         raise InputRefused(
-            f"no valid pixel in {reader.width} x {reader.height} ({rule.describe(alpha=False)})",
+            f"no valid pixel in {width} x {height} ({rule.describe(alpha=False)})",
             path=reader.files[0].checked.path,
             remedy="check the nodata value and the bands",
         )
     return ValueSample(
-        numbers=np.concatenate(found, axis=1),
-        valid_fraction=share,
+        numbers=np.concatenate(parts, axis=1),
+        valid_fraction=valid_fraction,
         partial=partial,
-        warnings=tuple(sorted(seen)),
+        warnings=tuple(sorted(warnings)),
     )
 
 
-def _windows(reader: BandReader) -> Iterator[Window]:
-    height, width = reader.height, reader.width
-    if height * width <= SAMPLE_ALL:
-        return iter([Window(0, 0, height, width)])
-    return spread_windows(height, width, count=PLACES, side=SIDE)
-
-
-_Look = tuple[list[npt.NDArray[np.generic]], float, set[str]]
-
-
-def _look(windows: Iterator[Window], reader: BandReader, rule: ValidityRule) -> _Look:
-    found, seen, looked, kept = [], set[str](), 0, 0
+def _read_valid(
+    windows: Iterable[Window],
+    reader: BandReader,
+    rule: ValidityRule,
+    *,
+    stop_at_first: bool = False,
+) -> tuple[list[NumberArray], float, set[str]]:
+    """Stored numbers (band, n) of each window with valid pixels, their share, and warnings."""
+    parts, warnings, valid_pixels, pixels = [], set[str](), 0, 0
     for window in windows:
         numbers, valid = reader.read(window)
-        seen |= rule.observe(numbers)
+        warnings |= rule.observe(numbers)
         valid &= rule.valid(numbers)
-        looked += valid.size
-        kept += int(valid.sum())
+        pixels += valid.size
+        valid_pixels += int(valid.sum())
         if valid.any():
-            found.append(numbers[:, valid])
-    return found, kept / looked, seen
-
-
-def _first_valid(
-    reader: BandReader, rule: ValidityRule
-) -> tuple[list[npt.NDArray[np.generic]], set[str]]:
-    """The first window, in row-major order, that holds a valid pixel."""
-    seen: set[str] = set()
-    for tile in TileGrid(height=reader.height, width=reader.width, tile=SCAN_SIDE):
-        found, _, more = _look(iter([tile.core]), reader, rule)
-        seen |= more
-        if found:
-            return found, seen
-    return [], seen
+            parts.append(numbers[:, valid])
+            if stop_at_first:
+                break
+    return parts, valid_pixels / pixels, warnings

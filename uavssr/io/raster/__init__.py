@@ -1,6 +1,6 @@
-"""What an opened raster says of itself, whatever it shows: place, tags, scale, nodata.
+"""Properties of an open raster of any kind: place, metadata, scale, valid pixels, stored numbers.
 
-Nothing here knows cameras (`msi`) or wavelengths (`hsi`).
+Nothing here knows cameras (`msi`) or wavelength grids (`hsi`).
 """
 
 from uavssr.io.raster.band_metadata import BandMetadata, nanometres, read_band_metadata, read_tags
@@ -16,9 +16,11 @@ from uavssr.io.raster.place import (
 )
 from uavssr.io.raster.reader import BandReader, FileBands
 from uavssr.io.raster.request import Request
-from uavssr.io.raster.scale import Quantiles, Scale, parse_scale, resolve_cube_scale, resolve_scale
+from uavssr.io.raster.scale import Quantiles, Scale, parse_scale
+from uavssr.io.raster.scale_evidence import MIN_BRIGHTEST, ScaleEvidence, resolve_cube_scale
 
 __all__ = [
+    "MIN_BRIGHTEST",
     "SAME_GRID",
     "WGS84",
     "BandMetadata",
@@ -28,6 +30,7 @@ __all__ = [
     "Quantiles",
     "Request",
     "Scale",
+    "ScaleEvidence",
     "Transform",
     "ValidityRule",
     "check_aligned",
@@ -41,5 +44,4 @@ __all__ = [
     "read_place",
     "read_tags",
     "resolve_cube_scale",
-    "resolve_scale",
 ]

@@ -1,7 +1,4 @@
-"""What opened rasters say about themselves: descriptions, colours, wavelengths, tags, sidecars.
-
-Collects only; `evidence` and `scale` judge. Must not read pixels.
-"""
+"""Metadata of the bands of an open raster: descriptions, colours, wavelengths, scales, tags."""
 
 from __future__ import annotations
 
@@ -18,94 +15,86 @@ from rasterio.io import DatasetReader
 from uavssr.io.checks import CheckedFile
 
 _MICROMETRES: Final = ("um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micron")
-_XMP_LIMIT: Final = 1 << 16
+_MAX_XMP: Final = 1 << 16
+_MICROMETRES_BELOW: Final = 20.0
+"""A wavelength without unit is in micrometres below this number, else in nanometres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandMetadata:
-    """What one stored band says of itself."""
+    """Metadata of one stored band."""
 
     file: Path
-    """The file it lies in, as the user gave it."""
+    """The file of the band, as the user gave it."""
     index: int
-    """Its number in that file, from one."""
+    """Number of the band in that file, from one."""
     alone: bool
-    """Whether it is the only band of its file but for alpha, so that its name may tell."""
+    """Whether it is the only band of its file beside alpha, so that the file's name may name it."""
     description: str
-    """The band description, or an empty string."""
+    """Band description, empty if absent."""
     colour: str
     """GDAL's colour interpretation."""
     wavelength: float | None
-    """Centre wavelength tag in nm."""
+    """Centre wavelength in nm, None without a tag."""
     wavelength_from: str
-    """The tag the wavelength was read from."""
+    """Name of the tag with the wavelength."""
     fwhm: float | None
-    """Width tag in nm."""
+    """Full width at half maximum in nm, None without a tag."""
     dtype: str
-    """Name of the stored numbers' type."""
+    """Name of the numpy type of the stored numbers."""
     nodata: float | None
-    """The nodata tag."""
+    """Nodata tag, in stored numbers."""
     scale: float
-    """GDAL's scale tag, one when absent."""
+    """GDAL's scale tag, 1 if absent."""
     offset: float
-    """GDAL's offset tag, zero when absent."""
+    """GDAL's offset tag, 0 if absent."""
     masked: bool
-    """Whether the file holds a mask band of its own."""
+    """Whether the file holds a mask band for it."""
 
     @property
     def label(self) -> str:
-        """What to call the band in a message."""
+        """Name of the band in a message."""
         return self.file.name if self.alone else f"band {self.index}"
 
 
 def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[BandMetadata, ...]:
-    """The facts of every band of one dataset."""
+    """The metadata of every band of one dataset."""
     colours = [colour.name for colour in dataset.colorinterp]
     alone = dataset.count - colours.count("alpha") == 1
     envi = dataset.tags(ns="ENVI")
-    return tuple(
-        _band_facts(dataset, checked, index, colours[index - 1], envi, alone=alone)
-        for index in dataset.indexes
-    )
-
-
-def _band_facts(
-    dataset: DatasetReader,
-    checked: CheckedFile,
-    index: int,
-    colour: str,
-    envi: Mapping[str, str],
-    *,
-    alone: bool,
-) -> BandMetadata:
-    wavelength, fwhm, origin = _wavelength(
-        dataset.tags(index), dataset.tags(index, ns="IMAGERY"), envi, index
-    )
-    at = index - 1
-    return BandMetadata(
-        file=checked.path,
-        index=index,
-        alone=alone,
-        description=(dataset.descriptions[at] or "").strip(),
-        colour=colour,
-        wavelength=wavelength,
-        wavelength_from=origin,
-        fwhm=fwhm,
-        dtype=str(dataset.dtypes[at]),
-        nodata=dataset.nodatavals[at],
-        scale=float(dataset.scales[at]),
-        offset=float(dataset.offsets[at]),
-        # With a raw ENVI file a mask can only be a sidecar, and those are ignored.
-        masked=checked.driver == "GTiff"
-        and MaskFlags.per_dataset in dataset.mask_flag_enums[at]
-        and MaskFlags.alpha not in dataset.mask_flag_enums[at],
-    )
+    # The mask of a raw ENVI file can only be a sidecar, and those are ignored.
+    masks = dataset.mask_flag_enums if checked.driver == "GTiff" else [()] * dataset.count
+    bands = []
+    for i, index in enumerate(dataset.indexes):
+        wavelength, fwhm, origin = _wavelength(
+            dataset.tags(index), dataset.tags(index, ns="IMAGERY"), envi, index
+        )
+        band = BandMetadata(
+            file=checked.path,
+            index=index,
+            alone=alone,
+            description=(dataset.descriptions[i] or "").strip(),
+            colour=colours[i],
+            wavelength=wavelength,
+            wavelength_from=origin,
+            fwhm=fwhm,
+            dtype=str(dataset.dtypes[i]),
+            nodata=dataset.nodatavals[i],
+            scale=float(dataset.scales[i]),
+            offset=float(dataset.offsets[i]),
+            masked=MaskFlags.per_dataset in masks[i] and MaskFlags.alpha not in masks[i],
+        )
+        bands.append(band)
+    return tuple(bands)
 
 
 def _wavelength(
     band: Mapping[str, str], imagery: Mapping[str, str], envi: Mapping[str, str], index: int
 ) -> tuple[float | None, float | None, str]:
-    """(centre, FWHM, tag): the band's own tag first, as GDAL rounds IMAGERY to 1 nm for ENVI."""
+    """Centre and FWHM in nm, and the name of the tag.
+
+    The band's own tag comes first, because GDAL rounds IMAGERY to 1 nm for ENVI files.
+    """
     band = {key.lower(): value for key, value in band.items()}
     imagery_nm = nanometres(imagery.get("CENTRAL_WAVELENGTH_UM"), "um")
     imagery_fwhm = nanometres(imagery.get("FWHM_UM"), "um")
@@ -128,17 +117,22 @@ def _list_item(text: str | None, index: int) -> str | None:
 
 
 def _is_micrometres(text: str | None) -> bool:
-    return (_number(text) or 1000) < 20
+    return (_number(text) or 1000) < _MICROMETRES_BELOW
 
 
 def nanometres(text: str | None, units: str) -> float | None:
-    """A wavelength as text in nm; without units, numbers below 20 are taken as micrometres."""
+    """A wavelength in nm from its text, None where it is no positive number.
+
+    Args:
+        text: the number.
+        units: its unit; if empty, numbers below 20 are taken as micrometres.
+    """
     value = _number(text)
     if value is None or value <= 0:
         return None
-    named = units.strip().lower()
-    micro = named in _MICROMETRES if named else _is_micrometres(text)
-    return value * 1000 if micro else value
+    unit = units.strip().lower()
+    is_micrometres = unit in _MICROMETRES if unit else _is_micrometres(text)
+    return value * 1000 if is_micrometres else value
 
 
 def _number(text: str | None) -> float | None:
@@ -150,15 +144,19 @@ def _number(text: str | None) -> float | None:
 
 
 def read_tags(dataset: DatasetReader, checked: CheckedFile) -> dict[str, str]:
-    """The dataset's tags with lower-case keys: default and ENVI domains, TIFF and XMP model."""
+    """The dataset's tags with keys in lower case.
+
+    They are those of the default and ENVI domains, with the camera model of XMP as `model` and that
+    of the TIFF header as `tifftag_model`.
+    """
     tags: dict[str, str] = {}
     for namespace in ("ENVI", None):
         domain = dataset.tags(ns=namespace) if namespace else dataset.tags()
         tags.update({key.lower(): value for key, value in domain.items()})
-    xmp = "".join(dataset.tags(ns="xml:XMP").values())[:_XMP_LIMIT]
-    found = re.search(r"tiff:Model(?:=\"|>)([^\"<]{1,80})", xmp)
-    if found:
-        tags.setdefault("model", found[1].strip())
+    xmp = "".join(dataset.tags(ns="xml:XMP").values())[:_MAX_XMP]
+    model = re.search(r"tiff:Model(?:=\"|>)([^\"<]{1,80})", xmp)
+    if model:
+        tags.setdefault("model", model[1].strip())
     if checked.layout.model:
         tags.setdefault("tifftag_model", checked.layout.model)
     return tags

@@ -1,4 +1,4 @@
-"""Coordinates of a raster as xarray and CF know them. Reads and writes no files."""
+"""Coordinates of raster cells for xarray, after the CF conventions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import xarray as xr
 from rasterio.crs import CRS
 
 Transform = tuple[float, float, float, float, float, float]
+"""Affine (a, b, c, d, e, f) from pixels to map: x = a col + b row + c, y = d col + e row + f."""
 
 WGS84: Final = str(CRS.from_epsg(4326).to_wkt())
 """CRS of longitude and latitude in degrees, as WKT."""
 _METRES_PER_DEGREE: Final = 111_320.0
-"""Metres along a degree of latitude; the mean over the WGS 84 ellipsoid."""
+"""Metres along one degree of the equator of the WGS 84 ellipsoid."""
 
 
 def metres_per_unit(crs_wkt: str, *, y: float) -> tuple[float, float]:
@@ -22,7 +23,7 @@ def metres_per_unit(crs_wkt: str, *, y: float) -> tuple[float, float]:
 
     Args:
         crs_wkt: the CRS.
-        y: where, in units of the CRS; a degree of longitude shortens towards the poles.
+        y: coordinate in units of the CRS; a degree of longitude is shorter at higher latitudes.
     """
     crs = CRS.from_wkt(crs_wkt)
     if crs.is_geographic:
@@ -38,17 +39,17 @@ def coordinates(
 
     Args:
         crs_wkt: the CRS.
-        transform: affine (a, b, c, d, e, f): x = a col + b row + c, y = d col + e row + f.
+        transform: from pixels to map coordinates.
         height: rows.
         width: columns.
     """
     a, b, c, d, e, f = transform
     geotransform = " ".join(repr(float(v)) for v in (c, a, b, f, d, e))
     attributes = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt, "GeoTransform": geotransform}
-    found = {"spatial_ref": xr.DataArray(0, attrs=attributes)}
+    variables = {"spatial_ref": xr.DataArray(0, attrs=attributes)}
     if b == 0 and d == 0:
         x = c + a * (np.arange(width) + 0.5)
         y = f + e * (np.arange(height) + 0.5)
-        found["y"] = xr.DataArray(y, dims="y", attrs={"axis": "Y"})
-        found["x"] = xr.DataArray(x, dims="x", attrs={"axis": "X"})
-    return found
+        variables["y"] = xr.DataArray(y, dims="y", attrs={"axis": "Y"})
+        variables["x"] = xr.DataArray(x, dims="x", attrs={"axis": "X"})
+    return variables

@@ -1,81 +1,80 @@
-"""Which pixels are valid: nodata, alpha, masks, and the fill values producers leave untagged.
+"""Valid pixels: nodata tags, and the fill values that producers write without a tag.
 
-Arrays only, axes (band, y, x). A pixel is valid only if it is so in every band.
+A pixel is valid only if it is valid in every band. Arrays only, axes (band, y, x).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from uavssr.sensors import BoolArray
-
-Numbers = npt.NDArray[np.generic]
+from uavssr.sensors import BoolArray, NumberArray
 
 SIGNED_FILLS: Final = (-9999.0, -10000.0, -32767.0, -32768.0)
-"""Values no reflectance takes in any scale, used as nodata with or without a tag."""
-ABSURD: Final = 1e30
-"""Larger numbers are a float's own nodata (3.4e38)."""
+"""Numbers of usual fill values, taken as nodata without a tag: no reflectance in any scale."""
+LARGEST: Final = 1e30
+"""Stored number; a larger absolute float is a fill value, such as 3.4e38."""
 SATURATED: Final = 65535
-"""Fill of uint16 files where it stands in every band at once."""
+"""Fill value of uint16 files if all bands hold it in the same pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidityRule:
-    """What makes a pixel invalid in one input."""
+    """The numbers that make a pixel of one input invalid."""
 
     nodata: tuple[float | None, ...]
-    """The nodata tag of each band."""
+    """The nodata tag of each band, None without one."""
     has_mask: bool
-    """Whether alpha or a mask band states validity."""
+    """Whether an alpha or mask band states validity."""
 
     @property
     def stated(self) -> bool:
-        """Whether the file itself says which pixels are invalid."""
+        """Whether the file itself states invalid pixels, by a tag or a mask."""
         return self.has_mask or any(value is not None for value in self.nodata)
 
-    def valid(self, numbers: Numbers) -> BoolArray:
-        """Where the stored numbers (band, y, x) are valid, (y, x); alpha and masks come on top."""
-        valid = _finite(numbers)
+    def valid(self, numbers: NumberArray) -> BoolArray:
+        """Where the stored numbers (band, y, x) are valid, (y, x), without alpha and masks."""
+        valid = ~_fill_values(numbers).any(0)
+        if numbers.dtype.kind == "f":
+            valid &= np.isfinite(numbers).all(0)
         for band, value in zip(numbers, self.nodata, strict=True):
             if value is not None:
                 valid &= ~_equals(band, value)
-        valid &= ~_untagged_fill(numbers)
         if not self.stated:
-            valid &= ~_border(numbers)
-        return valid
+            valid &= ~(_all_zero(numbers) | _all_saturated(numbers))
+        return np.asarray(valid)
 
-    def observe(self, numbers: Numbers) -> set[str]:
-        """Sentences on the untagged fill values that occur in these numbers."""
-        seen = set()
-        if _untagged_beside(numbers, self.nodata).any():
-            seen.add("values such as -9999 that no nodata tag names are taken as invalid")
-        if not self.stated and (numbers == 0).all(0).any():
-            seen.add("no nodata tag: pixels that are 0 in every band are taken as invalid")
+    def observe(self, numbers: NumberArray) -> set[str]:
+        """Warnings, a sentence each, of untagged fill values in these numbers (band, y, x)."""
+        warnings = set()
+        untagged = _fill_values(numbers)
+        for band, value in enumerate(self.nodata):
+            if value is not None:
+                untagged[band] &= ~_equals(numbers[band], value)
+        if untagged.any():
+            warnings.add("values such as -9999 that no nodata tag names are taken as invalid")
+        if not self.stated and _all_zero(numbers).any():
+            warnings.add("no nodata tag: pixels that are 0 in every band are taken as invalid")
         if not self.stated and _all_saturated(numbers).any():
-            seen.add("no nodata tag: pixels that are 65535 in every band are taken as invalid")
-        return seen
+            warnings.add("no nodata tag: pixels that are 65535 in every band are taken as invalid")
+        return warnings
 
     def describe(self, *, alpha: bool) -> str:
-        """The rule for the card."""
+        """The rule in words, for the input summary.
+
+        Args:
+            alpha: whether the mask, if any, is an alpha band.
+        """
         tags = sorted({f"{value:g}" for value in self.nodata if value is not None})
         parts = [f"nodata {', '.join(tags)}"] if tags else []
         parts += ["alpha 0"] if alpha else ["mask band 0"] if self.has_mask else []
         return ", ".join(parts) or "no nodata tag, alpha or mask: 0 in every band"
 
 
-def _finite(numbers: Numbers) -> BoolArray:
-    if numbers.dtype.kind != "f":
-        return np.ones(numbers.shape[1:], bool)
-    return np.asarray(np.isfinite(numbers).all(0))
-
-
-def _equals(band: Numbers, value: float) -> BoolArray:
-    """Compared in the stored type, as a float32 file's tag is kept as a rounded double."""
+def _equals(band: NumberArray, value: float) -> BoolArray:
+    """Compare in the stored type: GDAL gives the tag of a float32 file as a rounded double."""
     if band.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return np.asarray(band == np.array(value).astype(band.dtype))
@@ -84,33 +83,22 @@ def _equals(band: Numbers, value: float) -> BoolArray:
     return np.asarray(band == int(value))
 
 
-def _untagged_fill(numbers: Numbers) -> BoolArray:
-    return np.asarray(_fill_values(numbers).any(0))
-
-
-def _fill_values(numbers: Numbers) -> BoolArray:
+def _fill_values(numbers: NumberArray) -> BoolArray:
+    """Which numbers (band, y, x) are fill values whatever the tags say."""
     if numbers.dtype.kind not in "fi" or numbers.dtype.itemsize < 2:
         return np.zeros(numbers.shape, bool)
-    found = np.isin(numbers, np.array(SIGNED_FILLS, dtype=numbers.dtype))
+    fills = np.isin(numbers, np.array(SIGNED_FILLS, dtype=numbers.dtype))
     if numbers.dtype.kind == "f":
-        found |= np.isfinite(numbers) & (np.abs(numbers) > ABSURD)
-    return found
+        fills |= np.isfinite(numbers) & (np.abs(numbers) > LARGEST)
+    return fills
 
 
-def _untagged_beside(numbers: Numbers, nodata: Sequence[float | None]) -> BoolArray:
-    found = _fill_values(numbers)
-    for i, value in enumerate(nodata):
-        if value is not None:
-            found[i] &= ~_equals(numbers[i], value)
-    return found
+def _all_zero(numbers: NumberArray) -> BoolArray:
+    """Pixels (y, x) that are 0 in every band: what mosaics hold outside the flight."""
+    return np.asarray((numbers == 0).all(0))
 
 
-def _border(numbers: Numbers) -> BoolArray:
-    """Zero in every band, or saturated in every band: what mosaics leave outside the flight."""
-    return np.asarray((numbers == 0).all(0)) | _all_saturated(numbers)
-
-
-def _all_saturated(numbers: Numbers) -> BoolArray:
+def _all_saturated(numbers: NumberArray) -> BoolArray:
     if numbers.dtype != np.uint16:
         return np.zeros(numbers.shape[1:], bool)
     return np.asarray((numbers == SATURATED).all(0))

@@ -1,6 +1,6 @@
-"""Where a raster lies: size, CRS and transform, taken exactly as they are, or refused.
+"""Place of a raster on the ground: size, CRS and transform, taken exactly as the file has them.
 
-Must not resample, or take georeferencing from a sidecar.
+Georeferencing in a sidecar file is not used.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.io.raster.georeference import Transform
 from uavssr.io.raster.request import Request
 
-_IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAME_GRID: Final = 0.01
-"""Shift, in pixels at any corner, below which two grids are the same."""
+"""Largest shift, in pixels at any corner, between two grids that count as the same."""
+_IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +38,19 @@ class Place:
     width: int
     """Columns."""
     crs_wkt: str
-    """The coordinate reference system."""
+    """Coordinate reference system as WKT."""
     crs_name: str
     """Its EPSG code, else its name."""
     unit: str
-    """Unit of its coordinates."""
+    """Unit of its coordinates: metre, degree ..."""
     transform: Transform
-    """Affine a, b, c, d, e, f."""
+    """From pixels to map coordinates."""
     warnings: tuple[str, ...] = ()
-    """Sidecars that were ignored, an assumed CRS."""
+    """Ignored sidecar files and an assumed CRS, a sentence each."""
 
     @property
     def gsd(self) -> tuple[float, float]:
-        """Lengths of a pixel along a row and down a column, in `unit`."""
+        """Ground sampling distances: size of a pixel along a row and down a column, in `unit`."""
         a, b, _, d, e, _ = self.transform
         return math.hypot(a, d), math.hypot(b, e)
 
@@ -62,49 +62,58 @@ def read_place(dataset: DatasetReader, checked: CheckedFile, request: Request) -
         InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
         UsageError: `--assume-crs` is no AUTHORITY:CODE.
     """
-    found = make_place(
+    place = make_place(
         checked.path,
         crs=dataset.crs,
         transform=tuple(dataset.transform)[:6],
         size=(dataset.height, dataset.width),
         request=request,
     )
-    ignored = [sidecar.name for pair in sidecars(checked.path) for sidecar in pair]
-    said = f"sidecar files of {checked.path.name} ignored: {', '.join(ignored)}"
-    return replace(found, warnings=(*found.warnings, said)) if ignored else found
+    world_files, others = sidecars(checked.path)
+    if not world_files and not others:
+        return place
+    names = ", ".join(file.name for file in (*world_files, *others))
+    warning = f"sidecar files of {checked.path.name} ignored: {names}"
+    return replace(place, warnings=(*place.warnings, warning))
 
 
 def make_place(
     path: Path, *, crs: CRS | None, transform: Transform, size: tuple[int, int], request: Request
 ) -> Place:
-    """The place of a raster of `size` (rows, columns) that states this CRS and transform.
+    """The place of a raster from its parts.
+
+    Args:
+        path: the file.
+        crs: as the file states it.
+        transform: as the file states it.
+        size: rows and columns.
+        request: may assume a CRS, if the file has none.
 
     Raises:
         InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
         UsageError: `--assume-crs` is no AUTHORITY:CODE.
     """
-    _check_transform(transform, path, *sidecars(path))
-    known, warnings = _crs(crs, path, request)
+    _check_transform(transform, path)
+    crs, warnings = _stated_or_assumed(crs, path, request)
     return Place(
         path=path,
         height=size[0],
         width=size[1],
-        crs_wkt=known.to_wkt(),
-        crs_name=_crs_name(known),
-        unit="degree" if known.is_geographic else str(known.linear_units),
+        crs_wkt=crs.to_wkt(),
+        crs_name=_crs_name(crs),
+        unit="degree" if crs.is_geographic else str(crs.linear_units),
         transform=transform,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 
-def _check_transform(
-    transform: Transform, path: Path, worlds: Sequence[Path], others: Sequence[Path]
-) -> None:
+def _check_transform(transform: Transform, path: Path) -> None:
     if transform == _IDENTITY:
-        holders = [*worlds, *(p for p in others if p.name.endswith(".aux.xml"))]
-        if holders:
+        world_files, others = sidecars(path)
+        ignored = [*world_files, *(p for p in others if p.name.endswith(".aux.xml"))]
+        if ignored:
             raise InputRefused(
-                f"its only georeferencing is in the sidecar {holders[0].name}, which is not read",
+                f"its only georeferencing is in the sidecar {ignored[0].name}, which is not read",
                 path=path,
                 remedy=f"embed it: gdal_translate {path.name} {path.stem}_geo.tif",
             )
@@ -118,19 +127,22 @@ def _check_transform(
         raise InputRefused(f"the geotransform {transform} is degenerate", path=path)
 
 
-def _crs(found: CRS | None, path: Path, request: Request) -> tuple[CRS, list[str]]:
+def _stated_or_assumed(
+    stated: CRS | None, path: Path, request: Request
+) -> tuple[CRS, tuple[str, ...]]:
+    """The CRS and warnings."""
     assumed = None if request.assume_crs is None else _parse_crs(request.assume_crs)
-    if found:
-        if assumed is not None and assumed != found:
+    if stated:
+        if assumed is not None and assumed != stated:
             raise InputRefused(
-                f"has the CRS {_crs_name(found)}, not {request.assume_crs}",
+                f"has the CRS {_crs_name(stated)}, not {request.assume_crs}",
                 path=path,
                 remedy="leave out --assume-crs, or correct the file with gdal_edit -a_srs",
             )
-        return found, []
+        return stated, ()
     if assumed is None:
         raise InputRefused("no CRS", path=path, remedy=_how_to_give_crs(request))
-    return assumed, [f"no CRS in {path.name}: {request.assume_crs} assumed as asked"]
+    return assumed, (f"no CRS in {path.name}: {request.assume_crs} assumed as asked",)
 
 
 def _how_to_give_crs(request: Request) -> str:
@@ -140,7 +152,7 @@ def _how_to_give_crs(request: Request) -> str:
 
 
 def _parse_crs(text: str) -> CRS:
-    """AUTHORITY:CODE only: GDAL would also take a URL or a file's name here, and open it."""
+    """Only AUTHORITY:CODE, because GDAL would open a URL or the name of a file."""
     if not re.fullmatch(r"[A-Za-z]+:[A-Za-z0-9]+", text):
         raise UsageError(f"--assume-crs {text!r} is no code such as EPSG:32650")
     try:
@@ -157,63 +169,62 @@ def _crs_name(crs: CRS) -> str:
     return name[1] if name else "unnamed"
 
 
-def check_same_grid(places: Sequence[Place], facts: Sequence[BandMetadata]) -> None:
-    """Refuse a set of files unless each holds one band, of one type, on one grid.
+def check_same_grid(places: Sequence[Place], bands: Sequence[BandMetadata]) -> None:
+    """Refuse a set of files unless each holds one band, all of one type and on one grid.
 
     Raises:
-        InputRefused: naming the odd one out.
+        InputRefused: naming the file that differs from most.
     """
-    for fact in facts:
-        if not fact.alone:
+    for band in bands:
+        if not band.alone:
             raise InputRefused(
-                "holds several bands beside other files",
-                path=fact.file,
+                "holds several bands, but is one of several files",
+                path=band.file,
                 remedy="give one multi-band file, or files of a single band each",
             )
-    _refuse_off_grid(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
-    types = [fact for fact in facts if fact.colour != "alpha"]
-    _refuse_odd_type(types)
+    _check_grids(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
+    _check_types([band for band in bands if band.colour != "alpha"])
 
 
 def check_aligned(place: Place, reference: Place) -> None:
-    """Refuse a raster that does not lie pixel on pixel on another one.
+    """Refuse a raster whose pixels are not those of another one.
 
     Raises:
-        InputRefused: naming what differs: size, CRS or geotransform.
+        InputRefused: naming the difference: size, CRS or geotransform.
     """
-    _refuse_off_grid([reference, place], remedy="bring both onto one grid, e.g. with gdalwarp")
+    _check_grids([reference, place], remedy="bring both onto one grid, e.g. with gdalwarp")
 
 
-def _refuse_off_grid(places: Sequence[Place], *, remedy: str) -> None:
-    _refuse_odd(places, "size", lambda p: f"{p.width} x {p.height}", _same_size, remedy)
-    _refuse_odd(places, "CRS", lambda p: p.crs_name, _same_crs, remedy)
-    _refuse_odd(places, "geotransform", lambda p: str(p.transform), _same_transform, remedy)
+def _check_grids(places: Sequence[Place], *, remedy: str) -> None:
+    _check_property(places, "size", lambda p: f"{p.width} x {p.height}", _same_size, remedy)
+    _check_property(places, "CRS", lambda p: p.crs_name, _same_crs, remedy)
+    _check_property(places, "geotransform", lambda p: str(p.transform), _same_transform, remedy)
 
 
-def _refuse_odd(
+def _check_property(
     places: Sequence[Place],
-    what: str,
+    name: str,
     show: Callable[[Place], str],
     same: Callable[[Place, Place], bool],
     remedy: str,
 ) -> None:
-    """The odd one is the one that differs from what most files share."""
+    """Refuse the first place that differs from the one that most are like."""
     usual = max(places, key=lambda p: sum(same(p, q) for q in places))
     for place in places:
         if not same(place, usual):
             raise InputRefused(
-                f"its {what} is {show(place)}, that of {usual.path.name} is {show(usual)}",
+                f"its {name} is {show(place)}, that of {usual.path.name} is {show(usual)}",
                 path=place.path,
                 remedy=remedy,
             )
 
 
-def _refuse_odd_type(facts: Sequence[BandMetadata]) -> None:
-    types = [fact.dtype for fact in facts]
+def _check_types(bands: Sequence[BandMetadata]) -> None:
+    types = [band.dtype for band in bands]
     usual = max(types, key=types.count)
-    for fact in facts:
-        if fact.dtype != usual:
-            raise InputRefused(f"holds {fact.dtype}, the other bands {usual}", path=fact.file)
+    for band in bands:
+        if band.dtype != usual:
+            raise InputRefused(f"holds {band.dtype}, the other bands {usual}", path=band.file)
 
 
 def _same_size(one: Place, other: Place) -> bool:
@@ -225,7 +236,7 @@ def _same_crs(one: Place, other: Place) -> bool:
 
 
 def _same_transform(one: Place, other: Place) -> bool:
-    """Whether no corner of the scene moves by more than a small part of a pixel."""
+    """Whether no corner of the scene moves by more than `SAME_GRID` pixels."""
     a, b, c, d, e, f = (p - q for p, q in zip(one.transform, other.transform, strict=True))
     pixel = min(other.gsd)
     corners = [(x, y) for x in (0, one.width) for y in (0, one.height)]

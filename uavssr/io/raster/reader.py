@@ -1,30 +1,25 @@
-"""Stored numbers of the chosen bands, window by window, from any thread or process.
-
-Must not judge or scale them.
-"""
+"""Reading of stored numbers, window by window, from any thread or process."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
-import rasterio
 import rasterio.windows
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS, CheckedFile
-from uavssr.sensors import BoolArray
+from uavssr.io.raster.band_metadata import BandMetadata
+from uavssr.sensors import BoolArray, NumberArray
 from uavssr.tiling import Window
-
-Numbers = npt.NDArray[np.generic]
 
 
 class _Handles:
-    """Open datasets of this thread and process; copies and children open their own."""
+    """Open datasets of one thread and process; copies and child processes open their own."""
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -33,37 +28,54 @@ class _Handles:
         return _Handles, ()
 
     def get(self, checked: CheckedFile) -> DatasetReader:
-        """This thread's handle, opened at first need."""
-        opened: dict[str, DatasetReader] = self._local.__dict__
+        """The dataset of this thread, opened at the first call."""
+        datasets: dict[str, DatasetReader] = self._local.__dict__
         # A forked child shares the file position of its parent's handles, so it opens its own.
         key = f"{os.getpid()}:{checked.absolute}"
-        if key not in opened:
-            opened[key] = checked.open()
-        return opened[key]
+        if key not in datasets:
+            datasets[key] = checked.open()
+        return datasets[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileBands:
-    """What is read from one file."""
+    """The bands that are read from one file."""
 
     checked: CheckedFile
     """The file."""
     indexes: tuple[int, ...]
-    """Its bands that are read, numbered from one."""
+    """Numbers of the bands in the file, from one."""
     positions: tuple[int, ...]
-    """Where each of them goes on the band axis."""
+    """Indices of the same bands on the band axis of what is read."""
     alpha: int | None
-    """Its alpha band."""
+    """Number of the alpha band."""
     mask: int | None
-    """A band whose mask band is to be read."""
+    """Number of a band whose mask band is read."""
+
+    @classmethod
+    def of(
+        cls,
+        checked: CheckedFile,
+        bands: Sequence[tuple[int, BandMetadata]],
+        alphas: Sequence[BandMetadata],
+    ) -> FileBands:
+        """The bands of one file, given as (position on the band axis, band), and its alphas."""
+        masked = [band.index for _, band in bands if band.masked]
+        return cls(
+            checked=checked,
+            indexes=tuple(band.index for _, band in bands),
+            positions=tuple(position for position, _ in bands),
+            alpha=alphas[0].index if alphas else None,
+            mask=masked[0] if masked else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandReader:
-    """Reads windows of the chosen bands of one or several files on the same grid."""
+    """Reads windows of bands of one or several files on the same grid."""
 
     files: tuple[FileBands, ...]
-    """The files and which of their bands go where."""
+    """The bands to read of each file."""
     height: int
     """Rows of the scene."""
     width: int
@@ -75,38 +87,38 @@ class BandReader:
         """Number of bands."""
         return sum(len(file.indexes) for file in self.files)
 
-    def read(self, window: Window) -> tuple[Numbers, BoolArray]:
-        """The stored numbers (band, y, x) and where alpha and masks let them be valid (y, x).
+    def read(self, window: Window) -> tuple[NumberArray, BoolArray]:
+        """The stored numbers (band, y, x), and the pixels (y, x) valid by alpha and mask bands.
 
         Raises:
             ValueError: the window reaches outside the scene.
             InputRefused: a block cannot be decoded, or a file changed.
         """
         self._check(window)
-        parts: list[tuple[int, Numbers]] = []
+        bands: dict[int, NumberArray] = {}
         valid = np.ones((window.height, window.width), bool)
         for file in self.files:
-            numbers, part = self._read_file(file, window)
-            parts += zip(file.positions, numbers, strict=True)
-            valid &= part
-        return np.stack([band for _, band in sorted(parts, key=lambda part: part[0])]), valid
+            numbers, file_valid = self._read_file(file, window)
+            bands.update(zip(file.positions, numbers, strict=True))
+            valid &= file_valid
+        return np.stack([bands[position] for position in sorted(bands)]), valid
 
     def _check(self, window: Window) -> None:
         bottom, right = window.row + window.height, window.col + window.width
         if min(window.row, window.col) < 0 or bottom > self.height or right > self.width:
             raise ValueError(f"{window} reaches outside a scene of {self.height} x {self.width}")
 
-    def _read_file(self, file: FileBands, window: Window) -> tuple[Numbers, BoolArray]:
+    def _read_file(self, file: FileBands, window: Window) -> tuple[NumberArray, BoolArray]:
         dataset = self._handles.get(file.checked)
         file.checked.check_unchanged()
-        part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        pixels = rasterio.windows.Window(window.col, window.row, window.width, window.height)
         valid = np.ones((window.height, window.width), bool)
         try:
-            numbers: Numbers = dataset.read(list(file.indexes), window=part)
+            numbers: NumberArray = dataset.read(list(file.indexes), window=pixels)
             if file.alpha is not None:
-                valid &= dataset.read(file.alpha, window=part) > 0
+                valid &= dataset.read(file.alpha, window=pixels) > 0
             if file.mask is not None:
-                valid &= dataset.read_masks(file.mask, window=part) > 0
+                valid &= dataset.read_masks(file.mask, window=pixels) > 0
         except (*GDAL_ERRORS, MemoryError) as err:
             cause = err.__cause__ or err
             raise InputRefused(

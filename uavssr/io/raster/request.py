@@ -1,4 +1,4 @@
-"""What the caller asked for, and the command line that would ask for it. Reads nothing."""
+"""Options of an input, and the command line that gives them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The options of `open_msi`, kept so that a refusal can print a command that works."""
+    """The options of `open_msi`, from which an error builds a command that works."""
 
     paths: tuple[Path, ...]
-    """The input, one file or a set of single-band files."""
+    """One file or a set of single-band files."""
     sensor: str | None = None
-    """`--sensor` as given."""
+    """`--sensor`: name of a camera, or a sensor file."""
     bands: tuple[str, ...] | None = None
-    """`--bands`: a role per band, in file order."""
+    """`--bands`: a role for each band, in file order."""
     bidx: tuple[int, ...] | None = None
-    """`--bidx`: the files' bands counted from one."""
+    """`--bidx`: numbers of the bands in the file, from one."""
     scale: str | None = None
-    """`--scale` as given."""
+    """`--scale`: reflectance per stored number."""
     assume_crs: str | None = None
-    """`--assume-crs` as given."""
+    """`--assume-crs`: AUTHORITY:CODE."""
     max_pixels: int | None = None
-    """`--max-pixels` as given."""
+    """`--max-pixels`: limit for rows x columns."""
     subcommand: str | None = None
-    """The command that takes these options; None where none takes them all."""
+    """Subcommand that takes all these options, None if there is none."""
 
     def command(
         self,
@@ -38,19 +38,18 @@ class Request:
         scale: str | None = None,
         assume_crs: str | None = None,
     ) -> str:
-        """The complete command with the caller's own options and these added or replaced."""
-        chosen_bands, chosen_bidx = bands or self.bands, bidx or self.bidx
+        """The complete command with the user's own options and these added or replaced."""
         options = {
-            "--sensor": sensor or self.sensor,
-            "--bands": ",".join(chosen_bands) if chosen_bands else None,
-            "--bidx": ",".join(map(str, chosen_bidx)) if chosen_bidx else None,
-            "--scale": scale or self.scale,
-            "--assume-crs": assume_crs or self.assume_crs,
-            "--max-pixels": None if self.max_pixels is None else str(self.max_pixels),
+            "--sensor": sensor or self.sensor or "",
+            "--bands": ",".join(bands or self.bands or ()),
+            "--bidx": ",".join(map(str, bidx or self.bidx or ())),
+            "--scale": scale or self.scale or "",
+            "--assume-crs": assume_crs or self.assume_crs or "",
+            "--max-pixels": "" if self.max_pixels is None else str(self.max_pixels),
             "--out": f"{self.paths[0].stem}_cube.tif",
         }
         paths = (f"./{path}" if str(path).startswith("-") else str(path) for path in self.paths)
         words = ["uavssr", self.subcommand or "reconstruct", *paths]
         for name, value in options.items():
-            words += [] if value is None else [name, value]
+            words += [name, value] if value else []
         return shlex.join(words)
