@@ -23,7 +23,8 @@ from uavssr.io.writers.formats import Format
 from uavssr.model.weights import load_model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.devices import torch_threads
-from uavssr.reconstruction.expand import BLOCK, expand
+from uavssr.reconstruction.expand import expand
+from uavssr.reconstruction.options import BLOCK
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH, TILE = 270, 30, 64

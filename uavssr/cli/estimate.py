@@ -89,7 +89,7 @@ def estimate_stf(
     check_suffix(plot, ".png")
     facts: dict[str, Any] = {"sensor": msi.sensor.name}
     if reference is None:
-        plan = plan_reconstruction(
+        planned = plan_reconstruction(
             msi,
             model=model or DEFAULT_MODEL,
             tile=tile,
@@ -97,9 +97,9 @@ def estimate_stf(
             device=device,
             workers=workers,
         )
-        facts["model"] = plan.plan.model.name
+        facts["model"] = planned.plan.model.name
         with console.progress(quiet=context.obj["quiet"]) as progress:
-            estimate = plan.stf(progress=progress)
+            estimate = planned.stf(progress=progress)
     else:
         estimate, calibration = _calibrated(context, msi, reference, reference_scale, model)
         facts |= calibration

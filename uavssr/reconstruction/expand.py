@@ -6,7 +6,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -21,12 +21,9 @@ from uavssr.io.writers import (
 )
 from uavssr.model import SpectralBasis
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
-from uavssr.reconstruction.options import CubeKeywords, OutputOptions, output_options
+from uavssr.reconstruction.options import BLOCK, CubeKeywords, OutputOptions, output_options
 from uavssr.reconstruction.products import CubeRender
 from uavssr.tiling import Progress, TileGrid, Window
-
-BLOCK: Final = 256
-"""Side of the windows in pixels, and of the output's blocks."""
 
 
 def expand(
