@@ -23,8 +23,7 @@ from uavssr.data.random_cameras import RandomCameras, draw_cameras, observe
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import rmse
 from uavssr.io.msi.source import MsiSource, open_msi
-from uavssr.io.stf.dataset import reference_pixels_of
-from uavssr.io.stf.files import read_stf, scene_estimate, write_stf
+from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate, write_stf
 from uavssr.model.response import GAIN, SHIFT, ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.reconstruction.scene_stf import stf_from_estimate

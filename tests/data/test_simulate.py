@@ -22,7 +22,7 @@ from uavssr.data.simulated_camera import draw_camera
 from uavssr.errors import InputRefused, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
-from uavssr.io.stf.files import read_stf, scene_estimate
+from uavssr.io.stf import read_stf, scene_estimate
 from uavssr.io.writers.msi_image import ImageTarget, ImageWriter, write_image
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid

@@ -16,7 +16,7 @@ from tests.helpers.rasters import TRANSFORM, UTM
 from uavssr import cli
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import CubeScorer, Scores, rmse, sam
-from uavssr.io.stf.files import StfEstimate, stf_dataset, write_stf
+from uavssr.io.stf import StfEstimate, stf_dataset, write_stf
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 

@@ -24,8 +24,7 @@ from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.msi.source import MsiSource, open_msi
-from uavssr.io.stf.dataset import ReferencePixels, with_reference_pixels
-from uavssr.io.stf.files import write_stf
+from uavssr.io.stf import ReferencePixels, with_reference_pixels, write_stf
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.weights import Model, load_model
@@ -421,7 +420,7 @@ def calibrated(tmp_path: Path, model: Model) -> Path:
     seen = source.image[:, source.mask][:, ::97].T.astype(float)
     nearest = read(first.cube)[:, source.mask][:, ::97].T.astype(float)
     dip = np.where(np.abs(GRID.centres - 940) < 30, 0.6, 1.0)
-    references = ReferencePixels(spectra=nearest * dip, msi=seen).some()
+    references = ReferencePixels(spectra=nearest * dip, msi=seen).thinned()
     blind = xr.load_dataset(first.stf, engine="h5netcdf")
     return write_stf(with_reference_pixels(blind, references), tmp_path / "calibrated.stf.nc")
 

@@ -20,7 +20,7 @@ from tests.helpers.fakes import (
 )
 from tests.helpers.models import GRID, P4M, tiny_msi, tiny_network, tiny_scene
 from uavssr.errors import IncompleteRun, InputRefused
-from uavssr.io.stf.files import QUANTITIES, StfEstimate
+from uavssr.io.stf import QUANTITIES, StfEstimate
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf

@@ -33,7 +33,7 @@ from tests.helpers.models import (
     tiny_scene,
 )
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
-from uavssr.io.stf.dataset import QUANTITIES
+from uavssr.io.stf import QUANTITIES
 from uavssr.io.writers.journal import TileRecord
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, ResponseFamily

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from rasterio.crs import CRS
 
 from uavssr.errors import InputRefused, OutputError
-from uavssr.io.stf.files import StfEstimate, stf_dataset
+from uavssr.io.stf import StfEstimate, stf_dataset
 from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid, response_moments
 from uavssr.tiling import Window

@@ -242,7 +242,7 @@ def calibrate_scene(
     if reference.kind != "panels" and covered.all():  # ground that is in the scene
         good = calibration.weight >= MIN_REFERENCE_WEIGHT
         pixels = ReferencePixels(spectra=spectra[good].astype(float), msi=seen[good])
-        dataset = with_reference_pixels(dataset, pixels.some())
+        dataset = with_reference_pixels(dataset, pixels.thinned())
     predicted = spectra @ calibration.stf.rows[0, covered].numpy().T
     warnings = (
         *reference.warnings,

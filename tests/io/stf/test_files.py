@@ -1,4 +1,4 @@
-"""STF products round-trip, are read by others, and are refused when they do not fit."""
+"""STF files round-trip, are readable by other programs, and are refused when they do not fit."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from uavssr.errors import InputRefused, OutputError
-from uavssr.io.stf import dataset as layout
-from uavssr.io.stf import files as stf_files
-from uavssr.io.stf.files import (
+from uavssr.io.stf import (
     StfEstimate,
     read_stf,
     scene_estimate,
     stf_dataset,
     stf_path,
-    tile_estimates,
     tiles_path,
     write_stf,
     write_tiles,
 )
+from uavssr.io.stf import dataset as layout
+from uavssr.io.stf import files as stf_files
+from uavssr.io.stf.dataset import tile_estimates
 from uavssr.sensors import SENSORS, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 
@@ -132,7 +132,7 @@ def test_bounds_are_those_of_the_rotated_outline() -> None:
 
 @pytest.mark.parametrize("slab", [1, 3, 7])
 def test_tiles_may_come_some_at_a_time(tmp_path: Path, slab: int) -> None:
-    """Promise P6: together they need not fit into memory; the file is the same."""
+    """Promise P6: all tiles need not fit into memory together; the file is the same."""
     whole = dataset(tiles=8)
     parts = [whole.isel(tile=slice(i, i + slab)) for i in range(0, 8, slab)]
     path = write_stf(parts[0], tmp_path / "a.stf.nc", further=iter(parts[1:]))
@@ -142,10 +142,10 @@ def test_tiles_may_come_some_at_a_time(tmp_path: Path, slab: int) -> None:
     assert pyogrio.read_info(tmp_path / "a.tiles.gpkg")["features"] == 8
 
 
-def test_tiles_that_are_not_as_written_are_seen(
+def test_tiles_that_differ_when_read_back_are_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 25: in those that came later, too."""
+    """Row 25, also for tiles that were appended."""
     whole, real = dataset(tiles=8), stf_files._append
 
     def spoiled(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
@@ -203,14 +203,14 @@ def test_plain_hdf5_reader_sees_the_numbers(tmp_path: Path) -> None:
         assert CRS.from_wkt(file["spatial_ref"].attrs["crs_wkt"]) == CRS.from_epsg(32650)
 
 
-def taught(ds: xr.Dataset, count: int = 7) -> xr.Dataset:
+def calibrated(ds: xr.Dataset, count: int = 7) -> xr.Dataset:
     rng = np.random.default_rng(3)
     spectra, msi = rng.random((count, len(GRID))), rng.random((count, len(SENSOR)))
     return layout.with_reference_pixels(ds, layout.ReferencePixels(spectra=spectra, msi=msi))
 
 
-def test_known_ground_goes_through_a_file_in_the_sensors_order(tmp_path: Path) -> None:
-    ds = taught(dataset())
+def test_reference_pixels_round_trip_in_the_sensors_order(tmp_path: Path) -> None:
+    ds = calibrated(dataset())
     path = write_stf(ds.isel(band=[4, 2, 0, 1, 3]), tmp_path / "a.stf.nc")
     back = layout.reference_pixels_of(read_stf(path, sensor=SENSOR, grid=GRID))
     assert back is not None
@@ -219,11 +219,11 @@ def test_known_ground_goes_through_a_file_in_the_sensors_order(tmp_path: Path) -
     assert layout.reference_pixels_of(dataset()) is None
 
 
-def test_some_of_many_references_are_spread_over_all() -> None:
-    count = layout.MOST_REFERENCES * 3
+def test_thinned_references_are_spread_over_all() -> None:
+    count = layout.MAX_REFERENCES * 3
     numbers = np.arange(count, dtype=float)[:, None]
-    some = layout.ReferencePixels(spectra=numbers, msi=numbers).some()
-    assert len(some.msi) == layout.MOST_REFERENCES
+    some = layout.ReferencePixels(spectra=numbers, msi=numbers).thinned()
+    assert len(some.msi) == layout.MAX_REFERENCES
     assert some.msi[0] == 0
     assert some.msi[-1] == count - 1
     assert np.array_equal(some.msi, some.spectra)
@@ -263,13 +263,19 @@ def change(name: str, value: float) -> Callable[[xr.Dataset], xr.Dataset]:
         ),
         (change("wavelength", np.nan), "variable wavelength"),
         (lambda _: xr.Dataset(), "variable band holds nothing"),
-        (lambda ds: change("reference_hsi", np.nan)(taught(ds)), "reference_hsi is not finite"),
-        (lambda ds: taught(ds).drop_vars("reference_msi"), "variable reference_msi is missing"),
         (
-            lambda ds: taught(ds).assign(reference_msi=taught(ds)["reference_msi"].T),
+            lambda ds: change("reference_hsi", np.nan)(calibrated(ds)),
+            "reference_hsi is not finite",
+        ),
+        (
+            lambda ds: calibrated(ds).drop_vars("reference_msi"),
+            "variable reference_msi is missing",
+        ),
+        (
+            lambda ds: calibrated(ds).assign(reference_msi=calibrated(ds)["reference_msi"].T),
             r"variable reference_msi is float32 \(5, 7\)",
         ),
-        (lambda ds: taught(ds, 201), "holds 201 references"),
+        (lambda ds: calibrated(ds, 201), "holds 201 references"),
     ],
 )
 def test_file_that_does_not_fit_is_refused(
@@ -283,7 +289,7 @@ def test_file_that_does_not_fit_is_refused(
     assert "; give a .stf.nc" in str(caught.value)
 
 
-def test_what_is_no_netcdf_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_no_netcdf_is_refused(tmp_path: Path) -> None:
     """Rows 3, 4, 10."""
     whole = write_stf(dataset(), tmp_path / "whole.stf.nc").read_bytes()
     contents = {"empty": b"", "text": b"hello", "magic": whole[:8]}

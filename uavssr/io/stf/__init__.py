@@ -1,6 +1,6 @@
-"""The STF as a labelled dataset, and its files: netCDF and GeoPackage.
+"""The STF (spectral transformation function) as a labelled dataset, and its files.
 
-Nothing here estimates.
+Nothing here estimates an STF.
 """
 
 from uavssr.io.stf.dataset import (
@@ -13,7 +13,8 @@ from uavssr.io.stf.dataset import (
     stf_dataset,
     with_reference_pixels,
 )
-from uavssr.io.stf.files import read_stf, stf_path, tiles_path, write_stf, write_tiles
+from uavssr.io.stf.files import read_stf, stf_path, write_stf
+from uavssr.io.stf.tile_map import tiles_path, write_tiles
 
 __all__ = [
     "QUANTITIES",

@@ -1,7 +1,4 @@
-"""The STF as a labelled dataset: what was estimated for the scene and for every tile.
-
-Its files are the matter of `stf`. Must not open files or estimate anything.
-"""
+"""The STF as a labelled dataset in CF conventions: estimates for the scene and for every tile."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ class Quantity(NamedTuple):
     units: str
     """CF units, empty for flags."""
     long_name: str
-    """What a plot would call it."""
+    """Label of a plot's axis."""
 
 
 QUANTITIES: Final[dict[str, Quantity]] = {
@@ -40,23 +37,23 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "fwhm_se": Quantity(("band",), "nm", "standard error of the width"),
     "gain_se": Quantity(("band",), "1", "standard error of the gain"),
     "condition": Quantity((), "1", "condition number of the scene's moments, capped at 1e12"),
-    "span_share": Quantity(("band",), "1", "share of the STF's energy that the data can see"),
-    "prior_driven": Quantity(("band",), "", "the image said next to nothing"),
+    "span_share": Quantity(("band",), "1", "share of the STF's energy inside the spectral basis"),
+    "prior_driven": Quantity(("band",), "", "decided by the prior, not by the image"),
     "residual": Quantity(("band",), "1", "RMS difference of STF times cube and MSI, reflectance"),
     "valid_fraction": Quantity((), "1", "share of pixels with data"),
 }
-"""Every field of `StfEstimate`; the scene's variables have the prefix `scene_`."""
+"""The fields of `StfEstimate`; the scene's variables have the prefix `scene_`."""
 
 REFERENCES: Final[dict[str, Quantity]] = {
-    "reference_hsi": Quantity(("reference", "wavelength"), "1", "spectra of known ground"),
-    "reference_msi": Quantity(("reference", "band"), "1", "what the camera saw of it"),
+    "reference_hsi": Quantity(("reference", "wavelength"), "1", "reference spectra"),
+    "reference_msi": Quantity(("reference", "band"), "1", "image at the reference pixels"),
 }
-"""What a calibrated STF holds besides: see `ReferencePixels`."""
-MOST_REFERENCES: Final = 200
-"""Pieces of ground that a file holds at most; more say next to nothing new."""
+"""Further variables of an STF that was calibrated with references: see `ReferencePixels`."""
+MAX_REFERENCES: Final = 200
+"""Reference pixels that a file holds at most; more would hardly improve a correction."""
 
 MAY_BE_INFINITE: Final = {"condition"}
-"""An estimate's condition number is capped at 1e12, but a true STF has none at all."""
+"""Variables with infinite values: a simulated, true STF has no condition number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,7 +81,7 @@ class StfEstimate:
     span_share: FloatArray
     """(c,) share of the STF's energy inside the spectral basis; the rest is the prior's alone."""
     prior_driven: npt.NDArray[np.bool_]
-    """(c,) True where the image said next to nothing of the band."""
+    """(c,) True where the image reveals next to nothing of the band."""
     residual: FloatArray
     """(c,) RMS of stf @ cube - MSI in reflectance."""
     valid_fraction: float
@@ -103,24 +100,24 @@ class StfEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReferencePixels:
-    """Ground whose spectra are known, from which a cube can learn what its model gets wrong."""
+    """k pixels with reference spectra, with which a cube of the same image can be corrected."""
 
     spectra: FloatArray
     """(k, C) reflectance on the cube's wavelengths."""
     msi: FloatArray
-    """(k, c) what the camera saw of them, reflectance."""
+    """(k, c) reflectance that the camera measured there."""
     image: str = ""
-    """In which image, as an output names its input; empty where that is not known."""
+    """Name of the image, as outputs record it; empty where it is not known."""
 
-    def some(self, most: int = MOST_REFERENCES) -> ReferencePixels:
-        """`most` of them, evenly spaced, or all."""
+    def thinned(self, most: int = MAX_REFERENCES) -> ReferencePixels:
+        """At most so many of the pixels, evenly spaced."""
         count = len(self.msi)
-        kept = np.linspace(0, count - 1, min(count, most)).round().astype(int)
-        return replace(self, spectra=self.spectra[kept], msi=self.msi[kept])
+        chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+        return replace(self, spectra=self.spectra[chosen], msi=self.msi[chosen])
 
 
 def with_reference_pixels(ds: xr.Dataset, references: ReferencePixels) -> xr.Dataset:
-    """The same dataset with known ground in it."""
+    """The same dataset with reference pixels in it."""
     values = {"reference_hsi": references.spectra, "reference_msi": references.msi}
     variables = {
         name: (
@@ -134,7 +131,7 @@ def with_reference_pixels(ds: xr.Dataset, references: ReferencePixels) -> xr.Dat
 
 
 def reference_pixels_of(ds: xr.Dataset) -> ReferencePixels | None:
-    """The known ground of a dataset, if it holds any."""
+    """The reference pixels of a dataset; None where it holds none."""
     if not ds.sizes.get("reference"):
         return None
     return ReferencePixels(
@@ -171,9 +168,9 @@ def stf_dataset(
 
     windows = np.array([(w.row, w.col, w.height, w.width) for w, _ in tiles], np.int64)
     windows = windows.reshape(-1, 4)
-    variables = _estimate_variables("scene_", [scene]) | _estimate_variables(
-        "", [estimate for _, estimate in tiles], shape=scene.stf.shape
-    )
+    shape = scene.stf.shape
+    variables = _estimate_variables("scene_", [scene], shape)
+    variables |= _estimate_variables("", [estimate for _, estimate in tiles], shape)
     variables["nominal_stf"] = (
         ("band", "wavelength"),
         np.asarray(nominal, float),
@@ -196,26 +193,24 @@ def stf_dataset(
     )
 
 
-Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic], dict[str, str]]]
+_Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic], dict[str, str]]]
 
 
 def _estimate_variables(
-    prefix: str, estimates: Sequence[StfEstimate], *, shape: tuple[int, ...] | None = None
-) -> Variables:
-    """One variable per field: of the one scene where there is a prefix, else of all tiles.
+    prefix: str, estimates: Sequence[StfEstimate], shape: tuple[int, ...]
+) -> _Variables:
+    """A variable for each field: of the scene where there is a prefix, else of all tiles.
 
-    A tile's arrays are float32, as the network gave them: there may be very many tiles.
+    A tile's arrays are float32, as the network gives them, because there may be very many tiles.
     """
-    variables: Variables = {}
+    variables: _Variables = {}
     for name, quantity in QUANTITIES.items():
         exact = prefix or not quantity.dims
-        kind = bool if name == "prior_driven" else np.float64 if exact else np.float32
-        values = np.array([getattr(estimate, name) for estimate in estimates], kind)
-        dims = ("tile", *quantity.dims)
-        if prefix:
-            dims, values = quantity.dims, values[0]
-        elif shape is not None:
-            values = values.reshape(-1, *shape[: len(quantity.dims)])
+        dtype = bool if name == "prior_driven" else np.float64 if exact else np.float32
+        values = np.array([getattr(estimate, name) for estimate in estimates], dtype)
+        dims = quantity.dims if prefix else ("tile", *quantity.dims)
+        # a file without tiles needs the shape of none of them
+        values = values[0] if prefix else values.reshape(-1, *shape[: len(quantity.dims)])
         attrs = {"units": quantity.units} if quantity.units else {}
         variables[prefix + name] = (dims, values, attrs | {"long_name": quantity.long_name})
     return variables
@@ -223,7 +218,7 @@ def _estimate_variables(
 
 def _coordinates(
     sensor: Sensor, grid: WavelengthGrid, crs_wkt: str, transform: Sequence[float]
-) -> Variables:
+) -> _Variables:
     a, b, c, d, e, f = (float(v) for v in tuple(transform)[:6])
     georeference = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt} if crs_wkt else {}
     georeference["GeoTransform"] = " ".join(repr(v) for v in (c, a, b, f, d, e))
@@ -236,7 +231,7 @@ def _coordinates(
 
 
 def corners(windows: npt.NDArray[np.int64], transform: Sequence[float]) -> FloatArray:
-    """Map coordinates (n, 5, 2) of the closed outlines of n pixel windows, true if rotated."""
+    """Map coordinates (n, 5, 2) of the closed outlines of n windows (row, col, height, width)."""
     row, col, height, width = np.asarray(windows, float).reshape(-1, 4).T
     a, b, c, d, e, f = (float(v) for v in tuple(transform)[:6])
     rows = np.stack([row, row, row + height, row + height, row], axis=1)
@@ -249,7 +244,7 @@ def _bounds(outlines: FloatArray) -> FloatArray:
 
 
 def affine(ds: xr.Dataset) -> tuple[float, ...]:
-    """The scene's (a, b, c, d, e, f), as given to `stf_dataset`."""
+    """The scene's geotransform (a, b, c, d, e, f), as given to `stf_dataset`."""
     c, a, b, f, d, e = (float(v) for v in ds["spatial_ref"].attrs["GeoTransform"].split())
     return a, b, c, d, e, f
 
@@ -260,7 +255,7 @@ def scene_estimate(ds: xr.Dataset) -> StfEstimate:
 
 
 def tile_estimates(ds: xr.Dataset) -> list[tuple[Window, StfEstimate]]:
-    """Each tile's window in the scene and its estimate; none where the scene alone was asked."""
+    """Each tile's window in the scene and its estimate; empty for an STF of the scene alone."""
     if "tile" not in ds.sizes:
         return []
     stacks = {name: ds[name].to_numpy() for name in QUANTITIES}
@@ -272,7 +267,7 @@ def tile_estimates(ds: xr.Dataset) -> list[tuple[Window, StfEstimate]]:
 
 
 def estimate_of(values: Mapping[str, npt.NDArray[np.generic]]) -> StfEstimate:
-    """The estimate whose fields are among these named arrays."""
+    """The estimate whose fields are among these arrays, by name."""
     fields = {name: values[name] for name in QUANTITIES}
     scalar = {name: float(v) for name, v in fields.items() if not QUANTITIES[name].dims}
     flags = {"prior_driven": values["prior_driven"].astype(bool)}

@@ -1,7 +1,4 @@
-"""The only writer and reader of STF products: `.stf.nc` (netCDF) and `.tiles.gpkg` (GeoPackage).
-
-What they hold is laid out in `stf_dataset`, whose names are also found here.
-"""
+"""STF datasets as files: netCDF-4, written and read back, and checked before they are used."""
 
 from __future__ import annotations
 
@@ -14,20 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.errors import InputRefused
 from uavssr.io.stf.dataset import (
+    MAX_REFERENCES,
     MAY_BE_INFINITE,
-    MOST_REFERENCES,
     QUANTITIES,
     REFERENCES,
-    StfEstimate,
-    affine,
-    corners,
-    scene_estimate,
-    stf_dataset,
-    tile_estimates,
 )
 from uavssr.io.writers import PathLike, replacing, write_failed
 from uavssr.sensors import Sensor, WavelengthGrid
@@ -35,32 +25,16 @@ from uavssr.sensors import Sensor, WavelengthGrid
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = [
-    "StfEstimate",
-    "read_stf",
-    "scene_estimate",
-    "stf_dataset",
-    "stf_path",
-    "tile_estimates",
-    "tiles_path",
-    "write_stf",
-    "write_tiles",
-]
-
 _HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
-_MOST_TILES: Final = 1_000_000
-_NO_CRS: Final = 'LOCAL_CS["unknown",UNIT["metre",1]]'
+_MAX_TILES: Final = 1_000_000
+_TOLERANCE_NM: Final = 0.05
+"""Difference in nm up to which two wavelengths are the same."""
 _REMEDY: Final = "give a .stf.nc file that uavssr wrote for this sensor and wavelength grid"
 
 
 def stf_path(out: PathLike) -> Path:
     """Where the STF of the cube `out` goes: `<out stem>.stf.nc`."""
     return Path(out).with_suffix(".stf.nc")
-
-
-def tiles_path(out: PathLike) -> Path:
-    """Where the tile map of the cube `out` goes: `<out stem>.tiles.gpkg`."""
-    return Path(out).with_suffix(".tiles.gpkg")
 
 
 def write_stf(
@@ -91,12 +65,12 @@ def write_stf(
         try:
             slabs, count = iter(further), ds.sizes.get("tile", 0)
             second = list(islice(slabs, 1))
-            growing = ["tile"] if second else []  # a dimension that may grow is slow to look at
-            ds.to_netcdf(part, engine="h5netcdf", encoding=packed, unlimited_dims=growing)
-            written = _append(part, chain(second, slabs)) if second else []
+            unlimited = ["tile"] if second else []  # reading along such a dimension is slow
+            ds.to_netcdf(part, engine="h5netcdf", encoding=packed, unlimited_dims=unlimited)
+            appended = _append(part, chain(second, slabs)) if second else []
             with xr.open_dataset(part, engine="h5netcdf") as back:
                 first = back.isel(tile=slice(count)) if second else back
-                same = first.load().identical(ds) and _as_written(back, count, written)
+                same = first.load().identical(ds) and _as_written(back, count, appended)
         except (OSError, RuntimeError) as err:
             raise write_failed(path, err, needed_bytes=needed) from err
         if not same:
@@ -105,7 +79,7 @@ def write_stf(
 
 
 def _append(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
-    """Put more tiles behind those in the file; how many each dataset had, and their checksum."""
+    """Append tiles to those in the file; the count and the checksum of each dataset's tiles."""
     import h5netcdf
 
     written = []
@@ -113,14 +87,15 @@ def _append(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
         for ds in further:
             start, count = file.dimensions["tile"].size, ds.sizes["tile"]
             file.resize_dimension("tile", start + count)
-            for name in _of_tiles(ds):
+            for name in _tile_variables(ds):
                 file[name][start:] = ds[name].to_numpy().astype(file[name].dtype)
             written.append((count, _checksum(ds)))
     return written
 
 
-def _as_written(back: xr.Dataset, start: int, written: list[tuple[int, int]]) -> bool:
-    for count, checksum in written:
+def _as_written(back: xr.Dataset, start: int, appended: list[tuple[int, int]]) -> bool:
+    """Whether a file holds the appended tiles from the tile `start` on, and no others."""
+    for count, checksum in appended:
         if _checksum(back.isel(tile=slice(start, start + count))) != checksum:
             return False
         start += count
@@ -128,13 +103,14 @@ def _as_written(back: xr.Dataset, start: int, written: list[tuple[int, int]]) ->
 
 
 def _checksum(ds: xr.Dataset) -> int:
+    """CRC-32 of the variables of tiles."""
     checksum = 0
-    for name in _of_tiles(ds):
+    for name in _tile_variables(ds):
         checksum = zlib.crc32(np.ascontiguousarray(ds[name].to_numpy()).data, checksum)
     return checksum
 
 
-def _of_tiles(ds: xr.Dataset) -> list[str]:
+def _tile_variables(ds: xr.Dataset) -> list[str]:
     return sorted(str(name) for name in ds.data_vars if "tile" in ds[name].dims)
 
 
@@ -168,9 +144,9 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
 
 
 def _check_hdf5(file: Path) -> None:
-    """A local, regular file that begins as HDF5 does: a FIFO would hang whoever opens it."""
+    """Refuse anything but a regular file that begins as HDF5 does; opening a FIFO would hang."""
     try:
-        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - also says no to a NUL
+        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - also refuses a NUL
             raise InputRefused("is not a regular file", path=file, remedy=_REMEDY)
         with file.open("rb") as opened:
             start = opened.read(len(_HDF5_MAGIC))
@@ -182,7 +158,7 @@ def _check_hdf5(file: Path) -> None:
 
 
 def _check_self_contained(file: Path) -> None:
-    """HDF5 can point into other files, so every link and every variable must be its own."""
+    """Refuse links and variables that lie in other files, as HDF5 allows."""
     import h5py
 
     with h5py.File(file, "r") as opened:
@@ -195,7 +171,11 @@ def _check_self_contained(file: Path) -> None:
 
 
 def _check_bands(ds: xr.Dataset, file: Path, sensor: Sensor | None) -> int:
-    """The number of bands, once they are known to be the sensor's, or each its own."""
+    """The number of bands: those of the sensor, or any distinct ones without a sensor.
+
+    Raises:
+        InputRefused: other bands, or an STF of another camera.
+    """
     roles = [str(role) for role in ds["band"].to_numpy().tolist()] if "band" in ds else []
     expected = sorted(set(roles)) if sensor is None else sorted(sensor.roles)
     if sorted(roles) != expected or not roles:
@@ -214,31 +194,37 @@ def _check_bands(ds: xr.Dataset, file: Path, sensor: Sensor | None) -> int:
 
 
 def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor | None, grid: WavelengthGrid) -> None:
-    """Names, shapes, bands and wavelengths; no values but those of the axes are read."""
+    """Refuse other names, shapes, bands and wavelengths; only the values of the axes are read."""
     bands = _check_bands(ds, file, sensor)
     sizes = {"band": bands, "wavelength": len(grid)}
-    for dim, most in (("tile", _MOST_TILES), ("reference", MOST_REFERENCES)):
+    for dim, most in (("tile", _MAX_TILES), ("reference", MAX_REFERENCES)):
         sizes[dim] = ds.sizes.get(dim, 0)
         if sizes[dim] > most:
             raise InputRefused(f"holds {sizes[dim]} {dim}s", path=file, remedy=_REMEDY)
-    for name, dims in _expected_dims(ds).items():
-        if name not in ds:
-            raise InputRefused(f"variable {name} is missing", path=file, remedy=_REMEDY)
-        shape, found = tuple(sizes.get(d, 4) for d in dims), ds[name]
-        if found.dims != dims or found.shape != shape or found.dtype.kind not in "fiub":
-            raise InputRefused(
-                f"variable {name} is {found.dtype} {found.shape}, not numbers {shape}",
-                path=file,
-                remedy=_REMEDY,
-            )
+    _check_variables(ds, file, sizes)
     centres = ds["wavelength"].to_numpy()
-    if not np.all(np.abs(centres - grid.centres) <= 0.05):
+    if not np.all(np.abs(centres - grid.centres) <= _TOLERANCE_NM):
         raise InputRefused(
             f"variable wavelength holds {centres[0]:g}-{centres[-1]:g} nm, and grid {grid.name} "
             f"{grid.centres[0]:g}-{grid.centres[-1]:g} nm or other steps",
             path=file,
             remedy=_REMEDY,
         )
+
+
+def _check_variables(ds: xr.Dataset, file: Path, sizes: dict[str, int]) -> None:
+    """Refuse missing variables, and other dimensions, sizes or types; other sizes are 4."""
+    for name, dims in _expected_dims(ds).items():
+        if name not in ds:
+            raise InputRefused(f"variable {name} is missing", path=file, remedy=_REMEDY)
+        shape, variable = tuple(sizes.get(d, 4) for d in dims), ds[name]
+        right = variable.dims == dims and variable.shape == shape
+        if not right or variable.dtype.kind not in "fiub":
+            raise InputRefused(
+                f"variable {name} is {variable.dtype} {variable.shape}, not numbers {shape}",
+                path=file,
+                remedy=_REMEDY,
+            )
 
 
 def _expected_dims(ds: xr.Dataset) -> dict[str, tuple[str, ...]]:
@@ -253,65 +239,15 @@ def _expected_dims(ds: xr.Dataset) -> dict[str, tuple[str, ...]]:
     if "tile" not in ds.sizes:
         return common | scene
     window: dict[str, tuple[str, ...]] = {"tile_window": ("tile", "window_edge")}
-    each = {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
-    return common | scene | window | each
+    tiles = {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
+    return common | scene | window | tiles
 
 
 def _check_values(ds: xr.Dataset, file: Path) -> None:
+    """Refuse values that are not finite, and negative standard errors."""
     for name in _expected_dims(ds):
         values, plain = ds[name].to_numpy(), name.removeprefix("scene_")
         if plain not in MAY_BE_INFINITE and not np.isfinite(values).all():
             raise InputRefused(f"variable {name} is not finite", path=file, remedy=_REMEDY)
         if plain.endswith("_se") and (values < 0).any():
             raise InputRefused(f"variable {name} is negative", path=file, remedy=_REMEDY)
-
-
-def write_tiles(
-    ds: xr.Dataset, path: PathLike, *, overwrite: bool = False, inputs: Sequence[Path] = ()
-) -> Path:
-    """Write the tiles' outlines with their scalars as a GeoPackage, for a map.
-
-    Columns: `tile`, `condition`, `valid_fraction`, and per band `<name>_<role>`, such as
-    `centre_red`, `centre_se_red`, `prior_driven_red`.
-
-    Raises:
-        OutputError: something stands in the way, or the disk is full.
-        ValueError: the dataset has no tile dimension.
-    """
-    import pyogrio
-    import shapely
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    if "tile" not in ds.sizes:
-        raise ValueError("an STF of the scene alone has no tiles to map")
-    columns = _columns(ds)
-    outlines = shapely.polygons(corners(ds["tile_window"].to_numpy(), affine(ds)))
-    needed = 2**20 + ds.sizes["tile"] * (256 + 16 * len(columns))
-    with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
-        try:
-            pyogrio.raw.write(
-                part,
-                geometry=np.asarray(shapely.to_wkb(outlines), object),
-                field_data=list(columns.values()),
-                fields=np.array(list(columns), object),
-                geometry_type="Polygon",
-                crs=ds["spatial_ref"].attrs.get("crs_wkt", _NO_CRS),
-                driver="GPKG",
-                layer="tiles",
-            )
-            count = pyogrio.read_info(part)["features"]
-        except (DataLayerError, DataSourceError, OSError, RuntimeError) as err:
-            raise write_failed(path, err, needed_bytes=needed) from err
-        if count != ds.sizes["tile"]:
-            raise write_failed(path, f"{count} tiles when read back", needed_bytes=needed)
-    return Path(path)
-
-
-def _columns(ds: xr.Dataset) -> dict[str, npt.NDArray[np.generic]]:
-    """Flat columns (n,) of the scalars, whole scope first and then band by band."""
-    columns: dict[str, npt.NDArray[np.generic]] = {"tile": np.arange(ds.sizes["tile"])}
-    flat = {name: q for name, q in QUANTITIES.items() if "wavelength" not in q.dims}
-    columns |= {name: ds[name].to_numpy() for name, q in flat.items() if not q.dims}
-    for index, role in enumerate(ds["band"].to_numpy().tolist()):
-        columns |= {f"{n}_{role}": ds[n].to_numpy()[:, index] for n, q in flat.items() if q.dims}
-    return columns
