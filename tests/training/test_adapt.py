@@ -358,7 +358,7 @@ def test_a_cube_made_by_a_model_gives_a_warning(tmp_path: Path, repo: Path, name
     form = "coefficients" if name.startswith("coeff") else forms.get(out.suffix, "gtiff")
     assert main([*words, "--model", str(base), "--format", form, "--tile", "256"]) == 0
     found = adapt_model(out, tmp_path / "own", model=base)
-    assert found.warnings[0] == f"{name} was made by uavssr (tiny): it tells nothing new"
+    assert found.warnings[0] == f"{name} was made by uavssr (tiny): its spectra are not measured"
 
 
 def test_spectra_outside_the_basis_give_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The xarray engine `uavssr`: coefficients as a lazy cube, of which only what is asked for exists.
+"""The xarray engine `uavssr`: coefficients as a lazy cube, computed where it is indexed.
 
-xarray imports this at any `open_dataset`, so nothing heavy is imported before it is needed.
+xarray imports this at any `open_dataset`, so everything heavy is imported inside functions.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from uavssr.io.hsi import CoefficientSource
 
 STRIP: Final = 256
-"""Rows whose coefficients are in memory at a time, and side of the chunks that are suggested."""
+"""Rows whose coefficients are in memory at a time, and side of the suggested chunks; pixels."""
 
-_WHOLE: Final = (int, np.integer)
-Key = tuple[int | slice | npt.NDArray[np.integer], ...]
+_Key = tuple[int | slice | npt.NDArray[np.integer], ...]
 
 
 class UavssrBackend(BackendEntrypoint):
     """Opens what `uavssr reconstruct --format coefficients` wrote."""
 
     description: ClassVar[str] = "Open hyperspectral coefficients of uavssr (.tif) as a lazy cube"
-    open_dataset_parameters: ClassVar[Any] = ("filename_or_obj", "drop_variables")
+    open_dataset_parameters: ClassVar[tuple[str, ...] | None] = (
+        "filename_or_obj",
+        "drop_variables",
+    )
 
     def open_dataset(  # type: ignore[override]  # xarray's own backends narrow it alike
         self,
@@ -45,9 +47,9 @@ class UavssrBackend(BackendEntrypoint):
         """
         from uavssr.io.hsi import open_coefficients
 
-        found = _dataset(open_coefficients(filename_or_obj))
+        dataset = _dataset(open_coefficients(filename_or_obj))
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
-        return found.drop_vars([name for name in dropped if name in found.variables])
+        return dataset.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: object) -> bool:
         """Whether it is a local GeoTIFF whose tags say that it holds coefficients."""
@@ -99,23 +101,25 @@ class LazyCube(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray[np.float32]:
         support = indexing.IndexingSupport.OUTER
-        found: npt.NDArray[np.float32] = indexing.explicit_indexing_adapter(
+        part: npt.NDArray[np.float32] = indexing.explicit_indexing_adapter(
             key, self.shape, support, self._read
         )
-        return found
+        return part
 
-    def _read(self, key: Key) -> npt.NDArray[np.float32]:
-        """What an index of whole numbers, slices and arrays, one for each axis, selects."""
+    def _read(self, key: _Key) -> npt.NDArray[np.float32]:
+        """The part that an index of integers, slices and arrays, one for each axis, selects."""
         bands, rows, cols = (
-            np.atleast_1d(np.arange(length)[each])
-            for length, each in zip(self.shape, key, strict=True)
+            np.atleast_1d(np.arange(length)[index])
+            for length, index in zip(self.shape, key, strict=True)
         )
         out = np.empty((bands.size, rows.size, cols.size), np.float32)
         strips = rows // STRIP
         for strip in np.unique(strips):
             at = np.flatnonzero(strips == strip)
             out[:, at] = self._strip(bands, rows[at], cols)
-        return out.squeeze(tuple(k for k, each in enumerate(key) if isinstance(each, _WHOLE)))
+        return out.squeeze(
+            tuple(k for k, index in enumerate(key) if isinstance(index, int | np.integer))
+        )
 
     def _strip(
         self,

@@ -1,6 +1,6 @@
-"""Spectral libraries and tables of field spectra, and their resampling and completion.
+"""Spectral libraries, tables of field spectra, and the resampling and completion of spectra.
 
-No torch, no training: what is made of spectra lives in `data` and `training`.
+Nothing here simulates scenes or trains: see `data` and `training`.
 """
 
 from uavssr.spectra.completion import SubspaceCompletion

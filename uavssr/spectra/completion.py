@@ -15,9 +15,9 @@ from uavssr.sensors import BoolArray, Float32Array, FloatArray
 class SubspaceCompletion:
     """Fills bands that a sensor lacks, or measured badly, from what full spectra look like.
 
-    A Gaussian prior x ~ N(mean, E E^T) in a subspace, and bands k observed with variance s^2: the
-    rest is mean + E (E_k^T E_k + s^2 I)^-1 E_k^T (y - mean)_k, moved at the seams to join what was
-    observed. It is a regression learned from the library, not a measurement.
+    The prior of a spectrum is x ~ N(mean, E E^T), and its bands k are observed with variance s^2.
+    The other bands become mean + E (E_k^T E_k + s^2 I)^-1 E_k^T (y - mean)_k, moved at the seams to
+    join the observed ones. This is a regression on the library, not a measurement.
     """
 
     mean: FloatArray
@@ -27,11 +27,11 @@ class SubspaceCompletion:
     noise: float = 0.01
     """Standard deviation of an observed band, reflectance."""
     reach: float = 6.0
-    """Bands over which the misfit at a seam dies away."""
+    """Number of bands over which the misfit at a seam dies away."""
 
     @classmethod
     def fit(cls, spectra: npt.ArrayLike, *, rank: int = 14) -> SubspaceCompletion:
-        """Learn the prior from full spectra (n, C)."""
+        """Fit the prior to full spectra (n, C), by principal components."""
         values = np.asarray(spectra, np.float64)
         mean = values.mean(0)
         power, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False))
@@ -39,11 +39,16 @@ class SubspaceCompletion:
         return cls(mean=mean, factors=axes[:, -rank:] * deviation)
 
     def fill(self, spectra: npt.ArrayLike, known: BoolArray) -> Float32Array:
-        """Spectra (n, C) with the bands not `known` (C,) replaced; the known ones stay."""
+        """Spectra (n, C) with all bands but the `known` ones (C,) replaced.
+
+        Raises:
+            InputRefused: no band is known.
+        """
         values = np.array(spectra, np.float64)
         if not known.any():
             raise InputRefused("no known band to complete a spectrum from")
         part = self.factors[known]
+        # scores = (E_k^T E_k + s^2 I)^-1 E_k^T (y - mean)_k
         gram = part.T @ part + self.noise**2 * np.eye(part.shape[1])
         scores = np.linalg.solve(gram, part.T @ (values[:, known] - self.mean[known]).T)
         predicted = self.mean + (self.factors @ scores).T

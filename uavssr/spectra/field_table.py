@@ -1,7 +1,4 @@
-"""Tables of ground whose reflectance is known: spectra or grey panels at coordinates, as CSV.
-
-What a table holds is told by its columns, never guessed. Must not open rasters.
-"""
+"""Tables (CSV) of field spectra or grey panels at coordinates; the columns say which they hold."""
 
 from __future__ import annotations
 
@@ -12,20 +9,19 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import check_path_text
-from uavssr.sensors import FINE_NM, FloatArray
+from uavssr.sensors import FINE_NM, BoolArray, FloatArray
 
 TableKind = Literal["spectra", "panels"]
 
 FIELD_REFLECTANCE: Final = (-0.05, 1.5)
-"""What a known reflectance may be; panels and clouds reach 1, glints more."""
-MOST_BYTES: Final = 64 * 2**20
-"""A table is read whole."""
-WAVELENGTHS: Final = (250.0, 3000.0)
-"""Wavelengths of columns, nm."""
+"""Least and largest measured reflectance that is plausible; panels reach 1, glints more."""
+MAX_TABLE_BYTES: Final = 64 * 2**20
+"""Largest table that is read, in bytes, as it is read whole."""
+_RANGE_NM: Final = (250.0, 3000.0)
+"""Least and largest wavelength that a column may have, nm."""
 _PLACES: Final = (("x", "y"), ("lon", "lat"))
 _OTHERS: Final = {"radius", "name"}
 _PANEL: Final = "reflectance"
@@ -34,7 +30,7 @@ _REMEDY: Final = "see the sections on references and local spectra in docs/forma
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FieldTable:
-    """n places with known reflectance."""
+    """Reflectance measured at n places."""
 
     path: Path
     """The file as given."""
@@ -55,10 +51,10 @@ class FieldTable:
 
 
 def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
-    """Read a table: a header, then a row per place.
+    """Read a table: a header, then a row for each place.
 
-    Columns are `x,y` or `lon,lat`; then either `reflectance`, of a panel that is alike at all
-    wavelengths, or one column per wavelength, headed by it in nm; `radius` and `name` as wished.
+    Columns are `x,y` or `lon,lat`, then either `reflectance` (of a grey panel) or a column for each
+    wavelength, headed by it in nm. Columns `radius` and `name` may be added.
 
     Args:
         path: the file, UTF-8, cells separated by commas.
@@ -74,43 +70,42 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
     _check_wavelengths(nm, path)
     values = {name: _column(rows, header.index(name), path) for name in (*place, *wavelengths)}
     radius = _column(rows, header.index("radius"), path) if "radius" in header else None
-    found = np.stack([values[name] for name in wavelengths], axis=1) * scale
-    spectra = np.repeat(found, 2, axis=1) if kind == "panels" else found
+    reflectance = np.stack([values[name] for name in wavelengths], axis=1) * scale
+    spectra = np.repeat(reflectance, 2, axis=1) if kind == "panels" else reflectance
     places = np.stack([values[name] for name in place], axis=1)
-    kept = _plausible(found, path)
+    plausible = _plausible(reflectance, path)
     return FieldTable(
         path=path,
         kind=kind,
         geographic=place == _PLACES[1],
-        places=_finite(places, "coordinates", path)[kept],
-        radius=_radius(radius, len(rows), path)[kept],
+        places=_finite(places, "coordinates", path)[plausible],
+        radius=_radius(radius, len(rows), path)[plausible],
         nm=nm,
-        spectra=spectra[kept],
-        skipped=int((~kept).sum()),
+        spectra=spectra[plausible],
+        skipped=int((~plausible).sum()),
     )
 
 
-def read_spectra(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatArray]:
-    """Wavelengths (W,) in nm and numbers x scale (n, W) of a table's rows, wherever they are from.
+def read_spectra_table(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, FloatArray]:
+    """Wavelengths (W,) in nm and numbers x scale (n, W) of the rows of a table without places.
 
-    Columns headed by a number are wavelengths; whatever else a column holds is not looked at. An
-    empty cell is NaN.
+    Columns headed by a number are wavelengths, others are ignored. An empty cell is NaN.
 
     Raises:
         InputRefused: no such file, no wavelengths, or a cell that is no number.
     """
     header, rows = _cells(path)
-    places = [index for index, name in enumerate(header) if _is_number(name)]
-    if not places:
+    columns = [index for index, name in enumerate(header) if _is_number(name)]
+    if not columns:
         raise InputRefused(
             f"none of its {len(header)} columns is headed by a wavelength in nm",
             path=path,
             remedy="write a header such as name,400,405,410 and a row for each spectrum, and "
             "separate cells by commas",
         )
-    nm = np.array([float(header[index]) for index in places])
+    nm = np.array([float(header[index]) for index in columns])
     _check_wavelengths(nm, path)
-    return nm, np.stack([_column(rows, index, path) for index in places], axis=1) * scale
+    return nm, np.stack([_column(rows, index, path) for index in columns], axis=1) * scale
 
 
 def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -119,7 +114,7 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
     if not path.is_file():
         raise InputRefused("no such file", path=path, remedy="give the path of a local file")
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_TABLE_BYTES:
             raise InputRefused(f"{path.stat().st_size} bytes, more than a table has", path=path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
@@ -138,7 +133,7 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str], list[str]]:
-    """What the table holds, the two columns of its places, and those of its reflectance."""
+    """The kind of a table, the two columns of its places, and those of its reflectance."""
     shown = ", ".join(header[:8]) + (", ..." if len(header) > 8 else "")
 
     def refused(fact: str) -> InputRefused:
@@ -156,8 +151,8 @@ def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str],
     if unknown:
         raise refused(f"column {unknown[0]!r} is unknown")
     if bool(wavelengths) == (_PANEL in header):
-        found = "both wavelengths and" if wavelengths else "neither wavelengths nor"
-        raise refused(f"{found} the column 'reflectance'")
+        both = "both wavelengths and" if wavelengths else "neither wavelengths nor"
+        raise refused(f"{both} the column 'reflectance'")
     return ("spectra", places[0], wavelengths) if wavelengths else ("panels", places[0], [_PANEL])
 
 
@@ -169,7 +164,7 @@ def _is_number(text: str) -> bool:
 
 
 def _check_wavelengths(nm: FloatArray, path: Path) -> None:
-    low, high = WAVELENGTHS
+    low, high = _RANGE_NM
     if len(nm) < 2 or not np.all(np.diff(nm) > 0):
         raise InputRefused(
             f"{len(nm)} wavelengths from {nm[0]:g} to {nm[-1]:g} nm do not increase from column to "
@@ -185,32 +180,37 @@ def _check_wavelengths(nm: FloatArray, path: Path) -> None:
 
 def _column(rows: list[list[str]], index: int, path: Path) -> FloatArray:
     """A column (n,); NaN where a cell is empty."""
-    found = []
+    values = []
     for number, row in enumerate(rows, start=1):
         try:
-            found.append(float(row[index].strip() or "nan"))
+            values.append(float(row[index].strip() or "nan"))
         except ValueError as err:
             raise InputRefused(
                 f"row {number} holds {row[index]!r} where a number is needed",
                 path=path,
                 remedy=_REMEDY,
             ) from err
-    return np.array(found)
+    return np.array(values)
 
 
-def _plausible(found: FloatArray, path: Path) -> npt.NDArray[np.bool_]:
-    """Rows (n,) that hold a reflectance, and one that can be, at every wavelength."""
+def _plausible(reflectance: FloatArray, path: Path) -> BoolArray:
+    """Mask (n,) of the rows of (n, W) with a plausible reflectance at every wavelength.
+
+    Raises:
+        InputRefused: at least half of the complete rows are implausible, or none is complete.
+    """
     low, high = FIELD_REFLECTANCE
-    known = np.asarray(np.isfinite(found).all(1))
-    kept = np.asarray(((found >= low) & (found <= high)).all(1))  # false where it is NaN
-    if kept.sum() * 2 <= known.sum() or not known.any():
+    complete = np.isfinite(reflectance).all(1)
+    inside = (reflectance >= low) & (reflectance <= high)  # false where it is NaN
+    plausible = np.asarray(inside.all(1))
+    if plausible.sum() * 2 <= complete.sum() or not complete.any():
         raise InputRefused(
-            f"{len(kept) - kept.sum()} of {len(kept)} rows miss a reflectance or go beyond {low:g} "
-            f"to {high:g}; the largest is {np.nanmax(found, initial=-np.inf):g}",
+            f"{(~plausible).sum()} of {len(plausible)} rows miss a reflectance or go beyond "
+            f"{low:g} to {high:g}; the largest is {np.nanmax(reflectance, initial=-np.inf):g}",
             path=path,
             remedy="give what a number means in reflectance, such as --reference-scale 1/100",
         )
-    return kept
+    return plausible
 
 
 def _finite(values: FloatArray, what: str, path: Path) -> FloatArray:

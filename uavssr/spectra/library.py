@@ -1,7 +1,4 @@
-"""The spectral library: reflectance spectra on one grid, with what they are and where from.
-
-Must not read rasters or import torch; scenes are made of it in `uavssr.data.scenes`.
-"""
+"""The spectral library: reflectance spectra on one grid, with their kinds and sources."""
 
 from __future__ import annotations
 
@@ -21,13 +18,15 @@ from uavssr.sensors import Float32Array, FloatArray, IndexArray, WavelengthGrid
 StrArray = npt.NDArray[np.str_]
 
 KINDS: Final = ("canopy", "leaf", "soil", "mineral", "manmade", "water", "other")
-"""What a spectrum can be of; `other` is anything, as a mixed pixel of an airborne scene."""
+"""Kinds of spectra; `other` is anything else, such as a mixed pixel of an airborne scene."""
 REFLECTANCE_RANGE: Final = (-0.02, 1.6)
-"""The least and the largest reflectance that a library may hold: noise below, glints above."""
+"""Least and largest reflectance in a library: noise may be negative, glints exceed 1."""
 MAX_MISSING_NM: Final = 60.0
-"""How far (nm) past the ends of its own wavelengths a spectrum may be carried on."""
+"""Distance in nm past its own wavelengths that a spectrum may be extrapolated."""
 _SLOPE_SPAN_NM: Final = 25.0
+"""Wavelengths in nm at an end that a slope is fitted to."""
 _SLOPE_DAMPING_NM: Final = 15.0
+"""Distance in nm over which that slope dies away."""
 _NEIGHBOURS: Final = 24
 _NEIGHBOUR_POOL: Final = 3000
 
@@ -43,9 +42,9 @@ class SpectralLibrary:
     spectra: Float32Array
     """(n, C) reflectance, 0..1."""
     kind: StrArray
-    """(n,) what each spectrum is of, one of `KINDS`."""
+    """(n,) kind of each spectrum, one of `KINDS`."""
     source: StrArray
-    """(n,) the data set or model that each spectrum is from."""
+    """(n,) data set or model of each spectrum."""
     grid: WavelengthGrid
     """The C bands, in nm."""
 
@@ -76,9 +75,9 @@ class SpectralLibrary:
         return np.flatnonzero(np.isin(self.kind, kinds))
 
     def counts(self) -> dict[str, int]:
-        """How many spectra of each kind there are, kinds without any left out."""
-        found = {kind: int((self.kind == kind).sum()) for kind in KINDS}
-        return {kind: number for kind, number in found.items() if number}
+        """Number of spectra by kind, without kinds of which there are none."""
+        counts = {kind: int((self.kind == kind).sum()) for kind in KINDS}
+        return {kind: count for kind, count in counts.items() if count}
 
     @cached_property
     def neighbours(self) -> IndexArray:
@@ -95,10 +94,11 @@ class SpectralLibrary:
         return result
 
     def _neighbours_among(self, members: IndexArray) -> IndexArray:
+        """Neighbours (m, k) of the spectra (m,) of one kind, by ||a - b||^2 - ||a||^2."""
         stride = -(-members.size // _NEIGHBOUR_POOL)
         pool = members[::stride]
         coarse = self.spectra[:, :: max(len(self.grid) // 30, 1)]
-        target, found = coarse[pool], np.empty((members.size, _NEIGHBOURS), np.intp)
+        target, neighbours = coarse[pool], np.empty((members.size, _NEIGHBOURS), np.intp)
         norm = (target**2).sum(1)
         for start in range(0, members.size, 1000):
             part = members[start : start + 1000]
@@ -106,8 +106,8 @@ class SpectralLibrary:
             distance[part[:, None] == pool[None]] = np.inf
             count = min(_NEIGHBOURS, max(pool.size - 1, 1))
             nearest = np.argpartition(distance, count - 1, axis=1)[:, :count]
-            found[start : start + 1000] = pool[nearest][:, np.arange(_NEIGHBOURS) % count]
-        return found
+            neighbours[start : start + 1000] = pool[nearest][:, np.arange(_NEIGHBOURS) % count]
+        return neighbours
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz without pickled objects."""
@@ -187,7 +187,7 @@ def resample(spectra: npt.ArrayLike, nm: npt.ArrayLike, grid: WavelengthGrid) ->
 
 
 def _resampling(axis: FloatArray, centres: FloatArray) -> Float32Array:
-    """The matrix (F, C) that interpolates inside and carries on with a damped slope outside."""
+    """The matrix (F, C) that interpolates inside and extrapolates with a damped slope outside."""
     place = np.clip(np.searchsorted(axis, centres) - 1, 0, axis.size - 2)
     share = np.clip((centres - axis[place]) / (axis[place + 1] - axis[place]), 0, 1)
     matrix, column = np.zeros((axis.size, centres.size)), np.arange(centres.size)

@@ -133,7 +133,7 @@ def test_windows_are_parts_of_the_whole(tmp_path: Path, monkeypatch: pytest.Monk
     rows, cols = part.within(INNER)
     np.testing.assert_allclose(found, whole[:, rows, cols], atol=1e-5)
     np.testing.assert_array_equal(found_valid, valid[rows, cols])
-    monkeypatch.setattr(warp, "_MOST", 900)  # read in many small parts
+    monkeypatch.setattr(warp, "_MAX_PIXELS", 900)  # read in many small parts
     again, again_valid = cube.read(INNER)
     np.testing.assert_allclose(again, whole, atol=1e-5)
     np.testing.assert_array_equal(again_valid, valid)

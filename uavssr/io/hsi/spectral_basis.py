@@ -1,8 +1,4 @@
-"""The spectral basis as files know it: what turns coefficients into reflectance.
-
-It travels in the tags of the file that holds the coefficients. Must not open files, or know of a
-network.
-"""
+"""The spectral basis that turns coefficients into reflectance, and its form in a file's tags."""
 
 from __future__ import annotations
 
@@ -26,9 +22,9 @@ if TYPE_CHECKING:
 
 
 MARK: Final = "uavssr_product"
-"""The tag that tells a file of coefficients from a cube ..."""
+"""Name of the tag that distinguishes a file of coefficients from a cube."""
 PRODUCT: Final = "coefficients"
-"""... by this value."""
+"""Value of that tag in a file of coefficients."""
 _PREFIX: Final = "uavssr_basis_"
 _STORED: Final = {"wavelength": "<f8", "fwhm": "<f8", "mean": "<f4", "components": "<f4"}
 """The arrays, each a tag of its own: base64 of numbers in this type."""
@@ -45,7 +41,7 @@ class CubeBasis:
     components: Float32Array
     """(C, r) change of reflectance per unit of each coefficient."""
     sha256: str = ""
-    """Of the weights that the coefficients come from."""
+    """SHA-256 of the model weights that the coefficients come from; empty where unknown."""
 
     def __post_init__(self) -> None:
         count = len(self.grid)
@@ -84,6 +80,7 @@ class CubeBasis:
             bands: indices of the wavelengths to give, in any order; all by default.
         """
         chosen = slice(None) if bands is None else list(bands)
+        # x = mean + E a, for all pixels at once
         cube = self.components[chosen] @ coefficients.reshape(self.rank, -1)
         cube += self.mean[chosen, None]
         return cube.reshape(-1, *coefficients.shape[1:])
@@ -147,10 +144,10 @@ def _damaged(path: Path, why: str) -> InputRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoefficientMetadata:
-    """What a file of coefficients says of itself."""
+    """Tags and band names of a file of coefficients."""
 
     basis: CubeBasis
-    """What its bands are coefficients of."""
+    """The basis of its coefficients."""
     tags: Mapping[str, str]
     """Provenance for the dataset's default domain."""
 
@@ -160,7 +157,7 @@ class CoefficientMetadata:
         dataset.descriptions = self._names()
 
     def missing_from(self, dataset: DatasetReader) -> str | None:
-        """The first thing that an open dataset does not say as `apply` wrote it, or None."""
+        """The first part that an open dataset lacks of what `apply` wrote, or None."""
         if not (dict(self.tags) | self.basis.tags()).items() <= dataset.tags().items():
             return "the spectral basis and the provenance"
         return None if dataset.descriptions == self._names() else "band names"

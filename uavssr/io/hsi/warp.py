@@ -1,7 +1,6 @@
-"""A hyperspectral cube as seen on another raster's grid: another CRS, resolution and footprint.
+"""A hyperspectral cube on another raster's grid: of another CRS, resolution and footprint.
 
-Only the pixels of the window asked for are read and warped. Must not decide whether two rasters
-show the same ground.
+Only the pixels that a window needs are read and warped.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Window
 
 AVERAGING_RATIO: Final = 0.75
-"""A cube whose pixels are shorter than this many target pixels is averaged, others interpolated."""
-_WHOLE: Final = 0.999
+"""Length of a cube's pixel in target pixels below which it is averaged, else interpolated."""
+_FULL_COVER: Final = 0.999
 """Share of the weights that must come from valid pixels for a warped pixel to be valid."""
 _EDGE: Final = 2
-"""Pixels read beyond those that a window covers: what interpolation reaches for."""
-_MOST: Final = 2**18
-"""Pixels of the cube that are read at once: 270 bands of them take 283 MB."""
+"""Pixels read beyond those that a window covers, for the interpolation."""
+_MAX_PIXELS: Final = 2**18
+"""Pixels of the cube that are read at once; 270 bands of them take 283 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,32 +87,32 @@ class WarpedCube:
         Raises:
             InputRefused: the cube cannot be read, or its coordinates not be transformed.
         """
-        found = np.full((len(self.cube.grid), window.height, window.width), np.nan, np.float32)
+        cube = np.full((len(self.cube.grid), window.height, window.width), np.nan, np.float32)
         valid = np.zeros((window.height, window.width), bool)
         source = self._source_window(window)
         if source is None:
-            return found, valid
-        if source.height * source.width <= _MOST or max(window.height, window.width) == 1:
+            return cube, valid
+        if source.height * source.width <= _MAX_PIXELS or max(window.height, window.width) == 1:
             return self._read(window, source)
         for part in _halves(window):
             place = slice(None), *part.within(window)
-            found[place], valid[place[1:]] = self.read(part)
-        return found, valid
+            cube[place], valid[place[1:]] = self.read(part)
+        return cube, valid
 
     def _read(self, window: Window, source: Window) -> tuple[Float32Array, BoolArray]:
         spectra, valid = self.cube.read(source)
-        # Invalid pixels are zeros here: NaN would be left out, and a border lean to one side.
+        # Zeros, not NaN: GDAL would leave NaN out of the mean, which shifts borders to one side.
         spectra[:, ~valid] = 0
-        found = self._warp(spectra, source, window)
+        warped = self._warp(spectra, source, window)
         cover = self._warp(valid[None].astype(np.float32), source, window)[0]
-        whole = cover >= _WHOLE
-        found[:, ~whole] = np.nan
-        return found, whole
+        covered = cover >= _FULL_COVER
+        warped[:, ~covered] = np.nan
+        return warped, covered
 
     def common(self) -> Window | None:
         """The smallest window of the target that holds what the cube covers of it; None: nothing.
 
-        From the cube's outline, so that it costs no reading.
+        It follows from the cube's outline; nothing is read.
         """
         cube, place = self.cube, self.cube.place
         outline = pixel_to_map(place.transform, _outline(Window(0, 0, cube.height, cube.width)))
@@ -151,15 +150,15 @@ class WarpedCube:
         own = reproject_points(ground, self.target.crs_wkt, place.crs_wkt)
         return map_to_pixel(place.transform, own)
 
-    def _warp(self, numbers: Float32Array, taken: Window, window: Window) -> Float32Array:
-        """Numbers (band, y, x) of the cube's window `taken` on a window of the target."""
+    def _warp(self, numbers: Float32Array, source: Window, window: Window) -> Float32Array:
+        """Numbers (band, y, x) of the cube's window `source`, warped to a window of the target."""
         start = window.col - self.shift[1], window.row - self.shift[0]
-        found = np.zeros((len(numbers), window.height, window.width), np.float32)
+        warped = np.zeros((len(numbers), window.height, window.width), np.float32)
         try:
             rasterio.warp.reproject(
                 numbers,
-                found,
-                src_transform=_starting(self.cube.place.transform, taken.col, taken.row),
+                warped,
+                src_transform=_starting(self.cube.place.transform, source.col, source.row),
                 src_crs=CRS.from_wkt(self.cube.place.crs_wkt),
                 dst_transform=_starting(self.target.transform, *start),
                 dst_crs=CRS.from_wkt(self.target.crs_wkt),
@@ -171,7 +170,7 @@ class WarpedCube:
             )
         except (*GDAL_ERRORS, CRSError) as err:
             raise InputRefused(f"cannot be warped: {err}", path=self.cube.path) from err
-        return found
+        return warped
 
 
 def _starting(transform: Transform, column: float, row: float) -> Affine:

@@ -1,8 +1,9 @@
-"""The wavelengths of a cube as its file states them. Must not read pixels, or guess a centre."""
+"""The wavelengths of a cube as its file states them; a centre is never guessed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,18 +16,19 @@ from uavssr.io.raster import nanometres
 from uavssr.sensors import WavelengthGrid
 
 _RANGE_NM: Final = (100.0, 20_000.0)
-"""Centres outside this are no optical wavelengths in nm."""
+"""Least and largest optical wavelength in nm; centres outside are in another unit."""
 _REMEDY: Final = "give a cube with a wavelength for each band, such as one with an ENVI header"
 
 Column = list[float | None]
+"""Wavelengths or widths in nm, None where the file states none."""
 
 
 def read_grid(
     dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]
 ) -> tuple[WavelengthGrid, str]:
-    """The grid of the bands `indexes`, numbered from one, and where its centres were found.
+    """The grid of the bands `indexes`, numbered from one, and the place that states its centres.
 
-    The first of these that names every band is taken: the bands' own `wavelength` tags, the list
+    The first of these that names every band is taken: the bands' `wavelength` tags, the list
     in the ENVI domain, the IMAGERY domain (which GDAL rounds to 1 nm for ENVI files). An ENVI
     file's list is read from its header, as the band tags are GDAL's copy of it and may slip.
     Widths that are not given are taken to be the spacing of the bands.
@@ -41,8 +43,7 @@ def read_grid(
         ("CENTRAL_WAVELENGTH_UM", lambda: _from_imagery(dataset, indexes)),
     )
     if header is not None:
-        found = header
-        readers = (("ENVI header", lambda: _from_header(dataset, found, indexes)),)
+        readers = (("ENVI header", partial(_from_header, dataset, header, indexes)),)
     named = 0
     for origin, read in readers:
         centres, widths = read()
@@ -74,9 +75,8 @@ def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
             f"wavelengths from {low:g} to {high:g} nm", path=path, remedy="state their units"
         )
     spacing = np.gradient(nm)
-    known = [float("nan") if width is None else width for width in widths]
-    fwhm = np.where(np.isfinite(known), known, spacing)
-    return WavelengthGrid(path.name, nm, fwhm)
+    fwhm = [gap if width is None else width for gap, width in zip(spacing, widths, strict=True)]
+    return WavelengthGrid(path.name, nm, np.array(fwhm, float))
 
 
 def _from_tags(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
@@ -115,21 +115,21 @@ def _columns(
     units: str,
     indexes: Sequence[int],
 ) -> tuple[Column, Column]:
-    """Lists of the whole file as numbers of the chosen bands; none of a list of another length."""
+    """Numbers of the chosen bands from lists of all bands; None from a list of another length."""
     empty: Column = [None] * len(indexes)
     if len(centres) != dataset.count:
         return empty, empty
-    found = [nanometres(centres[index - 1], units) for index in indexes]
+    chosen = [nanometres(centres[index - 1], units) for index in indexes]
     if len(widths) != dataset.count:
-        return found, empty
+        return chosen, empty
     # A width has no size from which to guess its unit, so it follows the wavelengths'.
     micro = not units.strip() and (nanometres(centres[0], "nm") or 1000) < 20
-    return found, [nanometres(widths[i - 1], units or ("um" if micro else "nm")) for i in indexes]
+    return chosen, [nanometres(widths[i - 1], units or ("um" if micro else "nm")) for i in indexes]
 
 
 def _from_imagery(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
-    found = [dataset.tags(index, ns="IMAGERY") for index in indexes]
+    imagery = [dataset.tags(index, ns="IMAGERY") for index in indexes]
     return (
-        [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in found],
-        [nanometres(tags.get("FWHM_UM"), "um") for tags in found],
+        [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in imagery],
+        [nanometres(tags.get("FWHM_UM"), "um") for tags in imagery],
     )
