@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from uavssr.data.simulated_camera import (
     true_stf,
 )
 from uavssr.errors import InputRefused, UsageError
+from uavssr.io.checks import PathLike
 from uavssr.io.hsi import CubeSource, open_cube
 from uavssr.io.stf import stf_dataset, write_stf
 from uavssr.io.writers import (
@@ -38,8 +38,6 @@ from uavssr.io.writers import (
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, load_sensor
 from uavssr.tiling import Progress, TileGrid, Window
 
-AnyPath = str | PathLike[str]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedImage:
@@ -52,11 +50,11 @@ class SimulatedImage:
 
 
 def simulate(
-    hsi: AnyPath,
+    hsi: PathLike,
     *,
     sensor: str | Path | Sensor,
-    out: AnyPath,
-    stf_out: AnyPath | None = None,
+    out: PathLike,
+    stf_out: PathLike | None = None,
     seed: int = 0,
     snr_db: float = 40.0,
     misregistration: float = 0.0,
@@ -147,7 +145,7 @@ def _check(seed: int, snr_db: float, misregistration: float, tile: int) -> None:
         raise UsageError(f"a tile must be a multiple of {IMAGE_BLOCK} pixels, got {tile}")
 
 
-def _open_dense_cube(hsi: AnyPath, scale: float | str | None) -> CubeSource:
+def _open_dense_cube(hsi: PathLike, scale: float | str | None) -> CubeSource:
     """Open a cube and refuse one with wide gaps between its wavelengths."""
     cube = open_cube(hsi, scale=scale)
     gap = float(np.diff(cube.grid.centres).max()) if len(cube.grid) > 1 else np.inf

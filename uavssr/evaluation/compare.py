@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer, Scores, stf_error
 from uavssr.evaluation.ssim import SSIM_RADIUS, SSIM_SIGMA
+from uavssr.io.checks import PathLike
 from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import check_aligned
 from uavssr.io.stf import read_stf, scene_estimate
@@ -20,7 +20,6 @@ from uavssr.tiling import TileGrid
 if TYPE_CHECKING:
     import xarray as xr
 
-AnyPath = str | PathLike[str]
 ProgressCallback = Callable[[str, int, int], None]
 """Called with a description of the work, the pixels just done and their total number."""
 Report = dict[str, Any]
@@ -28,11 +27,11 @@ Report = dict[str, Any]
 
 
 def evaluate(
-    pred: AnyPath,
-    ref: AnyPath,
+    pred: PathLike,
+    ref: PathLike,
     *,
-    stf: AnyPath | None = None,
-    true_stf: AnyPath | None = None,
+    stf: PathLike | None = None,
+    true_stf: PathLike | None = None,
     epsilon: float = MRAE_EPSILON,
     data_range: float = DATA_RANGE,
     pred_scale: float | str | None = None,
@@ -156,7 +155,7 @@ def _check_wavelengths(estimate: CubeSource, reference: CubeSource) -> None:
     )
 
 
-def compare_stfs(stf: AnyPath, true_stf: AnyPath, *, grid: WavelengthGrid) -> Report:
+def compare_stfs(stf: PathLike, true_stf: PathLike, *, grid: WavelengthGrid) -> Report:
     """Errors of one scene's STF against another, on the wavelengths of a cube.
 
     Centre, FWHM and gain are compared as the files hold them: nominal centre plus shift, nominal
@@ -197,7 +196,7 @@ def compare_stfs(stf: AnyPath, true_stf: AnyPath, *, grid: WavelengthGrid) -> Re
     }
 
 
-def _check_same_camera(datasets: Sequence[xr.Dataset], stf: AnyPath, true_stf: AnyPath) -> None:
+def _check_same_camera(datasets: Sequence[xr.Dataset], stf: PathLike, true_stf: PathLike) -> None:
     bands = [sorted(map(str, data["band"].to_numpy().tolist())) for data in datasets]
     names = [str(data.attrs.get("sensor", "")) for data in datasets]
     if bands[0] == bands[1] and (names[0] == names[1] or "" in names):

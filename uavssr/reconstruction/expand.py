@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from uavssr.errors import UsageError
+from uavssr.io.checks import PathLike
 from uavssr.io.hsi import CoefficientSource, CubeBasis, open_coefficients
 from uavssr.io.writers import (
     CubeTarget,
@@ -27,7 +27,7 @@ from uavssr.tiling import Progress, TileGrid, Window
 
 
 def expand(
-    coefficients: str | os.PathLike[str] | CoefficientSource,
+    coefficients: PathLike | CoefficientSource,
     out: str | Path | OutputOptions,
     *,
     workers: int | None = None,
@@ -80,7 +80,7 @@ def expand(
         return sink.finish()
 
 
-def _opened(coefficients: str | os.PathLike[str] | CoefficientSource) -> CoefficientSource:
+def _opened(coefficients: PathLike | CoefficientSource) -> CoefficientSource:
     if isinstance(coefficients, CoefficientSource):
         return coefficients
     return open_coefficients(coefficients)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from uavssr.io.writers import PathLike, replacing
+from uavssr.io.checks import PathLike
+from uavssr.io.writers import replacing
 from uavssr.sensors import FloatArray, response_moments
 from uavssr.viz.quicklook import CubePreview, Spot, read_preview
 

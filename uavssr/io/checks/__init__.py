@@ -4,7 +4,13 @@ Nothing here decodes a pixel.
 """
 
 from uavssr.io.checks.block_cache import BLOCK_CACHE, block_cache
-from uavssr.io.checks.checked_file import CheckedFile, check_path_text, check_raster, sidecars
+from uavssr.io.checks.checked_file import (
+    CheckedFile,
+    PathLike,
+    check_path_text,
+    check_raster,
+    sidecars,
+)
 from uavssr.io.checks.envi_header import data_file, envi_header, read_envi_list
 from uavssr.io.checks.fingerprint import Fingerprint, fingerprint
 from uavssr.io.checks.gdal_errors import GDAL_ERRORS
@@ -25,6 +31,7 @@ __all__ = [
     "DamagedTiffError",
     "Fingerprint",
     "Layout",
+    "PathLike",
     "TiffDirectory",
     "TiffForm",
     "TiffReader",

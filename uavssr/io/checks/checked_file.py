@@ -11,7 +11,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,6 +24,8 @@ from uavssr.io.checks.layout import Layout, check_layout
 from uavssr.io.checks.tiff_layout import read_tiff_layout
 
 Driver = Literal["GTiff", "ENVI"]
+PathLike = str | os.PathLike[str]
+"""The type of a path that callers give."""
 
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KNOWN_MAGIC: Final = {
@@ -110,7 +111,7 @@ class CheckedFile:
             )
 
 
-def check_raster(path: str | PathLike[str], *, max_pixels: int | None = None) -> CheckedFile:
+def check_raster(path: PathLike, *, max_pixels: int | None = None) -> CheckedFile:
     """Check one input: the text of its path, the type of file, its first bytes and its header.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks import CheckedFile, check_raster
+from uavssr.io.checks import CheckedFile, PathLike, check_raster
 from uavssr.io.hsi.file_reader import CubeFileReader, opened_metadata
 from uavssr.io.hsi.spectral_basis import CubeBasis, holds_coefficients
 from uavssr.io.raster import Place, Request, read_place
@@ -90,9 +89,7 @@ class CoefficientSource:
         return self.basis.expand(mean, bands=bands)
 
 
-def open_coefficients(
-    path: str | os.PathLike[str], *, max_pixels: int | None = None
-) -> CoefficientSource:
+def open_coefficients(path: PathLike, *, max_pixels: int | None = None) -> CoefficientSource:
     """Open what `reconstruct --format coefficients` wrote, or a faithful copy of it.
 
     Args:
@@ -113,7 +110,7 @@ def open_coefficients(
     return source
 
 
-def is_coefficient_file(path: str | os.PathLike[str]) -> bool:
+def is_coefficient_file(path: PathLike) -> bool:
     """Whether a file's tags say that it holds coefficients.
 
     Raises:

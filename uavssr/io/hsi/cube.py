@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import CheckedFile, check_path_text, check_raster
+from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.file_reader import CubeFileReader, opened_metadata
 from uavssr.io.hsi.wavelengths import read_grid
@@ -144,7 +144,7 @@ class CubeSource:
 
 
 def open_cube(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     scale: float | str | None = None,
     assume_crs: str | None = None,
@@ -174,7 +174,7 @@ def open_cube(
     return opened.with_sampled_scale(scale)
 
 
-def open_product(path: str | os.PathLike[str]) -> CubeSource:
+def open_product(path: PathLike) -> CubeSource:
     """Open a cube that uavssr has written, of any size and with any values.
 
     Its scale tags are taken at their word, so no pixel is read.
@@ -233,7 +233,7 @@ class _Metadata:
 
 
 def _open(
-    path: str | os.PathLike[str], assume_crs: str | None, max_pixels: int | None
+    path: PathLike, assume_crs: str | None, max_pixels: int | None
 ) -> _Metadata | CoefficientSource:
     check_path_text(os.fspath(path))
     if is_zarr(Path(path)):

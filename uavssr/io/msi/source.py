@@ -12,7 +12,7 @@ from pathlib import Path
 from rasterio.errors import NotGeoreferencedWarning
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import GDAL_ERRORS, CheckedFile, check_path_text, check_raster
+from uavssr.io.checks import GDAL_ERRORS, CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.msi.band_roles import BandAssignment, assign_roles
 from uavssr.io.msi.camera import CameraMatch, resolve_camera
 from uavssr.io.msi.input_summary import BandSummary, InputSummary
@@ -37,8 +37,6 @@ from uavssr.io.raster import (
 )
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 from uavssr.tiling import Window
-
-_AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,7 @@ class MsiSource:
 
 
 def open_msi(
-    path: _AnyPath | Sequence[_AnyPath],
+    path: PathLike | Sequence[PathLike],
     *,
     sensor: str | Path | Sensor | None = None,
     bands: Sequence[str] | None = None,
@@ -147,7 +145,7 @@ def open_msi(
     )
 
 
-def _paths(path: _AnyPath | Sequence[_AnyPath]) -> tuple[Path, ...]:
+def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
         raise UsageError("no input file")

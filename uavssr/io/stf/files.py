@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from uavssr.errors import InputRefused
+from uavssr.io.checks import PathLike
 from uavssr.io.stf.dataset import (
     MAX_REFERENCES,
     MAY_BE_INFINITE,
     QUANTITIES,
     REFERENCES,
 )
-from uavssr.io.writers import PathLike, replacing, write_failed
+from uavssr.io.writers import replacing, write_failed
 from uavssr.sensors import Sensor, WavelengthGrid
 
 if TYPE_CHECKING:

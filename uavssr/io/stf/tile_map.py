@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from uavssr.io.checks import PathLike
 from uavssr.io.stf.dataset import QUANTITIES, affine, corners
-from uavssr.io.writers import PathLike, replacing, write_failed
+from uavssr.io.writers import replacing, write_failed
 
 if TYPE_CHECKING:
     import xarray as xr

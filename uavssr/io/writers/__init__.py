@@ -4,7 +4,6 @@ Nothing here computes what is written.
 """
 
 from uavssr.io.writers.atomic import (
-    PathLike,
     check_output,
     check_room,
     part_path,
@@ -39,7 +38,6 @@ __all__ = [
     "Journal",
     "Lock",
     "Part",
-    "PathLike",
     "Quality",
     "QualityWriter",
     "RecordKind",

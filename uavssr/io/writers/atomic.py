@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError
-from uavssr.io.checks import size_text
+from uavssr.io.checks import PathLike, size_text
 from uavssr.io.writers.interrupts import interrupts_held
-
-PathLike = str | os.PathLike[str]
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk or a quota is full, or a file as long as it may get."""

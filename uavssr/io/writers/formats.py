@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import UsageError
-from uavssr.io.writers.atomic import PathLike
+from uavssr.io.checks import PathLike
 from uavssr.io.writers.cog import CogWriter
 from uavssr.io.writers.envi import EnviWriter
 from uavssr.io.writers.geotiff import GeoTiffWriter

@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import OutputError
-from uavssr.io.writers.atomic import UNFINISHED, PathLike, remove, write_durably
+from uavssr.io.checks import PathLike
+from uavssr.io.writers.atomic import UNFINISHED, remove, write_durably
 from uavssr.io.writers.interrupts import interrupts_held
 from uavssr.io.writers.lock import Lock
 
