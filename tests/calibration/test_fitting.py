@@ -128,11 +128,8 @@ def test_more_pixels_leave_less_doubt_up_to_those_that_count_as_independent() ->
         fit = fitting(truth(), spectra(count), noise=0.004).run()
         return float(fit.covariance[:, SHIFT, SHIFT].sqrt().mean())
 
-    few, some, many = (
-        doubt(30),
-        doubt(int(MAX_INDEPENDENT_PIXELS)),
-        doubt(4 * int(MAX_INDEPENDENT_PIXELS)),
-    )
+    most = int(MAX_INDEPENDENT_PIXELS)
+    few, some, many = doubt(30), doubt(most), doubt(4 * most)
     assert some < 0.6 * few
     assert many == pytest.approx(some, rel=0.15)
 

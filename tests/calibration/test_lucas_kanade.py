@@ -7,12 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uavssr.calibration.lucas_kanade import (
-    estimate_shift,
-    explained_share,
-    misregistration_patterns,
-    shift_image,
-)
+from uavssr.calibration import lucas_kanade as lk
 
 
 def scene(height: int = 40, width: int = 48, *, seed: int = 0) -> np.ndarray:
@@ -24,7 +19,7 @@ def scene(height: int = 40, width: int = 48, *, seed: int = 0) -> np.ndarray:
 
 
 def displaced(image: np.ndarray, down: float, right: float) -> np.ndarray:
-    return shift_image(shift_image(image, down, 1), right, 2)
+    return lk.shift_image(lk.shift_image(image, down, 1), right, 2)
 
 
 @given(st.integers(-3, 3), st.integers(-3, 3))
@@ -39,7 +34,7 @@ def test_whole_pixels_move_as_they_are(down: int, right: int) -> None:
 
 def test_parts_of_a_pixel_are_linear() -> None:
     ramp = np.broadcast_to(np.arange(12, dtype="f4"), (1, 5, 12))
-    found = shift_image(ramp, 0.25, 2)
+    found = lk.shift_image(ramp, 0.25, 2)
     assert np.allclose(found[0, :, 1:], ramp[0, :, 1:] - 0.25)
     assert np.isnan(found[0, :, 0]).all()
 
@@ -48,7 +43,7 @@ def test_parts_of_a_pixel_are_linear() -> None:
 def test_shift_is_found_whatever_the_gains_and_offsets(shift: tuple[float, float]) -> None:
     image = scene()
     seen = displaced(image, *shift) * np.array([[[1.3]], [[0.8]], [[1.1]]], "f4") + np.float32(0.4)
-    assert estimate_shift([(image, seen)]) == pytest.approx(shift, abs=0.03)
+    assert lk.estimate_shift([(image, seen)]) == pytest.approx(shift, abs=0.03)
 
 
 def test_shift_is_found_under_noise_and_holes_and_over_several_views() -> None:
@@ -59,7 +54,7 @@ def test_shift_is_found_under_noise_and_holes_and_over_several_views() -> None:
         seen[:, 10:20, 5:9] = np.nan
         image[:, 25:28] = np.nan
         views.append((image, seen))
-    assert estimate_shift(views) == pytest.approx((1.2, 0.5), abs=0.05)
+    assert lk.estimate_shift(views) == pytest.approx((1.2, 0.5), abs=0.05)
 
 
 @pytest.mark.parametrize("kind", ["flat", "stripes", "ramp", "other", "worse", "empty", "none"])
@@ -69,10 +64,10 @@ def test_where_nothing_can_tell_nothing_is_moved(kind: str) -> None:
         views = [(np.ones_like(image), np.ones_like(image))]
     elif kind == "stripes":  # alike along a column: the rows cannot be told
         stripes = np.broadcast_to(image[:, :1], image.shape).astype("f4")
-        views = [(stripes, shift_image(stripes, 1.0, 2))]
+        views = [(stripes, lk.shift_image(stripes, 1.0, 2))]
     elif kind == "ramp":  # a shift is as good as an offset
         ramp = np.broadcast_to(np.arange(48, dtype="f4"), image.shape)
-        views = [(ramp, shift_image(ramp, 1.0, 2))]
+        views = [(ramp, lk.shift_image(ramp, 1.0, 2))]
     elif kind == "empty":
         views = [(np.full_like(image, np.nan), image)]
     elif kind == "other":
@@ -81,39 +76,39 @@ def test_where_nothing_can_tell_nothing_is_moved(kind: str) -> None:
         views = [(scene(seed=2), scene(seed=102))]
     else:
         views = []
-    assert estimate_shift(views) is None
+    assert lk.estimate_shift(views) is None
 
 
 def test_all_of_the_variance_is_explained_by_the_same_image() -> None:
     image = scene()
-    assert explained_share([(image, 2 * image + 1)]) == pytest.approx(1, abs=1e-6)
-    assert explained_share([(image, displaced(image, 1.5, 0))]) < 0.99
+    assert lk.explained_share([(image, 2 * image + 1)]) == pytest.approx(1, abs=1e-6)
+    assert lk.explained_share([(image, displaced(image, 1.5, 0))]) < 0.99
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_part_of_a_pixel_is_a_slope_and_half_as_much_curvature(axis: int) -> None:
     image = scene()
-    slope, curvature = misregistration_patterns(image)[2 * axis - 2 : 2 * axis]
+    slope, curvature = lk.misregistration_patterns(image)[2 * axis - 2 : 2 * axis]
     expected = image - 0.3 * slope + 0.15 * curvature
     inner = (slice(None), slice(1, -1), slice(1, -1))
-    assert np.allclose(shift_image(image, 0.3, axis)[inner], expected[inner], atol=1e-5)
+    assert np.allclose(lk.shift_image(image, 0.3, axis)[inner], expected[inner], atol=1e-5)
 
 
 def test_blur_is_the_pattern_of_second_order() -> None:
     image = scene()
     kernel = (0.2, 0.6, 0.2)
     seen = sum(
-        part * shift_image(image, step, 1) for part, step in zip(kernel, (-1, 0, 1), strict=True)
+        part * lk.shift_image(image, step, 1) for part, step in zip(kernel, (-1, 0, 1), strict=True)
     )
     assert np.allclose(
-        (image + 0.2 * misregistration_patterns(image)[1])[:, 1:-1], seen[:, 1:-1], atol=1e-5
+        (image + 0.2 * lk.misregistration_patterns(image)[1])[:, 1:-1], seen[:, 1:-1], atol=1e-5
     )
 
 
 def test_patterns_are_zero_where_a_neighbour_is_missing() -> None:
     image = scene(8, 8)
     image[:, 4, 4] = np.nan
-    found = misregistration_patterns(image)
+    found = lk.misregistration_patterns(image)
     assert np.isfinite(found).all()
     assert (found[:2, :, [3, 5], 4] == 0).all()
     assert (found[2:, :, 4, [3, 5]] == 0).all()

@@ -13,12 +13,7 @@ from tests.helpers.cubes import listed, smooth_cube, tag, write_envi, write_plai
 from tests.helpers.models import GRID, P4M
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.calibration.lucas_kanade import shift_image
-from uavssr.calibration.overlap import (
-    MAX_BLOCKS,
-    MIN_STEADY_BLOCKS,
-    STEADY_FACTOR,
-    read_overlap,
-)
+from uavssr.calibration.overlap import MAX_BLOCKS, MIN_STEADY_BLOCKS, STEADY_FACTOR, read_overlap
 from uavssr.calibration.registration import read_unsaturated
 from uavssr.io.hsi.cube import CubeSource, open_cube
 from uavssr.io.msi.source import MsiSource, open_msi

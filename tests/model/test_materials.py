@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from tests.helpers.models import tiny_msi
-from uavssr.model.materials import (
-    HALF_WEIGHT_SHARE,
-    MATERIALS_PER_SCENE,
-    MAX_CLUSTERED_PIXELS,
-    REFLECTANCE_FLOOR,
-    Materials,
-    find_materials,
-)
+from uavssr.model import materials as module
+from uavssr.model.materials import Materials, find_materials
+
+FLOOR, COUNT = module.REFLECTANCE_FLOOR, module.MATERIALS_PER_SCENE
+HALF, MAX_PIXELS = module.HALF_WEIGHT_SHARE, module.MAX_CLUSTERED_PIXELS
 
 COLOURS = torch.tensor([[0.05, 0.3, 0.1], [0.4, 0.4, 0.45], [0.02, 0.02, 0.01], [0.2, 0.1, 0.3]])
 
@@ -54,17 +51,17 @@ def assert_equal(one: Materials, two: Materials) -> None:
 
 
 def test_an_image_of_few_colours_has_these_for_materials_and_their_weights() -> None:
-    """A weight is share / (share + HALF_WEIGHT_SHARE), so that common materials count alike."""
+    """A weight is share / (share + HALF), so that common materials count alike."""
     counts = (500, 300, 199, 1)
     found = counting(find_materials(coloured(counts), pooled=True))[0]
     assert len(found) == len(counts)
     share = np.array(counts) / sum(counts)
-    expected = share / (share + HALF_WEIGHT_SHARE)
+    expected = share / (share + HALF)
     for colour, weight in zip(COLOURS, expected / expected.sum(), strict=True):
         assert found[tuple(round(value, 5) for value in colour.tolist())] == pytest.approx(weight)
 
 
-@pytest.mark.parametrize("count", [1, 5, MATERIALS_PER_SCENE])
+@pytest.mark.parametrize("count", [1, 5, COUNT])
 def test_materials_have_the_shapes_they_say_and_weights_that_sum_to_one(count: int) -> None:
     image = torch.cat([scene_of(0), scene_of(1)])
     for pooled, scenes in ((True, 1), (False, 2)):
@@ -86,9 +83,7 @@ def test_materials_are_the_means_of_the_pixels_that_are_nearest_to_them() -> Non
     """Lloyd's condition, in logarithms of reflectance, once k-means has come to rest."""
     image = coloured((120, 90, 60, 30), noise=1e-3).double()
     found = find_materials(image, pooled=True, count=4)
-    points, centres = (
-        each.clamp_min(REFLECTANCE_FLOOR).log() for each in (image[0].T, found.values[0])
-    )
+    points, centres = (each.clamp_min(FLOOR).log() for each in (image[0].T, found.values[0]))
     nearest = torch.cdist(points, centres).argmin(1)
     for k in range(4):
         torch.testing.assert_close(found.values[0, k], image[0].T[nearest == k].mean(0))
@@ -101,9 +96,7 @@ def test_materials_cover_a_scene_better_the_more_there_are() -> None:
 
     def misfit(count: int) -> float:
         found = find_materials(image, pooled=True, count=count)
-        points, centres = (
-            each.clamp_min(REFLECTANCE_FLOOR).log() for each in (image[0].T, found.values[0])
-        )
+        points, centres = (each.clamp_min(FLOOR).log() for each in (image[0].T, found.values[0]))
         return torch.cdist(points, centres).amin(1).square().mean().item()
 
     ladder = [misfit(count) for count in (1, 4, 16, 64)]
@@ -123,9 +116,9 @@ def test_rare_outliers_weigh_little() -> None:
 
 
 def test_darkness_makes_no_materials() -> None:
-    """Below `REFLECTANCE_FLOOR` logarithms of noise differ widely and say nothing."""
+    """Below `FLOOR` logarithms of noise differ widely and say nothing."""
     noise = torch.randn(1, 3, 400, generator=torch.Generator().manual_seed(0))
-    dark = (1e-3 * noise).clamp(-REFLECTANCE_FLOOR, 0.9 * REFLECTANCE_FLOOR)
+    dark = (1e-3 * noise).clamp(-FLOOR, 0.9 * FLOOR)
     found = find_materials(dark, pooled=True)
     assert (found.weight > 0).sum() == 1
     torch.testing.assert_close(found.values[found.weight > 0], dark.mean(2))
@@ -253,7 +246,7 @@ def test_the_order_of_bands_does_not_matter() -> None:
 
 
 def test_the_order_of_few_pixels_does_not_matter() -> None:
-    image = scene_of()[..., :MATERIALS_PER_SCENE]
+    image = scene_of()[..., :COUNT]
     found = counting(find_materials(image, pooled=True))[0]
     assert found == pytest.approx(counting(find_materials(image.flip(2), pooled=True))[0])
 
@@ -262,10 +255,10 @@ def test_a_large_image_is_thinned_evenly() -> None:
     """Common colours count alike, but what is rare must have been counted about rightly."""
     counts = (30000, 20000, 9964, 36)
     found = counting(find_materials(coloured(counts), pooled=True))[0]
-    assert sum(counts) > 7 * MAX_CLUSTERED_PIXELS
+    assert sum(counts) > 7 * MAX_PIXELS
     assert len(found) == 4
     share = np.array(counts) / sum(counts)
-    expected = share / (share + HALF_WEIGHT_SHARE)
+    expected = share / (share + HALF)
     expected /= expected.sum()
     for colour, weight in zip(COLOURS, expected, strict=True):
         assert found[tuple(round(value, 5) for value in colour.tolist())] == pytest.approx(
