@@ -129,7 +129,7 @@ def _killed(field: Path, extra: list[str]) -> list[Run]:
     start = time.perf_counter()
     process = subprocess.Popen(_command(field, [*extra, "--overwrite"]))
     journal = out.with_name(f".{out.name}.uavssr")
-    while process.poll() is None and len(list(journal.glob("*tile*"))) < half:
+    while process.poll() is None and len(list(journal.glob("tile-*.npz"))) < half:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     _, _, used = os.wait4(process.pid, 0)

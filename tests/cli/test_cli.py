@@ -499,7 +499,7 @@ def test_ctrl_c_again_and_again_ends_in_one_line(tmp_path: Path, model: Path) ->
     process = command_line("reconstruct", path, "-o", out, "--model", model, "--tile", 64, "-q")
     journal = tmp_path / ".out.tif.uavssr"
     try:
-        while process.poll() is None and not list(journal.glob("tile-*")):
+        while process.poll() is None and not list(journal.glob("tile-*.npz")):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         told = process.stderr.readline()

@@ -97,7 +97,7 @@ class Lab:
 
     def kept(self) -> list[Path]:
         """The finished tiles in the journal."""
-        return sorted(journal_path(self.out).glob("tile-???????"))
+        return sorted(journal_path(self.out).glob("tile-*.npz"))
 
     def files(self) -> set[str]:
         """What is in the folder, but for what the runs said."""

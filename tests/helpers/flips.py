@@ -22,7 +22,8 @@ from tests.helpers.faults import scene
 from tests.helpers.models import tiny_model
 from uavssr.errors import InputRefused, ModelRefused, OutputError
 from uavssr.io.msi.source import open_msi
-from uavssr.io.writers.journal import Journal, TileRecord, journal_path
+from uavssr.io.writers.journal import Journal, journal_path
+from uavssr.io.writers.tile_record import TileRecord
 from uavssr.model.weights import load_model
 from uavssr.tiling import Window
 from uavssr.training.checkpoints import CHECKPOINT_FILE, read_checkpoint, write_checkpoint
@@ -100,7 +101,7 @@ def tiles(folder: Path, count: int, seed: int) -> Counter[str]:
                 return "harmless"
             raise AssertionError("another tile is read than was stored")
 
-        path = journal_path(out) / "tile-0000003"
+        path = journal_path(out) / "tile-0000003.npz"
         found = flip_each(path, count, random.Random(seed), judge)
         journal.clear()
     return found

@@ -85,7 +85,7 @@ def _run(said: Path, arguments: list[str], largest: int | None, pause: int | Non
 
 def _pause_after(tiles: int) -> None:
     """Stop this process when the journal has stored so many tiles."""
-    from uavssr.io.writers.journal import Journal, RecordKind, TileRecord
+    from uavssr.io.writers import Journal, RecordKind, TileRecord
 
     store, count = Journal.store, itertools.count(1)
 

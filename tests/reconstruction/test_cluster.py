@@ -103,7 +103,7 @@ def run(*arguments: object) -> int:
 
 def kept(out: Path) -> int:
     folder = journal_path(out)
-    return len(list(folder.glob("tile-???????"))) if folder.exists() else 0
+    return len(list(folder.glob("tile-*.npz"))) if folder.exists() else 0
 
 
 def assert_same(one: Outputs, other: Outputs) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UavssrError
-from uavssr.io.writers.journal import Journal, TileRecord
+from uavssr.io.writers import Journal, TileRecord
 from uavssr.reconstruction.pipeline import (
     MAX_FAILURES,
     MemoryStore,
@@ -178,7 +178,7 @@ def test_stored_tile_that_is_damaged_is_computed_again(tmp_path: Path) -> None:
     with Journal(tmp_path / "c.tif") as journal:
         journal.begin({}, {})
         run(Fake(), store=journal)
-        path = journal.folder / "tile-0000005"
+        path = journal.folder / "tile-0000005.npz"
         path.write_bytes(path.read_bytes()[:-1])
         fake = Fake()
         assert sorted(run(fake, store=journal)) == list(range(COUNT))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.helpers.models import GRID, tiny_network
 from uavssr.errors import IncompleteRun
 from uavssr.io.writers.encoding import NODATA, quantise
-from uavssr.io.writers.journal import TileRecord
+from uavssr.io.writers.tile_record import TileRecord
 from uavssr.model.basis import SpectralBasis
 from uavssr.reconstruction.products import CubeRender, Product
 from uavssr.tiling import Window

@@ -96,7 +96,7 @@ def listed(folder: Path) -> set[str]:
 def stored_tiles(folder: Path) -> int:
     """Finished tiles in the journal of `out.tif`."""
     found = journal_path(folder / "out.tif")
-    return len(list(found.glob("tile-???????"))) if found.exists() else 0
+    return len(list(found.glob("tile-*.npz"))) if found.exists() else 0
 
 
 def run(*arguments: object) -> int:
@@ -367,7 +367,7 @@ def test_tile_that_was_damaged_is_computed_again(
     stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
 ) -> None:
     """Row 22: cut, emptied, or with a flipped bit."""
-    one, two, three = sorted(journal_path(stopped).glob("tile-???????"))[-3:]
+    one, two, three = sorted(journal_path(stopped).glob("tile-*.npz"))[-3:]
     one.write_bytes(one.read_bytes()[:-100])
     two.write_bytes(b"")
     damaged = bytearray(three.read_bytes())

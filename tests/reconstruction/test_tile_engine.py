@@ -34,7 +34,7 @@ from tests.helpers.models import (
 )
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.stf import QUANTITIES
-from uavssr.io.writers.journal import TileRecord
+from uavssr.io.writers.tile_record import TileRecord
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, ResponseFamily
 from uavssr.model.state import Stf

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from uavssr.errors import OutputError
 from uavssr.io.writers import atomic as output
-from uavssr.io.writers.journal import Journal, TileRecord, journal_path, was_publishing
+from uavssr.io.writers.journal import Journal, _checksum, journal_path, was_publishing
+from uavssr.io.writers.tile_record import TileRecord
 
 IDENTITY = {"version": "1", "--tile": "32", "input content": "abc"}
 SCENE = {"stf": np.array([[0.1, 1 / 3]]), "condition": np.array(1e12), "flag": np.array([True])}
@@ -98,7 +99,7 @@ def test_records_come_back_to_the_last_bit(
 def test_stf_is_read_without_the_maps(kept: Path) -> None:
     """However large they are: damage to them is not even seen."""
     journal = begun(kept, resume=True)
-    path = journal_path(kept) / "tile-0000003"
+    path = journal_path(kept) / "tile-0000003.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     assert journal.load("tile", 3) is None
     found = journal.load("tile", 3, maps=False)
@@ -109,7 +110,7 @@ def test_stf_is_read_without_the_maps(kept: Path) -> None:
 def test_tile_file_cut_at_any_byte_counts_as_absent(kept: Path) -> None:
     """Row 22."""
     journal = begun(kept, resume=True)
-    path = journal_path(kept) / "tile-0000003"
+    path = journal_path(kept) / "tile-0000003.npz"
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -125,7 +126,7 @@ def test_tile_file_cut_at_any_byte_counts_as_absent(kept: Path) -> None:
 def test_any_flipped_bit_counts_as_absent(kept: Path) -> None:
     """Row 22: one bit of every byte."""
     journal = begun(kept, resume=True)
-    path = journal_path(kept) / "tile-0000003"
+    path = journal_path(kept) / "tile-0000003.npz"
     whole = path.read_bytes()
     for place in range(len(whole)):
         damaged = bytearray(whole)
@@ -137,10 +138,12 @@ def test_any_flipped_bit_counts_as_absent(kept: Path) -> None:
 
 def test_damage_is_said_once_a_tile(kept: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = begun(kept, resume=True)
-    path = journal_path(kept) / "tile-0000003"
+    path = journal_path(kept) / "tile-0000003.npz"
     path.write_bytes(b"")
     assert journal.load("tile", 3) is None
-    assert "tile-0000003: damaged (not a tile), so the tile is computed again" in caplog.text
+    assert (
+        "tile-0000003.npz: damaged (not as written), so the tile is computed again" in caplog.text
+    )
     close(journal)
 
 
@@ -150,10 +153,12 @@ def test_tile_of_another_run_or_place_counts_as_absent(kept: Path, tmp_path: Pat
     with Journal(other) as journal:
         journal.begin(IDENTITY | {"--tile": "64"}, SCENE)
         journal.store("tile", record(4))
-        shutil.copy(journal_path(other) / "tile-0000004", journal_path(kept) / "tile-0000004")
+        shutil.copy(
+            journal_path(other) / "tile-0000004.npz", journal_path(kept) / "tile-0000004.npz"
+        )
         journal.clear()
     journal = begun(kept, resume=True)
-    shutil.copy(journal_path(kept) / "tile-0000003", journal_path(kept) / "tile-0000005")
+    shutil.copy(journal_path(kept) / "tile-0000003.npz", journal_path(kept) / "tile-0000005.npz")
     assert journal.finished("tile") == {3, 4, 5}
     assert_same(journal.load("tile", 3), record(3))
     assert journal.load("tile", 4) is None
@@ -172,10 +177,14 @@ def test_full_disk_is_told_and_leaves_no_half_tile(
 
     with monkeypatch.context() as patch:
         patch.setattr(output.os, "fsync", full)
-        with pytest.raises(OutputError, match=r"tile-0000009: writing failed \(No space left"):
+        with pytest.raises(OutputError, match=r"tile-0000009\.npz: writing failed \(No space left"):
             journal.store("tile", record(9))
     assert journal.finished("tile") == {3}
-    assert {path.name for path in journal.folder.iterdir()} == {"run.json", "lock", "tile-0000003"}
+    assert {path.name for path in journal.folder.iterdir()} == {
+        "run.json",
+        "lock",
+        "tile-0000003.npz",
+    }
     close(journal)
 
 
@@ -192,7 +201,7 @@ def test_folder_stays_only_with_a_finished_tile(tmp_path: Path) -> None:
         journal.begin(IDENTITY, SCENE)
         journal.store("stf", record())
     names = {path.name for path in journal_path(out).iterdir()}
-    assert names == {"run.json", "stf-0000003"}
+    assert names == {"run.json", "stf-0000003.npz"}
     with Journal(out, resume=True) as journal:
         journal.clear()
     assert list(tmp_path.iterdir()) == []
@@ -245,7 +254,7 @@ def test_record_of_the_run_that_is_damaged_is_refused(kept: Path) -> None:
     whole = path.read_bytes()
     by_hand = json.loads(whole)
     by_hand["identity"]["--tile"] = "64"
-    newer = json.loads(whole) | {"format": 2}
+    newer = json.loads(whole) | {"format": 3}
     cuts = [whole[:length] for length in range(0, len(whole) - 1, 7)]
     changed = [json.dumps(run).encode() for run in (by_hand, newer, [])]
     for content in (*cuts, *changed, b"\xff"):
@@ -256,9 +265,23 @@ def test_record_of_the_run_that_is_damaged_is_refused(kept: Path) -> None:
     close(begun(kept, resume=True))
 
 
+@pytest.mark.parametrize("options", [{"resume": True}, {}])
+def test_journal_of_0_1_0_is_refused_by_name(kept: Path, options: dict[str, bool]) -> None:
+    """Its records had another format; --overwrite starts anew."""
+    record_of_run = {"format": 1, "identity": IDENTITY, "scene": {}}
+    text = json.dumps({"checksum": _checksum(record_of_run)} | record_of_run)
+    (journal_path(kept) / "run.json").write_text(text)
+    (journal_path(kept) / "tile-0000003.npz").rename(journal_path(kept) / "tile-0000003")
+    with pytest.raises(OutputError, match=r"begun by 0\.1\.0, .*; pass --overwrite to start anew"):
+        Journal(kept, **options).__enter__()
+    with Journal(kept, overwrite=True) as journal:
+        assert not journal.begun
+    assert not journal_path(kept).exists()
+
+
 def test_what_a_killed_write_leaves_is_removed(kept: Path) -> None:
     """Row 21."""
-    litter = journal_path(kept) / f"tile-0000008{output.UNFINISHED}"
+    litter = journal_path(kept) / f"tile-0000008.npz{output.UNFINISHED}"
     litter.write_bytes(b"half")
     close(begun(kept, resume=True))
     assert not litter.exists()

@@ -15,11 +15,12 @@ from uavssr.io.writers.atomic import (
 )
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
-from uavssr.io.writers.journal import Journal, RecordKind, TileRecord, was_publishing
+from uavssr.io.writers.journal import Journal, RecordKind, was_publishing
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.quality import Quality, QualityWriter
 from uavssr.io.writers.target import FORMATS, CubeTarget, Format, Target
+from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.io.writers.zarr import ZarrWriter
 from uavssr.io.writers.zarr_store import Checksums, ZarrRegion
