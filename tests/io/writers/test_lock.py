@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from uavssr.io.writers.lock import Lock
 
-Lock.take(Path(sys.argv[1]), output=Path("c.tif"))
+lock = Lock.take(Path(sys.argv[1]), output=Path("c.tif"))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -129,13 +129,13 @@ def test_folder_that_another_run_removes_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 27: between its making and the opening of the lock."""
-    real, path = os.open, tmp_path / "folder" / "lock"
+    real, path = Path.open, tmp_path / "folder" / "lock"
 
-    def late(*arguments: object, **options: object) -> int:
-        monkeypatch.setattr(os, "open", real)
+    def late(*arguments: object, **options: object) -> object:
+        monkeypatch.setattr(Path, "open", real)
         path.parent.rmdir()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(os, "open", late)
+    monkeypatch.setattr(Path, "open", late)
     Lock.take(path, output=tmp_path / "c.tif").release()
     assert path.parent.exists()

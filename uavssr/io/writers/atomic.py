@@ -18,7 +18,6 @@ from typing import Final
 
 from uavssr.errors import OutputError
 from uavssr.io.checks import PathLike, size_text
-from uavssr.io.writers.interrupts import interrupts_held
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk or a quota is full, or a file as long as it may get."""
@@ -120,10 +119,9 @@ def _check_folder(out: Path) -> None:
         raise OutputError(f"there is no folder {out.parent}", path=out, remedy="create it first")
     probe = part_path(out)
     try:
-        with interrupts_held():
-            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            probe.unlink()
-    except FileExistsError:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except FileExistsError:  # being written by this process, or left by an interrupt just now
         return
     except (OSError, UnicodeError) as err:
         reason = err.strerror if isinstance(err, OSError) else "not a name the system can store"

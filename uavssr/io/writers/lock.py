@@ -1,7 +1,4 @@
-"""One run per output: a lock that goes with its process, however that ends.
-
-Must not know what is locked.
-"""
+"""One run per output: a lock that ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from uavssr.errors import OutputError
@@ -22,40 +20,44 @@ class Lock:
     """A file that this process has locked.
 
     The system's own lock (flock) decides, and it ends with the process: one that a killed run or a
-    power cut left behind is taken over without a word. What the file holds only names the holder.
+    power cut left behind is taken over without a word. The text in the file only names the holder.
     """
 
     path: Path
-    """The file."""
-    handle: int
-    """Its descriptor, open as long as the lock is held."""
+    """The locked file."""
+    file: FileIO
+    """Open as long as the lock is held: if an interrupt loses it, the lock is gone as well."""
 
     @classmethod
     def take(cls, path: Path, *, output: Path) -> Lock:
-        """Lock the file, which is made if need be, as is its folder.
+        """Lock a file; it is made if need be, and its folder too.
 
         Args:
-            path: the lock's file.
-            output: what the lock is for, for the message.
+            path: the file to lock.
+            output: the output that the lock is for, named in errors.
 
         Raises:
-            OutputError: another run holds it, and is named; or the file system knows no locks.
+            OutputError: another run holds it, and is named; or the file system has no locks.
         """
         while True:
             _make_folder(path.parent)
             with suppress(FileNotFoundError):  # its holder has just removed the folder, too
-                handle = _locked(path, output)
-                if _still_there(handle, path):
-                    break
-                os.close(handle)  # its holder removed it while we opened it
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(_holder()).encode(), 0)
-        return cls(path=path, handle=handle)
+                file = _opened(path, output)
+                try:
+                    _lock(file, path, output)
+                    if _still_there(file, path):  # else its holder removed it while we opened it
+                        file.truncate(0)
+                        file.write(json.dumps(_holder()).encode())
+                        return cls(path=path, file=file)
+                except BaseException:
+                    file.close()
+                    raise
+                file.close()
 
     def release(self) -> None:
         """Remove the file, then unlock it: whoever opened it meanwhile sees that it is gone."""
         self.path.unlink(missing_ok=True)
-        os.close(self.handle)
+        self.file.close()
 
 
 def _make_folder(folder: Path) -> None:
@@ -65,36 +67,35 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"cannot be made ({err.strerror})", path=folder) from err
 
 
-def _locked(path: Path, output: Path) -> int:
+def _opened(path: Path, output: Path) -> FileIO:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return path.open("a+b", buffering=0)
     except FileNotFoundError:
         raise
     except OSError as err:
         raise OutputError(f"cannot be locked ({err.strerror})", path=output) from err
+
+
+def _lock(file: FileIO, path: Path, output: Path) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as err:
-        said = _said_by(handle)
-        os.close(handle)
         raise OutputError(
-            f"another run is writing it: {said}",
+            f"another run is writing it: {_holder_named_in(file)}",
             path=output,
             remedy="wait for it, stop it, or choose another name",
         ) from err
     except OSError as err:
-        os.close(handle)
         raise OutputError(
             f"the file system of {path.parent.parent} has no locks ({err.strerror})",
             path=output,
             remedy="write to another disk",
         ) from err
-    return handle
 
 
-def _still_there(handle: int, path: Path) -> bool:
+def _still_there(file: FileIO, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
@@ -104,10 +105,10 @@ def _holder() -> dict[str, str | int]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
 
 
-def _said_by(handle: int) -> str:
-    """Who holds the lock, as far as its file tells: it is empty for a moment after it is taken."""
+def _holder_named_in(file: FileIO) -> str:
+    """The holder of the lock; the file is empty just after the lock was taken."""
     try:
-        holder = json.loads(os.pread(handle, 4096, 0))
+        holder = json.loads(os.pread(file.fileno(), 4096, 0))
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "a process that has only just begun"
