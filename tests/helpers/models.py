@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
 from uavssr.data.scenes import simulate_scene
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.config import PGUNetConfig
 from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture, fit_mixture
 from uavssr.model.parametric import ResponseStage
-from uavssr.model.pgunet import PGUNet, PGUNetConfig, Stage
+from uavssr.model.pgunet import PGUNet, Stage
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.model.weights import save_model

@@ -28,14 +28,9 @@ from tests.helpers.models import (
 )
 from uavssr.data.batches import draw_batch
 from uavssr.errors import IncompleteRun, ModelRefused, UsageError
+from uavssr.model.config import PGUNetConfig
 from uavssr.model.materials import MATERIALS_PER_SCENE, Materials, find_materials
-from uavssr.model.pgunet import (
-    FINAL_NOISE,
-    FINAL_STF_VARIANCE_FACTOR,
-    SENSOR_NOISE,
-    PGUNet,
-    PGUNetConfig,
-)
+from uavssr.model.pgunet import FINAL_NOISE, FINAL_STF_VARIANCE_FACTOR, SENSOR_NOISE, PGUNet
 from uavssr.model.proximal import ZNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import x_step

@@ -19,7 +19,7 @@ from tests.helpers.places import REPO
 from tests.helpers.rasters import write
 from uavssr.errors import ModelRefused, OutputError, UsageError
 from uavssr.io.checks.block_cache import BLOCK_CACHE
-from uavssr.model.pgunet import PGUNetConfig
+from uavssr.model.config import PGUNetConfig
 from uavssr.model.weights import load_model
 from uavssr.reconstruction.memory_budget import (
     PROGRAM_BYTES,

@@ -12,7 +12,7 @@ import pytest
 from uavssr.data.pair_sources import DataConfig
 from uavssr.errors import UsageError
 from uavssr.io.settings import read_settings
-from uavssr.model.pgunet import PGUNetConfig
+from uavssr.model.config import PGUNetConfig
 from uavssr.training.config import COMPONENTS, NetworkSettings, RunConfig, TrainingConfig
 
 NEEDED = {"out": Path("run"), "pairs": Path("pairs.csv")}

@@ -19,6 +19,7 @@ from uavssr._version import __version__
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.calibration.references import Reference, open_reference
+from uavssr.calibration.wavelength_cover import covered_bands, on_grid
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.stf import ReferencePixels, StfEstimate, stf_dataset, with_reference_pixels
 from uavssr.model import (
@@ -33,8 +34,7 @@ from uavssr.model import (
     load_model,
 )
 from uavssr.reconstruction import PLAUSIBLE, summarise_stf
-from uavssr.sensors import FINE_NM, FloatArray, Sensor, WavelengthGrid
-from uavssr.spectra import SubspaceCompletion, resample
+from uavssr.sensors import FloatArray, Sensor
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,10 +57,6 @@ MAX_GAIN_DEVIATIONS: Final = 5.0
 """Mean gain in prior standard deviations beyond which a warning names the scales."""
 MAX_TYPICAL_MISFIT: Final = 0.25
 """Median misfit over brightness beyond which a warning says that the reference does not fit."""
-MIN_RESPONSE_SHARE: Final = 0.95
-"""Least share of a band's response that a reference must cover for the band to be calibrated."""
-MAX_EXTRAPOLATION_NM: Final = 12.0
-"""Nanometres past its ends to which a reference is extended by its end values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -250,38 +246,6 @@ def calibrate_scene(
         *_misfits(reference.path.name, calibration.weight, seen[:, covered], predicted),
     )
     return SceneCalibration(dataset=dataset, used=used, warnings=warnings)
-
-
-def covered_bands(sensor: Sensor, nm: FloatArray) -> npt.NDArray[np.bool_]:
-    """(c,) bands of whose response wavelengths `nm` (W,) hold 95 % without a gap.
-
-    A gap is a step between wavelengths wider than the band.
-    """
-    inside = (nm[0] - MAX_EXTRAPOLATION_NM <= FINE_NM) & (nm[-1] + MAX_EXTRAPOLATION_NM >= FINE_NM)
-    share = sensor.response()[:, inside].sum(1)
-    covered = []
-    for band, held in zip(sensor.bands, share, strict=True):
-        near = (nm[1:] > band.centre - band.fwhm / 2) & (nm[:-1] < band.centre + band.fwhm / 2)
-        gapless = np.diff(nm)[near].max(initial=0) <= band.fwhm
-        covered.append(held >= MIN_RESPONSE_SHARE and gapless)
-    return np.array(covered)
-
-
-def on_grid(spectra: FloatArray, nm: FloatArray, basis: SpectralBasis) -> npt.NDArray[np.float32]:
-    """Spectra (k, W) at wavelengths `nm` (W,) on the grid of a basis (k, C).
-
-    Interpolated inside; beyond the ends completed with the basis (`spectra.SubspaceCompletion`).
-    """
-    centres, fwhm = basis.grid.centres, basis.grid.fwhm
-    known = (centres > nm[0] - MAX_EXTRAPOLATION_NM) & (centres < nm[-1] + MAX_EXTRAPOLATION_NM)
-    if known.all():
-        return resample(spectra, nm, basis.grid)
-    completed = np.zeros((len(spectra), len(centres)), np.float32)
-    completed[:, known] = resample(
-        spectra, nm, WavelengthGrid("known", centres[known], fwhm[known])
-    )
-    mean, factors = basis.mean.double().numpy(), basis.components.double().numpy()
-    return SubspaceCompletion(mean=mean, factors=factors).fill(completed, known)
 
 
 def _plausible(reference: Reference) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:

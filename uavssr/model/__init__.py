@@ -4,11 +4,12 @@ No files but model folders, and nothing about tiles.
 """
 
 from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
+from uavssr.model.config import MAX_COMPONENTS, PGUNetConfig
 from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
 from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, MAX_LOCAL_COMPONENTS, add_local_prior
 from uavssr.model.materials import find_materials
 from uavssr.model.mixture import fit_mixture
-from uavssr.model.pgunet import MAX_COMPONENTS, PGUNet, PGUNetConfig
+from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Reconstruction, Stf

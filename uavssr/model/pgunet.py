@@ -6,15 +6,15 @@ the Spectral Transformation Function", arXiv 2606.05759. docs/design.md says whe
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from uavssr.errors import ModelRefused, UsageError
+from uavssr.errors import UsageError
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.config import PGUNetConfig
 from uavssr.model.correction import Correction
 from uavssr.model.freeform import FreeStage
 from uavssr.model.materials import Materials, find_materials
@@ -42,62 +42,6 @@ FINAL_STF_VARIANCE_FACTOR: Final = 4.0
 
 More than one: an X-step expects errors as large as spectra vary, and Z-Net's are smaller.
 """
-
-MAX_COMPONENTS: Final = 512
-"""Most Gaussians of a spectral prior."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PGUNetConfig:
-    """Sizes of the network; config.json of a model folder holds every field.
-
-    Raises:
-        ModelRefused: a size is not a whole number within its limits, or two do not fit together.
-    """
-
-    bands: int = 270
-    """C, bands of the cube."""
-    rank: int = 16
-    """r, spectral coefficients."""
-    components: int = 32
-    """K, Gaussians of the spectral prior."""
-    stages: int = 4
-    """Unrolled stages of the cube."""
-    response_stages: int = 2
-    """Unrolled stages of the STF."""
-    width: int = 32
-    """Channels inside Z-Net."""
-    stf_width: int = 48
-    """Channels inside P-Net."""
-    stf: Literal["parametric", "free"] = "parametric"
-    """Form of an STF: its nominal curve shifted, stretched and scaled, or any curve."""
-
-    def __post_init__(self) -> None:
-        limits = {
-            "bands": 4096,
-            "rank": 4096,
-            "components": MAX_COMPONENTS,
-            "stages": 32,
-            "response_stages": 32,
-            "width": 1024,
-            "stf_width": 1024,
-        }
-        for key, limit in limits.items():
-            value = getattr(self, key)
-            if type(value) is not int or not 1 <= value <= limit:
-                raise ModelRefused(
-                    f"config {key} must be a whole number in 1-{limit}, got {value!r}"
-                )
-        if self.stf not in ("parametric", "free"):
-            raise ModelRefused(f"config stf must be parametric or free, got {self.stf!r}")
-        if self.width % 8 or self.stf_width % 8:
-            raise ModelRefused("config width and stf_width must be multiples of 8")
-        if self.rank > self.bands:
-            raise ModelRefused(f"config rank {self.rank} exceeds bands {self.bands}")
-
-    def to_dict(self) -> dict[str, int | str]:
-        """The fields as plain values."""
-        return asdict(self)
 
 
 class Stage(nn.Module):

@@ -20,8 +20,9 @@ from safetensors.torch import save as save_tensors
 
 from uavssr.errors import InputRefused, ModelRefused
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.config import PGUNetConfig
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.pgunet import PGUNet, PGUNetConfig
+from uavssr.model.pgunet import PGUNet
 from uavssr.sensors import WavelengthGrid
 
 FORMAT: Final = 2
