@@ -1,4 +1,4 @@
-"""Cameras and wavelength grids: what is known of a camera before any image is read.
+"""Cameras and wavelength grids: bands, widths and response curves.
 
 No rasters and no torch. The table of cameras is data, in cameras.yaml.
 """

@@ -1,4 +1,4 @@
-"""One camera band: its name, its place in the spectrum and its response curve."""
+"""One camera band: its role, centre, width and spectral response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Band:
     """
 
     role: str
-    """Name that is unique in its sensor, in lower case: blue, green, rededge705 ..."""
+    """Name in lower case, unique in its sensor: blue, green, rededge705 ..."""
     centre: float
     """Centre wavelength in nm."""
     fwhm: float
@@ -29,7 +29,7 @@ class Band:
     shape: float = 4.0
     """Exponent of the generalised Gaussian: 2 is a Gaussian, large values a box."""
     curve: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """A measured curve as (wavelengths in nm, relative response), which wins over the shape."""
+    """A measured curve as (wavelengths in nm, relative response), used instead of the shape."""
 
     def __post_init__(self) -> None:
         if self.role.lower().split() != [self.role] or "," in self.role:
@@ -47,13 +47,14 @@ class Band:
             raise InputRefused(f"band {self.role} has shape {self.shape}, not 1-50")
 
     def response(self, nm: FloatArray = FINE_NM) -> FloatArray:
-        """The response at wavelengths `nm` (F,), scaled to sum to one over them.
+        """The response (F,) at wavelengths `nm` (F,), with a sum of 1.
 
         Raises:
-            InputRefused: no sensitivity at all on these wavelengths.
+            InputRefused: the response is 0 at all of these wavelengths.
         """
         if self.curve is None:
             with np.errstate(under="ignore"):
+                # r(nm) = 2 ** -|2 (nm - centre) / fwhm| ** shape
                 values = np.exp2(-(np.abs(2 * (nm - self.centre) / self.fwhm) ** self.shape))
         else:
             values = np.interp(nm, self.curve[0], self.curve[1], left=0.0, right=0.0)
@@ -64,12 +65,15 @@ class Band:
 
     @classmethod
     def from_curve(cls, role: str, nm: Sequence[float], response: Sequence[float]) -> Band:
-        """A band from a measured curve; small negative readings are taken as zero.
+        """A band from a measured curve; negative readings are taken as 0.
 
         Args:
             role: unique name of the band.
-            nm: (F,) wavelengths in nm, increasing.
-            response: (F,) relative response at those wavelengths.
+            nm: (n,) wavelengths in nm, increasing.
+            response: (n,) relative response at those wavelengths.
+
+        Raises:
+            InputRefused: fewer than three increasing wavelengths, or no finite positive response.
         """
         axis, values = np.asarray(nm, float), np.clip(np.asarray(response, float), 0, None)
         if axis.size < 3 or axis.size != values.size or not np.all(np.diff(axis) > 0):
@@ -80,18 +84,19 @@ class Band:
         if fine.sum() <= 0:
             raise InputRefused(f"band {role}: the curve has no response at 330-1080 nm")
         centre, fwhm, _ = response_moments(fine[None] / fine.sum(), FINE_NM)
-        kept = (tuple(axis.tolist()), tuple(values.tolist()))
-        return cls(role=role, centre=float(centre[0]), fwhm=float(fwhm[0]), curve=kept)
+        curve = (tuple(axis.tolist()), tuple(values.tolist()))
+        return cls(role=role, centre=float(centre[0]), fwhm=float(fwhm[0]), curve=curve)
 
 
 def response_moments(
     response: FloatArray, nm: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Centre (nm), FWHM (nm) and gain, each (c,), of responses (c, F) tabulated at `nm` (F,).
+    """Centres (nm), FWHMs (nm) and gains, each (c,), of responses (c, F) at wavelengths `nm` (F,).
 
-    The centre is the response-weighted mean wavelength, the FWHM the distance between the outermost
-    crossings of half the maximum, the gain the sum over the axis.
+    The centre is the mean wavelength weighted with the response. The FWHM is the distance between
+    the outermost crossings of half the maximum. The gain is the sum over the wavelengths.
     """
+    # centre = sum(r nm) / sum(r)
     weight = np.clip(response, 0, None)
     weight = weight / np.maximum(weight.sum(-1, keepdims=True), 1e-12)
     widths = np.array([_half_maximum_width(row, nm) for row in weight])
@@ -99,6 +104,7 @@ def response_moments(
 
 
 def _half_maximum_width(row: FloatArray, nm: FloatArray) -> float:
+    """FWHM in nm, with crossings interpolated linearly between wavelengths."""
     half = row.max() / 2
     above = np.flatnonzero(row >= half)
     first, last = int(above[0]), int(above[-1])

@@ -15,16 +15,16 @@ from uavssr.sensors.wavelength_grid import FINE_NM, WavelengthGrid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensor:
-    """A multispectral camera: its bands in the order in which the model is given reflectance."""
+    """A multispectral camera: its c bands, in the order of the band axis of reflectance."""
 
     name: str
     """Name for `--sensor` and for the outputs."""
     bands: tuple[Band, ...]
-    """The bands, by increasing centre wavelength for the built-in sensors."""
+    """(c,) bands, by increasing centre wavelength for the built-in sensors."""
     title: str = ""
-    """The camera's full name."""
+    """Full name of the camera."""
     note: str = ""
-    """Where the numbers come from."""
+    """Source of the centres and widths."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.bands) <= 64:
@@ -42,11 +42,18 @@ class Sensor:
         return tuple(band.role for band in self.bands)
 
     def response(self, nm: FloatArray = FINE_NM) -> FloatArray:
-        """The nominal responses (c, F) at wavelengths `nm`, each row summing to one."""
+        """The nominal responses (c, F) at wavelengths `nm` (F,); each row has a sum of 1."""
         return np.stack([band.response(nm) for band in self.bands])
 
     def srf(self, grid: WavelengthGrid) -> FloatArray:
-        """The nominal SRF (c, C) on a cube's bands: each row sums to one and Y = srf @ X.
+        """The nominal spectral response function (SRF) on the bands of a cube.
+
+        Args:
+            grid: the C bands of the cube.
+
+        Returns:
+            (c, C) matrix R with Y = R X for reflectance X (C,) of the cube and Y (c,) of the
+            camera; each row has a sum of 1.
 
         Raises:
             InputRefused: 5 % or more of a band's response lies outside the grid.
@@ -65,20 +72,21 @@ class Sensor:
                     f"({grid.centres[0]:g}-{grid.centres[-1]:g} nm)",
                     remedy="leave it out of the sensor file, or use a model with a wider grid",
                 )
+        # R = r H, with responses r on FINE_NM and interpolation H from the grid to FINE_NM
         srf = response @ grid.interpolation()
         return np.asarray(srf / srf.sum(1, keepdims=True))
 
     def subset(self, roles: Sequence[str]) -> Sensor:
-        """The same camera with only the bands `roles`, in that order."""
+        """The camera with only the bands of these roles, in that order."""
         by_role = {band.role: band for band in self.bands}
         return replace(self, bands=tuple(by_role[role] for role in roles))
 
 
 def nominal_spread(fwhm: FloatArray) -> FloatArray:
-    """Prior standard deviations (..., 3) for bands of width `fwhm` nm (...,).
+    """Prior standard deviations (..., 3) of centre, width and gain for FWHMs (...,) in nm.
 
-    A filter's centre is made to a tolerance that scales with its width, within 2-10 nm; widths
-    vary by 18 % and gains by 8 % (calibration panels and sun sensors).
+    Centre in nm: the tolerance of a filter scales with its width, within 2-10 nm. Width relative,
+    18 %. Gain relative, 8 %, as of calibration panels and sun sensors.
     """
     shift = np.clip(0.19 * fwhm, 2.0, 10.0)
     return np.stack([shift, np.full_like(shift, 0.18), np.full_like(shift, 0.08)], axis=-1)

@@ -1,4 +1,4 @@
-"""Sensor files: the table of known cameras, and YAML or CSV files of a user's own."""
+"""Sensor files: our table of known cameras, and the user's own in YAML or CSV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import math
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import yaml
@@ -15,7 +15,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.sensors.band import Band
 from uavssr.sensors.sensor import Sensor
 
-SENSOR_HELP: Final = "see the section on sensor files in docs/formats.md"
+_REMEDY: Final = "see the section on sensor files in docs/formats.md"
 
 
 def _known_cameras() -> dict[str, Sensor]:
@@ -27,14 +27,14 @@ def _known_cameras() -> dict[str, Sensor]:
 def load_sensor(name_or_path: str | Path) -> Sensor:
     """A built-in sensor by name, or a user's own from a .yaml, .yml or .csv file.
 
-    YAML: `name`, and `bands`: a list of `{role, centre, fwhm[, shape]}` or
-    `{role, wavelength_nm: [...], response: [...]}`.
-    CSV: either columns `role,centre,fwhm[,shape]`, a row a band; or a first column `wavelength_nm`
-    and one column of response per band, headed by its role.
+    YAML: `name`, and `bands` with a list of `{role, centre, fwhm[, shape]}` or
+    `{role, wavelength_nm: [...], response: [...]}`; centre and fwhm in nm.
+    CSV: columns `role,centre,fwhm[,shape]` and a row for each band; or a column `wavelength_nm` and
+    a column with the response of each band, headed by its role.
 
     Raises:
         UsageError: no such sensor or file.
-        InputRefused: the file does not hold a sensor.
+        InputRefused: the file does not describe a sensor.
     """
     text = str(name_or_path)
     if text.lower() in SENSORS:
@@ -53,9 +53,9 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
     except InputRefused as err:
         raise InputRefused(err.fact, path=path, remedy=err.remedy) from err
     except KeyError as err:
-        raise InputRefused(f"not a sensor file (no {err})", path=path, remedy=SENSOR_HELP) from err
+        raise InputRefused(f"not a sensor file (no {err})", path=path, remedy=_REMEDY) from err
     except (OSError, csv.Error, TypeError, ValueError, AttributeError, RecursionError) as err:
-        raise InputRefused(f"not a sensor file ({err})", path=path, remedy=SENSOR_HELP) from err
+        raise InputRefused(f"not a sensor file ({err})", path=path, remedy=_REMEDY) from err
 
 
 def _read_yaml(path: Path) -> Sensor:
@@ -68,24 +68,27 @@ def _read_yaml(path: Path) -> Sensor:
     return _sensor_from_mapping({"name": path.stem, **content})
 
 
-def _sensor_from_mapping(content: dict[str, Any]) -> Sensor:
+def _sensor_from_mapping(content: dict[str, object]) -> Sensor:
     if unknown := set(content) - {"name", "title", "note", "bands"}:
         raise ValueError(f"unknown keys {sorted(unknown)}")
+    bands = content["bands"]
+    if not isinstance(bands, list):
+        raise TypeError("bands must be a list")
     return Sensor(
         name=str(content["name"]),
         title=str(content.get("title", "")),
         note=str(content.get("note", "")),
-        bands=tuple(_band_from_mapping(row) for row in content["bands"]),
+        bands=tuple(_band_from_mapping(row) for row in bands),
     )
 
 
 def _band_from_mapping(row: dict[str, object]) -> Band:
     role = str(row["role"]).strip().lower()
-    curve = "response" in row
-    known = {"role", "wavelength_nm", "response"} if curve else {"role", "centre", "fwhm", "shape"}
-    if unknown := set(row) - known:
+    has_curve = "response" in row
+    known = {"wavelength_nm", "response"} if has_curve else {"centre", "fwhm", "shape"}
+    if unknown := set(row) - known - {"role"}:
         raise ValueError(f"band {role}: unknown keys {sorted(unknown)}")
-    if curve:
+    if has_curve:
         nm, response = row["wavelength_nm"], row["response"]
         if not isinstance(nm, list) or not isinstance(response, list):
             raise ValueError(f"band {role}: wavelength_nm and response must be lists")
@@ -93,12 +96,8 @@ def _band_from_mapping(row: dict[str, object]) -> Band:
     numbers = {k: float(str(row[k])) for k in ("centre", "fwhm", "shape") if row.get(k) is not None}
     if not all(math.isfinite(v) for v in numbers.values()):
         raise ValueError(f"band {role}: {numbers} must be finite")
-    return Band(
-        role=role,
-        centre=numbers["centre"],
-        fwhm=numbers["fwhm"],
-        shape=numbers.get("shape", 4.0),
-    )
+    shape = numbers.get("shape", 4.0)
+    return Band(role=role, centre=numbers["centre"], fwhm=numbers["fwhm"], shape=shape)
 
 
 def _read_csv(path: Path) -> Sensor:

@@ -12,15 +12,15 @@ from uavssr.errors import InputRefused
 from uavssr.sensors.arrays import FloatArray
 
 FINE_NM: Final[FloatArray] = np.arange(330.0, 1081.0, 1.0)
-"""Axis (F,) in nm, 330-1080 at 1 nm, on which response curves are tabulated."""
+"""(F,) wavelengths in nm, 330-1080 in steps of 1 nm, at which response curves are tabulated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WavelengthGrid:
-    """The bands of a hyperspectral cube: centres and widths in nm."""
+    """The C bands of a hyperspectral cube: centres and widths in nm."""
 
     name: str
-    """What to call it in files and messages."""
+    """Name for files and messages."""
     centres: FloatArray
     """(C,) centre wavelengths in nm, increasing."""
     fwhm: FloatArray
@@ -36,7 +36,7 @@ class WavelengthGrid:
         return int(self.centres.size)
 
     def matches(self, other: WavelengthGrid, *, tolerance: float = 0.05) -> bool:
-        """Whether both hold the same centres within `tolerance` nm."""
+        """Whether both have the same centres within `tolerance` nm."""
         return len(self) == len(other) and bool(
             np.all(np.abs(self.centres - other.centres) <= tolerance)
         )
@@ -46,12 +46,12 @@ class WavelengthGrid:
         return int(np.abs(self.centres - nm).argmin())
 
     def interpolation(self) -> FloatArray:
-        """Matrix H (F, C), x(FINE_NM) = H x(grid) by linear interpolation, constant past the ends.
+        """Matrix H (F, C) of linear interpolation: x(FINE_NM) = H x(grid), constant past the ends.
 
-        A response r (F,) on FINE_NM acts on a cube as r H, exact for spectra that are linear
-        between the grid's bands, which is what makes responses right on a coarse grid too. Each
-        row is the mean over its 1 nm step: sampled at points instead, two or three steps fall
-        between bands 2.2 nm apart, and a flat response comes out rippled. Read only.
+        A response r (F,) on FINE_NM acts on a cube as r H. That is exact for spectra that are
+        linear between the bands, so it holds on a coarse grid too. Each row of H is the mean over
+        a step of 1 nm: between bands 2.2 nm apart lie two or three steps, and with rows sampled at
+        points a flat response would become rippled. The array is read only.
         """
         return _interpolation(tuple(self.centres.tolist()))
 
@@ -64,7 +64,7 @@ class WavelengthGrid:
 
 @lru_cache(maxsize=8)
 def _interpolation(centres: tuple[float, ...]) -> FloatArray:
-    parts = 20
+    parts = 20  # points over which each step of 1 nm is averaged
     offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * (FINE_NM[1] - FINE_NM[0])
     points = (FINE_NM[:, None] + offsets).ravel()
     columns = [np.interp(points, centres, row) for row in np.eye(len(centres))]
@@ -76,4 +76,4 @@ def _interpolation(centres: tuple[float, ...]) -> FloatArray:
 HEADWALL_NANO: Final[WavelengthGrid] = WavelengthGrid(
     "headwall-nano", np.linspace(397.865, 1001.51, 270), np.full(270, 6.0)
 )
-"""The default output grid: Headwall Nano-Hyperspec, 270 bands 2.244 nm apart, about 6 nm wide."""
+"""The default output grid: 270 bands of the Headwall Nano-Hyperspec, 2.244 nm apart, 6 nm wide."""
