@@ -1,4 +1,4 @@
-"""Tables of known ground: what is read of them, and what is refused, naming what was found."""
+"""Tables of field spectra and panels are read, and refused by messages that name the fault."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_rows_without_a_possible_reflectance_are_left_out_and_counted(
         ("x,y,reflectance\n1,2,\n", "1 of 1 rows miss a reflectance"),
     ],
 )
-def test_what_is_not_clear_is_refused(tmp_path: Path, text: str, fact: str) -> None:
+def test_ambiguous_table_is_refused(tmp_path: Path, text: str, fact: str) -> None:
     path = table(tmp_path, text)
     with pytest.raises(InputRefused) as refused:
         read_field_table(path)

@@ -201,7 +201,7 @@ def test_existing_figure_needs_overwrite(tmp_path: Path) -> None:
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_no_cube_is_refused_and_nothing_drawn(tmp_path: Path) -> None:
+def test_file_without_a_cube_is_refused_and_nothing_drawn(tmp_path: Path) -> None:
     plain = tmp_path / "plain.tif"
     with rasterio.open(
         plain,

@@ -19,7 +19,7 @@ StrArray = npt.NDArray[np.str_]
 
 KINDS: Final = ("canopy", "leaf", "soil", "mineral", "manmade", "water", "other")
 """Kinds of spectra; `other` is anything else, such as a mixed pixel of an airborne scene."""
-REFLECTANCE_RANGE: Final = (-0.02, 1.6)
+LIBRARY_REFLECTANCE: Final = (-0.02, 1.6)
 """Least and largest reflectance in a library: noise may be negative, glints exceed 1."""
 MAX_MISSING_NM: Final = 60.0
 """Distance in nm past its own wavelengths that a spectrum may be extrapolated."""
@@ -57,10 +57,10 @@ class SpectralLibrary:
         if not np.isfinite(self.spectra).all():
             raise InputRefused("library holds values that are not finite")
         low, high = float(self.spectra.min()), float(self.spectra.max())
-        if low < REFLECTANCE_RANGE[0] or high > REFLECTANCE_RANGE[1]:
+        if low < LIBRARY_REFLECTANCE[0] or high > LIBRARY_REFLECTANCE[1]:
             raise InputRefused(
                 f"library spans {low:.3f}..{high:.3f}, not within "
-                f"{REFLECTANCE_RANGE[0]}..{REFLECTANCE_RANGE[1]}",
+                f"{LIBRARY_REFLECTANCE[0]}..{LIBRARY_REFLECTANCE[1]}",
                 remedy="give reflectance from 0 to 1",
             )
         unknown = set(self.kind.tolist()) - set(KINDS)

@@ -1,6 +1,6 @@
 """Figures and quicklooks of cubes and STFs.
 
-Nothing here computes products.
+Nothing here computes cubes or STFs.
 """
 
 from uavssr.viz.figures import draw_quicklook, draw_stf

@@ -1,6 +1,6 @@
-"""Two figures to look at: a cube in colour with a few spectra, and an STF beside its nominal SRF.
+"""Two figures: a cube in colour with a few spectra, and an STF beside its nominal SRF.
 
-Must not compute products; matplotlib is imported when a figure is drawn.
+matplotlib is imported when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_quicklook", "draw_stf"]
 
 _NEAR_NM: Final = 40.0
-"""A band further from a colour is called something else."""
+"""Distance in nm from a colour beyond which a band is not called by it."""
 _TRUE_COLOUR: Final = (650.0, 560.0, 450.0)
 _COLOUR_INFRARED: Final = (860.0, 650.0, 560.0)
 _SPOT_COLOURS: Final = ("#009e73", "#e69f00", "#d55e00", "#cc79a7", "#0072b2", "#56b4e9")
@@ -44,7 +44,7 @@ def draw_quicklook(
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
-    """Draw a cube in true colour and colour infrared, with spectra of a few telling pixels.
+    """Draw a cube that uavssr wrote in true colour and colour infrared, with a few spectra.
 
     Raises:
         InputRefused: the cube has no wavelengths or no valid pixel.
@@ -80,7 +80,7 @@ def _figure(
 
 
 def _dress(axes: Axes, title: str) -> None:
-    """The look that all panels share."""
+    """Set the title, grid and fonts that all panels share."""
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -179,7 +179,7 @@ def draw_stf(
 
 
 def _draw_stf_legends(figure: Figure, ds: xr.Dataset, colours: Sequence[str]) -> None:
-    """What the lines mean below the axes, what was found beside them."""
+    """The meaning of the lines below the axes, the estimates beside them."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -11,15 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from uavssr.errors import InputRefused, UsageError
+from uavssr.errors import UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.file_reader import CubeFileReader, opened_metadata
+from uavssr.io.hsi.number_reader import NumberReader, sample_numbers
 from uavssr.io.hsi.wavelengths import read_grid
 from uavssr.io.hsi.zarr_array import ZarrArray, read_json
 from uavssr.io.hsi.zarr_cube import (
@@ -45,33 +43,9 @@ from uavssr.io.raster import (
     resolve_cube_scale,
 )
 from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
-from uavssr.tiling import TileGrid, Window, spread_windows
+from uavssr.tiling import Window
 
-READ_TILE: Final = 128
-"""Side in pixels of the windows in which a cube is read from end to end."""
 _MODEL_TAG: Final = "uavssr_model"
-_SAMPLE_WINDOWS: Final = 3
-"""The scale is settled on the numbers in 3 x 3 windows of a scene."""
-_SAMPLE_SIDE: Final = 64
-"""Side of those windows in pixels."""
-
-
-class NumberReader(Protocol):
-    """Gives stored numbers, from any thread or process."""
-
-    @property
-    def height(self) -> int:
-        """Rows of the scene."""
-
-    @property
-    def width(self) -> int:
-        """Columns of the scene."""
-
-    def read(self, window: Window) -> tuple[npt.NDArray[np.generic], BoolArray]:
-        """Numbers (band, y, x), and where masks let them be valid (y, x)."""
-
-    def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
-        """Means (len(bands), *shape) of the valid numbers of some bands, else NaN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +182,7 @@ class _Metadata:
     def with_sampled_scale(self, given: float | str | None) -> CubeSource:
         """The cube, once its numbers have shown that the scale can be right."""
         path, warnings = self.place.path, self.place.warnings
-        numbers, fills = _sample(self.reader, self.rule, path)
+        numbers, fills = sample_numbers(self.reader, self.rule, path)
         scale = resolve_cube_scale(given, self.bands, self.tags, Quantiles.of(numbers), path)
         return self._source(scale, (*warnings, *sorted(fills), *scale.warnings))
 
@@ -294,36 +268,4 @@ def _expanding(source: CoefficientSource) -> CubeSource:
         scale=Scale(factors=(1.0,) * count, offsets=(0.0,) * count, evidence="spectral basis"),
         warnings=source.place.warnings,
         model=source.tags.get(_MODEL_TAG, ""),
-    )
-
-
-def _sample(
-    reader: NumberReader, rule: ValidityRule, path: Path
-) -> tuple[npt.NDArray[np.generic], set[str]]:
-    """Stored numbers (band, n) of valid pixels in a few windows, and warnings of fill values.
-
-    Where these windows hold no valid pixel, the scene is searched for one.
-
-    Raises:
-        InputRefused: the scene holds no valid pixel.
-    """
-    height, width = reader.height, reader.width
-    samples, fills = [], set[str]()
-    whole = max(height, width) <= _SAMPLE_SIDE * _SAMPLE_WINDOWS
-    count, side = (1, max(height, width)) if whole else (_SAMPLE_WINDOWS, _SAMPLE_SIDE)
-    for window in spread_windows(height, width, count=count, side=side):
-        numbers, valid = reader.read(window)
-        fills |= rule.observe(numbers)
-        samples.append(numbers[:, valid & rule.valid(numbers)])
-    if any(sample.shape[1] for sample in samples):
-        return np.concatenate(samples, axis=1), fills
-    for tile in TileGrid(height=height, width=width, tile=READ_TILE):
-        numbers, valid = reader.read(tile.core)
-        valid &= rule.valid(numbers)
-        if valid.any():
-            return numbers[:, valid][:, : _SAMPLE_SIDE**2], fills
-    raise InputRefused(
-        f"no valid pixel in {width} x {height} ({rule.describe(alpha=False)})",
-        path=path,
-        remedy="check the nodata value and the bands",
     )
