@@ -16,8 +16,8 @@ from uavssr.io.stf import stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.writers import (
     Journal,
     TileRecord,
+    check_free_space,
     check_output,
-    check_room,
     remove_stale_parts,
     was_publishing,
 )
@@ -120,7 +120,7 @@ def write_files(
         for path in (*outputs, *output.extra_files):
             remove_stale_parts(path)
         needed_bytes = products.needed_bytes + max(budget.journal - journal.size, 0)
-        check_room(outputs.cube, needed_bytes)
+        check_free_space(outputs.cube, needed_bytes)
         run = _Run(
             scene=_scene(plan, journal, fit, error_maps=output.needs_error_maps),
             output=output,

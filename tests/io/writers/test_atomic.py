@@ -12,8 +12,8 @@ from uavssr.errors import OutputError
 from uavssr.io.checks import size_text
 from uavssr.io.writers import atomic as output
 from uavssr.io.writers.atomic import (
+    check_free_space,
     check_output,
-    check_room,
     part_path,
     remove_stale_parts,
     replacing,
@@ -132,9 +132,9 @@ def test_room_is_asked_for_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Row 24."""
     usage = output.shutil._ntuple_diskusage(10**9, 0, 2 * 10**6)
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: usage)
-    check_room(tmp_path / "c.tif", 2 * 10**6)
+    check_free_space(tmp_path / "c.tif", 2 * 10**6)
     with pytest.raises(OutputError, match=r"needs up to 3\.0 MB, and 2\.0 MB are free in"):
-        check_room(tmp_path / "c.tif", 3 * 10**6)
+        check_free_space(tmp_path / "c.tif", 3 * 10**6)
 
 
 @pytest.mark.parametrize(

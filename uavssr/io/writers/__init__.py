@@ -4,8 +4,8 @@ Nothing here computes what is written.
 """
 
 from uavssr.io.writers.atomic import (
+    check_free_space,
     check_output,
-    check_room,
     part_path,
     remove,
     remove_stale_parts,
@@ -48,8 +48,8 @@ __all__ = [
     "ZarrRegion",
     "ZarrWriter",
     "check_format",
+    "check_free_space",
     "check_output",
-    "check_room",
     "cube_bytes",
     "open_writer",
     "part_path",

@@ -1,7 +1,4 @@
-"""How a file reaches its final name: checked beforehand, built beside it, renamed when complete.
-
-Must not know what the files hold.
-"""
+"""Atomic outputs: the name is checked first, the file built beside it and renamed when complete."""
 
 from __future__ import annotations
 
@@ -19,19 +16,19 @@ from typing import Final
 from uavssr.errors import OutputError
 from uavssr.io.checks import PathLike, size_text
 
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says when a disk or a quota is full, or a file as long as it may get."""
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a full quota, and a file that has reached its limit."""
 UNFINISHED: Final = ".unfinished"
-"""Ends the name of a small file while it is written."""
+"""Suffix of a small file while it is written."""
 STORE_PARTS: Final = frozenset(
     {".zattrs", ".zgroup", ".zmetadata", "fwhm", "reflectance", "spatial_ref", "wavelength"}
     | {"x", "y"}
 )
-"""All that lies at the top of a Zarr store of ours ..."""
+"""Names at the top of a Zarr store that we write."""
 STORE_MARK: Final = "uavssr_product"
-"""... and the attribute that tells it is one."""
+"""Attribute that marks a Zarr store as ours."""
 _PROBE_BYTES: Final = 2**20
-"""How much must still fit behind a part file for a failed write to have another reason."""
+"""Bytes that must still fit behind a part file; else lack of space made a write fail."""
 
 
 def check_output(
@@ -41,7 +38,7 @@ def check_output(
     inputs: Sequence[PathLike] = (),
     needed_bytes: int = 0,
 ) -> None:
-    """Refuse an output that could not be written or would destroy something, before any work.
+    """Refuse an output that cannot be written or would destroy something, before any work.
 
     Args:
         path: the final name.
@@ -50,21 +47,21 @@ def check_output(
         needed_bytes: the most that the file can take while the old one still stands.
 
     Raises:
-        OutputError: what stands in the way, and the remedy.
+        OutputError: the output exists, is an input or a folder, or cannot be written.
     """
     out = Path(path)
     if "\0" in str(out):
         raise OutputError(f"output name {str(out)!r} holds a NUL character")
     _check_existing(out, overwrite=overwrite, inputs=inputs)
     _check_folder(out)
-    check_room(out, needed_bytes)
+    check_free_space(out, needed_bytes)
 
 
-def check_room(path: PathLike, needed_bytes: int) -> None:
-    """Refuse an output for which the disk has no room.
+def check_free_space(path: PathLike, needed_bytes: int) -> None:
+    """Refuse an output for which there is not enough free space.
 
     Raises:
-        OutputError: what is needed and what is free.
+        OutputError: names the bytes needed and free.
     """
     out = Path(path)
     free = shutil.disk_usage(out.parent).free
@@ -105,7 +102,7 @@ def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -
 
 def is_own_store(folder: Path) -> bool:
     """Whether a folder is a Zarr store that we wrote, and to which nobody has added anything."""
-    if folder.suffix.lower() != ".zarr" or {each.name for each in folder.iterdir()} - STORE_PARTS:
+    if folder.suffix.lower() != ".zarr" or {path.name for path in folder.iterdir()} - STORE_PARTS:
         return False
     try:
         return STORE_MARK in json.loads((folder / ".zattrs").read_text("utf-8"))
@@ -114,7 +111,7 @@ def is_own_store(folder: Path) -> bool:
 
 
 def _check_folder(out: Path) -> None:
-    """Create and remove the very file that will be built: the one test that root cannot fool."""
+    """Create and remove the part file: root may write where the permissions say otherwise."""
     if not out.parent.is_dir():
         raise OutputError(f"there is no folder {out.parent}", path=out, remedy="create it first")
     probe = part_path(out)
@@ -139,15 +136,15 @@ def part_path(path: PathLike) -> Path:
 
 
 def remove_stale_parts(path: PathLike) -> list[Path]:
-    """Remove what runs that are no longer alive left of `path` on this machine.
+    """Remove the part files of `path` that processes of this machine left when they ended.
 
     Returns:
         The files that were removed.
     """
     out = Path(path)
-    form = re.compile(rf"\.{re.escape(out.name)}\.(\d+)\.part.*")
-    found = [(part, form.fullmatch(part.name)) for part in out.parent.iterdir()]
-    stale = [part for part, name in found if name and not _alive(int(name[1]))]
+    pattern = re.compile(rf"\.{re.escape(out.name)}\.(\d+)\.part.*")
+    matches = [(part, pattern.fullmatch(part.name)) for part in out.parent.iterdir()]
+    stale = [part for part, match in matches if match and not _alive(int(match[1]))]
     for part in stale:
         remove(part)
     return stale
@@ -164,15 +161,20 @@ def _alive(pid: int) -> bool:
 
 
 def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
-    """Make a complete part file durable and give it its final name in one step.
+    """Make a complete part file or folder durable and give it its final name in one step.
 
     Raises:
-        OutputError: a file of that name has appeared meanwhile, or the system refused.
+        OutputError: an output of that name has appeared meanwhile, or the system refused.
     """
     out = Path(path)
     _check_existing(out, overwrite=overwrite, inputs=())
     try:
-        sync(part)
+        if part.is_dir():
+            os.sync()  # one by one, thousands of small files would take minutes
+            if out.exists():
+                out.replace(part.with_name(f"{part.name}.old"))
+        else:
+            sync(part)
         part.replace(out)
         sync(out.parent)
     except OSError as err:
@@ -181,7 +183,7 @@ def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
 
 
 def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Put a small file of our own in place, whole or not at all, whatever happens meanwhile.
+    """Put a small file of our own in place, whole or not at all.
 
     Raises:
         OutputError: the system refused, a full disk most often.
@@ -244,9 +246,9 @@ def replacing(
 
 
 def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> OutputError:
-    """The error for a write that failed: for want of space, with what is needed and free now.
+    """The error for a write that failed, with the bytes needed and free if space ran out.
 
-    Libraries drop the system's own reason, so it is asked for again beside the part file.
+    Libraries drop the system's own reason, so a probe is written beside the part file.
     """
     out = Path(path)
     full = _lack_of_space(out, str(reason), needed_bytes)
@@ -266,8 +268,8 @@ def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> Output
 
 
 def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
-    """What the system says of the space for `out`; None where there is enough."""
-    named = next((os.strerror(code) for code in _NO_ROOM if os.strerror(code) in reason), None)
+    """The reason why space ran out for `out`; None where there is enough."""
+    named = next((os.strerror(code) for code in _NO_SPACE if os.strerror(code) in reason), None)
     if named is not None:
         return named
     part = part_path(out)
@@ -278,10 +280,10 @@ def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
         size, stored = 0, 0
     if shutil.disk_usage(out.parent).free < needed_bytes - stored:
         return "little space is left"
-    return _refused_for_room(part.with_name(f"{part.name}.probe"), size)
+    return _refused_for_space(part.with_name(f"{part.name}.probe"), size)
 
 
-def _refused_for_room(probe: Path, offset: int) -> str | None:
+def _refused_for_space(probe: Path, offset: int) -> str | None:
     """Why the system lets no file here grow beyond `offset` bytes, or None; leaves nothing."""
     try:
         handle = os.open(probe, os.O_CREAT | os.O_WRONLY)
@@ -294,5 +296,5 @@ def _refused_for_room(probe: Path, offset: int) -> str | None:
             os.close(handle)
             probe.unlink(missing_ok=True)
     except OSError as err:
-        return os.strerror(err.errno) if err.errno in _NO_ROOM else None
+        return os.strerror(err.errno) if err.errno in _NO_SPACE else None
     return None

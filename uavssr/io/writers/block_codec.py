@@ -1,6 +1,6 @@
-"""One block of a TIFF as it lies in the file: predicted along its rows, then packed, without loss.
+"""The bytes of one TIFF block: predicted along its rows, then compressed, without loss.
 
-GDAL does the same behind a lock and a cache, in twice the time. Must not open files.
+GDAL does the same behind a lock and a cache, in twice the time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class BlockCodec:
     """Turns blocks of one file into bytes; may be used from any thread."""
 
     packing: Packing
-    """How they are compressed."""
+    """Compression."""
     level: int
-    """Of the compression."""
+    """Level of the compression."""
     predictor: int
     """1 none; 2 differences to the pixel before; 3 the same of the bytes of float numbers."""
     side: int

@@ -1,7 +1,6 @@
 """A TIFF that GDAL made without pixels, to which blocks are appended and entered in its tables.
 
-GDAL writes all that a GeoTIFF says of itself; this knows directories and blocks of bytes. Must not
-pack blocks, or know what they hold.
+GDAL writes all that a GeoTIFF says of itself; this module handles directories and blocks of bytes.
 """
 
 from __future__ import annotations
@@ -83,13 +82,13 @@ class BlockFile:
             link = self._add_overview(size, link)
 
     def close(self) -> None:
-        """Let go of the file; again is harmless."""
+        """Close the file; a second call does nothing."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
 
     def append(self, key: Key, blocks: Sequence[bytes]) -> None:
-        """Store the blocks of one place, one per plane, instead of any stored there before.
+        """Store the blocks of one place, one per plane; they replace earlier ones.
 
         Raises:
             OSError: the system refused, a full disk most often.

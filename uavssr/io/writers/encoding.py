@@ -1,7 +1,4 @@
-"""How a cube is stored: counts and their scale, nodata, and the options of the GeoTIFF.
-
-Must not open files.
-"""
+"""The numbers of a stored cube (counts, scale, nodata), and the options of GeoTIFF files."""
 
 from __future__ import annotations
 
@@ -56,8 +53,8 @@ def quantise(
     As uint16, reflectance is clipped to 0..6.5534 and rounded to the nearest count.
 
     Args:
-        cube: (C, h, w) reflectance; anything at all where invalid.
-        valid: (h, w), False where there is nothing to store.
+        cube: (C, y, x) reflectance; ignored where invalid.
+        valid: (y, x), False where there is nothing to store.
         dtype: what the file stores.
         where: the place to name in an error.
 

@@ -1,7 +1,6 @@
-"""Overviews of a scene that arrives block by block, as means of what is valid.
+"""Overviews of a scene that arrives block by block, as means of the valid pixels.
 
-What waits for its neighbours lies in a file without a name, so that memory is set by the block.
-Must not know formats.
+Reduced blocks wait for their neighbours in an unnamed file, so memory depends on the block alone.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ Work = npt.NDArray[Any]
 
 
 def reduced(bands: Work, *, factor: int, nodata: float) -> Array:
-    """Means (k, ceil(h / factor), ceil(w / factor)) of what is valid in squares of (k, h, w).
+    """Means (k, ceil(h / factor), ceil(w / factor)) of the valid pixels in squares of (k, h, w).
 
     Whole numbers are rounded to the nearest, halves up, as GDAL does. A square without a valid
-    pixel is nodata: of whole numbers the largest there is, of float numbers NaN.
+    pixel is nodata: the largest whole number, or NaN.
     """
     kind = np.dtype("u4" if bands.dtype.kind == "u" else "f4")
     highest = bands.max()  # the largest count marks nodata, and a NaN wins over every number
@@ -59,11 +58,11 @@ class Overviews:
     """Keeps reduced blocks of a level until the blocks of the next level are asked for.
 
     Args:
-        folder: where there is room for a twelfth of the scene.
+        folder: with free space for a twelfth of the scene.
         sizes: (height, width) of the scene and of each overview, a quarter and then half as long.
         side: of a block in pixels, the same in every level; a multiple of 4.
         bands: first axis of a block.
-        nodata: marks what is not valid: the largest whole number, or NaN.
+        nodata: marks invalid pixels: the largest whole number, or NaN.
         dtype: of the numbers.
     """
 
@@ -84,7 +83,7 @@ class Overviews:
         self._files = [self._handles.enter_context(_nameless(folder)) for _ in sizes[1:]]
 
     def close(self) -> None:
-        """Give the space back; again is harmless."""
+        """Free the disk space; a second call does nothing."""
         self._handles.close()
 
     @staticmethod
@@ -93,11 +92,11 @@ class Overviews:
         return 2 if level else 4
 
     def reduce(self, level: int, bands: Work) -> Array:
-        """Some bands (k, h, w) of a block of `level` as `put` takes them."""
+        """Some bands (k, y, x) of a block of `level`, reduced for `put`."""
         return reduced(bands, factor=self.factor(level), nodata=self._nodata)
 
     def put(self, level: int, place: tuple[int, int], parts: Sequence[Array]) -> None:
-        """Keep a reduced block of `level`, instead of any kept for that place before.
+        """Keep a reduced block of `level`; it replaces an earlier one of that place.
 
         Raises:
             OSError: the system refused, a full disk most often.
@@ -108,7 +107,7 @@ class Overviews:
         put(self._files[level].fileno(), np.concatenate(parts).tobytes(), slot * step)
 
     def blocks(self, level: int) -> Iterator[tuple[int, int, Array]]:
-        """Row, column and numbers (bands, h, w) of an overview's blocks that hold anything."""
+        """Row, column and numbers (band, y, x) of an overview's blocks that are not empty."""
         factor = self.factor(level - 1)
         parts = defaultdict[tuple[int, int], list[tuple[int, int]]](list)
         for row, col in self._places[level - 1]:
@@ -136,5 +135,5 @@ class Overviews:
 
 
 def _nameless(folder: Path) -> IO[bytes]:
-    """A file that is gone with its handle, whatever ends the process."""
+    """A file that disappears with its handle, however the process ends."""
     return tempfile.TemporaryFile(dir=folder)

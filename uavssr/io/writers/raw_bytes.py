@@ -1,4 +1,4 @@
-"""Bytes at a place of an open file: all of them, or an error. Must not know what they mean."""
+"""Bytes at a place of an open file: all of them, or an error."""
 
 from __future__ import annotations
 

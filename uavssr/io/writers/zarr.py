@@ -6,13 +6,10 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import zarr
 
-from uavssr.errors import OutputError
-from uavssr.io.writers.atomic import check_output, sync
 from uavssr.io.writers.encoding import cube_bytes
 from uavssr.io.writers.target import CubeTarget
 from uavssr.io.writers.tile_writer import Array, TileWriter
@@ -100,17 +97,3 @@ class ZarrWriter(TileWriter):
 
     def _sample_bands(self, row: int, col: int) -> slice:
         return self.region.bands(self.target.number_of(row, col) % self.region.chunks)
-
-    def _publish(self) -> Path:
-        target = self.target
-        check_output(self.path, overwrite=target.overwrite, inputs=target.inputs)
-        os.sync()  # one by one, thousands of small files would take minutes
-        try:
-            if self.path.exists():
-                old = self._part.with_name(f"{self._part.name}.old")
-                self.path.replace(old)
-            self._part.replace(self.path)
-            sync(self.path.parent)
-        except OSError as err:
-            raise OutputError(f"cannot be completed ({err.strerror})", path=self.path) from err
-        return self.path
