@@ -1,4 +1,4 @@
-"""The errors a user meets: one line each, and exit codes as docs/errors.md promises them."""
+"""Errors are one line each, with the exit codes of docs/errors.md."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_error_is_caught_by_its_base(cls: type[UavssrError]) -> None:
         raise cls("a fact")
 
 
-def test_message_says_path_fact_and_remedy() -> None:
+def test_message_contains_path_fact_and_remedy() -> None:
     error = InputRefused("no CRS", path=Path("field.tif"), remedy="pass --assume-crs EPSG:32650")
     assert str(error) == "field.tif: no CRS; pass --assume-crs EPSG:32650"
     assert (error.fact, error.path) == ("no CRS", Path("field.tif"))
@@ -57,12 +57,12 @@ def test_message_says_path_fact_and_remedy() -> None:
         (None, "pass one", "no CRS; pass one"),
     ],
 )
-def test_message_without_path_or_remedy_has_no_loose_ends(
+def test_message_without_path_or_remedy_has_no_extra_punctuation(
     path: str | None, remedy: str | None, expected: str
 ) -> None:
     assert str(InputRefused("no CRS", path=path, remedy=remedy)) == expected
 
 
 @given(st.text(), st.text(), st.text())
-def test_message_is_one_line_whatever_is_put_in(fact: str, path: str, remedy: str) -> None:
+def test_message_of_any_text_is_one_line(fact: str, path: str, remedy: str) -> None:
     assert len(str(InputRefused(fact, path=path, remedy=remedy)).splitlines()) <= 1

@@ -28,7 +28,7 @@ windows = st.builds(
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
-    """An image whose pixel values are their own position, so that a misplaced one shows."""
+    """An image whose pixel values are their own position, so that a misplaced pixel shows."""
     return np.arange(height * width).reshape(height, width)
 
 
@@ -72,7 +72,7 @@ def test_read_window_is_the_core_grown_by_the_halo_and_clipped(grid: TileGrid) -
 
 
 @given(grids)
-def test_core_cut_out_of_what_was_read_gives_back_the_scene(grid: TileGrid) -> None:
+def test_cores_cropped_from_their_read_windows_make_up_the_scene(grid: TileGrid) -> None:
     scene = coordinates(grid.height, grid.width)
     copy = np.full_like(scene, -1)
     for tile in grid:
@@ -150,7 +150,7 @@ def test_index_beyond_the_grid_is_an_error(index: int) -> None:
         ({"halo": -3}, "-3"),
     ],
 )
-def test_absurd_grid_is_an_error_with_the_number(change: dict[str, int], number: str) -> None:
+def test_invalid_grid_is_an_error_with_the_number(change: dict[str, int], number: str) -> None:
     with pytest.raises(ValueError, match=number):
         TileGrid(**{"height": 30, "width": 30, "tile": 10, "halo": 0} | change)
 

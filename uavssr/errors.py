@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with its exit code. Must not import anything of the package."""
+"""The errors that a user can meet, each with its exit code."""
 
 from __future__ import annotations
 
@@ -6,56 +6,57 @@ from os import PathLike
 
 
 class UavssrError(Exception):
-    """Base of every error raised on purpose: one line that says path, fact and remedy.
+    """Base of all errors raised on purpose; the message is one line with path, fact and remedy.
 
     Args:
-        fact: what is wrong, with the number or name in it.
-        path: the file or folder the fact is about.
-        remedy: what to do about it, a command where there is one.
+        fact: the problem, with its number or name.
+        path: the file or folder concerned.
+        remedy: the way out, a command if there is one.
     """
 
     exit_code = 1
+    """Exit code of the command line."""
 
     def __init__(
         self, fact: str, *, path: str | PathLike[str] | None = None, remedy: str | None = None
     ) -> None:
         self.fact, self.path, self.remedy = fact, path, remedy
-        where = "" if path is None else f"{path}: "
-        then = "" if remedy is None else f"; {remedy}"
-        super().__init__(" ".join(f"{where}{fact}{then}".split()))
+        prefix = "" if path is None else f"{path}: "
+        suffix = "" if remedy is None else f"; {remedy}"
+        super().__init__(" ".join(f"{prefix}{fact}{suffix}".split()))
 
 
 class UsageError(UavssrError):
-    """An option that makes no sense on its own, whatever the input holds."""
+    """An option that is wrong for every input."""
 
     exit_code = 2
 
 
 class InputRefused(UavssrError):
-    """The input is broken, unsafe, ambiguous, or not what the options say it is."""
+    """The input is damaged, unsafe or ambiguous, or contradicts the options."""
 
     exit_code = 3
 
 
 class ModelRefused(UavssrError):
-    """The model folder is broken, tampered with, or does not fit the task."""
+    """The model folder is damaged, was changed, or does not fit the task."""
 
     exit_code = 4
 
 
 class OutputError(UavssrError):
-    """The output cannot be written, or would destroy something."""
+    """The output cannot be written, or would replace something that must stay."""
 
     exit_code = 5
 
 
 class IncompleteRun(UavssrError):
-    """The run stopped before its end; the message says what was kept, if anything."""
+    """The run stopped before its end; the message names the results that remain, if any."""
 
     exit_code = 6
 
 
 class Interrupted(UavssrError):
-    """The user or the system stopped a command, which has left what can be gone on from."""
+    """The user or the system stopped the command; finished work remains to resume from."""
 
     exit_code = 130

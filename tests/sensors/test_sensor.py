@@ -1,4 +1,4 @@
-"""Laws of responses, grids and sensors, and of the files from which a user's sensor comes."""
+"""Laws of responses, grids and sensors; sensor files are read or refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_response_sums_to_one_and_is_centred(band: Band) -> None:
 
 
 @given(bands)
-def test_moments_give_back_centre_width_and_gain(band: Band) -> None:
+def test_moments_return_centre_width_and_gain(band: Band) -> None:
     centre, fwhm, gain = response_moments(1.25 * band.response()[None], FINE_NM)
     assert centre[0] == pytest.approx(band.centre, abs=0.1)
     assert fwhm[0] == pytest.approx(band.fwhm, abs=0.6)
@@ -131,7 +131,7 @@ def test_band_without_response_on_the_wavelengths_is_refused() -> None:
         Band(role="nir", centre=840, fwhm=10, shape=8).response(np.arange(330.0, 401.0))
 
 
-def test_subset_keeps_the_order_that_was_asked_for() -> None:
+def test_subset_has_the_order_of_its_argument() -> None:
     assert SENSORS["p4m"].subset(["nir", "red"]).roles == ("nir", "red")
 
 
@@ -148,7 +148,7 @@ def test_grid_matches_within_tolerance_only() -> None:
     ("centres", "fwhm"),
     [([500.0], [5.0]), ([500.0, 500.0], [5.0, 5.0]), ([500.0, 510.0], [5.0])],
 )
-def test_absurd_grid_is_refused(centres: list[float], fwhm: list[float]) -> None:
+def test_invalid_grid_is_refused(centres: list[float], fwhm: list[float]) -> None:
     with pytest.raises(InputRefused, match="grid odd"):
         WavelengthGrid("odd", np.array(centres), np.array(fwhm))
 
@@ -167,7 +167,7 @@ def test_absurd_grid_is_refused(centres: list[float], fwhm: list[float]) -> None
         ({"shape": 0.5}, "0.5"),
     ],
 )
-def test_absurd_band_is_refused_with_the_value(change: dict[str, object], number: str) -> None:
+def test_invalid_band_is_refused_with_the_value(change: dict[str, object], number: str) -> None:
     with pytest.raises(InputRefused, match=re.escape(number)):
         Band(**{"role": "blue", "centre": 450, "fwhm": 32} | change)
 
@@ -223,7 +223,7 @@ def test_shape_may_be_left_out_or_empty(tmp_path: Path) -> None:
     assert load_sensor(path).bands == (Band(role="blue", centre=450, fwhm=32),)
 
 
-def test_unknown_sensor_lists_the_known() -> None:
+def test_error_for_an_unknown_sensor_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="unknown sensor 'p5m'") as caught:
         load_sensor("p5m")
     assert all(name in str(caught.value) for name in SENSORS)

@@ -1,4 +1,4 @@
-"""Only complete, local, regular TIFF and ENVI files of a sane size are opened."""
+"""Only complete, local, regular TIFF and ENVI files of a plausible size are opened."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_path_that_gdal_would_interpret_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["GTIFF_DIR:1:field.tif", "zip!field.tif", "-field.tif", "ñ é.tif"]
 )
-def test_odd_name_of_a_real_file_is_only_a_name(
+def test_unusual_name_of_a_real_file_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -210,7 +210,7 @@ def test_any_flipped_byte_is_refused_or_read(
         (tiff(image_tags(9, 9, bands=65535) + strip_tags()), "65535 bands"),
     ],
 )
-def test_absurd_size_is_refused_quickly(tmp_path: Path, content: bytes, fact: str) -> None:
+def test_impossible_size_is_refused_quickly(tmp_path: Path, content: bytes, fact: str) -> None:
     """RELIABILITY row 6; the bounds are ten times generous for a busy machine."""
     path = tmp_path / "field.tif"
     path.write_bytes(content)
@@ -292,7 +292,7 @@ def make_loop(path: Path) -> None:
         (Path.exists, "no such file"),
     ],
 )
-def test_what_is_no_regular_file_is_refused_at_once(
+def test_other_than_a_regular_file_is_refused_at_once(
     tmp_path: Path, make: object, fact: str
 ) -> None:
     """RELIABILITY row 10; a FIFO would hang the test."""
@@ -336,7 +336,7 @@ def test_file_without_permission_is_refused(tmp_path: Path) -> None:
     assert "no permission to read it" in shown.stdout
 
 
-def test_envi_header_in_place_of_its_data_names_the_remedy(tmp_path: Path) -> None:
+def test_envi_header_instead_of_its_data_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = write(tmp_path / "field.img", scene(), driver="ENVI")
     with pytest.raises(InputRefused, match="give the data file"):
         check_raster(path.with_suffix(".hdr"))
@@ -358,7 +358,7 @@ def test_complex_numbers_are_refused(tmp_path: Path) -> None:
         check_raster(path)
 
 
-def test_input_replaced_after_opening_is_noticed(tmp_path: Path) -> None:
+def test_input_replaced_after_the_check_is_refused(tmp_path: Path) -> None:
     """RELIABILITY row 20."""
     path = write(tmp_path / "field.tif", scene())
     checked = check_raster(path)

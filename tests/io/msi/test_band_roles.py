@@ -1,4 +1,4 @@
-"""Band roles, the camera and the scale are taken from evidence that agrees, or refused."""
+"""Band roles and the camera come from evidence that agrees, or are refused."""
 
 from __future__ import annotations
 
@@ -12,103 +12,12 @@ from hypothesis import strategies as st
 
 from tests.helpers.rasters import P4M, scene, write
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.msi.role_words import bands_meant, kind_of, plain_band, read_stem, read_text
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.io.raster.request import Request
-from uavssr.io.raster.scale import parse_scale
 from uavssr.sensors import SENSORS, Band, Sensor
 from uavssr.tiling import Window
 
 COMMAND = r"uavssr reconstruct \S*field\.tif "
-
-
-def roles_of(text: str, sensor: str) -> set[str]:
-    camera = SENSORS[sensor]
-    return {camera.roles[i] for i in bands_meant(read_text(text), camera) or ()}
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("Blue", "blue"),
-        ("B", "blue"),
-        ("band 1 - Blue-444", "blue"),
-        ("Red edge", "rededge"),
-        ("RedEdge", "rededge"),
-        ("RED_EDGE", "rededge"),
-        ("red-edge 717", "rededge"),
-        ("RE", "rededge"),
-        ("NIR", "nir"),
-        ("Near-infrared", "nir"),
-        ("near infra red (840)", "nir"),
-        ("red-650", "red"),
-        ("Green 531", "green"),
-        ("Coastal Blue", "coastal"),
-        ("LWIR", "thermal"),
-        ("Panchro", "pan"),
-        ("Alpha", "alpha"),
-        ("Band 1", None),
-        ("B1", None),
-        ("B8A", None),
-        ("", None),
-        ("Reflectance", None),
-        ("NDVI (NIR - Red)", None),
-    ],
-)
-def test_text_names_a_colour(text: str, kind: str | None) -> None:
-    assert read_text(text).kind == kind
-
-
-@pytest.mark.parametrize(
-    ("stem", "kind"),
-    [
-        ("result_Blue", "blue"),
-        ("result_RedEdge", "rededge"),
-        ("farm_transparent_reflectance_red edge", "rededge"),
-        ("farm_transparent_reflectance_red", "red"),
-        ("field_NIR", "nir"),
-        ("greenhouse_G", "green"),
-        ("2021_0450_field", None),
-        ("red_farm_blue", None),
-    ],
-)
-def test_file_name_names_a_colour(stem: str, kind: str | None) -> None:
-    assert read_stem(stem).kind == kind
-    assert read_stem(stem).nm is None
-
-
-@pytest.mark.parametrize(
-    ("text", "sensor", "roles"),
-    [
-        ("Blue-444", "rededge-mx-dual", {"coastal"}),
-        ("Blue-475", "rededge-mx-dual", {"blue"}),
-        ("Green 531", "rededge-mx-dual", {"green531"}),
-        ("Red-650", "rededge-mx-dual", {"red650"}),
-        ("Red edge 740", "rededge-mx-dual", {"rededge740"}),
-        ("Red edge", "rededge-mx-dual", {"rededge705", "rededge", "rededge740"}),
-        ("rededge705", "rededge-mx-dual", {"rededge705"}),
-        ("Blue-475", "p4m", set()),
-        ("Blue 450 nm", "p4m", {"blue"}),
-        ("717.6 nm", "rededge3", {"rededge"}),
-        ("B8A", "sentinel2", {"b8a"}),
-        ("B02", "sentinel2", {"b2"}),
-        ("B8A, narrow NIR", "sentinel2", {"b8a"}),
-        ("Red", "sentinel2", {"b4"}),
-        ("Red edge", "rgb", set()),
-    ],
-)
-def test_text_means_these_bands_of_a_sensor(text: str, sensor: str, roles: set[str]) -> None:
-    assert roles_of(text, sensor) == roles
-
-
-@pytest.mark.parametrize("sensor", SENSORS)
-def test_every_role_and_centre_means_its_own_band(sensor: str) -> None:
-    camera = SENSORS[sensor]
-    for i, band in enumerate(camera.bands):
-        meant = bands_meant(read_text(band.role), camera) or frozenset()
-        assert meant == {i} or plain_band(read_text(band.role), camera) == i
-        assert bands_meant(read_text(f"{band.centre} nm"), camera) == {i}
-        assert kind_of(band) in {"coastal", "blue", "green", "red", "rededge", "nir"}
 
 
 @given(order=st.permutations(range(5)))
@@ -178,7 +87,7 @@ def test_proposed_command_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["LWIR", "Panchro"])
-def test_clearly_other_band_is_left_out(tmp_path: Path, name: str) -> None:
+def test_band_of_another_kind_is_left_out(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "field.tif", scene(6), names=(*P4M, name))
     assert open_msi(path, sensor="altum").summary.left_out == (f"band 6 (description {name!r})",)
 
@@ -210,8 +119,8 @@ def test_evidence_that_disagrees_is_refused(tmp_path: Path) -> None:
         open_msi(path, sensor="p4m")
 
 
-def test_callers_bands_win_over_colours_with_a_warning(tmp_path: Path) -> None:
-    """GDAL marks three bands of bytes as red, green, blue and the fourth as alpha by itself."""
+def test_bands_option_overrules_colours_with_a_warning(tmp_path: Path) -> None:
+    """GDAL by default marks four bands of bytes as red, green, blue and alpha."""
     numbers = (scene(4) * 255).astype("uint8")
     path = write(tmp_path / "field.tif", numbers, names=None, photometric="RGB", alpha="yes")
     roles = ["green", "red", "rededge", "nir"]
@@ -226,10 +135,10 @@ def test_callers_bands_win_over_colours_with_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"bands": ["red", "green", "blue", "rededge", "nir"]}, {"bidx": [3, 2, 1, 4, 5]}]
 )
-def test_callers_bands_win_over_descriptions_and_wavelengths_with_a_warning(
+def test_options_overrule_descriptions_and_wavelengths_with_a_warning(
     tmp_path: Path, options: dict[str, object]
 ) -> None:
-    """The caller's word is the first evidence; the card names what speaks against it."""
+    """The summary names the evidence against the options."""
     Y = scene()
     path = write(tmp_path / "field.tif", Y, wavelengths=(450, 560, 650, 730, 840))
     source = open_msi(path, sensor="p4m", **options)
@@ -239,7 +148,7 @@ def test_callers_bands_win_over_descriptions_and_wavelengths_with_a_warning(
     assert len(source.summary.warnings) == 2
 
 
-def test_command_that_settles_a_disagreement_works(tmp_path: Path) -> None:
+def test_proposed_command_resolves_a_disagreement(tmp_path: Path) -> None:
     names = ("Red", "Green", "Blue", "NIR", "RedEdge", "Extra")
     path = write(
         tmp_path / "field.tif", scene(6), names=names, wavelengths=(650, 560, 450, 650, 730, 500)
@@ -252,7 +161,7 @@ def test_command_that_settles_a_disagreement_works(tmp_path: Path) -> None:
 
 
 def follow(error: InputRefused) -> MsiSource:
-    """What the command that a refusal prints at its end opens."""
+    """Open the input with the command at the end of an error."""
     words = shlex.split(str(error)[str(error).index("uavssr reconstruct") :])[2:]
     first = next(i for i, word in enumerate(words) if word.startswith("--"))
     options = dict(zip(words[first::2], words[first + 1 :: 2], strict=True))
@@ -286,7 +195,7 @@ def test_command_that_names_the_bands_works(
     assert follow(caught.value).sensor == SENSORS["p4m"]
 
 
-def test_numbers_of_bands_are_kept_in_the_command(tmp_path: Path) -> None:
+def test_proposed_command_keeps_bidx(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", (scene(6) * 20000).astype("uint16"), names=None)
     bands = ["blue", "green", "red", "rededge", "nir"]
     with pytest.raises(InputRefused, match=r"--bands \S+ --bidx 6,5,4,3,2 --scale") as caught:
@@ -296,7 +205,7 @@ def test_numbers_of_bands_are_kept_in_the_command(tmp_path: Path) -> None:
     assert "--bands nir,red --bidx 6,5 --out" in proposed
 
 
-def test_too_few_bands_are_told_from_unnamed_ones(tmp_path: Path) -> None:
+def test_error_for_too_few_bands_names_the_cameras_that_fit(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(4), names=None)
     with pytest.raises(
         InputRefused, match=r"p4m needs 5 bands; found 4 \(cameras with 4: m3m, sequoia\)"
@@ -304,10 +213,10 @@ def test_too_few_bands_are_told_from_unnamed_ones(tmp_path: Path) -> None:
         open_msi(path, sensor="p4m")
 
 
-def test_stripped_file_without_a_sensor_is_refused_with_a_command_that_works(
+def test_unnamed_bands_without_a_sensor_are_refused_with_a_command_that_works(
     tmp_path: Path,
 ) -> None:
-    """The number of bands is no evidence, so camera and order are left to the user."""
+    """The number of bands is no evidence, so the user must confirm camera and order."""
     path = write(tmp_path / "field.tif", scene(), names=None)
     with pytest.raises(InputRefused, match="confirm camera and band order yourself") as caught:
         open_msi(path)
@@ -319,7 +228,9 @@ def test_stripped_file_without_a_sensor_is_refused_with_a_command_that_works(
     assert follow(caught.value).sensor == SENSORS["p4m"]
 
 
-def test_stripped_file_like_no_camera_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_unnamed_bands_that_fit_no_camera_are_refused_with_the_known_ones(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "cube.tif", scene(13, 5, 5), names=None)
     with pytest.raises(InputRefused, match=r"13 bands .*p4m \(5\).*--sensor NAME --bands ROLE"):
         open_msi(path)
@@ -327,7 +238,7 @@ def test_stripped_file_like_no_camera_is_refused_with_the_known_ones(tmp_path: P
         open_msi(path, bidx=[7, 8])
 
 
-def test_callers_bands_name_the_files_order(tmp_path: Path) -> None:
+def test_bands_option_names_the_bands_in_file_order(tmp_path: Path) -> None:
     Y = scene()
     path = write(tmp_path / "field.tif", np.concatenate([Y[[2, 1, 0, 4, 3]], Y[:1]]), names=None)
     names = ["Red", "green", "B", "NIR", "red edge", "skip"]
@@ -355,7 +266,7 @@ def test_callers_bands_name_the_files_order(tmp_path: Path) -> None:
         ({"sensor": "p5m"}, UsageError, "unknown sensor"),
     ],
 )
-def test_senseless_options_are_told_apart_from_wrong_inputs(
+def test_bad_options_and_wrong_inputs_raise_different_errors(
     tmp_path: Path, options: dict[str, object], error: type[Exception], fact: str
 ) -> None:
     path = write(tmp_path / "field.tif", scene(), names=None)
@@ -406,7 +317,7 @@ def test_sensor_is_found_by_its_wavelengths(tmp_path: Path) -> None:
 def test_unknown_sensor_is_refused_with_those_that_fit(
     tmp_path: Path, evidence: dict[str, object]
 ) -> None:
-    """Blue, green, red, red edge, NIR do not tell one camera from another."""
+    """Several cameras have the bands blue, green, red, red edge and NIR."""
     path = write(tmp_path / "field.tif", scene(), **evidence)
     with pytest.raises(InputRefused, match=rf"fit .*rededge3, altum.*{COMMAND}--sensor \S+ --out"):
         open_msi(path)
@@ -416,145 +327,3 @@ def test_sensor_of_a_tag_is_overruled_with_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(), tags={"camera": "FC6360"})
     warnings = open_msi(path, sensor="altum").summary.warnings
     assert any("taken as altum as asked" in text for text in warnings)
-
-
-@pytest.mark.parametrize(("text", "value"), [("1/32768", 1 / 32768), ("1e-4", 1e-4), (0.5, 0.5)])
-def test_scale_may_be_a_fraction(text: float | str, value: float) -> None:
-    assert parse_scale(text) == value
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "1/0", "-1", "nan", "inf", "1e999", 0.0, float("nan"), "1e-999", "-1/-2", "0/1"),
-        *("1/2/3", "/2", "1/", "1e300/1e-300", "1" * 41, "1/nan", "0" * 10**6),
-    ],
-)
-def test_scale_must_be_a_positive_number(text: float | str) -> None:
-    with pytest.raises(UsageError):
-        parse_scale(text)
-
-
-@pytest.mark.timeout(20)
-@pytest.mark.parametrize("text", ["1e-30000000", "1e30000000", "1/1e-30000000"])
-def test_hostile_scale_is_refused_at_once(tmp_path: Path, text: str) -> None:
-    """As an exact fraction it would have thirty million digits."""
-    with pytest.raises(UsageError):
-        parse_scale(text)
-    numbers = (scene() * 10000).astype("uint16")
-    path = write(tmp_path / "field.tif", numbers, tags={"scale_factor": text})
-    with pytest.raises(InputRefused, match="no evidence"):
-        open_msi(path, sensor="p4m")
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
-def test_given_scale_is_applied(tmp_path: Path, dtype: str) -> None:
-    """RELIABILITY row 16."""
-    numbers = (scene() * 250).astype(dtype)
-    path = write(tmp_path / "field.tif", numbers)
-    source = open_msi(path, sensor="p4m", scale="1/250")
-    values, _ = source.read(Window(0, 0, 40, 50))
-    np.testing.assert_allclose(values, numbers / 250.0, rtol=1e-6)
-    assert source.summary.scale_evidence == "as given"
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32"])
-def test_ambiguous_scale_is_refused_with_the_candidates(tmp_path: Path, dtype: str) -> None:
-    """RELIABILITY row 16."""
-    top = 250 if dtype == "uint8" else 21000
-    path = write(tmp_path / "field.tif", (scene() * top).astype(dtype))
-    with pytest.raises(InputRefused, match=rf"{dtype} numbers mean.*--scale \S+ would make") as err:
-        open_msi(path, sensor="p4m")
-    assert "uavssr reconstruct" in str(err.value)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_float_reflectance_needs_no_scale(tmp_path: Path, dtype: str) -> None:
-    """RELIABILITY row 16."""
-    source = open_msi(write(tmp_path / "field.tif", scene().astype(dtype)), sensor="p4m")
-    assert "reflectance" in source.summary.scale_evidence
-    assert {band.scale for band in source.summary.bands} == {1.0}
-
-
-@pytest.mark.parametrize("sensor", ["p4m", "rgb"])
-def test_picture_of_bytes_is_told_the_scale_of_bytes(tmp_path: Path, sensor: str) -> None:
-    """RELIABILITY row 16: never one that makes it black."""
-    numbers = (scene() * 255).clip(1, 255).astype("uint8")[: len(SENSORS[sensor])]
-    path = write(tmp_path / "field.tif", numbers, names=None)
-    roles = [band.role for band in SENSORS[sensor].bands]
-    with pytest.raises(InputRefused) as refused:
-        open_msi(path, sensor=sensor, bands=roles)
-    assert "--scale 1/255" in str(refused.value.remedy)
-    assert "1/32768" not in str(refused.value)
-
-
-def test_scale_that_makes_a_scene_black_is_doubted(tmp_path: Path) -> None:
-    """RELIABILITY row 16."""
-    numbers = (scene() * 255).astype("uint8")
-    source = open_msi(write(tmp_path / "field.tif", numbers), sensor="p4m", scale="1/32768")
-    assert any("implausible" in warning for warning in source.summary.warnings)
-
-
-def test_scale_tags_are_honoured(tmp_path: Path) -> None:
-    """RELIABILITY row 16."""
-    numbers = (scene() * 10000).astype("uint16")
-    path = write(tmp_path / "field.tif", numbers, scales=[1e-4] * 5)
-    source = open_msi(path, sensor="p4m")
-    np.testing.assert_allclose(source.read(Window(0, 0, 40, 50))[0], numbers * 1e-4, rtol=1e-6)
-    assert source.summary.scale_evidence == "GDAL scale and offset tags"
-
-
-@pytest.mark.parametrize(
-    ("tags", "top", "scale"),
-    [
-        ({"TIFFTAG_SOFTWARE": "Agisoft Metashape Professional"}, 32768, 1 / 32768),
-        ({"reflectance_scale_factor": "10000"}, 10000, 1e-4),
-        ({"reflectance_scale": "1/32768"}, 32768, 1 / 32768),
-        ({"QUANTIFICATION_VALUE": "10000"}, 10000, 1e-4),
-    ],
-)
-def test_scale_is_found_by_a_tag(
-    tmp_path: Path, tags: dict[str, str], top: float, scale: float
-) -> None:
-    path = write(tmp_path / "field.tif", (scene() * top).astype("uint16"), tags=tags)
-    source = open_msi(path, sensor="p4m")
-    assert source.summary.bands[0].scale == scale
-    assert "TIFFTAG_SOFTWARE" in tags or next(iter(tags)).lower() in source.summary.scale_evidence
-
-
-@pytest.mark.parametrize(
-    ("sensor", "top", "known"),
-    [
-        ("rededge3", 32768, True),
-        ("p4m", 32768, False),
-        ("rededge3", 10000, False),
-        ("rededge3", 100_000, False),
-    ],
-    ids=["convention", "other producer", "10000 fits too", "raw counts"],
-)
-def test_micasense_convention_needs_numbers_that_leave_no_doubt(
-    tmp_path: Path, sensor: str, top: float, *, known: bool
-) -> None:
-    path = write(tmp_path / "field.tif", (scene() * top).clip(0, 65535).astype("uint16"))
-    if known:
-        source = open_msi(path, sensor=sensor)
-        assert source.summary.bands[0].scale == 1 / 32768
-        assert any("confirm it with --scale" in text for text in source.summary.warnings)
-    else:
-        with pytest.raises(InputRefused, match="no evidence"):
-            open_msi(path, sensor=sensor)
-
-
-def test_radiance_is_refused(tmp_path: Path) -> None:
-    tags = {"description": "RADIANCE, uW/cm2"}
-    path = write(tmp_path / "field.tif", scene(), tags=tags)
-    with pytest.raises(InputRefused, match="says radiance"):
-        open_msi(path, sensor="p4m")
-
-
-def test_impossible_scale_is_refused_unless_given(tmp_path: Path) -> None:
-    path = write(tmp_path / "field.tif", (scene() * 10000).astype("uint16"), scales=[0.01] * 5)
-    with pytest.raises(InputRefused, match="median reflectance would be 3"):
-        open_msi(path, sensor="p4m")
-    source = open_msi(path, sensor="p4m", scale=0.01)
-    assert any("implausible" in text for text in source.summary.warnings)

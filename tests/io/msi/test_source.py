@@ -1,4 +1,4 @@
-"""Reflectance and validity come out as the file holds them, on the file's own grid."""
+"""Reflectance and valid pixels equal those of the file, on the grid of the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def single_files(folder: Path, numbers: np.ndarray, **options: object) -> list[P
     ]
 
 
-def test_read_gives_the_files_numbers(tmp_path: Path) -> None:
+def test_read_returns_the_numbers_of_the_file(tmp_path: Path) -> None:
     Y = scene()
     source = open_msi(write(tmp_path / "field.tif", Y), sensor="p4m")
     values, valid = source.read(whole(source))
@@ -58,7 +58,7 @@ def test_reading_leaves_no_sidecar(tmp_path: Path, repo: Path) -> None:
     assert not list(repo.glob("examples/*.aux.xml"))
 
 
-def test_bands_are_given_in_the_sensors_order(tmp_path: Path) -> None:
+def test_bands_are_read_in_the_order_of_the_sensor(tmp_path: Path) -> None:
     """RELIABILITY row 14: another order in the file is no error where the bands are named."""
     Y = scene()
     order = [4, 2, 0, 3, 1]
@@ -143,8 +143,8 @@ def test_metadata_with_a_broken_byte_is_refused(tmp_path: Path) -> None:
         open_msi(path, sensor="p4m")
 
 
-def test_refusal_is_all_that_reaches_stderr(tmp_path: Path) -> None:
-    """GDAL's and Python's own warnings must not add lines to the one that says what is wrong."""
+def test_error_is_the_only_output(tmp_path: Path) -> None:
+    """Warnings of GDAL and Python must not add lines to the error."""
     raw = write(tmp_path / "raw.tif", scene(), transform=None, crs=None)
     code = f"""
         from uavssr.errors import InputRefused
@@ -185,7 +185,7 @@ def test_assumed_crs_must_not_contradict_the_file(tmp_path: Path) -> None:
         open_msi(path, sensor="p4m", assume_crs="EPSG:32611")
 
 
-def test_raw_frame_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_raw_frame_is_refused_and_the_error_names_an_orthomosaic(tmp_path: Path) -> None:
     """RELIABILITY row 11, on a generated file and on a real frame where it is at hand."""
     path = write(tmp_path / "field.tif", scene(), transform=None, crs=None)
     with pytest.raises(InputRefused, match=r"no geotransform.*orthomosaic"):
@@ -262,7 +262,7 @@ def test_transform_is_kept_exactly(
     ids=["crs", "grid", "size", "dtype"],
 )
 @pytest.mark.parametrize("index", [0, 3])
-def test_odd_one_of_a_set_is_named(
+def test_error_names_the_file_that_differs_from_the_others(
     tmp_path: Path, odd: dict[str, object], fact: str, index: int
 ) -> None:
     """RELIABILITY row 15."""
@@ -304,7 +304,7 @@ def test_file_given_twice_under_two_names_is_refused(
     assert str(Path(again)) in str(caught.value)
 
 
-def test_size_that_was_asked_for_is_kept_in_the_command(tmp_path: Path) -> None:
+def test_proposed_command_keeps_max_pixels(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(), names=None)
     with pytest.raises(InputRefused, match="--max-pixels 5000 --out"):
         open_msi(path, sensor="p4m", max_pixels=5000)
@@ -321,9 +321,7 @@ def hole(numbers: np.ndarray, value: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -9999.0, -10000.0, -3.4e38])
-def test_value_that_is_no_reflectance_is_invalid_without_a_tag(
-    tmp_path: Path, value: float
-) -> None:
+def test_fill_value_is_invalid_without_a_tag(tmp_path: Path, value: float) -> None:
     """RELIABILITY row 17."""
     numbers, expected = hole(scene(), value)
     source = open_msi(write(tmp_path / "field.tif", numbers), sensor="p4m")
@@ -337,7 +335,7 @@ def test_value_that_is_no_reflectance_is_invalid_without_a_tag(
 @pytest.mark.parametrize(
     ("dtype", "value"), [("uint16", 0), ("uint16", 65535), ("int16", -9999), ("float32", -10000)]
 )
-def test_nodata_tag_is_followed(tmp_path: Path, dtype: str, value: float) -> None:
+def test_nodata_tag_makes_pixels_invalid(tmp_path: Path, dtype: str, value: float) -> None:
     """RELIABILITY row 17."""
     numbers, expected = hole((scene() * 10000).astype(dtype), value)
     path = write(tmp_path / "field.tif", numbers, nodata=value)
@@ -357,7 +355,7 @@ def test_border_value_is_invalid_only_in_every_band(tmp_path: Path, value: int) 
     assert any(f"{value} in every band" in text for text in source.summary.warnings)
 
 
-def test_alpha_and_mask_band_are_followed(tmp_path: Path) -> None:
+def test_alpha_and_mask_band_make_pixels_invalid(tmp_path: Path) -> None:
     Y, valid = scene(), np.ones((40, 50), bool)
     valid[:9, :] = False
     alpha = np.concatenate([Y, np.where(valid, 255, 0)[None].astype("f4")])
@@ -386,7 +384,7 @@ def test_empty_scene_is_refused(tmp_path: Path, value: float) -> None:
         open_msi(path, sensor="p4m")
 
 
-def test_lone_valid_corner_of_a_large_scene_is_found(tmp_path: Path) -> None:
+def test_valid_corner_of_a_large_empty_scene_is_found(tmp_path: Path) -> None:
     """RELIABILITY row 17: the sample misses it, the full search does not."""
     numbers = np.zeros((5, 1500, 1500), "f4")
     numbers[:, -20:, -20:] = scene(height=20, width=20)
@@ -413,15 +411,15 @@ def test_envi_file_equals_the_geotiff(tmp_path: Path) -> None:
     assert source.summary.driver == "ENVI"
 
 
-def test_card_goes_to_json_and_back(tmp_path: Path) -> None:
+def test_summary_goes_to_json_and_back(tmp_path: Path) -> None:
     path = write(tmp_path / "field.tif", scene(), nodata=float("nan"))
-    card = open_msi(path, sensor="p4m").summary.to_dict()
-    again = json.loads(json.dumps(card, allow_nan=False))
-    assert again == card
+    summary = open_msi(path, sensor="p4m").summary.to_dict()
+    again = json.loads(json.dumps(summary, allow_nan=False))
+    assert again == summary
     assert again["bands"][0]["nodata"] == "nan"
 
 
-def test_real_orchard_needs_only_its_sensor() -> None:
+def test_real_orchard_needs_only_the_sensor_option() -> None:
     source = open_msi(shared("fields/rededge3_orchard.tif"), sensor="rededge3")
     assert (source.width, source.height) == (1240, 926)
     assert "32768 = 100 %" in source.summary.scale_evidence

@@ -6,38 +6,38 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandSummary:
-    """One band as it is handed to the model."""
+    """One band of the sensor, and the stored band it is read from."""
 
     role: str
-    """Name in the sensor."""
+    """Name of the sensor's band."""
     file: Path
-    """Where it is stored."""
+    """File of the stored band."""
     index: int
-    """Its number in that file, from one."""
+    """Number of the stored band in that file, from one."""
     wavelength: float
     """Nominal centre of the sensor's band in nm."""
     fwhm: float
     """Nominal full width at half maximum in nm."""
     evidence: str
-    """Why this stored band is that band of the sensor."""
+    """Reason why this stored band is that band of the sensor."""
     dtype: str
     """Type of the stored numbers."""
     nodata: float | None
-    """The file's own nodata value."""
+    """Nodata tag of the file, in stored numbers."""
     scale: float
-    """Reflectance = stored number x scale + offset."""
+    """Factor in reflectance = stored number x scale + offset."""
     offset: float
-    """See `scale`."""
+    """Offset in the same formula, in reflectance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSummary:
-    """One multispectral input: size, place, camera, bands, scale, and what to be wary of."""
+    """One multispectral input: size, place, camera, bands, scale, and warnings."""
 
     paths: tuple[Path, ...]
     """The files as given."""
@@ -56,32 +56,32 @@ class InputSummary:
     sensor: str
     """Name of the camera."""
     sensor_title: str
-    """Its full name."""
+    """Full name of the camera."""
     sensor_evidence: str
-    """Why it is taken to be that camera."""
+    """Reason why it is that camera."""
     bands: tuple[BandSummary, ...]
-    """The bands in the sensor's order."""
+    """(c,) bands in the sensor's order."""
     left_out: tuple[str, ...]
     """Stored bands that are not used, each with the reason."""
     scale: float | tuple[float, ...]
-    """Reflectance per stored number; one per band where they differ."""
+    """Reflectance per stored number; (c,) if the bands differ."""
     scale_evidence: str
-    """Why the numbers mean reflectance in that scale."""
+    """Reason for that scale."""
     mask_evidence: str
-    """Which pixels are invalid."""
+    """Rule for invalid pixels."""
     valid_fraction: float
     """Share of valid pixels, 0..1."""
     valid_fraction_sampled: bool
     """Whether that share is an estimate from windows spread over the scene."""
     warnings: tuple[str, ...]
-    """What to be wary of, a sentence each."""
+    """Warnings, a sentence each."""
 
-    def to_dict(self) -> dict[str, Json]:
-        """The card as plain values for JSON; a number that JSON lacks becomes its name."""
+    def to_dict(self) -> dict[str, JsonValue]:
+        """The summary as plain values for JSON; NaN and infinity become text."""
         return {key: _plain(value) for key, value in asdict(self).items()}
 
 
-def _plain(value: object) -> Json:
+def _plain(value: object) -> JsonValue:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
