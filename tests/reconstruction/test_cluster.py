@@ -26,11 +26,16 @@ from uavssr.errors import IncompleteRun, UsageError
 from uavssr.io.checks.fingerprint import Fingerprint
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.journal import journal_path
-from uavssr.io.writers.zarr import ZarrWriter
-from uavssr.reconstruction import cluster_worker as workbench
+from uavssr.reconstruction import cluster as remote
 from uavssr.reconstruction.api import Outputs, PlannedReconstruction, plan_reconstruction
-from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
-from uavssr.reconstruction.cluster_worker import VERSIONS, ClusterError, WorkerInfo
+from uavssr.reconstruction.cluster import (
+    VERSIONS,
+    Cluster,
+    ClusterError,
+    WorkerInfo,
+    connect,
+    local_cluster,
+)
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_input import TileInput
@@ -146,12 +151,12 @@ def heal() -> None:
     if hasattr(TileEngine, "healthy"):
         TileEngine.begin = TileEngine.healthy
         del TileEngine.healthy
-    workbench.VERSIONS = VERSIONS
+    remote.VERSIONS = VERSIONS
 
 
 def age() -> None:
     """Pretend to be an older uavssr."""
-    workbench.VERSIONS = ("0.0.1", VERSIONS[1])
+    remote.VERSIONS = ("0.0.1", VERSIONS[1])
 
 
 def listening() -> set[str]:
@@ -196,20 +201,6 @@ def test_standard_errors_and_flags_are_the_same_too(
     for name in ("sigma.tif", "quality.tif"):
         with rasterio.open(tmp_path / "here" / name) as one, rasterio.open(tmp_path / name) as two:
             np.testing.assert_array_equal(one.read(), two.read())
-
-
-def test_zarr_chunks_are_written_by_the_workers(
-    tmp_path: Path,
-    cluster: Cluster,
-    plan: Callable[..., PlannedReconstruction],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("written here")
-
-    monkeypatch.setattr(ZarrWriter, "write_quantised", refuse)
-    monkeypatch.setattr(ZarrWriter, "_store", refuse)
-    assert plan(cluster=cluster).write(tmp_path / "out.zarr").cube.is_dir()
 
 
 # --- faults --------------------------------------------------------------------------------------
@@ -298,7 +289,7 @@ def test_worker_that_sees_another_image_is_refused(
     def newer(paths: list[Path]) -> list[Fingerprint]:
         return [Fingerprint(path.name, 1, 2, "3" * 64) for path in paths]
 
-    monkeypatch.setattr(workbench, "fingerprint", newer)
+    monkeypatch.setattr(remote, "fingerprint", newer)
     with pytest.raises(ClusterError, match=r"worker tcp://127.+ sees another .*in\.tif"):
         plan(cluster=cluster).write(tmp_path / "out.tif")
 

@@ -1,191 +1,176 @@
-"""A reconstruction's tiles on dask.distributed: on several processes here, or on other machines.
+"""Tiles computed by dask.distributed workers: processes of this machine, or other machines.
 
-Workers compute, the run that asks keeps and writes. Must not know how a tile is computed.
+The workers read the image and run the network. The run that asks them stores and writes the tiles.
 """
 
 from __future__ import annotations
 
 import logging
+import pickle
+import signal
+import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, cast
 
-from distributed import CancelledError, Client, Future, LocalCluster
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker
-
-from uavssr.errors import IncompleteRun, UsageError
-from uavssr.io.writers import Checksums, TileRecord, ZarrWriter
-from uavssr.reconstruction.cluster_worker import (
-    VERSIONS,
-    ClusterError,
-    IgnoreInterrupts,
-    Job,
-    JobPlugin,
-    StoreWriter,
-    WorkerInfo,
-    about,
-    compute,
-    find_scene,
+import torch
+from distributed import (
+    CancelledError,
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+    Worker,
+    WorkerPlugin,
+    get_worker,
 )
-from uavssr.reconstruction.fitted_scene import FittedScene
+from distributed.comm.core import CommClosedError
+
+from uavssr._version import __version__
+from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
+from uavssr.io.checks import Fingerprint, block_cache, envi_header, fingerprint
+from uavssr.io.msi import MsiSource
+from uavssr.io.writers import TileRecord
+from uavssr.reconstruction.allocator import return_freed_memory, reuse_freed_memory
+from uavssr.reconstruction.devices import TORCH_THREADS
+from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.plan import Plan
-from uavssr.reconstruction.products import Product, TileReceiver
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_input import TileInput
-from uavssr.reconstruction.tile_record import PendingRecord, StfNumbers, finished_record
-from uavssr.tiling import Window
+from uavssr.reconstruction.tile_record import (
+    FittedStf,
+    PendingRecord,
+    StfNumbers,
+    finished_record,
+    stf_record,
+)
 
-JOINING: Final = 120
-"""Seconds until the first worker must have joined."""
-PATIENCE: Final = 600
-"""Seconds without any worker after which a run ends."""
-LOOK: Final = 10
-"""Seconds between two looks at whether there are workers."""
-QUEUED: Final = 2
-"""Groups of tiles that each place of a worker has: one that is computed, one that waits."""
+VERSIONS: Final = (__version__, torch.__version__)
+"""Versions of uavssr and torch; with others a tile may come out differently."""
+JOIN_SECONDS: Final = 120
+"""Longest time until the first worker joins, in seconds."""
+NO_WORKER_SECONDS: Final = 600
+"""Longest time without any worker before a run stops, in seconds."""
+POLL_SECONDS: Final = 10
+"""Time between two looks at whether there are workers, in seconds."""
+QUEUED_GROUPS: Final = 2
+"""Groups of tiles for each thread of a worker: one is computed, one waits."""
 
+_opening: Final = threading.Lock()
 Answer = TypeVar("Answer")
+
+
+class ClusterError(OutputError):
+    """A worker does not fit, or the cluster is gone: the run stops, and keeps what is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """Versions and devices of a worker."""
+
+    versions: tuple[str, str]
+    """Versions of uavssr and torch."""
+    threads: int
+    """Tasks that it runs at a time."""
+    gpus: int
+    """GPUs that it declares as a resource."""
+    gpu_memory: int
+    """Memory of its GPU in bytes; 0 without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Workers that were asked who they are; made by `connect` or `local_cluster`."""
+    """Workers of one version, from `connect` or `local_cluster`."""
 
     client: Client
-    """The connection to the scheduler."""
+    """Connection to the scheduler."""
     workers: Mapping[str, WorkerInfo]
-    """By address, as they were at the start; others may join."""
-    _shipped: set[str] = field(default_factory=set)
+    """Workers at the start, by address; others may join."""
+    _jobs: list[str] = field(default_factory=list)
 
-    def device(self, asked: str) -> str:
-        """`cpu` or `cuda`, where the workers run the network.
-
-        Raises:
-            UsageError: a certain GPU is named, or none of the workers declares one.
-        """
-        if asked not in ("auto", "cpu", "cuda"):
+    def device(self, name: str) -> str:
+        """`cpu` or `cuda`: where the workers run the network, for the name in `--device`."""
+        if name not in ("auto", "cpu", "cuda"):
             raise UsageError(
-                f"--device {asked} on a cluster, where each worker takes a GPU of its own",
+                f"--device {name} on a cluster, where each worker takes a GPU of its own",
                 remedy="use auto, cpu or cuda",
             )
-        gpus = sum(each.gpus for each in self.workers.values())
-        if asked == "cuda" and not gpus:
+        gpus = any(worker.gpus for worker in self.workers.values())
+        if name == "cuda" and not gpus:
             raise UsageError(
-                "no worker declares a GPU",
-                remedy="start workers with dask worker --resources GPU=1",
+                "no worker declares a GPU", remedy="start workers with --resources GPU=1"
             )
-        return "cuda" if gpus and asked != "cpu" else "cpu"
+        return "cuda" if gpus and name != "cpu" else "cpu"
 
     @property
     def gpu_memory(self) -> int:
-        """Bytes of the smallest GPU among the workers; 0 where there is none."""
-        return min((each.gpu_memory for each in self.workers.values() if each.gpus), default=0)
+        """Bytes of the smallest GPU among the workers; 0 without GPUs."""
+        return min((w.gpu_memory for w in self.workers.values() if w.gpus), default=0)
 
     def thread_counts(self, device: str, *, groups: int | None = None) -> ThreadCounts:
-        """The threads that go with it: each of `groups` waits for one group of tiles.
-
-        Args:
-            device: from `device`.
-            groups: at a time on the cluster; by default two for each place of its workers.
-        """
-        found = self.workers.values()
-        places = sum(each.gpus if device == "cuda" else each.threads for each in found)
-        return ThreadCounts(workers=groups or QUEUED * max(1, places), readers=1, writers=2)
+        """Threads of this process, of which each of the `workers` waits for one remote group."""
+        workers = self.workers.values()
+        threads = sum(w.gpus if device == "cuda" else w.threads for w in workers)
+        return ThreadCounts(workers=groups or QUEUED_GROUPS * max(1, threads))
 
     def fit_scene(self, plan: Plan) -> StfNumbers:
         """The scene's STF, estimated by one of the workers."""
-        return self.ask(plan, find_scene, self._ship(Job.of(plan)), "the scene's STF")
+        job = self._send(Job(plan, None))
+        return self.run(plan, "the scene's STF", fit_remote_scene, job)
 
-    def tiles(
-        self, scene: FittedScene, engine: TileEngine, products: Sequence[Product]
-    ) -> tuple[RemoteTiles, list[TileReceiver]]:
-        """What computes tiles, and what takes the records into the products.
+    def tiles(self, scene: FittedScene, engine: TileEngine, *, maps: bool) -> RemoteTiles:
+        """A computer that gives the tiles of `engine`; without maps their STFs alone."""
+        job = Job(scene.plan, scene, error_maps=engine.error_maps is not None, maps=maps)
+        return RemoteTiles(cluster=self, plan=scene.plan, engine=engine, job=self._send(job))
 
-        Zarr stores are written by the workers, each tile by the one that has computed it; of these
-        tiles the products here get the checksums.
+    def _send(self, job: Job) -> str:
+        self.client.register_plugin(job)
+        self._jobs.append(job.name)
+        return job.name
 
-        Args:
-            scene: the plan with the scene's STF.
-            engine: as it would run here, with the tiles' own STFs where these are used.
-            products: none where the tiles' STFs are all that is wanted.
-        """
-        sinks = [product.sink for product in products]
-        parts = tuple(
-            StoreWriter.of(product, sink.region) if isinstance(sink, ZarrWriter) else None
-            for product, sink in zip(products, sinks, strict=True)
-        )
-        kit = Job.of(
-            scene.plan,
-            scene=scene,
-            parts=parts,
-            error_maps=engine.error_maps is not None,
-            maps=bool(products),
-        )
-        remote = RemoteTiles(cluster=self, plan=scene.plan, engine=engine, key=self._ship(kit))
-        shared: list[TileReceiver] = [
-            SharedProduct(product=product, sink=sink, number=i, written=remote.written)
-            if isinstance(sink, ZarrWriter)
-            else product
-            for i, (product, sink) in enumerate(zip(products, sinks, strict=True))
-        ]
-        return remote, shared
-
-    def _ship(self, kit: Job) -> str:
-        """Send a kit to all workers, and those that join later; returns its name there."""
-        shipment = JobPlugin.of(kit)
-        if shipment.key not in self._shipped:
-            self.client.register_plugin(shipment, name=shipment.key)
-            self._shipped.add(shipment.key)
-        return shipment.key
-
-    def forget(self) -> None:
-        """Take back what was sent, if the scheduler is still there."""
-        for key in self._shipped:
-            with suppress(OSError, CancelledError):  # it goes just now
+    def forget_jobs(self) -> None:
+        """Remove the jobs from the workers, if the scheduler is still there."""
+        for name in self._jobs:
+            with suppress(OSError, CancelledError):  # the scheduler stops just now
                 if self.client.status == "running" and self.client.scheduler is not None:
-                    self.client.unregister_worker_plugin(key)
+                    self.client.unregister_worker_plugin(name)
 
-    def ask(
-        self, plan: Plan, task: Callable[..., Answer], key: str, what: str, *more: object
-    ) -> Answer:
-        """Run a task of `workbench` somewhere, elsewhere should its worker be lost.
+    def run(self, plan: Plan, name: str, task: Callable[..., Answer], *arguments: object) -> Answer:
+        """Run a task on any worker, and on another one if that is lost.
 
         Raises:
-            IncompleteRun: worker after worker died of it.
+            IncompleteRun: several workers died while they computed `name`.
             ClusterError: the scheduler is gone, or all workers are.
         """
         resources = {"GPU": 1} if plan.device_kind == "cuda" else None
         try:
-            future = self.client.submit(task, key, *more, pure=False, resources=resources)
+            future = self.client.submit(task, *arguments, pure=False, resources=resources)
             self._wait(future)
-        except (CancelledError, CommClosedError) as err:
-            raise _gone() from err
-        try:
             return future.result()
         except KilledWorker as err:
             raise IncompleteRun(
-                f"{err.allowed_failures + 1} workers died while they computed {what}",
+                f"{err.allowed_failures + 1} workers died while they computed {name}",
                 remedy="look at their logs; most often memory ran out: use a smaller --tile",
             ) from err
         except (CancelledError, CommClosedError) as err:
-            raise _gone() from err
+            raise ClusterError("the scheduler is gone", remedy="start the cluster again") from err
 
-    def _wait(self, future: Future[Any]) -> None:
-        since = time.monotonic()
-        while True:
+    def _wait(self, future: Future[Answer]) -> None:
+        last_seen = time.monotonic()
+        while time.monotonic() - last_seen <= NO_WORKER_SECONDS:
             try:
-                future.exception(timeout=LOOK)
-                return
+                future.exception(timeout=POLL_SECONDS)
             except TimeoutError:
                 if self.client.nthreads():
-                    since = time.monotonic()
-            if time.monotonic() - since > PATIENCE:
-                raise ClusterError(f"no worker is left, for {PATIENCE} s", remedy="start workers")
+                    last_seen = time.monotonic()
+            else:
+                return
+        raise ClusterError(f"no worker is left, for {NO_WORKER_SECONDS} s", remedy="start workers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,69 +182,37 @@ class RemoteTiles:
     plan: Plan
     """What is reconstructed."""
     engine: TileEngine
-    """As it would run here."""
-    key: str
-    """Name of the kit that the workers have."""
-    written: dict[tuple[int, int], Checksums] = field(default_factory=dict)
-    """By tile and number of the product what workers have written and nobody was told yet."""
+    """The engine that would compute the tiles here."""
+    job: str
+    """Name of the job that the workers have."""
 
     def groups(self) -> Iterator[Sequence[int]]:
-        """As of the engine."""
+        """All tiles, in groups that go through the network together."""
         return self.engine.groups()
 
     def read(self, indices: Sequence[int]) -> list[TileInput]:
-        """Nothing: the workers read."""
+        """Tiles without pixels: the workers read them."""
         return [TileInput(tile=self.engine.tiles[index], patches={}) for index in indices]
 
     def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
-        """The cluster's records, which are finished."""
-        group = tuple(each.tile.index for each in inputs)
-        what = f"tile {', '.join(map(str, group))}"
-        found = self.cluster.ask(self.plan, compute, self.key, what, group, self._local(group))
-        for record, parts in found:
-            for number, checksums in enumerate(parts):
-                if checksums is not None:
-                    self.written[record.index, number] = checksums
-        return [finished_record(record) for record, _ in found]
-
-    def _local(self, group: Sequence[int]) -> dict[int, StfNumbers]:
-        """The tiles' and their neighbours' own STFs, where these are used."""
-        known = self.engine.tile_stfs
-        if not known:
-            return {}
-        near = {tile.index for index in group for tile in self.engine.tiles.neighbours(index)}
-        found = {index: known.get(index) for index in sorted(near)}
-        return {index: stf.numbers() for index, stf in found.items() if stf is not None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedProduct:
-    """A store that workers write, and the run itself where it has a tile from its journal."""
-
-    product: Product
-    """The product."""
-    sink: ZarrWriter
-    """Its store."""
-    number: int
-    """Of the product."""
-    written: dict[tuple[int, int], Checksums]
-    """See `RemoteTiles`."""
-
-    def add(self, window: Window, record: TileRecord) -> None:
-        """Count a tile in, or write it."""
-        checksums = self.written.pop((record.index, self.number), None)
-        if checksums is None:
-            self.product.add(window, record)
-        else:
-            self.sink.accept(window, checksums)
+        """Let a worker compute tiles; their records."""
+        indices = tuple(given.tile.index for given in inputs)
+        stfs = self.engine.tile_stfs
+        tiles = self.engine.tiles
+        nearby = {tile.index for index in indices for tile in tiles.neighbours(index)}
+        arguments = indices, {i: stfs[i].numbers() for i in sorted(nearby) if i in stfs}
+        name = f"tile {', '.join(map(str, indices))}"
+        records = self.cluster.run(self.plan, name, compute_tiles, self.job, *arguments)
+        return [finished_record(record) for record in records]
 
 
 @contextmanager
 def connect(scheduler: str | Path) -> Iterator[Cluster]:
-    """A cluster that runs already, by its scheduler's address or the path of a scheduler file.
+    """A running cluster, by its scheduler's address or the path of a scheduler file.
 
     Raises:
-        ClusterError: nobody answers, no worker joins, or one has another version.
+        UsageError: `scheduler` is neither.
+        ClusterError: no scheduler answers, no worker joins, or one has another version.
     """
     text = str(scheduler)
     given = {"address": text} if "://" in text else {"scheduler_file": text}
@@ -274,77 +227,190 @@ def connect(scheduler: str | Path) -> Iterator[Cluster]:
             raise ClusterError(
                 f"no scheduler answers at {text} ({err})", remedy="start it with dask scheduler"
             ) from err
-        yield from _joined(client)
+        cluster = _joined(client)
+        stack.callback(cluster.forget_jobs)
+        yield cluster
 
 
 @contextmanager
 def local_cluster(count: int) -> Iterator[Cluster]:
-    """So many worker processes on this machine, which listen on the loopback device alone.
-
-    Raises:
-        UsageError: not a positive number.
-    """
-    import torch
-
+    """A cluster of `count` processes here, which listen on the loopback device alone."""
     if count < 1:
         raise UsageError(f"--cluster local:{count} has no worker", remedy="use local:1 or more")
+    logger = logging.getLogger("distributed")
+    if logging.getLogger().getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.ERROR)
     with (
-        _quiet(),
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,
-            processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-            memory_limit=0,  # a tile takes what it takes; dask would stop workers halfway there
+            memory_limit=0,  # dask would pause workers that need more than their share
             resources={"GPU": 1} if torch.cuda.is_available() else {},
             silence_logs=logging.ERROR,
             plugins=[IgnoreInterrupts()],
         ) as processes,
         Client(processes, set_as_default=False, name="uavssr") as client,
     ):
-        yield from _joined(client)
+        yield _joined(client)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the scheduler's chatter, which it begins on import, to those who asked for more."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    if logging.getLogger().getEffectiveLevel() > logging.INFO:
-        logger.setLevel(logging.ERROR)
+def _joined(client: Client) -> Cluster:
+    """The cluster once it has a worker, if all workers fit."""
     try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _joined(client: Client) -> Iterator[Cluster]:
-    """The cluster once it has a worker, and all of its workers fit."""
-    try:
-        client.wait_for_workers(1, timeout=JOINING)
+        client.wait_for_workers(1, timeout=JOIN_SECONDS)
     except TimeoutError as err:
         raise ClusterError(
-            f"no worker has joined within {JOINING} s", remedy="start some with dask worker"
+            f"no worker has joined within {JOIN_SECONDS} s", remedy="start some with dask worker"
         ) from err
-    cluster = Cluster(client=client, workers=_checked(client.run(about, on_error="return")))
-    try:
-        yield cluster
-    finally:
-        cluster.forget()
-
-
-def _checked(workers: Mapping[str, Any]) -> dict[str, WorkerInfo]:
-    for address, found in sorted(workers.items()):
-        if isinstance(found, BaseException):
+    workers = client.run(worker_info, on_error="return")
+    for address, info in sorted(workers.items()):
+        if isinstance(info, BaseException):
             raise ClusterError(
-                f"worker {address} cannot run uavssr {VERSIONS[0]} "
-                f"({type(found).__name__}: {found})",
+                f"worker {address} cannot run uavssr {VERSIONS[0]} ({info!r})",
                 remedy="install the same uavssr there",
             )
-        found.check(address)
-    return dict(workers)
+        _check_versions(address, info.versions, VERSIONS)
+    return Cluster(client=client, workers=workers)
 
 
-def _gone() -> ClusterError:
-    return ClusterError("the scheduler is gone", remedy="start the cluster again")
+# --- on the workers ------------------------------------------------------------------------------
+
+
+def worker_info(dask_worker: Worker) -> WorkerInfo:
+    """Information on the worker that runs this; dask passes it under the argument's name."""
+    gpus = int(dask_worker.state.total_resources.get("GPU", 0))
+    memory = 0
+    if gpus and torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(_device("cuda", dask_worker)).total_memory
+    threads = dask_worker.state.nthreads
+    return WorkerInfo(versions=VERSIONS, threads=threads, gpus=gpus, gpu_memory=memory)
+
+
+class Job(WorkerPlugin):
+    """All that a worker needs for the tiles of a run, except the image's pixels.
+
+    As a plugin it reaches every worker once, also those that join later. The first task unpacks it,
+    so that errors are those of a task.
+
+    Args:
+        plan: what is reconstructed, on the CPU.
+        scene: the scene's STF; None if a worker is to estimate it.
+        error_maps: whether records hold the maps of standard errors and flags.
+        maps: whether records hold maps at all; else the tiles' STFs alone.
+    """
+
+    def __init__(
+        self, plan: Plan, scene: FittedScene | None, *, error_maps: bool = False, maps: bool = False
+    ) -> None:
+        self.name, self.versions = f"uavssr-{uuid.uuid4()}", VERSIONS
+        self.error_maps, self.maps = error_maps, maps
+        here = replace(plan, options=replace(plan.options, cluster=None))
+        stf = None if scene is None else scene.stf.numbers()
+        self._packed = pickle.dumps((here, stf, fingerprint(_paths(plan.source))))
+        self._scene: FittedScene | None = None
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - dask's signature
+        """Keep memory between tiles, which dask's defaults return at once."""
+        reuse_freed_memory()
+
+    def teardown(self, worker: Worker) -> None:  # noqa: ARG002
+        """Return the memory at the end of the run."""
+        return_freed_memory()
+
+    def scene(self) -> FittedScene:
+        """The scene on this worker's device; ClusterError if the worker does not fit."""
+        torch.set_num_threads(TORCH_THREADS)  # of this thread
+        with _opening:
+            if self._scene is None:
+                self._scene = self._opened(get_worker())
+            return self._scene
+
+    def _opened(self, worker: Worker) -> FittedScene:
+        _check_versions(worker.address, VERSIONS, self.versions)
+        plan, stf, expected = pickle.loads(self._packed)  # noqa: S301 - as dask does with tasks
+        _check_files(worker.address, _paths(plan.source), expected)
+        device = _device(plan.device_kind, worker)
+        files = (replace(file, checked=file.checked.here()) for file in plan.source.reader.files)
+        source = replace(plan.source, reader=replace(plan.source.reader, files=tuple(files)))
+        plan = replace(plan, source=source, network=plan.network.to(device), device=device)
+        return fit_scene(plan) if stf is None else FittedScene.from_numbers(plan, stf)
+
+
+class IgnoreInterrupts(WorkerPlugin):
+    """Leaves a Ctrl-C in the terminal to the run, which then stops its workers."""
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002
+        """Called in the worker's main thread."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def fit_remote_scene(job_name: str) -> StfNumbers:
+    """Task: estimate the scene's STF."""
+    return _job(job_name).scene().stf.numbers()
+
+
+def compute_tiles(
+    job_name: str, indices: Sequence[int], tile_stfs: Mapping[int, StfNumbers]
+) -> list[TileRecord]:
+    """Task: compute tiles that go through the network together.
+
+    With STFs of their own, `tile_stfs` holds those of the tiles and their neighbours.
+    """
+    job = _job(job_name)
+    engine = job.scene().engine(error_maps=job.error_maps)
+    if tile_stfs:
+        family = engine.scene_stf.family
+        stfs = {i: FittedStf.from_numbers(numbers, family) for i, numbers in tile_stfs.items()}
+        engine = replace(engine, tile_stfs=stfs)
+    with block_cache():
+        records = engine.compute(engine.read(indices))
+    return records if job.maps else [stf_record(each.index, each.stf) for each in records]
+
+
+def _job(name: str) -> Job:
+    return cast("Job", get_worker().plugins[name])
+
+
+def _check_versions(worker: str, there: Sequence[str], here: Sequence[str]) -> None:
+    if there != here:
+        raise ClusterError(
+            f"worker {worker} has uavssr {there[0]} with torch {there[1]}, "
+            f"the run uavssr {here[0]} with torch {here[1]}",
+            remedy="install the same versions on all machines",
+        )
+
+
+def _check_files(worker: str, paths: list[Path], expected: list[Fingerprint]) -> None:
+    remedy = "put the image where all machines see it, under one path"
+    try:
+        files = fingerprint(paths)
+    except InputRefused as err:
+        fact = f"worker {worker} cannot read {err.path} ({err.fact})"
+        raise ClusterError(fact, remedy=remedy) from err
+    for path, here, there in zip(paths, files, expected, strict=True):
+        if here != there:
+            raise ClusterError(
+                f"worker {worker} sees another {path}: {here}, not {there}", remedy=remedy
+            )
+
+
+def _paths(source: MsiSource) -> list[Path]:
+    """The image's files by their absolute paths, headers included."""
+    paths = [Path(file.checked.absolute) for file in source.reader.files]
+    headers = [envi_header(path) for path in paths] if source.summary.driver == "ENVI" else []
+    return [*paths, *(path for path in headers if path is not None)]
+
+
+def _device(kind: str, worker: Worker) -> torch.device:
+    """The CPU, or a GPU: workers that are numbered take one after the other."""
+    if kind != "cuda":
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if not count:
+        raise ClusterError(
+            f"worker {worker.address} declares a GPU, and torch finds none there",
+            remedy="install a CUDA build of torch, or use --device cpu",
+        )
+    return torch.device("cuda", worker.name % count if isinstance(worker.name, int) else 0)

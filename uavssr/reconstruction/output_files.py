@@ -33,7 +33,7 @@ from uavssr.reconstruction.pipeline import (
     stored_tiles_reported,
 )
 from uavssr.reconstruction.plan import Plan
-from uavssr.reconstruction.products import Product, TileReceiver
+from uavssr.reconstruction.products import Product
 from uavssr.reconstruction.provenance import identity, input_identity
 from uavssr.reconstruction.tile_stf_pass import cube_engine, with_progress
 from uavssr.tiling import Progress
@@ -161,13 +161,12 @@ def _write_products(run: _Run, products: Sequence[Product]) -> None:
         for product in products:
             stack.enter_context(product.sink)
         computer: TileComputer = engine
-        receivers: Sequence[TileReceiver] = products
         if plan.options.cluster is not None:
-            computer, receivers = plan.options.cluster.tiles(run.scene, engine, products)
+            computer = plan.options.cluster.tiles(run.scene, engine, maps=True)
 
         def deliver(record: TileRecord) -> None:
-            for receiver in receivers:
-                receiver.add(plan.tiles[record.index].core, record)
+            for product in products:
+                product.add(plan.tiles[record.index].core, record)
 
         TilePass(
             computer=computer,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from uavssr.reconstruction.fitted_scene import FittedScene
     from uavssr.reconstruction.pipeline import ThreadCounts, TileComputer
     from uavssr.reconstruction.plan import Plan
-    from uavssr.reconstruction.products import Product, TileReceiver
     from uavssr.reconstruction.tile_engine import TileEngine
     from uavssr.reconstruction.tile_record import StfNumbers
 
@@ -30,10 +28,5 @@ class RemoteWorkers(Protocol):
     def fit_scene(self, plan: Plan) -> StfNumbers:
         """The scene's STF, estimated by one of the workers."""
 
-    def tiles(
-        self, scene: FittedScene, engine: TileEngine, products: Sequence[Product]
-    ) -> tuple[TileComputer, Sequence[TileReceiver]]:
-        """A computer that gives the tiles of `engine`, and receivers that write the products.
-
-        Without products the records hold the tiles' STFs alone.
-        """
+    def tiles(self, scene: FittedScene, engine: TileEngine, *, maps: bool) -> TileComputer:
+        """A computer that gives the tiles of `engine`; without maps their STFs alone."""

@@ -30,7 +30,7 @@ def estimate_tile_stfs(
     plan, engine = scene.plan, scene.engine()
     computer: TileComputer = engine
     if plan.options.cluster is not None:
-        computer, _ = plan.options.cluster.tiles(scene, engine, [])
+        computer = plan.options.cluster.tiles(scene, engine, maps=False)
     with torch_threads():
         TilePass(
             computer=computer,
