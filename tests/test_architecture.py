@@ -51,7 +51,7 @@ ONLY_IN = {
     "zarr": {"io/"},
     "numcodecs": {"io/"},
     "zstandard": {"io/"},
-    "distributed": {"reconstruction/cluster.py"},
+    "distributed": {"reconstruction/cluster.py", "reconstruction/cluster_job.py"},
     "rich": {"cli/"},
     "typer": {"cli/"},
     "matplotlib": {"viz/"},

@@ -26,16 +26,10 @@ from uavssr.errors import IncompleteRun, UsageError
 from uavssr.io.checks.fingerprint import Fingerprint
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.journal import journal_path
-from uavssr.reconstruction import cluster as remote
+from uavssr.reconstruction import cluster_job
 from uavssr.reconstruction.api import Outputs, PlannedReconstruction, plan_reconstruction
-from uavssr.reconstruction.cluster import (
-    VERSIONS,
-    Cluster,
-    ClusterError,
-    WorkerInfo,
-    connect,
-    local_cluster,
-)
+from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
+from uavssr.reconstruction.cluster_job import VERSIONS, ClusterError, WorkerInfo
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_input import TileInput
@@ -151,12 +145,12 @@ def heal() -> None:
     if hasattr(TileEngine, "healthy"):
         TileEngine.begin = TileEngine.healthy
         del TileEngine.healthy
-    remote.VERSIONS = VERSIONS
+    cluster_job.VERSIONS = VERSIONS
 
 
 def age() -> None:
     """Pretend to be an older uavssr."""
-    remote.VERSIONS = ("0.0.1", VERSIONS[1])
+    cluster_job.VERSIONS = ("0.0.1", VERSIONS[1])
 
 
 def listening() -> set[str]:
@@ -289,7 +283,7 @@ def test_worker_that_sees_another_image_is_refused(
     def newer(paths: list[Path]) -> list[Fingerprint]:
         return [Fingerprint(path.name, 1, 2, "3" * 64) for path in paths]
 
-    monkeypatch.setattr(remote, "fingerprint", newer)
+    monkeypatch.setattr(cluster_job, "fingerprint", newer)
     with pytest.raises(ClusterError, match=r"worker tcp://127.+ sees another .*in\.tif"):
         plan(cluster=cluster).write(tmp_path / "out.tif")
 
