@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy.typing as npt
 import torch
@@ -22,13 +22,6 @@ Render = Callable[[Float32Array, BoolArray], npt.NDArray[Any]]
 
 _PIXELS: Final = {"cpu": 512, "cuda": 4096}
 """Pixels that are expanded at a time: few enough for the processor's cache."""
-
-
-class TileReceiver(Protocol):
-    """Interface of what stores tiles; `Product` is one."""
-
-    def add(self, window: Window, record: TileRecord) -> None:
-        """Store the record of a tile whose core is `window`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
