@@ -217,8 +217,8 @@ def test_a_bad_manifest_is_refused_with_all_its_problems(
     ("argv", "code", "fact"),
     [
         (["--set", "training.stepz=1"], 2, "did you mean training.steps?"),
-        (["--rank", "many"], 2, "network.rank must be a whole number"),
-        (["--precision", "fp8"], 2, "must be float32 or bf16"),
+        (["--rank", "many"], 2, "network.rank must be a valid integer"),
+        (["--precision", "fp8"], 2, "must be 'float32' or 'bf16'"),
         (["--init", "no-such-model"], 4, "no such model folder"),
         (["--config", "none.yaml"], 2, "none.yaml: cannot be read"),
         (["--set", "training.size=200"], 3, "no square of 204 x 204 pixels"),
