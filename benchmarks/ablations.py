@@ -142,7 +142,7 @@ def _trained(library: SpectralLibrary, network: PGUNetConfig, seed: int, steps: 
         validate=0,
     )
     with tempfile.TemporaryDirectory() as folder:
-        done = train(TrainingData.of(library), Path(folder), network=network, config=config)
+        done = train(TrainingData.of(library), Path(folder), start=network, config=config)
     return done.network
 
 

@@ -18,7 +18,7 @@ from tests.helpers.models import CONFIG, tiny_library
 from tests.training.test_loop import CONFIG_OF_RUN
 from uavssr.training.config import TrainingConfig
 from uavssr.training.distributed import ProcessGroup, join_process_group
-from uavssr.training.loop import train
+from uavssr.training.loop import Execution, train
 
 SHARDS = 4
 TWO_PROCESS_CONFIG: TrainingConfig = replace(CONFIG_OF_RUN, shards=2, steps=4)
@@ -61,7 +61,11 @@ def main(folder: Path) -> None:
         results["gathered"] = processes.gather([f"shard {k}" for k in processes.own_shards(SHARDS)])
         out = folder / ("run" if processes.is_first else "other")
         trained = train(
-            tiny_library(), out, network=CONFIG, config=TWO_PROCESS_CONFIG, processes=processes
+            tiny_library(),
+            out,
+            start=CONFIG,
+            config=TWO_PROCESS_CONFIG,
+            execution=Execution(processes=processes),
         )
         results["weights"] = trained.network.state_dict()
         torch.save(results, folder / f"{processes.rank}.pt")

@@ -142,7 +142,7 @@ def train_on_full_disk(out: Path, largest: int, told: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     try:
-        train(tiny_library(), out, network=CONFIG, config=CONFIG_OF_RUN)
+        train(tiny_library(), out, start=CONFIG, config=CONFIG_OF_RUN)
         code, said = 0, ""
     except UavssrError as err:
         code, said = err.exit_code, str(err)
@@ -162,7 +162,7 @@ def stopped(out: Path) -> bytes:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(tiny_library(), out, network=CONFIG, config=CONFIG_OF_RUN, progress=stop)
+        train(tiny_library(), out, start=CONFIG, config=CONFIG_OF_RUN, progress=stop)
     return (out / CHECKPOINT_FILE).read_bytes()
 
 
@@ -170,13 +170,13 @@ def stopped(out: Path) -> bytes:
 def test_disk_that_is_full_under_a_checkpoint_costs_no_step(tmp_path: Path) -> None:
     """Row 40: the checkpoint before is gone on from, and the curve is that of a run in peace."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(tiny_library(), whole, network=CONFIG, config=CONFIG_OF_RUN)
+    train(tiny_library(), whole, start=CONFIG, config=CONFIG_OF_RUN)
     before = stopped(cut)
     code, said = apart(train_on_full_disk, cut, len(before) // 2)
     assert code == 5, said
     assert "free some space and run again" in said
     assert (cut / CHECKPOINT_FILE).read_bytes() == before
-    train(tiny_library(), cut, network=CONFIG, config=CONFIG_OF_RUN)
+    train(tiny_library(), cut, start=CONFIG, config=CONFIG_OF_RUN)
     assert (cut / "log.csv").read_bytes() == (whole / "log.csv").read_bytes()
     states = [torch.load(out / CHECKPOINT_FILE, weights_only=True)["model"] for out in (whole, cut)]
     assert states[0].keys() == states[1].keys()

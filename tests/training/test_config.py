@@ -7,6 +7,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from uavssr.data.pair_sources import DataConfig
@@ -172,13 +173,14 @@ def test_a_model_to_start_from_brings_its_network(tmp_path: Path) -> None:
 
 
 def test_network_sizes_are_the_defaults_unless_set() -> None:
-    sizes = NetworkSettings(stages=2, rank="auto").sizes(bands=40, rank=7)
+    spectra = np.ones((1, 40))
+    sizes = NetworkSettings(stages=2, rank=7).sizes(spectra)
     assert sizes == PGUNetConfig(bands=40, rank=7, stages=2, components=COMPONENTS)
-    assert NetworkSettings(components=3).sizes(bands=40, rank=7).components == 3
+    assert NetworkSettings(components=3).sizes(spectra).components == 3
     with pytest.raises(UsageError, match="network: config rank 41 exceeds bands 40"):
-        NetworkSettings().sizes(bands=40, rank=41)
+        NetworkSettings(rank=41).sizes(spectra)
     with pytest.raises(UsageError, match="network: config stages must be a whole number in 1-32"):
-        NetworkSettings(stages=99).sizes(bands=40, rank=7)
+        NetworkSettings(stages=99).sizes(spectra)
 
 
 def test_the_settings_in_the_documents_are_settings(repo: Path, tmp_path: Path) -> None:

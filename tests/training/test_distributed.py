@@ -89,7 +89,7 @@ def test_two_processes_train_what_one_trains_with_the_doubled_batch(
 ) -> None:
     folder, (first, second) = two_processes
     assert_same(first["weights"], second["weights"])
-    alone = train(tiny_library(), tmp_path, network=CONFIG, config=TWO_PROCESS_CONFIG)
+    alone = train(tiny_library(), tmp_path, start=CONFIG, config=TWO_PROCESS_CONFIG)
     for key, value in alone.network.state_dict().items():
         if key == "sigma_scale":
             continue  # fitted afterwards, to clusters that the last digit of a weight may change

@@ -28,7 +28,7 @@ from uavssr.model.weights import load_model
 from uavssr.spectra.library import SpectralLibrary
 from uavssr.training import loop as training
 from uavssr.training.config import TrainingConfig
-from uavssr.training.loop import TrainingResult, initial_network, train
+from uavssr.training.loop import Execution, TrainingResult, initial_network, train
 from uavssr.training.loss import image_loss
 from uavssr.training.state import SMOOTHED_STEPS, TrainState
 
@@ -90,7 +90,7 @@ def run(
     config: TrainingConfig = CONFIG_OF_RUN,
     **options: object,
 ) -> TrainingResult:
-    return train(data, out, network=CONFIG, config=config, **options)
+    return train(data, out, start=CONFIG, config=config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_another_network_is_refused(
     library: SpectralLibrary, finished: Path
 ) -> None:
     with pytest.raises(UsageError, match="other settings: stages"):
-        train(library, finished, network=replace(CONFIG, stages=3), config=CONFIG_OF_RUN)
+        train(library, finished, start=replace(CONFIG, stages=3), config=CONFIG_OF_RUN)
 
 
 @pytest.mark.parametrize("key", ["steps", "batch", "size", "checkpoint", "prior_scenes"])
@@ -373,7 +373,7 @@ def state_of(recent: list[float]) -> TrainState:
         settings={},
     )
     for value in recent:
-        state.add_rmse({"known_rmse": value})
+        state.has_exploded({"known_rmse": value})
     return state
 
 
@@ -391,7 +391,7 @@ def test_a_run_has_exploded_when_the_mean_of_its_errors_has(
     before: list[float], after: list[float], *, exploded: bool
 ) -> None:
     state = state_of(before)
-    detected = [state.add_rmse({"blind_rmse": value}) for value in after]
+    detected = [state.has_exploded({"blind_rmse": value}) for value in after]
     assert any(detected) == exploded
 
 
@@ -442,7 +442,7 @@ def test_a_resumed_run_on_pairs_is_the_run_that_was_not_stopped(
     with pytest.raises(Stopped):
         run(field, tmp_path / "stopped", config, progress=stop_at(5))
     run(field, tmp_path / "stopped", config)
-    run(field, tmp_path / "whole", config, workers=2)
+    run(field, tmp_path / "whole", config, execution=Execution(workers=2))
     assert_equal(checkpoint_of(tmp_path / "stopped"), checkpoint_of(tmp_path / "whole"))
     logs = [(tmp_path / name / "log.csv").read_bytes() for name in ("stopped", "whole")]
     assert logs[0] == logs[1]
@@ -504,7 +504,7 @@ def test_each_shard_gets_another_stf_of_the_same_scenes(
 
 def test_workers_change_nothing(library: SpectralLibrary, finished: Path, tmp_path: Path) -> None:
     for workers in (1, 5):
-        run(library, tmp_path / str(workers), workers=workers)
+        run(library, tmp_path / str(workers), execution=Execution(workers=workers))
         assert_equal(checkpoint_of(tmp_path / str(workers)), checkpoint_of(finished))
 
 
@@ -518,7 +518,7 @@ def test_an_error_of_a_worker_is_an_error_of_the_run(
 
     monkeypatch.setattr(TrainingData, "draw", damaged)
     with pytest.raises(InputRefused, match="a damaged patch"):
-        run(library, tmp_path, workers=2)
+        run(library, tmp_path, execution=Execution(workers=2))
     assert checkpoint_of(tmp_path)["step"] == 2
 
 
@@ -612,15 +612,15 @@ def test_a_run_may_start_from_a_model(library: SpectralLibrary, tmp_path: Path) 
     model = load_model(tiny_model(tmp_path / "model"))
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     config = replace(CONFIG_OF_RUN, steps=2, learning_rate=1e-9)
-    found = train(library, tmp_path / "run", init=model, config=config).network
+    found = train(library, tmp_path / "run", start=model, config=config).network
     assert found.config == model.network.config
     for key, value in weights_of(found).items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=1e-6)
     assert_equal({**model.network.state_dict()}, before)  # it is not moved itself
     assert not next(model.network.parameters()).requires_grad
-    for other in (None, load_model(tiny_model(tmp_path / "b", network=tiny_network(seed=1)))):
+    for other in (CONFIG, load_model(tiny_model(tmp_path / "b", network=tiny_network(seed=1)))):
         with pytest.raises(UsageError, match="other settings: init"):
-            train(library, tmp_path / "run", init=other, network=CONFIG, config=config)
+            train(library, tmp_path / "run", start=other, config=config)
 
 
 def test_a_state_comes_back_from_its_content(library: SpectralLibrary) -> None:

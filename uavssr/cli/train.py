@@ -99,8 +99,8 @@ def train(
                 )
             done = step + 1
 
-        finished = run_training(run, data_progress=progress, step_progress=stepped)
+        warnings = run_training(run, data_progress=progress, step_progress=stepped)
     if leads:
-        for warning in finished.warnings:
+        for warning in warnings:
             say(context, f"! {warning}")
-        say(context, f"wrote {finished.folder}")
+        say(context, f"wrote {run.out / run.name}")

@@ -84,10 +84,10 @@ def read_settings(
     tree = {} if path is None else _read_file(path)
     values = [(key, value) for key, value in options.items() if value is not None]
     for text in assignments:
-        key, sign, value = text.partition("=")
+        name, sign, yaml_value = text.partition("=")
         if not sign:
             raise UsageError(f"--set must be KEY=VALUE, got {text!r}")
-        values.append((key.strip(), _parse_yaml(value)))
+        values.append((name.strip(), _parse_yaml(yaml_value)))
     given = set()
     for key, value in values:
         section, dot, name = key.partition(".")

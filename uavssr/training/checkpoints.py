@@ -29,32 +29,36 @@ _log = logging.getLogger(__name__)
 
 
 def read_checkpoint(out: Path, settings: Mapping[str, object]) -> dict[str, Any] | None:
-    """The content of the newest undamaged checkpoint in a folder; None if there is no checkpoint.
+    """The newest undamaged checkpoint in the folder of a run; None if there is none.
 
     If the newest is damaged, the previous one is read, and a warning is logged.
 
-    Args:
-        out: folder of the run.
-        settings: settings of the run; they must be those of the checkpoint.
-
     Raises:
-        UsageError: the settings differ; the message names which.
+        UsageError: the settings are not those of the checkpoint; the message names which.
         InputRefused: all checkpoints are damaged.
     """
-    paths = [path for path in (out / CHECKPOINT_FILE, out / PREVIOUS_FILE) if path.exists()]
-    errors: list[InputRefused] = []
-    for path in paths:
+    damage: InputRefused | None = None
+    for path in (out / CHECKPOINT_FILE, out / PREVIOUS_FILE):
+        if not path.exists():
+            continue
         try:
             content = _load(path)
         except InputRefused as err:
-            errors.append(err)
+            damage = damage or err
             continue
-        for error in errors:
-            _log.warning("%s; resuming from %s of step %s", error.fact, path, content["step"])
-        _check_settings(out, content["settings"], settings)
+        if damage is not None:
+            _log.warning("%s; resuming from %s of step %s", damage.fact, path, content["step"])
+        before = content["settings"]
+        changed = [key for key, value in settings.items() if before.get(key) != value]
+        if changed:
+            raise UsageError(
+                f"the checkpoint was made with other settings: {', '.join(changed)}",
+                path=out,
+                remedy="use another --out, or the same settings",
+            )
         return content
-    if errors:
-        raise errors[0]
+    if damage is not None:
+        raise damage
     return None
 
 
@@ -76,18 +80,8 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_settings(out: Path, before: Mapping[str, object], now: Mapping[str, object]) -> None:
-    changed = [key for key, value in now.items() if before.get(key) != value]
-    if changed:
-        raise UsageError(
-            f"the checkpoint was made with other settings: {', '.join(changed)}",
-            path=out,
-            remedy="use another --out, or the same settings",
-        )
-
-
 def write_checkpoint(out: Path, content: Mapping[str, object]) -> None:
-    """Write the checkpoint of a folder; the present one becomes the previous one.
+    """Write the checkpoint of a run; the present one becomes the previous one.
 
     If the run is killed at any time, one of the two is complete. If writing fails, the old ones
     stay.
@@ -113,13 +107,7 @@ def write_checkpoint(out: Path, content: Mapping[str, object]) -> None:
 class RunLog:
     """The log of a run: log.csv, validation.csv, and TensorBoard's files on request.
 
-    Every step has one line, also after a kill: a run that resumes from a checkpoint first removes
-    the lines of the steps that it will repeat.
-
-    Args:
-        out: folder of the run.
-        start: first step of the run, or the step at which it resumes.
-        tensorboard: whether to write TensorBoard's files too.
+    Every step has one line, also after a kill: the lines from step `start` on are removed first.
 
     Raises:
         UsageError: TensorBoard is requested and not installed.
@@ -137,17 +125,18 @@ class RunLog:
         plain = {key.removeprefix("blind_").removeprefix("known_"): v for key, v in figures.items()}
         cells = (f"{plain[key]:.6g}" if key in plain else "" for key in LOG_COLUMNS)
         _append(self._steps, [step, int(blind), *cells])
-        if self._board is not None:
-            for key, value in figures.items():
-                self._board.add_scalar(f"train/{key}", value, step)
+        self._plot("train", step, figures)
 
     def validation(self, step: int, image: str, figures: Mapping[str, float]) -> None:
         """Add a line with the errors of one validation image after a step."""
         cells = (f"{figures[key]:.6g}" for key in VALIDATION_COLUMNS[2:])
         _append(self._validation, [step, image, *cells])
+        self._plot(f"validation/{image}", step, figures)
+
+    def _plot(self, group: str, step: int, figures: Mapping[str, float]) -> None:
         if self._board is not None:
             for key, value in figures.items():
-                self._board.add_scalar(f"validation/{image}/{key}", value, step)
+                self._board.add_scalar(f"{group}/{key}", value, step)
 
     def close(self) -> None:
         """Write the figures that TensorBoard has not written yet."""

@@ -21,7 +21,8 @@ from uavssr.io.settings import (
     WholeNumber,
     Word,
 )
-from uavssr.model import PGUNetConfig
+from uavssr.model import PGUNetConfig, choose_rank
+from uavssr.sensors import FloatArray
 
 LogFormat = Literal["csv", "tensorboard"]
 Count = Annotated[WholeNumber, Field(gt=0)]
@@ -61,15 +62,17 @@ class NetworkSettings(Settings):
         """The sizes that are set, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def sizes(self, *, bands: int, rank: int) -> PGUNetConfig:
-        """The sizes of a network for `bands` bands of the cube and `rank` coefficients.
+    def sizes(self, spectra: FloatArray) -> PGUNetConfig:
+        """The sizes of a network for training spectra (n, C).
 
         Raises:
             UsageError: a size is out of its range.
         """
         sizes: dict[str, Any] = {"components": COMPONENTS, **self.given()}
+        if self.rank == "auto":
+            sizes["rank"] = choose_rank(spectra)
         try:
-            return PGUNetConfig(**{**sizes, "bands": bands, "rank": rank})
+            return PGUNetConfig(bands=spectra.shape[1], **sizes)
         except ModelRefused as err:
             raise UsageError(f"network: {err.fact}") from err
 

@@ -1,9 +1,8 @@
 """Processes that train one model together, started by torchrun.
 
-The processes share the shards of a step and average their gradients, so that all of them make the
-step that one process would make with all shards. Gradients are a megabyte and are averaged once,
-after the last shard. DistributedDataParallel would overlap this with the backward pass, but wants a
-gradient for every weight in every step, and a step with a known STF has none for P-Net.
+The processes share the shards of a step and average their gradients once, after the last shard.
+DistributedDataParallel does not fit: it wants a gradient for every weight in every step, and a step
+with a known STF has none for P-Net.
 """
 
 from __future__ import annotations
@@ -60,10 +59,9 @@ class ProcessGroup:
 
     def gather(self, items: list[Item]) -> list[Item]:
         """The items of all processes in the order of their shards, on every process."""
-        if self.size == 1:
-            return items
-        lists: list[list[Item]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(lists, items)
+        lists = [items] * self.size
+        if self.size > 1:
+            dist.all_gather_object(lists, items)
         return [item for turn in zip(*lists, strict=True) for item in turn]
 
     @torch.no_grad()
@@ -80,18 +78,17 @@ class ProcessGroup:
         A weight without a gradient on any process keeps none, so that the optimiser skips it.
         """
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        if self.size == 1:
-            for weight in weights:
-                if weight.grad is not None:
-                    weight.grad /= shards
-            return
-        parts = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
-        present = torch.tensor([float(w.grad is not None) for w in weights], device=parts[0].device)
-        flat = torch.cat([*(part.flatten() for part in parts), present])
-        dist.all_reduce(flat)
-        sums = flat.split([*(part.numel() for part in parts), len(weights)])
-        for weight, total, count in zip(weights, sums[:-1], sums[-1], strict=True):
-            weight.grad = (total / shards).view_as(weight) if count > 0 else None
+        if self.size > 1:
+            parts = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+            present = parts[0].new_tensor([float(w.grad is not None) for w in weights])
+            flat = torch.cat([*(part.flatten() for part in parts), present])
+            dist.all_reduce(flat)
+            *sums, counts = flat.split([*(part.numel() for part in parts), len(weights)])
+            for weight, total, count in zip(weights, sums, counts.tolist(), strict=True):
+                weight.grad = total.view_as(weight) if count > 0 else None
+        for weight in weights:
+            if weight.grad is not None:
+                weight.grad /= shards
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from uavssr.spectra import SpectralLibrary
 from uavssr.training.checkpoints import RunLog, read_checkpoint, write_checkpoint
 from uavssr.training.config import LogFormat, TrainingConfig
 from uavssr.training.distributed import ProcessGroup
-from uavssr.training.loader import StepData, StepLoader
+from uavssr.training.loader import ShardData, load_steps
 from uavssr.training.loss import bag_loss, image_loss
 from uavssr.training.state import TrainState
 
@@ -35,6 +35,20 @@ CALIBRATION_BATCHES: Final = 12
 
 StepCallback = Callable[[int, dict[str, float]], None]
 """Called after each step with its number and the parts of the loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Where and how a training runs; nothing here changes the weights that result."""
+
+    device: str = "cpu"
+    """cpu or cuda[:i]."""
+    workers: int = 0
+    """Threads that draw the data of the next steps."""
+    log: LogFormat = "csv"
+    """csv (always written) or tensorboard beside it."""
+    processes: ProcessGroup = field(default_factory=ProcessGroup)
+    """The processes that share the shards of each step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +67,10 @@ def train(
     data: TrainingData | SpectralLibrary,
     out: Path,
     *,
-    network: PGUNetConfig | None = None,
+    start: Model | PGUNetConfig | None = None,
     config: TrainingConfig | None = None,
-    init: Model | None = None,
     images: Sequence[ValidationImage] = (),
-    device: str = "cpu",
-    workers: int = 0,
-    log: LogFormat = "csv",
-    processes: ProcessGroup | None = None,
+    execution: Execution | None = None,
     progress: StepCallback | None = None,
 ) -> TrainingResult:
     """Train a network, or resume the training from `out`/checkpoint.pt.
@@ -68,14 +78,11 @@ def train(
     Args:
         data: training data, or a library to simulate from; their grid is that of the cube.
         out: folder of the checkpoints and the logs.
-        network: sizes; by default those of `init`, else of the released models.
+        start: a model on the same grid, whose weights, basis and mixture are the start, or the
+            sizes of a new network; by default those of the released models.
         config: settings of the training.
-        init: a model on the same grid, whose weights, basis and mixture are the start.
         images: images to validate on.
-        device: device to train on: cpu or cuda[:i].
-        workers: threads that draw the data of the next steps.
-        log: tensorboard for TensorBoard's files beside the CSV files.
-        processes: the processes that share the shards of each step.
+        execution: device, threads, logs and processes.
         progress: called after each step.
 
     Raises:
@@ -85,22 +92,28 @@ def train(
         IncompleteRun: the loss became NaN or exploded; the last good checkpoint is kept.
     """
     data = TrainingData.of(data) if isinstance(data, SpectralLibrary) else data
-    config, processes = config or TrainingConfig(), processes or ProcessGroup()
-    if network is None:
-        network = PGUNetConfig(bands=len(data.grid)) if init is None else init.network.config
+    config, execution = config or TrainingConfig(), execution or Execution()
+    processes, device = execution.processes, torch.device(execution.device)
     out.mkdir(parents=True, exist_ok=True)
-    state = _start_or_resume(data, out, network, config, init, device)
+    state = _start_or_resume(data, out, start, config, device)
     processes.share_weights(state.model)
     processes.share_weights(state.average)
-    shards = processes.own_shards(config.shards)
-    loader = StepLoader.create(data, state.average.basis, config, shards)
+    steps = load_steps(
+        data,
+        state.average.basis,
+        config,
+        shards=processes.own_shards(config.shards),
+        start=state.step,
+        workers=execution.workers,
+    )
     logs = None
     if processes.is_first:
-        logs = RunLog(out, start=state.step, tensorboard=log == "tensorboard")
-    with closing(loader.prefetch(state.step, config.steps, workers)) as steps:
+        logs = RunLog(out, start=state.step, tensorboard=execution.log == "tensorboard")
+    with closing(steps):
         for step, parts in enumerate(steps, state.step):
             _set_learning_rate(state.optimiser, config, step)
-            figures = _step(state, [part.to(device) for part in parts], step, config, processes)
+            shards = [part.to(device) for part in parts]
+            figures = _step(state, shards, step, config, processes)
             _check_loss(state, figures, step, out)
             _update_average(state, min(config.average, (step + 1) / (step + 10)))
             state.step = step + 1
@@ -114,17 +127,21 @@ def train(
                 write_checkpoint(out, state.content())
     if logs is not None:
         logs.close()
-    return _finish(state, data, config)
+    if state.best_weights is not None:
+        state.average.load_state_dict(state.best_weights)
+    network = state.average.cpu().eval()
+    network.sigma_scale.copy_(fit_sigma_scale(network, _calibration_batches(data, config)))
+    return TrainingResult(network=network, step=state.best_step, errors=tuple(state.best_errors))
 
 
-def initial_network(data: TrainingData, network: PGUNetConfig, config: TrainingConfig) -> PGUNet:
+def initial_network(data: TrainingData, sizes: PGUNetConfig, config: TrainingConfig) -> PGUNet:
     """A network with fitted basis and prior and untrained proximal networks."""
     torch.manual_seed(config.seed)
     spectra = prior_spectra(data, config)
-    basis = SpectralBasis.fit(spectra, data.grid, rank=network.rank)
+    basis = SpectralBasis.fit(spectra, data.grid, rank=sizes.rank)
     coefficients = basis.project(torch.as_tensor(spectra.T, dtype=torch.float32)).T
-    mixture = fit_mixture(coefficients, components=network.components, seed=config.seed)
-    return PGUNet(network, basis, mixture)
+    mixture = fit_mixture(coefficients, components=sizes.components, seed=config.seed)
+    return PGUNet(sizes, basis, mixture)
 
 
 def prior_spectra(data: TrainingData, config: TrainingConfig) -> FloatArray:
@@ -135,25 +152,27 @@ def prior_spectra(data: TrainingData, config: TrainingConfig) -> FloatArray:
 def _start_or_resume(
     data: TrainingData,
     out: Path,
-    network: PGUNetConfig,
+    start: Model | PGUNetConfig | None,
     config: TrainingConfig,
-    init: Model | None,
-    device: str,
+    device: torch.device,
 ) -> TrainState:
     """The state of a run before its first step, or of its checkpoint."""
+    init = start if isinstance(start, Model) else None
+    sizes = start.network.config if isinstance(start, Model) else start
+    sizes = sizes or PGUNetConfig(bands=len(data.grid))
     settings = {
-        **network.to_dict(),
+        **sizes.to_dict(),
         **asdict(config),
         "data": data.digest,
         "init": "" if init is None else init.sha256,
     }
     content = read_checkpoint(out, settings)
     if content is not None:
-        model = PGUNet(network, *empty_prior(network, data.grid))
+        model = PGUNet(sizes, *empty_prior(sizes, data.grid))
     elif init is not None:
         model = copy.deepcopy(init.network).train().requires_grad_(True)
     else:
-        model = initial_network(data, network, config)
+        model = initial_network(data, sizes, config)
     model = model.to(device)
     state = TrainState(
         model=model,
@@ -166,15 +185,6 @@ def _start_or_resume(
     return state
 
 
-def _finish(state: TrainState, data: TrainingData, config: TrainingConfig) -> TrainingResult:
-    """The kept weights, with the factor on their standard errors fitted."""
-    if state.best_weights is not None:
-        state.average.load_state_dict(state.best_weights)
-    network = state.average.cpu().eval()
-    network.sigma_scale.copy_(fit_sigma_scale(network, _calibration_batches(data, config)))
-    return TrainingResult(network=network, step=state.best_step, errors=tuple(state.best_errors))
-
-
 def _calibration_batches(data: TrainingData, config: TrainingConfig) -> Iterator[Batch]:
     """New scenes seen by new cameras."""
     for part in range(CALIBRATION_BATCHES):
@@ -185,17 +195,20 @@ def _calibration_batches(data: TrainingData, config: TrainingConfig) -> Iterator
 
 def _step(
     state: TrainState,
-    parts: Sequence[StepData],
+    parts: Sequence[ShardData],
     step: int,
     config: TrainingConfig,
     processes: ProcessGroup,
 ) -> dict[str, float]:
-    """Make one step with this process's shards; returns the mean figures of all shards."""
+    """Make one step with this process's shards; returns the mean of each figure over all shards."""
     state.optimiser.zero_grad(set_to_none=True)
     own = [_backward(state.model, part, step, config) for part in parts]
     processes.average_gradients(state.model, config.shards)
     norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0))
-    figures = _mean_figures(processes.gather(own))
+    shards = processes.gather(own)
+    keys = dict.fromkeys(key for shard in shards for key in shard)
+    values = {key: [shard[key] for shard in shards if key in shard] for key in keys}
+    figures = {key: sum(numbers) / len(numbers) for key, numbers in values.items()}
     if not math.isfinite(norm):
         figures["loss"] = math.nan
     if math.isfinite(figures["loss"]):
@@ -203,7 +216,9 @@ def _step(
     return figures
 
 
-def _backward(model: PGUNet, part: StepData, step: int, config: TrainingConfig) -> dict[str, float]:
+def _backward(
+    model: PGUNet, part: ShardData, step: int, config: TrainingConfig
+) -> dict[str, float]:
     """Add the gradients of one shard; even steps estimate the STF, odd steps are given it."""
     half, blind, batch = config.precision == "bf16", step % 2 == 0, part.batch
     seed = [config.seed, step, part.shard, 43]
@@ -229,47 +244,30 @@ def _perturbed_stf(batch: Batch, seed: Sequence[int]) -> Stf:
     if batch.theta is None or batch.rows is None:
         return Stf.from_prior(batch.family)
     rng = np.random.default_rng(seed)
-    count, device = len(batch.theta), batch.theta.device
-    share = torch.from_numpy(0.5 * rng.random((count, 1, 1)).astype(np.float32)).to(device)
+    device = batch.theta.device
+    share = 0.5 * rng.random((len(batch.theta), 1, 1)).astype(np.float32)
     error = torch.from_numpy(rng.standard_normal(batch.theta.shape, np.float32)).to(device)
-    standard_error = share * batch.family.spread
-    perturbed = Stf.of(batch.family, batch.theta + standard_error * error, standard_error)
-    moved = perturbed.rows - batch.family.rows(batch.theta)
-    return Stf(
-        family=batch.family,
-        theta=perturbed.theta,
-        theta_se=standard_error,
-        rows=batch.rows + moved,
-    )
-
-
-def _mean_figures(shards: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each figure over the shards that have it."""
-    keys = dict.fromkeys(key for figures in shards for key in figures)
-    values = {key: [figures[key] for figures in shards if key in figures] for key in keys}
-    return {key: sum(numbers) / len(numbers) for key, numbers in values.items()}
+    standard_error = torch.from_numpy(share).to(device) * batch.family.spread
+    stf = Stf.of(batch.family, batch.theta + standard_error * error, standard_error)
+    return replace(stf, rows=batch.rows + (stf.rows - batch.family.rows(batch.theta)))
 
 
 def _check_loss(state: TrainState, figures: Mapping[str, float], step: int, out: Path) -> None:
-    fact = ""
     if not math.isfinite(figures["loss"]):
         fact = f"the loss became {figures['loss']} at step {step}"
-    elif state.add_rmse(figures):
+    elif state.has_exploded(figures):
         rise = f"from {state.least_rmse:.3g} to {state.mean_rmse:.3g}"
         fact = f"the loss exploded: the relative RMSE rose {rise} by step {step}"
-    if fact:
-        raise IncompleteRun(
-            fact,
-            path=out,
-            remedy="the last good checkpoint is kept; train in another folder at a lower rate",
-        )
+    else:
+        return
+    remedy = "the last good checkpoint is kept; train in another folder at a lower rate"
+    raise IncompleteRun(fact, path=out, remedy=remedy)
 
 
 @torch.no_grad()
 def _update_average(state: TrainState, decay: float) -> None:
     """Update the moving average: average = decay average + (1 - decay) weights."""
-    weights = zip(state.average.parameters(), state.model.parameters(), strict=True)
-    for average, weight in weights:
+    for average, weight in zip(state.average.parameters(), state.model.parameters(), strict=True):
         average.lerp_(weight, 1 - decay)
 
 
@@ -281,8 +279,8 @@ def _validate(
     due = config.validate > 0 and (last or state.step % config.validate == 0)
     errors = validate(state.average, images, half=config.precision == "bf16") if due else []
     for image in errors:
-        figures = {key: value for key, value in asdict(image).items() if key != "image"}
-        logs.validation(state.step - 1, image.image, figures)
+        figures = asdict(image)
+        logs.validation(state.step - 1, figures.pop("image"), figures)
     if errors or last:
         state.keep_if_better(errors, always=config.keep == "last" or not errors)
 

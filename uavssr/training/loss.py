@@ -18,15 +18,11 @@ PIXEL_STEP: Final = 5
 def image_loss(
     network: PGUNet, batch: Batch, result: Reconstruction
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch of images and its parts.
+    """The loss of a batch of images and its parts: rmse, sam (radians), misfit, nll and stf.
 
     loss = cube + 0.1 misfit + 0.2 (STF rows + STF likelihood). The terms of the STF are left out
     if the STF was held fixed, and for real cameras, whose true STF is unknown. A free STF has no
-    likelihood.
-
-    Returns:
-        The loss, and its parts by name: rmse, sam (radians), misfit, nll and stf, with the prefix
-        `blind_` if the STF was estimated, else `known_`.
+    likelihood. Names of parts begin with `blind_` if the STF was estimated, else with `known_`.
     """
     cube, parts = _cube_loss(network, result, batch.hsi.flatten(2)[..., ::PIXEL_STEP])
     parts["misfit"] = _misfit(network, batch, result)
@@ -52,8 +48,7 @@ def _cube_loss(
     level = truth.mean((1, 2))
     stages = result.stage_coefficients[1:]
     weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
-    parts: dict[str, Tensor] = {}
-    loss = torch.zeros(())
+    loss, parts = torch.zeros(()), {}
     for weight, coefficients in zip([*weights, 1.0], [*stages, result.coefficients], strict=True):
         sample = coefficients.flatten(2)[..., None, ::PIXEL_STEP]
         estimate = network.basis.expand(sample).squeeze(-2)
@@ -84,12 +79,9 @@ def stf_loss(stages: Sequence[Stf], theta: Tensor) -> Tensor:
     """Gaussian negative log likelihood of the true parameters, in units of the prior's spread.
 
     sum_k k / K mean(min(((theta_k - theta) / s_k)^2, 100) / 2 + ln(s_k / spread)) with the standard
-    errors s_k of stage k. It trains the estimates and their standard errors alike. The limit keeps
-    errors of more than ten standard errors from dominating.
-
-    Args:
-        stages: the initial STF, which does not count, and the STF of each stage.
-        theta: (S, c, 3) the true parameters.
+    errors s_k of stage k and the true parameters theta (S, c, 3). The first of `stages` is the
+    initial STF, which does not count. The limit keeps errors of more than ten standard errors from
+    dominating.
     """
     losses = []
     for stf in stages[1:]:
@@ -97,21 +89,19 @@ def stf_loss(stages: Sequence[Stf], theta: Tensor) -> Tensor:
         standard_error = stf.theta_se.clamp_min(1e-4)
         score = ((stf.theta - theta) / standard_error).square().clamp_max(100)
         losses.append((0.5 * score + (standard_error / spread).log()).mean())
-    return _sum_over_stages(losses, theta.device)
+    return _sum_over_stages(losses)
 
 
 def bag_loss(network: PGUNet, bags: SpectraBagBatch) -> tuple[Tensor, dict[str, float]]:
     """The loss of the STF on bags of spectra, and its parts.
 
-    Returns:
-        The loss, and by name: bags_nll (the loss) and bags_gain, the RMS error of the gains over
-        that of the data sheet's gains.
+    These are bags_nll (the loss) and bags_gain, the RMS error of the gains over that of the data
+    sheet's gains.
     """
     materials = find_materials(bags.msi, pooled=False)
     stages = network.estimate_stf(materials, Stf.from_prior(bags.family))
     if network.config.stf == "free":  # without parameters there is no likelihood
-        errors = [_rows_error(stf, bags.rows) for stf in stages[1:]]
-        loss = _sum_over_stages(errors, bags.rows.device)
+        loss = _sum_over_stages([_rows_error(stf, bags.rows) for stf in stages[1:]])
     else:
         loss = stf_loss(stages, bags.theta)
     error = (stages[-1].theta - bags.theta)[..., GAIN].detach().square().mean().sqrt()
@@ -119,9 +109,9 @@ def bag_loss(network: PGUNet, bags: SpectraBagBatch) -> tuple[Tensor, dict[str, 
     return loss, {"bags_nll": float(loss.detach()), "bags_gain": float(error / prior)}
 
 
-def _sum_over_stages(losses: Sequence[Tensor], device: torch.device) -> Tensor:
+def _sum_over_stages(losses: Sequence[Tensor]) -> Tensor:
     """sum_k k / K loss_k: later stages count more."""
-    total = torch.zeros((), device=device)
-    for k, loss in enumerate(losses):
-        total = total + loss * (k + 1) / len(losses)
+    total = torch.zeros(())
+    for k, loss in enumerate(losses, 1):
+        total = total + loss * k / len(losses)
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 CARD_FILE: Final = "README.md"
@@ -21,91 +21,76 @@ def model_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
     """The card of a trained model, as Markdown.
 
     Args:
-        name: name of the model.
+        name: of the model.
         digest: SHA-256 of its weights.
         network: sizes of the network.
         facts: the section `training` of config.json.
     """
-    return "\n".join(
-        [
-            f"# {name}\n",
-            "PGU-Net weights, trained by `uavssr train`, which also wrote this card.\n",
-            *_table(("", ""), _summary(digest, network, facts)),
-            *_data(facts["data"]),
-            *_validation(facts),
-            "## Settings\n",
-            *_table(("setting", "value"), facts["settings"].items()),
-        ]
-    )
+    error, init = facts["residual"], facts["init"]
+    added = f"{init}, with Gaussians of the training spectra added to its prior"
+    rows = {
+        "started from": added if init else "untrained weights",
+        "weights": f"moving average after step {facts['step']} ({facts['kept']})",
+        "grid": facts["data"]["grid"],
+        "error of the training spectra in the spectral basis": f"{_relative(error)}; largest at "
+        f"{error['worst_nm']:.1f} nm, {error['worst_rms']:.5f}",
+        "made with": f"uavssr {facts['uavssr_version']}, torch {facts['torch_version']}",
+        "command": f"`{facts['command']}`",
+    }
+    lines = [
+        f"# {name}\n",
+        "PGU-Net weights, trained by `uavssr train`, which also wrote this card.\n",
+        *_summary(digest, network, rows),
+        *_data(facts["data"]),
+        *_validation(facts),
+        "## Settings\n",
+        *_table(("setting", "value"), facts["settings"].items()),
+    ]
+    return "\n".join(lines)
 
 
 def adapted_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
     """The card of a model adapted to local spectra, as Markdown; see `model_card`."""
-    error = facts["residual"]
-    rows = [
-        ("network", ", ".join(f"{key} {value}" for key, value in network.items())),
-        ("SHA-256 of `model.safetensors`", f"`{digest}`"),
-        ("adapted from", facts["adapted_from"]),
-        ("local Gaussians", f"{facts['components']}, {facts['share']:.0%} of the prior's weight"),
-        (
-            "error of the local spectra in the spectral basis",
-            f"RMS {error['rms']:.5f}, {error['relative']:.2%} of the mean reflectance",
-        ),
-        ("made with", f"uavssr {facts['uavssr_version']}"),
-    ]
+    rows = {
+        "adapted from": facts["adapted_from"],
+        "local Gaussians": f"{facts['components']}, {facts['share']:.0%} of the prior's weight",
+        "error of the local spectra in the spectral basis": _relative(facts["residual"]),
+        "made with": f"uavssr {facts['uavssr_version']}",
+    }
     files = [(file["file"], file["spectra"], f"`{file['sha256']}`") for file in facts["spectra"]]
-    return "\n".join(
-        [
-            f"# {name}\n",
-            _ADAPTED,
-            *_table(("", ""), rows),
-            "## Local spectra\n",
-            *_table(("file", "spectra", "SHA-256"), files),
-        ]
-    )
-
-
-def _summary(digest: str, network: Facts, facts: Facts) -> list[tuple[str, object]]:
-    error = facts["residual"]
-    worst = f"largest at {error['worst_nm']:.1f} nm, {error['worst_rms']:.5f}"
-    return [
-        ("network", ", ".join(f"{key} {value}" for key, value in network.items())),
-        ("SHA-256 of `model.safetensors`", f"`{digest}`"),
-        ("started from", _start(facts["init"])),
-        ("weights", f"moving average after step {facts['step']} ({facts['kept']})"),
-        ("grid", facts["data"]["grid"]),
-        (
-            "error of the training spectra in the spectral basis",
-            f"RMS {error['rms']:.5f}, {error['relative']:.2%} of the mean reflectance; {worst}",
-        ),
-        ("made with", f"uavssr {facts['uavssr_version']}, torch {facts['torch_version']}"),
-        ("command", f"`{facts['command']}`"),
+    lines = [
+        f"# {name}\n",
+        _ADAPTED,
+        *_summary(digest, network, rows),
+        "## Local spectra\n",
+        *_table(("file", "spectra", "SHA-256"), files),
     ]
+    return "\n".join(lines)
 
 
-def _start(init: str) -> str:
-    if not init:
-        return "untrained weights"
-    return f"{init}, with Gaussians of the training spectra added to its prior"
+def _summary(digest: str, network: Facts, rows: Mapping[str, str]) -> Iterator[str]:
+    sizes = ", ".join(f"{key} {value}" for key, value in network.items())
+    first = {"network": sizes, "SHA-256 of `model.safetensors`": f"`{digest}`"}
+    return _table(("", ""), {**first, **rows}.items())
+
+
+def _relative(error: Facts) -> str:
+    return f"RMS {error['rms']:.5f}, {error['relative']:.2%} of the mean reflectance"
 
 
 def _data(data: Facts) -> Iterator[str]:
     yield "## Data\n"
     yield f"Split into training and validation by: {data['validation']}.\n"
     counts = ("train", "validate", "guard")
+    head = ("line", "kind", "files", *(f"patches: {key}" for key in counts), "spectra")
     rows = [
-        (
-            row.get("line", ""),
-            row["kind"],
-            ", ".join(row["files"]),
-            *(row.get(key, "") for key in counts),
-            row.get("spectra", ""),
-        )
+        [
+            {**row, "files": ", ".join(row["files"])}.get(key.removeprefix("patches: "), "")
+            for key in head
+        ]
         for row in data["rows"]
     ]
-    yield from _table(
-        ("line", "kind", "files", *(f"patches: {key}" for key in counts), "spectra"), rows
-    )
+    yield from _table(head, rows)
     for row in data["rows"]:
         if "kinds" in row:
             kinds = ", ".join(f"{count} {kind}" for kind, count in row["kinds"].items())
@@ -154,8 +139,8 @@ def _validation(facts: Facts) -> Iterator[str]:
     yield from _table(("image", "RMSE", "RMSE of ridge", "ratio", "SAM deg", "SAM of ridge"), rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """The lines of a table; bars in cells, which would end them, become slashes."""
-    for cells in (head, ["---"] * len(head), *rows):
+    for cells in (head, ["---" for _ in head], *rows):
         yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
     yield ""

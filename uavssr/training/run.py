@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,23 +14,15 @@ import torch
 from uavssr._version import __version__
 from uavssr.data import TrainingData, load_data, read_manifest
 from uavssr.errors import OutputError
-from uavssr.evaluation import ValidationImage, validation_images
+from uavssr.evaluation import validation_images
 from uavssr.io.writers import Lock
-from uavssr.model import (
-    Model,
-    PGUNetConfig,
-    add_local_prior,
-    choose_rank,
-    load_model,
-    projection_error,
-    save_model,
-)
+from uavssr.model import Model, add_local_prior, load_model, projection_error, save_model
 from uavssr.reconstruction import resolve_device
 from uavssr.sensors import HEADWALL_NANO, FloatArray
 from uavssr.spectra import load_library
 from uavssr.training.config import RunConfig
 from uavssr.training.distributed import ProcessGroup, join_process_group, own_device
-from uavssr.training.loop import StepCallback, TrainingResult, prior_spectra, train
+from uavssr.training.loop import Execution, StepCallback, TrainingResult, prior_spectra, train
 from uavssr.training.model_card import CARD_FILE, model_card
 
 DataCallback = Callable[[str, int, int], None]
@@ -47,23 +39,13 @@ _SIMULATED_IMAGES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """The result of a run."""
-
-    folder: Path
-    """Folder of the model."""
-    warnings: tuple[str, ...]
-    """Warnings about the data and the model."""
-
-
 def run_training(
     run: RunConfig,
     *,
     data_progress: DataCallback | None = None,
     step_progress: StepCallback | None = None,
-) -> RunResult:
-    """Train a model and write its folder `out`/`name`.
+) -> list[str]:
+    """Train a model, write its folder `out`/`name`, and return warnings on data and model.
 
     Under torchrun every process calls this function; the first one writes.
 
@@ -80,37 +62,34 @@ def run_training(
     with join_process_group(device) as processes:
         processes.own_shards(run.training.shards)  # refused before data are read
         init = None if run.init is None else load_model(run.init)
-        with _locked_folder(run.out, processes):
+        with _locked_folder(run.out) if processes.is_first else nullcontext():
             data = _load_data(run, init, processes, data_progress)
             spectra = prior_spectra(data, run.training)
+            images = []
+            if processes.is_first and run.training.validate > 0:
+                images = validation_images(data, seed=run.training.seed, size=run.training.size)
             init = None if init is None else _add_to_prior(init, spectra)
             result = train(
                 data,
                 run.out,
-                network=_network_sizes(run, init, data, spectra),
+                start=init or run.network.sizes(spectra),
                 config=run.training,
-                init=init,
-                images=_validation_images(run, data, processes),
-                device=str(device),
-                workers=run.workers,
-                log=run.log,
-                processes=processes,
+                images=images,
+                execution=Execution(
+                    device=str(device), workers=run.workers, log=run.log, processes=processes
+                ),
                 progress=step_progress,
             )
             basis_error = projection_error(result.network.basis, spectra)
             if processes.is_first:
                 _write_model(run, init, data, result, basis_error)
             processes.wait()
-    warnings = _warnings(data, result, basis_error)
-    return RunResult(folder=run.out / run.name, warnings=tuple(warnings))
+    return list(_warnings(data, result, basis_error))
 
 
 @contextmanager
-def _locked_folder(out: Path, processes: ProcessGroup) -> Iterator[None]:
+def _locked_folder(out: Path) -> Iterator[None]:
     """Create the folder of the run, and lock it against other runs."""
-    if not processes.is_first:
-        yield
-        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -157,28 +136,6 @@ def _add_to_prior(init: Model, spectra: FloatArray) -> Model:
     chosen = np.random.default_rng(0).permutation(len(spectra))[:MAX_INIT_SPECTRA]
     local = torch.as_tensor(spectra[chosen], dtype=torch.float32)
     return replace(init, network=add_local_prior(init.network, local))
-
-
-def _network_sizes(
-    run: RunConfig, init: Model | None, data: TrainingData, spectra: FloatArray
-) -> PGUNetConfig:
-    if init is not None:
-        return init.network.config
-    rank = run.network.rank
-    if rank is None:
-        rank = PGUNetConfig().rank
-    elif rank == "auto":
-        rank = choose_rank(spectra)
-    return run.network.sizes(bands=len(data.grid), rank=rank)
-
-
-def _validation_images(
-    run: RunConfig, data: TrainingData, processes: ProcessGroup
-) -> list[ValidationImage]:
-    """The validation images on the first process; none on the others."""
-    if not processes.is_first or run.training.validate == 0:
-        return []
-    return validation_images(data, seed=run.training.seed, size=run.training.size)
 
 
 def _has_validation(data: TrainingData) -> bool:

@@ -78,8 +78,8 @@ class TrainState:
         """Mean relative RMSE of the last steps."""
         return math.fsum(self.recent_rmse) / max(len(self.recent_rmse), 1)
 
-    def add_rmse(self, figures: Mapping[str, float]) -> bool:
-        """Add the relative RMSE of a step; returns whether the run has exploded."""
+    def has_exploded(self, figures: Mapping[str, float]) -> bool:
+        """Whether the run has exploded with the relative RMSE of one more step."""
         self.recent_rmse.extend(v for key, v in figures.items() if key.endswith("_rmse"))
         if len(self.recent_rmse) < SMOOTHED_STEPS:
             return False
@@ -87,12 +87,7 @@ class TrainState:
         return self.mean_rmse > max(EXPLOSION_RATIO * self.least_rmse, EXPLOSION_RMSE)
 
     def keep_if_better(self, errors: Sequence[ImageErrors], *, always: bool) -> None:
-        """Keep the present averaged weights if they are better than those kept so far.
-
-        Args:
-            errors: their errors on the validation images; empty without images.
-            always: keep them in any case.
-        """
+        """Keep the present averaged weights if these errors are less than those kept so far."""
         if (
             always
             or not self.best_errors
