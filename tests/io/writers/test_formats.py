@@ -11,8 +11,6 @@ import sys
 import textwrap
 import threading
 import warnings
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +24,12 @@ from rasterio.crs import CRS
 
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
-from uavssr.io.writers.atomic import remove_stale_parts
+from uavssr.io.writers.atomic import part_path, remove_stale_parts
 from uavssr.io.writers.encoding import NODATA, SCALE, quantise
 from uavssr.io.writers.formats import check_format, open_writer
 from uavssr.io.writers.metadata import true_colour
 from uavssr.io.writers.target import CubeTarget, Format
 from uavssr.io.writers.tile_writer import TileWriter
-from uavssr.io.writers.zarr_store import ZarrRegion
 from uavssr.sensors import WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 from uavssr.viz.quicklook import read_preview
@@ -447,38 +444,11 @@ def test_rotated_zarr_cube_keeps_its_transform(tmp_path: Path) -> None:
         assert "x" not in found.coords
 
 
-def write_part(region: ZarrRegion, window: Window, cube: np.ndarray) -> dict[str, int]:
-    return region.write(window, cube, np.ones(cube.shape[1:], bool))
-
-
-def test_other_processes_write_their_windows_of_a_zarr_store(tmp_path: Path) -> None:
-    cube, valid = scene(100, 70), np.ones((100, 70), bool)
-    tiles = [tile.core for tile in TileGrid(height=100, width=70, tile=BLOCK)]
-    with (
-        new_sink(tmp_path / "d.zarr", "zarr", height=100, width=70) as out,
-        ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool,
-    ):
-        parts = [cube[:, core.rows, core.cols] for core in tiles]
-        written = pool.map(write_part, [out.region] * len(tiles), tiles, parts)
-        for core, checksums in zip(tiles, written, strict=True):
-            out.accept(core, checksums)
-        four = {(row, col): {} for row in (0, 1) for col in (0, 1)}
-        with pytest.raises(ValueError, match="overlaps"):
-            out.accept(Window(0, 0, 64, 64), four)
-        with pytest.raises(ValueError, match="checksums of"):
-            out.accept(Window(0, 0, 32, 32), four)
-        with pytest.raises(ValueError, match="uint16"):
-            out.region.write_quantised(Window(0, 0, 32, 32), np.zeros((1, 32, 32), "u2"))
-        path = out.finish()
-    assert np.array_equal(read(path, "zarr"), quantise(cube, valid))
-
-
-def test_chunk_that_another_process_lost_is_found(tmp_path: Path) -> None:
-    """Row 42."""
+def test_lost_chunk_is_found(tmp_path: Path) -> None:
+    """Row 25."""
     with new_sink(tmp_path / "d.zarr", "zarr", height=40, width=40) as out:
-        checksums = write_part(out.region, Window(0, 0, 32, 32), scene(32, 32))
-        out.accept(Window(0, 0, 32, 32), checksums)
-        (out.region.folder / "reflectance" / "1" / "0" / "0").unlink()
+        out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
+        (part_path(out.path) / "reflectance" / "1" / "0" / "0").unlink()
         with pytest.raises(OutputError, match="No such file"):
             out.finish()
     assert files(tmp_path) == []

@@ -22,8 +22,6 @@ from uavssr.io.writers.quality import Quality, QualityWriter
 from uavssr.io.writers.target import FORMATS, CubeTarget, Format, Target
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
-from uavssr.io.writers.zarr import ZarrWriter
-from uavssr.io.writers.zarr_store import Checksums, ZarrRegion
 
 __all__ = [
     "FORMATS",
@@ -31,7 +29,6 @@ __all__ = [
     "NODATA",
     "SCALE",
     "SUFFIXES",
-    "Checksums",
     "CubeDtype",
     "CubeTarget",
     "Format",
@@ -45,8 +42,6 @@ __all__ = [
     "Target",
     "TileRecord",
     "TileWriter",
-    "ZarrRegion",
-    "ZarrWriter",
     "check_format",
     "check_free_space",
     "check_output",

@@ -1,26 +1,49 @@
-"""The writer of cubes as Zarr stores: a folder that gets its name when all of it was read back."""
+"""The writer of cubes as Zarr stores: a folder that gets its name when all of it was read back.
+
+The store has the Zarr format 2: GDAL 3.10 opens it as a raster, and only parts of version 3.
+"""
 
 from __future__ import annotations
 
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import xarray as xr
 import zarr
+from numcodecs import Blosc, Delta, Zstd
+from zarr.storage import LocalStore
 
-from uavssr.io.writers.encoding import cube_bytes
+from uavssr.io.raster import coordinates
+from uavssr.io.writers.atomic import STORE_MARK
+from uavssr.io.writers.encoding import SCALE, cube_bytes
 from uavssr.io.writers.target import CubeTarget
 from uavssr.io.writers.tile_writer import Array, TileWriter
-from uavssr.io.writers.zarr_store import CUBE, Checksums, ZarrRegion, array_of, create_store
-from uavssr.tiling import Window
+
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer
+
+CUBE: Final = "reflectance"
+"""Name of the array that holds the cube, (wavelength, y, x)."""
+BANDS: Final = 10
+"""Most wavelengths in a chunk: one can be read alone, and their likeness still helps to pack."""
+_FILTER: Final = {"uint16": [Delta(dtype="<u2")], "float32": None}
+_PACKING: Final = {
+    "uint16": Zstd(level=1),
+    "float32": Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE),
+}
+"""Lossless codecs that numcodecs, zarr-python and GDAL 3.10 share.
+
+Neighbouring wavelengths lie next to each other in a chunk (Zarr's order F): differences between
+them take half the space of differences along a row.
+"""
 
 
 class ZarrWriter(TileWriter):
     """Writes one Zarr store.
-
-    Other processes may write windows through `region`; `accept` takes note of them.
 
     Args:
         target: the cube.
@@ -31,69 +54,125 @@ class ZarrWriter(TileWriter):
     def __init__(self, target: CubeTarget) -> None:
         size = cube_bytes(target.height, target.width, target.bands, dtype=target.dtype)
         super().__init__(target, needed_bytes=size)
-        self.region = ZarrRegion(folder=self._part, target=target)
-        self._checksums: Checksums = {}
+        chunks = -(-target.bands // BANDS)
+        step = -(-target.bands // chunks)  # spread evenly; the last chunk may have fewer
+        self._chunks = [slice(k, min(k + step, self.bands)) for k in range(0, self.bands, step)]
         self._samples: dict[tuple[int, int], int] = {}
-        self._handles = ExitStack()
-
-    def accept(self, window: Window, checksums: Checksums) -> None:
-        """Take note of a window that another process has written through `region`.
-
-        Raises:
-            ValueError: the window is not whole blocks, overlaps another, or has other checksums.
-        """
-        blocks = [(row, col) for row, col, _ in self.target.blocks(window)]
-        if set(checksums) != set(blocks):
-            raise ValueError(f"{window} does not go with the checksums of {sorted(checksums)}")
-        with self._changed:
-            self._take(window, blocks)
-            self._checksums.update(checksums)
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
 
     def _create(self) -> None:
-        threads = min(4, os.cpu_count() or 1)
-        self._pool = self._handles.enter_context(ThreadPoolExecutor(threads))
-        create_store(self.region)
+        self._files = _SummingStore(self._part)
+        self._cube = _create_store(self._files, self.target, chunk_bands=self._chunks[0].stop)
 
     def _close(self) -> None:
-        self._handles.close()
+        self._pool.shutdown()
 
     def _store(self, row: int, col: int, block: Array) -> None:
+        """Store the chunks of a block; those that are all nodata are left out."""
         sample = np.ascontiguousarray(block[self._sample_bands(row, col)])
         self._samples[row, col] = zlib.crc32(sample.data)
-        run = self._pool.map
-        self._checksums[row, col] = self.region.write_block(row, col, block, run=run)
+        window = self.target.block_window(row, col)
+
+        def write_chunk(bands: slice) -> None:
+            self._cube[bands, window.rows, window.cols] = np.asfortranarray(block[bands])
+
+        list(self._pool.map(write_chunk, self._chunks))
 
     def _complete(self) -> None:
         """Nothing is left to add."""
 
     def _wrong(self) -> str | None:
-        group = zarr.open_group(self._part, mode="r", zarr_format=2, use_consolidated=True)
-        return self._wrong_header(group) or self._wrong_bytes() or self._wrong_sample(group)
-
-    def _wrong_header(self, group: zarr.Group) -> str | None:
-        target, cube, grid = self.target, array_of(group, CUBE), self.target.written_grid
-        if cube.shape != target.shape or cube.dtype != self.dtype:
-            return "size"
-        for name, values in (("wavelength", grid.centres), ("fwhm", grid.fwhm)):
-            if not np.array_equal(array_of(group, name)[...], values):
-                return name
-        return None if target.tags.items() <= dict(group.attrs).items() else "provenance"
+        return self._wrong_bytes() or self._wrong_sample()
 
     def _wrong_bytes(self) -> str | None:
-        for (row, col), checksums in self._checksums.items():
-            for key, checksum in checksums.items():
-                if zlib.crc32((self._part / key).read_bytes()) != checksum:
-                    return self._place(row, col)
+        for key, checksum in self._files.checksums.items():
+            if zlib.crc32((self._part / key).read_bytes()) != checksum:
+                array, *place = key.split("/")
+                chunk = array == CUBE and len(place) == 3
+                return self._place(int(place[1]), int(place[2])) if chunk else key
         return None
 
-    def _wrong_sample(self, group: zarr.Group) -> str | None:
+    def _wrong_sample(self) -> str | None:
         """A block of which zarr decodes other numbers than were given, in one chunk of each."""
+        cube = zarr.open_array(self._part, mode="r", path=CUBE, zarr_format=2)
         for (row, col), checksum in self._samples.items():
             window, bands = self.target.block_window(row, col), self._sample_bands(row, col)
-            sample = np.ascontiguousarray(array_of(group, CUBE)[bands, window.rows, window.cols])
+            sample = np.ascontiguousarray(cube[bands, window.rows, window.cols])
             if zlib.crc32(sample.data) != checksum:
                 return self._place(row, col)
         return None
 
     def _sample_bands(self, row: int, col: int) -> slice:
-        return self.region.bands(self.target.number_of(row, col) % self.region.chunks)
+        return self._chunks[self.target.number_of(row, col) % len(self._chunks)]
+
+
+class _SummingStore(LocalStore):
+    """A folder that remembers a CRC-32 of each file that it was given to store."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.checksums: dict[str, int] = {}
+
+    async def set(self, key: str, value: Buffer) -> None:
+        self.checksums[key] = zlib.crc32(value.to_bytes())
+        await super().set(key, value)
+
+    async def delete(self, key: str) -> None:
+        self.checksums.pop(key, None)
+        await super().delete(key)
+
+
+def _create_store(store: LocalStore, target: CubeTarget, *, chunk_bands: int) -> zarr.Array[Any]:
+    """The cube, without pixels, of a new store with coordinates as CF and xarray have them."""
+    attributes: dict[str, Any] = {"Conventions": "CF-1.8", STORE_MARK: CUBE, **target.tags}
+    group = zarr.open_group(store, mode="w", zarr_format=2, attributes=attributes)
+    _create_coordinates(group, target)
+    cube = group.create_array(
+        CUBE,
+        shape=target.shape,
+        chunks=(chunk_bands, target.block, target.block),
+        dtype=target.dtype,
+        fill_value=target.nodata,
+        order="F",
+        filters=_FILTER[target.dtype],
+        compressors=_PACKING[target.dtype],
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        attributes=_cube_attributes(target),
+    )
+    zarr.consolidate_metadata(store, zarr_format=2)
+    return cube
+
+
+def _cube_attributes(target: CubeTarget) -> dict[str, Any]:
+    scale = {"scale_factor": SCALE, "add_offset": 0.0} if target.dtype == "uint16" else {}
+    return {
+        "_ARRAY_DIMENSIONS": ["wavelength", "y", "x"],
+        "_CRS": {"wkt": target.crs_wkt},  # GDAL 3.10 looks here
+        "coordinates": "fwhm spatial_ref",
+        "grid_mapping": "spatial_ref",
+        "long_name": "reflectance",
+        "units": "1",
+        **scale,
+    }
+
+
+def _create_coordinates(group: zarr.Group, target: CubeTarget) -> None:
+    size, grid = {"height": target.height, "width": target.width}, target.written_grid
+    nm = {"units": "nm", "standard_name": "radiation_wavelength"}
+    width = {"units": "nm", "long_name": "full width at half maximum"}
+    variables = {
+        **coordinates(target.crs_wkt, target.transform, **size),
+        "wavelength": xr.DataArray(grid.centres, dims="wavelength", attrs=nm),
+        "fwhm": xr.DataArray(grid.fwhm, dims="wavelength", attrs=width),
+    }
+    for name, variable in variables.items():
+        array = group.create_array(
+            name,
+            shape=variable.shape,
+            chunks=variable.shape,
+            dtype=variable.dtype,
+            fill_value=None,
+            compressors=None,
+            attributes={**variable.attrs, "_ARRAY_DIMENSIONS": [str(dim) for dim in variable.dims]},
+        )
+        array[...] = variable.to_numpy()
