@@ -80,14 +80,13 @@ def adapt_model(
         OutputError: the folder holds something else, or cannot be written.
     """
     paths = [Path(path) for path in ([spectra] if isinstance(spectra, str | Path) else spectra)]
+    if not paths:
+        raise UsageError("no spectra are given", remedy="give a table, a library or a cube")
     folder = Path(out)
     if folder.name in ("", ".."):  # a folder without a name has no hidden name beside it
         folder = folder.resolve()
-    if not paths:
-        raise UsageError("no spectra are given", remedy="give a table, a library or a cube")
     _check_folder(folder, overwrite=overwrite)
-    base = load_model(model)
-    _check_free_components(base)
+    base = _load_base(model)
     parts = [read_local_spectra(path, base.grid, scale) for path in paths]
     local = np.concatenate([part.reflectance for part in parts])
     different = len(np.unique(local, axis=0))
@@ -98,23 +97,43 @@ def adapt_model(
             remedy="measure more of the field: crops, soil, paths, water",
         )
     network = add_local_prior(base.network, torch.as_tensor(local, dtype=torch.float32))
-    facts = _facts(base, parts, components=network.config.components)
-    facts["residual"] = projection_error(base.network.basis, local)
+    error = projection_error(base.network.basis, local)
+    components = network.config.components - base.network.config.components
+    facts = _facts(base, parts) | {"components": components, "residual": error}
     name = folder.resolve().name
     with _replacing_folder(folder) as part:
         sha256 = save_model(network, part, name=name, training=facts)
         card = adapted_card(name, sha256, network.config.to_dict(), facts)
         (part / CARD_FILE).write_text(card, encoding="utf-8")
+    warnings = [warning for spectra_of_file in parts for warning in spectra_of_file.warnings]
+    if error["relative"] > MAX_LOCAL_ERROR:
+        warnings.append(
+            f"the model's basis cannot represent {error['relative']:.1%} of these spectra, most at "
+            f"{error['worst_nm']:.0f} nm: check that they are reflectance; if so, train a model "
+            "with them"
+        )
     return AdaptedModel(
         folder=folder,
         sha256=sha256,
         spectra=len(local),
-        components=facts["components"],
-        warnings=tuple(_warnings(parts, facts["residual"])),
+        components=components,
+        warnings=tuple(warnings),
     )
 
 
-def _facts(base: Model, parts: Sequence[MeasuredSpectra], *, components: int) -> dict[str, Any]:
+def _load_base(model: str | Path) -> Model:
+    base = load_model(model)
+    components = base.network.config.components
+    if components + MAX_LOCAL_COMPONENTS > MAX_COMPONENTS:
+        raise ModelRefused(
+            f"{base.name} has {components} Gaussians; {MAX_LOCAL_COMPONENTS} more exceed the limit "
+            f"of {MAX_COMPONENTS}",
+            remedy="adapt the model that it was made from",
+        )
+    return base
+
+
+def _facts(base: Model, parts: Sequence[MeasuredSpectra]) -> dict[str, Any]:
     """The section `training` of config.json, which the card shows."""
     return {
         "uavssr_version": __version__,
@@ -128,30 +147,8 @@ def _facts(base: Model, parts: Sequence[MeasuredSpectra], *, components: int) ->
             for part in parts
         ],
         "share": LOCAL_PRIOR_WEIGHT,
-        "components": components - base.network.config.components,
         "base": base.training,
     }
-
-
-def _warnings(parts: Sequence[MeasuredSpectra], basis_error: dict[str, float]) -> Iterator[str]:
-    for part in parts:
-        yield from part.warnings
-    if basis_error["relative"] > MAX_LOCAL_ERROR:
-        yield (
-            f"the model's basis cannot represent {basis_error['relative']:.1%} of these spectra, "
-            f"most at {basis_error['worst_nm']:.0f} nm: check that they are reflectance; if so, "
-            "train a model with them"
-        )
-
-
-def _check_free_components(base: Model) -> None:
-    components = base.network.config.components
-    if components + MAX_LOCAL_COMPONENTS > MAX_COMPONENTS:
-        raise ModelRefused(
-            f"{base.name} has {components} Gaussians; {MAX_LOCAL_COMPONENTS} more exceed the limit "
-            f"of {MAX_COMPONENTS}",
-            remedy="adapt the model that it was made from",
-        )
 
 
 @contextmanager
@@ -179,33 +176,23 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
 
 def _check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but a model that may be replaced."""
+    fact, remedy = "", "choose another name"
     try:
-        _check_content(folder, overwrite=overwrite)
+        configs = [path for parent in model_folders() for path in parent.glob(f"*/{CONFIG_FILE}")]
+        content = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        is_model = {CONFIG_FILE, WEIGHTS_FILE} <= content <= {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}
+        if folder.resolve().name in {path.parent.name for path in configs}:
+            fact = "has the name of a released model"
+        elif not folder.parent.is_dir():
+            fact, remedy = f"there is no folder {folder.parent}", "create it first"
+        elif folder.exists() and not folder.is_dir():
+            fact, remedy = "is a file", "name a folder with -o/--out"
+        elif content and not is_model:
+            fact = "holds other files than a model"
+        elif content and not overwrite:
+            fact, remedy = "holds a model", "pass --overwrite or choose another name"
     except OSError as err:
-        raise OutputError(
-            f"cannot be read ({err.strerror})", path=folder, remedy="choose another name"
-        ) from err
-
-
-def _check_content(folder: Path, *, overwrite: bool) -> None:
-    if any((parent / folder.resolve().name / CONFIG_FILE).is_file() for parent in model_folders()):
-        raise OutputError(
-            "has the name of a released model", path=folder, remedy="choose another name"
-        )
-    if not folder.parent.is_dir():
-        raise OutputError(
-            f"there is no folder {folder.parent}", path=folder, remedy="create it first"
-        )
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError("is a file", path=folder, remedy="name a folder with -o/--out")
-    names = {path.name for path in folder.iterdir()}
-    is_model = {CONFIG_FILE, WEIGHTS_FILE} <= names <= {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}
-    if not names or (is_model and overwrite):
-        return
-    raise OutputError(
-        "holds a model" if is_model else "holds other files than a model",
-        path=folder,
-        remedy="pass --overwrite or choose another name" if is_model else "choose another name",
-    )
+        fact = f"cannot be read ({err.strerror})"
+        raise OutputError(fact, path=folder, remedy=remedy) from err
+    if fact:
+        raise OutputError(fact, path=folder, remedy=remedy)

@@ -26,43 +26,35 @@ MIN_MEAN_REFLECTANCE: Final = 0.003
 
 
 def read_local_spectra(path: Path, grid: WavelengthGrid, scale: str | None) -> MeasuredSpectra:
-    """The spectra of a file on a model's wavelengths, without implausible ones.
-
-    Args:
-        path: a table (.csv), a library (.npz) or a cube.
-        grid: the model's wavelengths.
-        scale: reflectance = stored number x scale, in tables and cubes.
+    """The plausible spectra of a table, library or cube on a model's wavelengths.
 
     Raises:
         UsageError: a scale is given for a library.
         InputRefused: the file cannot be read, or most of its spectra cannot be used.
     """
-    if path.suffix.lower() == ".npz":
-        return _drop_implausible(_read_library(path, grid, scale), path)
-    return _drop_implausible(_to_grid(open_spectra(path, scale=scale), path, grid), path)
-
-
-def _read_library(path: Path, grid: WavelengthGrid, scale: str | None) -> MeasuredSpectra:
+    check_path_text(str(path))
+    if path.suffix.lower() != ".npz":
+        return _drop_implausible(_to_grid(open_spectra(path, scale=scale), path, grid), path)
     if scale is not None:
         raise UsageError("a library holds reflectance", path=path, remedy="leave out --scale")
+    if not path.is_file():
+        raise InputRefused("no such file", path=path, remedy="give the path of a local file")
     try:
-        check_path_text(str(path))
-        if not path.is_file():
-            raise InputRefused("no such file", remedy="give the path of a local file")
         values = np.asarray(load_library(path, grid).spectra, float)
     except InputRefused as err:
-        raise InputRefused(err.fact, path=err.path or path, remedy=err.remedy) from err
-    return MeasuredSpectra(path=path, nm=grid.centres, reflectance=values, warnings=())
+        raise InputRefused(err.fact, path=path, remedy=err.remedy) from err
+    spectra = MeasuredSpectra(path=path, nm=grid.centres, reflectance=values, warnings=())
+    return _drop_implausible(spectra, path)
 
 
 def _to_grid(spectra: MeasuredSpectra, path: Path, grid: WavelengthGrid) -> MeasuredSpectra:
     """Spectra on the model's wavelengths; wavelengths far outside its range are left out."""
     low, high = grid.centres[0], grid.centres[-1]
     near = (spectra.nm > low - MAX_MISSING_NM) & (spectra.nm < high + MAX_MISSING_NM)
-    gaps = np.diff(spectra.nm[near])
-    if gaps.size and gaps.max() > MAX_GAP_NM:
+    gap = np.diff(spectra.nm[near]).max(initial=0)
+    if gap > MAX_GAP_NM:
         raise InputRefused(
-            f"its wavelengths are up to {gaps.max():g} nm apart, more than {MAX_GAP_NM:g}",
+            f"its wavelengths are up to {gap:g} nm apart, more than {MAX_GAP_NM:g}",
             path=path,
             remedy="give spectra of a spectrometer",
         )
@@ -90,15 +82,12 @@ def _drop_implausible(spectra: MeasuredSpectra, path: Path) -> MeasuredSpectra:
         if largest > high:
             scale = "1/100" if largest < 500 else "1/10000"
             remedy = f"give the reflectance of the number 1, such as --scale {scale}"
+        fact = f"{dropped} of {count} spectra lack a reflectance, or have one outside {low:g} to "
+        raise InputRefused(f"{fact}{high:g}", path=path, remedy=remedy)
+    mean = values[valid].mean()
+    if mean < MIN_MEAN_REFLECTANCE:
         raise InputRefused(
-            f"{dropped} of {count} spectra lack a reflectance, or have one outside {low:g} to "
-            f"{high:g}",
-            path=path,
-            remedy=remedy,
-        )
-    if values[valid].mean() < MIN_MEAN_REFLECTANCE:
-        raise InputRefused(
-            f"a mean reflectance of {values[valid].mean():.2g} is too small",
+            f"a mean reflectance of {mean:.2g} is too small",
             path=path,
             remedy="leave out --scale, or give reflectance from 0 to 1",
         )
