@@ -45,7 +45,7 @@ def main() -> int:
     _print_scenes(scenes, brief=options.brief)
     _print_ratios(scenes)
     every = [result for results in scenes.values() for result in results]
-    _print_stf([result.blind for result in every], [result.paired for result in every])
+    _print_stf(every)
     print()
     for name, field in (("blind", "coverage"), ("corrected", "corrected_coverage")):
         shares = [
@@ -68,9 +68,8 @@ def _print_scenes(scenes: dict[str, list[ImageResult]], *, brief: bool) -> None:
     parts = {} if brief else scenes
     everything = [result for results in scenes.values() for result in results]
     for scene, results in {**parts, "**all**": everything}.items():
-        for name, error, ratio, angle, angle_ratio, trip in mean_errors(
-            [result.cubes for result in results]
-        ):
+        for name, means in mean_errors([result.cubes for result in results]).items():
+            error, ratio, angle, angle_ratio, trip = means
             back = "" if np.isnan(trip) else f"{trip:.2%}"
             print(
                 f"| {scene} | {name} | {error:.4f} | {ratio:.3f} | {angle:.2f} | {angle_ratio:.3f} "
@@ -87,7 +86,7 @@ def _print_ratios(scenes: dict[str, list[ImageResult]]) -> None:
     print("|---|---|---|---|---|---|")
     lines = []
     for scene, results in scenes.items():
-        rows = {name: values for name, *values in mean_errors([result.cubes for result in results])}
+        rows = mean_errors([result.cubes for result in results])
         alone, corrected = (
             name for name in rows if name.startswith("network") and "reference" in name
         )
@@ -139,31 +138,25 @@ def _mean_gap(results: list[ImageResult], estimator: str) -> float:
     return gap_closed(means, estimator) if benefit >= MIN_BENEFIT else float("nan")
 
 
-def _print_stf(blind: list[StfErrors], paired: list[StfErrors]) -> None:
-    def rms(stfs: list[StfErrors], name: str) -> float:
-        return float(np.sqrt(np.mean(np.concatenate([getattr(s, name) for s in stfs]) ** 2)))
-
-    def covered(stfs: list[StfErrors]) -> str:
-        shares = np.concatenate([s.covered for s in stfs]).mean(0)
-        return " / ".join(f"{share:.0%}" for share in shares)
-
-    def relative(stfs: list[StfErrors], name: str) -> float:
-        return float(np.mean([getattr(s, name) for s in stfs]))
-
-    rows = [
-        ("data sheet", blind, "nominal_", ""),
-        ("blind", blind, "", covered(blind)),
-        ("reference spectra", paired, "", covered(paired)),
-    ]
+def _print_stf(results: list[ImageResult]) -> None:
     print(
         "\n| STF | relative error | centre, RMS nm | gain, RMS | 90 % cover (centre/width/gain) |"
     )
     print("|---|---|---|---|---|")
-    for name, stfs, prefix, cover in rows:
-        print(
-            f"| {name} | {relative(stfs, prefix + 'relative'):.3f} "
-            f"| {rms(stfs, prefix + 'centre'):.2f} | {rms(stfs, prefix + 'gain'):.4f} | {cover} |"
+    for name, field in (
+        ("data sheet", "nominal"),
+        ("blind", "blind"),
+        ("reference spectra", "paired"),
+    ):
+        stfs: list[StfErrors] = [getattr(result, field) for result in results]
+        relative = np.mean([stf.relative for stf in stfs])
+        centre, gain = (
+            np.sqrt(np.mean(np.concatenate(errors) ** 2))
+            for errors in ([stf.centre for stf in stfs], [stf.gain for stf in stfs])
         )
+        shares = np.concatenate([stf.covered for stf in stfs]).mean(0)
+        cover = "" if field == "nominal" else " / ".join(f"{share:.0%}" for share in shares)
+        print(f"| {name} | {relative:.3f} | {centre:.2f} | {gain:.4f} | {cover} |")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer, Scores, stf_error
-from uavssr.evaluation.ssim import SSIM_RADIUS, SSIM_SIGMA
+from uavssr.evaluation.ssim import SSIM_SIDE, SSIM_SIGMA
 from uavssr.io.checks import PathLike
 from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import check_aligned
@@ -74,7 +74,7 @@ def evaluate(
     _check_wavelengths(estimate, reference)
     stfs = {}
     if stf is not None and true_stf is not None:
-        stfs = {"stf": compare_stfs(stf, true_stf, grid=reference.grid)}
+        stfs["stf"] = compare_stfs(stf, true_stf, grid=reference.grid)
     scorer = CubeScorer(len(reference.grid), epsilon=epsilon, data_range=data_range)
     scores = _score(estimate, reference, scorer, tile, progress)
     return {
@@ -84,33 +84,17 @@ def evaluate(
         "valid_pixels": scores.pixels,
         "ssim_pixels": scores.ssim_pixels,
         "bands": len(reference.grid),
-        "settings": _settings(scorer),
+        "settings": {
+            "mrae_epsilon": epsilon,
+            "data_range": data_range,
+            "psnr": "mean of the bands' PSNR",
+            "ssim_window": f"gaussian, sigma {SSIM_SIGMA:g}, {SSIM_SIDE} x {SSIM_SIDE}",
+            "ergas_ratio": 1,
+        },
         "scene": scores.scene,
-        "per_band": _per_band(scores, reference.grid),
+        "per_band": scores.per_band(reference.grid),
         **stfs,
     }
-
-
-def _settings(scorer: CubeScorer) -> Report:
-    side = 2 * SSIM_RADIUS + 1
-    return {
-        "mrae_epsilon": scorer.epsilon,
-        "data_range": scorer.data_range,
-        "psnr": "mean of the bands' PSNR",
-        "ssim_window": f"gaussian, sigma {SSIM_SIGMA:g}, {side} x {side}",
-        "ergas_ratio": 1,
-    }
-
-
-def _per_band(scores: Scores, grid: WavelengthGrid) -> list[Report]:
-    columns = {
-        "wavelength": grid.centres,
-        "rmse": scores.rmse,
-        "mrae": scores.mrae,
-        "psnr": scores.psnr,
-        "ssim": scores.ssim,
-    }
-    return [{name: float(column[k]) for name, column in columns.items()} for k in range(len(grid))]
 
 
 def _score(
@@ -140,13 +124,11 @@ def _score(
 def _check_wavelengths(estimate: CubeSource, reference: CubeSource) -> None:
     if estimate.grid.matches(reference.grid):
         return
-    bands = [
-        f"{len(cube.grid)} bands from {cube.grid.centres[0]:g} to {cube.grid.centres[-1]:g} nm"
-        for cube in (estimate, reference)
-    ]
+    own, other = (cube.grid.centres for cube in (estimate, reference))
+    bands = [f"{len(nm)} bands from {nm[0]:g} to {nm[-1]:g} nm" for nm in (own, other)]
     largest = ""
-    if len(estimate.grid) == len(reference.grid):
-        gap = np.abs(estimate.grid.centres - reference.grid.centres)
+    if len(own) == len(other):
+        gap = np.abs(own - other)
         largest = f", up to {gap.max():.3g} nm apart (band {int(gap.argmax()) + 1})"
     raise InputRefused(
         f"has {bands[0]}, and {reference.path} {bands[1]}{largest}",
@@ -197,8 +179,8 @@ def compare_stfs(stf: PathLike, true_stf: PathLike, *, grid: WavelengthGrid) -> 
 
 
 def _check_same_camera(datasets: Sequence[xr.Dataset], stf: PathLike, true_stf: PathLike) -> None:
-    bands = [sorted(map(str, data["band"].to_numpy().tolist())) for data in datasets]
-    names = [str(data.attrs.get("sensor", "")) for data in datasets]
+    bands = [sorted(data["band"].to_numpy().tolist()) for data in datasets]
+    names = [data.attrs.get("sensor", "") for data in datasets]
     if bands[0] == bands[1] and (names[0] == names[1] or "" in names):
         return
     cameras = [f"{name} ({', '.join(roles)})" for name, roles in zip(names, bands, strict=True)]

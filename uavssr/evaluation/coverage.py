@@ -44,10 +44,10 @@ def cube_coverage(
 
     Args:
         network: the network.
-        result: its result for the image.
+        result: its result for the image, with the correction with reference spectra, if any.
         image: (1, c, y, x).
-        reference: the true spectra (C, y x).
-        correction: the correction with reference spectra that the result has.
+        reference: (C, y x) the true spectra.
+        correction: that correction.
     """
     uncertainty = network.cube_uncertainty(result.stf, correction)
     maps = uncertainty.maps(image, result.coefficients)
@@ -61,11 +61,8 @@ def cube_coverage(
 def fit_sigma_scale(network: PGUNet, batches: Iterable[Batch]) -> Tensor:
     """The factor (C,) on standard errors with which 90 % intervals hold 90 % of the errors.
 
-    s_new = s q90(|error| / standard error) / 1.6449 per band, averaged over nine bands.
-
-    Args:
-        network: a network with its present factor s, which the result is to replace.
-        batches: scenes with their true cubes, seen by cameras whose data sheets are known.
+    s_new = s q90(|error| / standard error) / 1.6449 per band, averaged over nine bands; s is the
+    network's present factor.
     """
     scores = [
         standardised_errors(network, batch, Stf.from_prior(batch.family)) for batch in batches

@@ -14,9 +14,11 @@ from typing import Final
 import numpy as np
 
 from uavssr.errors import UsageError
-from uavssr.evaluation.ssim import SSIM_RADIUS, complete_windows, ssim_map
-from uavssr.sensors import BoolArray, Float32Array, FloatArray
+from uavssr.evaluation.ssim import SSIM_RADIUS, SSIM_SIDE, complete_windows, ssim_map
+from uavssr.sensors import BoolArray, Float32Array, FloatArray, WavelengthGrid
 from uavssr.tiling import Window
+
+Values = Float32Array | FloatArray
 
 MRAE_EPSILON: Final = 1e-3
 """Smallest denominator of MRAE: a reflectance of 0.1 %."""
@@ -24,13 +26,13 @@ DATA_RANGE: Final = 1.0
 """Range of reflectance to which PSNR and SSIM relate errors."""
 
 
-def rmse(estimate: Float32Array | FloatArray, reference: Float32Array | FloatArray) -> float:
+def rmse(estimate: Values, reference: Values) -> float:
     """Root mean squared error in reflectance, sqrt(mean (p - r)^2), of arrays of one shape."""
     difference = np.asarray(estimate, float) - np.asarray(reference, float)
     return float(np.sqrt(np.mean(difference**2)))
 
 
-def sam(estimate: Float32Array | FloatArray, reference: Float32Array | FloatArray) -> float:
+def sam(estimate: Values, reference: Values) -> float:
     """Mean spectral angle in degrees of spectra (band, pixel), arccos(p . r / (|p| |r|)).
 
     Pixels of zero norm are left out. Kruse et al., "The spectral image processing system (SIPS)",
@@ -43,7 +45,7 @@ def sam(estimate: Float32Array | FloatArray, reference: Float32Array | FloatArra
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
 
 
-def stf_error(estimate: Float32Array | FloatArray, reference: Float32Array | FloatArray) -> float:
+def stf_error(estimate: Values, reference: Values) -> float:
     """Relative error |R_est - R_ref| / |R_ref| (Frobenius norms) of STFs (c, C)."""
     difference = np.asarray(estimate, float) - np.asarray(reference, float)
     return float(np.linalg.norm(difference) / np.linalg.norm(reference))
@@ -77,7 +79,7 @@ class Scores:
 
     @property
     def scene(self) -> dict[str, float]:
-        """One number per metric: RMSE over all bands and pixels; MRAE, PSNR, SSIM as band means."""
+        """One number per metric: RMSE over all bands; the means over bands of MRAE, PSNR, SSIM."""
         return {
             "rmse": float(np.sqrt(np.mean(self.rmse**2))),
             "mrae": float(self.mrae.mean()),
@@ -86,6 +88,13 @@ class Scores:
             "sam": self.sam,
             "ergas": self.ergas,
         }
+
+    def per_band(self, grid: WavelengthGrid) -> list[dict[str, float]]:
+        """Wavelength in nm, RMSE, MRAE, PSNR and SSIM of each band."""
+        columns = grid.centres, self.rmse, self.mrae, self.psnr, self.ssim
+        names = ("wavelength", "rmse", "mrae", "psnr", "ssim")
+        rows = np.column_stack(columns).tolist()
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 class CubeScorer:
@@ -115,8 +124,8 @@ class CubeScorer:
 
     def add(
         self,
-        estimate: Float32Array | FloatArray,
-        reference: Float32Array | FloatArray,
+        estimate: Values,
+        reference: Values,
         valid: BoolArray,
         *,
         core: Window,
@@ -133,14 +142,11 @@ class CubeScorer:
         """
         rows, cols = core.within(read)
         inside = valid[rows, cols]
-        if inside.any():
-            pairs = estimate[:, rows, cols][:, inside], reference[:, rows, cols][:, inside]
-            self._add_pixels(*pairs)
+        cores = (cube[:, rows, cols][:, inside] for cube in (estimate, reference))
+        self._add_pixels(*cores)
         self._add_ssim(estimate, reference, valid)
 
-    def _add_pixels(
-        self, estimate: Float32Array | FloatArray, reference: Float32Array | FloatArray
-    ) -> None:
+    def _add_pixels(self, estimate: Values, reference: Values) -> None:
         """Add spectra (C, n), all valid."""
         norms = _norms(estimate), _norms(reference)
         positive = (norms[0] > 0) & (norms[1] > 0)
@@ -161,18 +167,15 @@ class CubeScorer:
 
     def _add_ssim(
         self,
-        estimate: Float32Array | FloatArray,
-        reference: Float32Array | FloatArray,
+        estimate: Values,
+        reference: Values,
         valid: BoolArray,
     ) -> None:
         """Add SSIM at the centres whose whole window was read.
 
         Such a centre lies in this core only, as `read` is the core grown by the window's radius.
         """
-        if min(valid.shape) < 2 * SSIM_RADIUS + 1:
-            return
-        centres = complete_windows(valid)
-        if not centres.any():
+        if min(valid.shape) < SSIM_SIDE or not (centres := complete_windows(valid)).any():
             return
         for k, planes in enumerate(zip(estimate, reference, strict=True)):
             p, r = (np.where(valid, plane, 0).astype(float) for plane in planes)
@@ -196,9 +199,6 @@ class CubeScorer:
             )
 
 
-def _norms(spectra: Float32Array | FloatArray) -> FloatArray:
+def _norms(spectra: Values) -> FloatArray:
     """(n,) Euclidean norms in float64 of spectra (C, n)."""
-    squares = np.zeros(spectra.shape[1])
-    for band in spectra:
-        squares += np.square(band.astype(float))
-    return np.sqrt(squares)
+    return np.asarray(np.sqrt(sum(np.square(band.astype(float)) for band in spectra)))

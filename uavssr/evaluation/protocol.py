@@ -7,7 +7,7 @@ stages, `ridge` a regression trained on cameras drawn from the same distribution
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,16 +18,9 @@ from torch import Tensor
 from uavssr.calibration import calibrate
 from uavssr.data import RandomCameras, draw_cameras, observe
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage
-from uavssr.evaluation.metrics import rmse, sam, stf_error
+from uavssr.evaluation.metrics import Values, rmse, sam, stf_error
 from uavssr.evaluation.ridge import Ridge, regress
-from uavssr.model import (
-    GAIN,
-    SHIFT,
-    STRETCH,
-    PGUNet,
-    ResponseFamily,
-    Stf,
-)
+from uavssr.model import GAIN, SHIFT, STRETCH, PGUNet, ResponseFamily, Stf
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor
 
 REFERENCE_PIXELS: Final = 50
@@ -50,19 +43,13 @@ class CubeErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StfErrors:
-    """Errors of an estimated STF on one image; `nominal_*`: of the data sheet on the same image."""
+    """Errors of an STF on one image."""
 
     relative: float
     """|R - R_true| / |R_true| (Frobenius norms)."""
-    nominal_relative: float
-    """|R - R_true| / |R_true| (Frobenius norms)."""
     centre: FloatArray
     """(c,) error of the band centres in nm."""
-    nominal_centre: FloatArray
-    """(c,) error of the band centres in nm."""
     gain: FloatArray
-    """(c,) relative error of the gains."""
-    nominal_gain: FloatArray
     """(c,) relative error of the gains."""
     covered: BoolArray
     """(c, 3) whether the nominal 90 % intervals of centre, width and gain hold the truth."""
@@ -74,6 +61,8 @@ class ImageResult:
 
     cubes: list[CubeErrors]
     """Of each estimator, ridge first."""
+    nominal: StfErrors
+    """Of the data sheet's STF."""
     blind: StfErrors
     """Of the STF estimated from the image alone."""
     paired: StfErrors
@@ -116,29 +105,34 @@ def run_protocol(
     correction = network.fit_correction(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
     corrected = network(image, paired, estimate_stf=False, correction=correction)
     references = f"{pixels} reference spectra"
+    known = torch.zeros_like(family.spread)
+    theta, rows = torch.from_numpy(cameras.theta), torch.from_numpy(cameras.rows)
     stfs = {
-        "data sheet": Stf.of(family, family.prior, torch.zeros_like(family.spread)),
+        "data sheet": Stf.of(family, family.prior, known),
         "uncertain data sheet": Stf.from_prior(family),
         "blind": blind.stf,
         f"{references}, R alone": paired,
-        "true R": _true_stf(cameras, family),
+        "true R": Stf(family=family, theta=theta, theta_se=known, rows=rows),
     }
-    cubes = {
+    pixel_ridge = regress(seen.T[None, ..., None], spectra.T[None, ..., None])
+    msi = image[0].flatten(1).numpy()
+    cubes: dict[str, tuple[Values, Stf | None]] = {
+        "ridge": (ridge(msi), None),
+        f"ridge, {references}": (pixel_ridge(msi), None),
+    }
+    cubes |= {
         f"{estimator}, {knowledge}": (_estimate(network, image, stf, stages), stf)
         for estimator, stages in (("mixture", 0), ("network", None))
         for knowledge, stf in stfs.items()
     }
-    cubes[f"network, {references}"] = correction.basis.expand(corrected.coefficients), paired
+    expanded = correction.basis.expand(corrected.coefficients)[0].flatten(1).numpy()
+    cubes[f"network, {references}"] = expanded, paired
     reference = cube.reshape(len(cube), -1)
-    pixel_ridge = regress(seen.T[None, ..., None], spectra.T[None, ..., None])
-    ridges = {"ridge": ridge, f"ridge, {references}": pixel_ridge}
     return ImageResult(
-        cubes=[
-            *(_ridge_errors(*named, image, reference) for named in ridges.items()),
-            *(_cube_errors(name, *used, image, reference) for name, used in cubes.items()),
-        ],
-        blind=_stf_errors(blind.stf, cameras, family),
-        paired=_stf_errors(paired, cameras, family),
+        cubes=[_cube_errors(name, *used, msi, reference) for name, used in cubes.items()],
+        nominal=_stf_errors(stfs["data sheet"], cameras),
+        blind=_stf_errors(blind.stf, cameras),
+        paired=_stf_errors(paired, cameras),
         coverage=cube_coverage(network, blind, image, reference),
         corrected_coverage=cube_coverage(network, corrected, image, reference, correction),
     )
@@ -154,56 +148,35 @@ def reference_pixels(
     return np.ascontiguousarray(spectra[chosen]), np.ascontiguousarray(seen[chosen])
 
 
-def _true_stf(cameras: RandomCameras, family: ResponseFamily) -> Stf:
-    return Stf(
-        family=family,
-        theta=torch.from_numpy(cameras.theta),
-        theta_se=torch.zeros_like(family.spread),
-        rows=torch.from_numpy(cameras.rows),
-    )
-
-
-def _estimate(network: PGUNet, image: Tensor, stf: Stf, stages: int | None) -> Tensor:
-    """The cube (1, C, y, x) with an STF held fixed, of all stages or of the mixture alone (0)."""
+def _estimate(network: PGUNet, image: Tensor, stf: Stf, stages: int | None) -> Float32Array:
+    """Spectra (C, n) with an STF held fixed, of all stages or of the mixture alone (0)."""
     result = network(image, stf, estimate_stf=False, stages=stages)
     last = result.stage_coefficients[0] if stages == 0 else result.coefficients
-    return network.basis.expand(last)
+    return np.asarray(network.basis.expand(last)[0].flatten(1).numpy())
 
 
-def _ridge_errors(name: str, ridge: Ridge, image: Tensor, reference: Float32Array) -> CubeErrors:
-    estimate = ridge(image[0].flatten(1).numpy())
+def _cube_errors(
+    name: str, estimate: Values, stf: Stf | None, msi: Float32Array, reference: Float32Array
+) -> CubeErrors:
+    round_trip = np.nan
+    if stf is not None:
+        misfit = stf.rows[0].numpy() @ estimate - msi  # R X - Y
+        round_trip = float(np.sqrt(np.square(misfit).mean()) / msi.mean())
     return CubeErrors(
         estimator=name,
         rmse=rmse(estimate, reference),
         sam=sam(estimate, reference),
-        round_trip=float("nan"),
+        round_trip=round_trip,
     )
 
 
-def _cube_errors(
-    name: str, cube: Tensor, stf: Stf, image: Tensor, reference: Float32Array
-) -> CubeErrors:
-    estimate = cube[0].flatten(1)
-    misfit = stf.rows[0] @ estimate - image[0].flatten(1)  # R X - Y
-    return CubeErrors(
-        estimator=name,
-        rmse=rmse(estimate.numpy(), reference),
-        sam=sam(estimate.numpy(), reference),
-        round_trip=float(misfit.square().mean().sqrt() / image.mean()),
-    )
-
-
-def _stf_errors(stf: Stf, cameras: RandomCameras, family: ResponseFamily) -> StfErrors:
+def _stf_errors(stf: Stf, cameras: RandomCameras) -> StfErrors:
     truth, estimate = cameras.theta[0].astype(float), stf.theta[0].double().numpy()
     score = np.abs(estimate - truth) / np.maximum(stf.theta_se[0].double().numpy(), 1e-9)
-    nominal = family.rows(family.prior)[0].numpy()
     return StfErrors(
         relative=stf_error(stf.rows[0].numpy(), cameras.rows[0]),
-        nominal_relative=stf_error(nominal, cameras.rows[0]),
         centre=estimate[:, SHIFT] - truth[:, SHIFT],
-        nominal_centre=-truth[:, SHIFT],
         gain=np.expm1(estimate[:, GAIN] - truth[:, GAIN]),
-        nominal_gain=np.expm1(-truth[:, GAIN]),
         covered=score[:, [SHIFT, STRETCH, GAIN]] < INTERVAL_90,
     )
 
@@ -219,13 +192,9 @@ def gap_closed(cubes: Sequence[CubeErrors], estimator: str) -> float:
     return (nominal - error[estimator]) / (nominal - true)
 
 
-def mean_errors(
-    images: Sequence[Sequence[CubeErrors]],
-) -> Iterator[tuple[str, float, float, float, float, float]]:
-    """Means over images: estimator, RMSE, its ratio to ridge, SAM, its ratio, round trip."""
-    for i, first in enumerate(images[0]):
-        errors = np.array([[row[i].rmse, row[i].sam, row[i].round_trip] for row in images])
-        ridge = np.array([[row[0].rmse, row[0].sam] for row in images])
-        ratio = (errors[:, :2] / ridge).mean(0)
-        mean = errors.mean(0)
-        yield first.estimator, mean[0], ratio[0], mean[1], ratio[1], mean[2]
+def mean_errors(images: Sequence[Sequence[CubeErrors]]) -> dict[str, tuple[float, ...]]:
+    """Means over images by estimator: RMSE, its ratio to ridge, SAM, its ratio, round trip."""
+    errors = np.array([[(cube.rmse, cube.sam, cube.round_trip) for cube in row] for row in images])
+    mean, ratio = errors.mean(0), (errors / errors[:, :1]).mean(0)
+    table = np.stack([mean[:, 0], ratio[:, 0], mean[:, 1], ratio[:, 1], mean[:, 2]], axis=1)
+    return {cube.estimator: tuple(row) for cube, row in zip(images[0], table, strict=True)}

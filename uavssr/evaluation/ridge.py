@@ -30,21 +30,13 @@ class Ridge:
 def fit_ridge(
     library: SpectralLibrary, sensor: Sensor, *, seed: int, scenes: int = 300, size: int = 24
 ) -> Ridge:
-    """Ridge on simulated scenes of a library, seen by random cameras near a data sheet.
+    """Ridge on scenes of a library, `size` pixels wide, each seen by a random camera.
 
-    Every scene has its own camera, drawn as in training.
-
-    Args:
-        library: spectra to simulate from.
-        sensor: the data sheet.
-        seed: random seed.
-        scenes: number of scenes.
-        size: side of a scene in pixels.
+    The cameras are drawn near the data sheet as in training.
     """
     rng = np.random.default_rng([seed, 77])
     cubes = simulate_batch(library, rng, scenes, size)
-    knowledge = np.ones(scenes)
-    cameras = draw_cameras(rng, [sensor] * scenes, library.grid, knowledge=knowledge)
+    cameras = draw_cameras(rng, [sensor] * scenes, library.grid, knowledge=np.ones(scenes))
     return regress(observe(rng, cubes, cameras.rows), cubes)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from uavssr.sensors import BoolArray, FloatArray
 
 SSIM_RADIUS: Final = 5
 """Pixels on each side of the centre of the window of 11 x 11 pixels (Wang et al. 2004)."""
+SSIM_SIDE: Final = 2 * SSIM_RADIUS + 1
+"""Side of that window in pixels."""
 SSIM_SIGMA: Final = 1.5
 """Standard deviation of the Gaussian window in pixels (Wang et al. 2004)."""
 _K1, _K2 = 0.01, 0.03  # stabilise the two ratios (Wang et al. 2004)
@@ -34,12 +37,8 @@ def ssim_map(first: FloatArray, second: FloatArray, data_range: float) -> FloatA
 
 def complete_windows(valid: BoolArray) -> BoolArray:
     """Whether all pixels of a window are valid (y, x), at the centres (y - 10, x - 10)."""
-    # Sums over rectangles from cumulative sums (a summed-area table).
-    side = 2 * SSIM_RADIUS + 1
-    sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), int)
-    sums[1:, 1:] = (~valid).cumsum(0).cumsum(1)
-    invalid = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return np.asarray(invalid == 0)
+    rows = sliding_window_view(valid, SSIM_SIDE, axis=0).all(-1)
+    return np.asarray(sliding_window_view(rows, SSIM_SIDE, axis=1).all(-1))
 
 
 def _window_mean(plane: FloatArray) -> FloatArray:

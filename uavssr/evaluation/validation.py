@@ -7,6 +7,7 @@ same at every validation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,13 +68,8 @@ class ImageErrors:
 def validation_images(data: TrainingData, *, seed: int, size: int) -> list[ValidationImage]:
     """The images to validate on: of the ground kept out, else simulated from the library.
 
-    Ridge is trained on the training pairs of the same camera if there are any, else on training
-    scenes seen by random cameras near its data sheet.
-
-    Args:
-        data: training data with their split.
-        seed: random seed of cameras and scenes.
-        size: side of a simulated image in pixels.
+    Simulated images are `size` pixels wide. Ridge is trained on the training pairs of the same
+    camera if there are any, else on training scenes seen by random cameras near its data sheet.
     """
     splits = [split for split in data.splits if split.validate.size]
     if not splits:
@@ -97,10 +93,7 @@ def validate(
 ) -> list[ImageErrors]:
     """The errors of a network on every image, with the STF estimated from the image.
 
-    Args:
-        network: the network; its mode (training or evaluation) does not change.
-        images: the validation images.
-        half: whether the proximal networks run in bfloat16.
+    The network's mode does not change. With `half` its proximal networks run in bfloat16.
     """
     device = network.mean.device
     errors = []
@@ -129,17 +122,11 @@ def mean_ratio_to_ridge(errors: Sequence[ImageErrors]) -> float:
 
 
 def _first_camera(grid: WavelengthGrid) -> Sensor:
-    """The first known camera whose bands lie on the grid.
-
-    Raises:
-        InputRefused: there is none.
-    """
+    """The first known camera whose bands lie on the grid."""
     for sensor in SENSORS.values():
-        try:
+        with suppress(InputRefused):
             sensor.srf(grid)
-        except InputRefused:
-            continue
-        return sensor
+            return sensor
     raise InputRefused(
         f"no known camera has all its bands within {grid.name}", remedy="name one per row: sensor"
     )
@@ -149,8 +136,8 @@ def _read_patches(
     split: SceneSplit, sensor: Sensor, grid: WavelengthGrid, seed: int
 ) -> tuple[Float32Array, Float32Array]:
     """Image (n, c, y, x) and cube (n, C, y, x) of some validation patches of a scene."""
-    count = min(PATCHES_PER_IMAGE, split.validate.size)
-    places = np.linspace(0, split.validate.size - 1, count).round()
+    last = split.validate.size - 1
+    places = np.linspace(0, last, min(PATCHES_PER_IMAGE, last + 1)).round()
     chosen = split.validate[places.astype(int)]
     hsi = split.patches.cubes(chosen)
     if split.patches.has_image:
@@ -204,11 +191,12 @@ def _image(
     name: str, sensor: Sensor, msi: Float32Array, hsi: Float32Array, ridge: Ridge
 ) -> ValidationImage:
     estimate, reference = ridge(_spectra(msi)), _spectra(hsi)
+    msi, hsi = np.ascontiguousarray(msi), np.ascontiguousarray(hsi)
     return ValidationImage(
         name=name,
         sensor=sensor,
-        msi=torch.from_numpy(np.ascontiguousarray(msi)),
-        hsi=torch.from_numpy(np.ascontiguousarray(hsi)),
+        msi=torch.from_numpy(msi),
+        hsi=torch.from_numpy(hsi),
         ridge_rmse=rmse(estimate, reference),
         ridge_sam=sam(estimate, reference),
     )
