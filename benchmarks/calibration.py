@@ -119,7 +119,7 @@ class Ground:
     def draw(cls, library: SpectralLibrary, rng: np.random.Generator) -> Ground:
         """A scene and a camera."""
         parts = simulate_scene(library, rng, SIDE * FINER, SIDE * FINER)
-        camera = draw_cameras(rng, [CAMERA], GRID, knowledge=np.ones(1))
+        camera = draw_cameras(rng, [CAMERA], GRID)
         return cls(
             cube=_means(parts),
             fine=np.tensordot(camera.rows[0], parts, 1),

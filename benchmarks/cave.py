@@ -49,7 +49,7 @@ def main() -> int:
     for number, path in enumerate(p for p in paths if p.stem in held_out):
         cube = _corner(path)
         rng = np.random.default_rng([options.seed, number])
-        drawn = draw_cameras(rng, [sensor] * 4, grid, knowledge=np.ones(4)).rows
+        drawn = draw_cameras(rng, [sensor] * 4, grid).rows
         known = measured[rng.choice(len(measured), 4, replace=False)]
         for kind, cameras in (("random", drawn), ("measured", known.astype(np.float32))):
             for camera in cameras:
@@ -81,8 +81,7 @@ def _ridge(paths: list[Path], grid: WavelengthGrid, seed: int) -> Ridge:
         for top in range(0, SIDE, 32):
             parts += [cube[:, top : top + 24, left : left + 24] for left in range(0, SIDE, 32)]
     cubes = np.stack(parts)
-    knowledge = np.ones(len(cubes))
-    cameras = draw_cameras(rng, [sensor] * len(cubes), grid, knowledge=knowledge)
+    cameras = draw_cameras(rng, [sensor] * len(cubes), grid)
     return regress(observe(rng, cubes, cameras.rows), cubes)
 
 

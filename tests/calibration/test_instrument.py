@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -94,7 +96,7 @@ def test_tangent_is_the_derivative_of_the_rows() -> None:
 
 def test_parameters_are_counted_in_deviations_of_the_prior() -> None:
     family = ResponseFamily.of(P4M, GRID)
-    made = Instrument.of(family.around(family.prior + 0.3, family.spread * 2))
+    made = Instrument.of(replace(family, prior=family.prior + 0.3, spread=family.spread * 2))
     z = parameters(1, made)
     expected = 0.3 + 2 * z[:, :PARAMETERS] * family.spread[0].double()
     assert np.allclose(made.theta(z), expected, atol=1e-6)

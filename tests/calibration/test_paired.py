@@ -30,7 +30,7 @@ SPECTRA = tiny_library().spectra.astype(float)
 
 def camera(seed: int = 0) -> RandomCameras:
     rng = np.random.default_rng(seed)
-    return draw_cameras(rng, [P4M], GRID, knowledge=np.ones(1))
+    return draw_cameras(rng, [P4M], GRID)
 
 
 def calibrated(seed: int = 0, *, noise: float = 0.001) -> tuple[Calibration, RandomCameras]:

@@ -13,9 +13,11 @@ from uavssr.sensors import FINE_NM, SENSORS, Band, Sensor, nominal_spread
 NO_NOISE = (400.0, 400.0)
 
 
-def cameras_of(sensors: list[Sensor], knowledge: float = 1.0, *, seed: int = 0) -> RandomCameras:
+def cameras_of(
+    sensors: list[Sensor], spread_factor: float = 1.0, *, seed: int = 0
+) -> RandomCameras:
     rng = np.random.default_rng(seed)
-    return draw_cameras(rng, sensors, GRID, knowledge=np.full(len(sensors), knowledge))
+    return draw_cameras(rng, sensors, GRID, spread_factor=np.full(len(sensors), spread_factor))
 
 
 def scenes_of(count: int = 2, size: int = 24) -> np.ndarray:
@@ -30,7 +32,7 @@ def test_sum_of_a_true_row_is_its_gain() -> None:
 
 @pytest.mark.parametrize("sensor", SENSORS.values(), ids=SENSORS)
 def test_complete_knowledge_gives_the_data_sheet(sensor: Sensor) -> None:
-    cameras = cameras_of([sensor] * 2, knowledge=0.0)
+    cameras = cameras_of([sensor] * 2, spread_factor=0.0)
     assert not cameras.theta.any()
     for rows in cameras.rows:
         np.testing.assert_allclose(rows, sensor.srf(GRID), atol=1e-6)
@@ -42,20 +44,20 @@ def test_a_measured_curve_is_the_data_sheet_too() -> None:
     curve = np.exp(-(((nm - 560) / sides) ** 2))
     sensor = Sensor(name="m", bands=(Band.from_curve("green", nm.tolist(), curve.tolist()),))
     np.testing.assert_allclose(
-        cameras_of([sensor], knowledge=0.0).rows[0], sensor.srf(GRID), atol=1e-6
+        cameras_of([sensor], spread_factor=0.0).rows[0], sensor.srf(GRID), atol=1e-6
     )
 
 
 def test_true_parameters_have_the_spread_of_the_prior() -> None:
     """400 cameras of 5 bands: standard deviations within 5 %, means within 0.1 of one."""
-    for knowledge in (1.0, 0.4):
-        cameras = cameras_of([P4M] * 400, knowledge=knowledge)
-        expected = knowledge * nominal_spread(np.array([band.fwhm for band in P4M.bands]))
+    for spread_factor in (1.0, 0.4):
+        cameras = cameras_of([P4M] * 400, spread_factor=spread_factor)
+        expected = spread_factor * nominal_spread(np.array([band.fwhm for band in P4M.bands]))
         scaled = cameras.theta / expected
         np.testing.assert_allclose(scaled.std((0, 1)), 1, rtol=0.05)
         np.testing.assert_allclose(scaled.mean((0, 1)), 0, atol=0.1)
         assert abs(np.corrcoef(scaled[:, 0, 0], scaled[:, 1, 0])[0, 1]) < 0.15
-        np.testing.assert_allclose(cameras.knowledge, knowledge, rtol=1e-6)
+        np.testing.assert_allclose(cameras.spread_factor, spread_factor, rtol=1e-6)
 
 
 def test_true_rows_are_shifted_as_their_parameters_say() -> None:

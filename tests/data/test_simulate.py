@@ -30,7 +30,6 @@ from uavssr.tiling import Window
 
 HEIGHT, WIDTH = 150, 290
 INF = float("inf")
-ONE = np.ones(1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -82,7 +81,7 @@ def test_camera_is_the_one_that_training_would_draw(
     hsi: Path, cube: np.ndarray, valid: np.ndarray, tmp_path: Path
 ) -> None:
     image = made(hsi, tmp_path, seed=3)
-    drawn = draw_cameras(np.random.default_rng([3, 5]), [P4M], GRID, knowledge=ONE)
+    drawn = draw_cameras(np.random.default_rng([3, 5]), [P4M], GRID)
     expected = np.tensordot(drawn.rows[0].astype(float), cube.astype(float), 1)
     assert np.abs(image - expected)[:, valid].max() < 1e-6
     perfect = made(hsi, tmp_path, "perfect.tif", perfect=True)
@@ -208,7 +207,7 @@ def test_true_stf_is_the_one_used(hsi: Path, tmp_path: Path) -> None:
     stf = tmp_path / "true.stf.nc"
     simulate(hsi, sensor="p4m", out=tmp_path / "msi.tif", stf_out=stf, seed=3, snr_db=40.0)
     ds = read_stf(stf, sensor=P4M, grid=GRID)
-    drawn = draw_cameras(np.random.default_rng([3, 5]), [P4M], GRID, knowledge=ONE)
+    drawn = draw_cameras(np.random.default_rng([3, 5]), [P4M], GRID)
     truth = scene_estimate(ds)
     assert np.array_equal(truth.stf, drawn.rows[0])
     assert "tile" not in ds.sizes
@@ -232,7 +231,7 @@ def test_real_scene_in_an_envi_file_is_seen_and_compared(tmp_path: Path, name: s
     made(path, tmp_path, seed=1, snr_db=40.0)
     msi = open_msi(tmp_path / "msi.tif")
     found, mask = msi.read(Window(0, 0, msi.height, msi.width))
-    drawn = draw_cameras(np.random.default_rng([1, 5]), [P4M], open_cube(path).grid, knowledge=ONE)
+    drawn = draw_cameras(np.random.default_rng([1, 5]), [P4M], open_cube(path).grid)
     expected = np.tensordot(drawn.rows[0].astype(float), counts / 10000, 1)
     error = np.sqrt(np.square(found - expected)[:, mask].mean(1))
     assert np.allclose(error / np.sqrt(np.square(expected)[:, mask].mean(1)), 0.01, rtol=0.1)

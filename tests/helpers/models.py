@@ -127,9 +127,10 @@ def tiny_materials(sensor: Sensor = P4M, *, seed: int = 0) -> Materials:
     return find_materials(tiny_msi(sensor, seed=seed).flatten(2), pooled=True)
 
 
-def expected_stf(sensor: Sensor = P4M, *, knowledge: float = 1.0) -> Stf:
+def expected_stf(sensor: Sensor = P4M, *, spread_factor: float = 1.0) -> Stf:
     """The STF before any image, on the tiny grid."""
-    return Stf.from_prior(ResponseFamily.of(sensor, GRID, knowledge=knowledge))
+    family = ResponseFamily.of(sensor, GRID)
+    return Stf.from_prior(replace(family, spread=spread_factor * family.spread))
 
 
 def double(parts: Parts) -> Parts:

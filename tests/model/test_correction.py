@@ -131,7 +131,7 @@ def test_what_the_basis_cannot_say_is_learned_too() -> None:
 
 def test_corrected_cube_still_explains_the_image() -> None:
     rng = np.random.default_rng(0)
-    taken = draw_cameras(rng, [P4M], GRID, knowledge=np.ones(1))
+    taken = draw_cameras(rng, [P4M], GRID)
     rows = torch.from_numpy(taken.rows)
     sure = torch.zeros_like(STF.theta_se)
     stf = Stf(family=STF.family, theta=torch.from_numpy(taken.theta), theta_se=sure, rows=rows)

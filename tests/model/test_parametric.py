@@ -175,7 +175,7 @@ def drawn_scene(gain: Tensor, *, count: int = 3000) -> tuple[PGUNet, Materials, 
     network = PGUNet(CONFIG, network.basis, mixture).double().requires_grad_(False)
     family, mixture = stf_of().family, network.mixture
     gains = torch.tensor([0.0, 0.0, 1.0]).double() * family.spread
-    start = Stf.from_prior(family.around(family.prior, gains))
+    start = Stf.from_prior(replace(family, spread=gains))
     theta = torch.zeros_like(family.prior)
     theta[..., GAIN] = gain
     seen = network.observation_model(Stf.of(family, theta, gains), stf_uncertainty=False)

@@ -52,8 +52,8 @@ def network_of(*, identity: bool = False, pixelwise: bool = False) -> PGUNet:
     return network
 
 
-def stf_of(sensor: Sensor = P4M, *, knowledge: float = 1.0) -> Stf:
-    return double_stf(expected_stf(sensor, knowledge=knowledge))
+def stf_of(sensor: Sensor = P4M, *, spread_factor: float = 1.0) -> Stf:
+    return double_stf(expected_stf(sensor, spread_factor=spread_factor))
 
 
 def msi_of(sensor: Sensor = P4M, size: int = 16, *, seed: int = 0) -> Tensor:
@@ -148,7 +148,7 @@ def test_scenes_of_a_batch_do_not_see_each_other(*, blind: bool) -> None:
         centre=np.array([[band.centre for band in sensor.bands] for sensor in sensors]),
         fwhm=np.array([[band.fwhm for band in sensor.bands] for sensor in sensors]),
         grid=GRID,
-        knowledge=np.ones(3),
+        spread_factor=np.ones(3),
     )
     together = network(torch.cat(images), Stf.from_prior(double(family)), estimate_stf=blind)
     for i, (sensor, image) in enumerate(zip(sensors, images, strict=True)):
@@ -349,7 +349,7 @@ def test_invalid_pixels_do_not_touch_the_stf() -> None:
 @pytest.mark.parametrize("name", CAMERAS)
 def test_a_known_camera_stays_as_it_is(name: str) -> None:
     """A spread of zero: the image has nothing to add, and blind equals fixed."""
-    network, msi, stf = network_of(), msi_of(SENSORS[name]), stf_of(SENSORS[name], knowledge=0)
+    network, msi, stf = network_of(), msi_of(SENSORS[name]), stf_of(SENSORS[name], spread_factor=0)
     blind = network(msi, stf, estimate_stf=True)
     assert_same_result(blind, network(msi, stf, estimate_stf=False))
     close(blind.stf.rows, stf.rows)
@@ -380,15 +380,15 @@ def test_a_constant_scene_keeps_the_prior(level: float) -> None:
     level=st.sampled_from([0.0, 1e-3, 0.3, 1.0, 50.0]),
     contrast=st.sampled_from([0.0, 1e-4, 0.1, 10.0]),
     name=st.sampled_from(CAMERAS),
-    knowledge=st.sampled_from([0.0, 0.3, 1.0]),
+    spread_factor=st.sampled_from([0.0, 0.3, 1.0]),
 )
 def test_the_stf_stays_plausible_whatever_the_image(
-    seed: int, level: float, contrast: float, name: str, knowledge: float
+    seed: int, level: float, contrast: float, name: str, spread_factor: float
 ) -> None:
     """Constant, dark, saturated and absurd images: finite, within the prior, no surer than sane."""
     rng = np.random.default_rng(seed)
     image = level + contrast * rng.normal(size=(1, len(SENSORS[name]), 6, 5))
-    stf = expected_stf(SENSORS[name], knowledge=knowledge)
+    stf = expected_stf(SENSORS[name], spread_factor=spread_factor)
     result = tiny_single()(torch.as_tensor(image, dtype=torch.float32), stf, estimate_stf=True)
     assert torch.isfinite(result.coefficients).all()
     for estimate in result.stage_stf:
@@ -446,7 +446,7 @@ def test_observation_equals_moments_written_out() -> None:
 def test_doubt_of_the_stf_is_noise() -> None:
     network = network_of()
     known, half, told = (
-        network.observation_model(stf_of(knowledge=share)) for share in (0, 0.5, 1)
+        network.observation_model(stf_of(spread_factor=share)) for share in (0, 0.5, 1)
     )
     assert (told.noise > 1.2 * known.noise).all()
     close(told.noise - known.noise, 4 * (half.noise - known.noise))  # a variance
@@ -462,7 +462,10 @@ def test_an_image_settles_the_stf_whatever_the_number_of_bands(name: str) -> Non
 
 def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
     network = tiny_network(replace(CONFIG, stf="free")).double()
-    seen, sure = network.observation_model(stf_of()), network.observation_model(stf_of(knowledge=0))
+    seen, sure = (
+        network.observation_model(stf_of()),
+        network.observation_model(stf_of(spread_factor=0)),
+    )
     assert (seen.noise > 1.2 * sure.noise).all()
     close(seen.final, sure.final)
 
@@ -470,7 +473,10 @@ def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
 def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> None:
     """All of its doubt for the data sheet, and hardly any where an image has told of it."""
     network, sheet = network_of(), stf_of()
-    seen, sure = network.observation_model(sheet), network.observation_model(stf_of(knowledge=0))
+    seen, sure = (
+        network.observation_model(sheet),
+        network.observation_model(stf_of(spread_factor=0)),
+    )
     close(sheet.prior_dominance(), torch.ones(1).double())
     close(seen.final - sure.final, FINAL_STF_VARIANCE_FACTOR * (seen.noise - sure.noise))
     family, ratio = sheet.family, torch.ones_like(sheet.theta_se)

@@ -64,13 +64,12 @@ def test_theta_zero_is_the_data_sheet(sensor: Sensor, grid: WavelengthGrid) -> N
 
 def test_family_holds_the_nominal_numbers_of_the_camera() -> None:
     sensor = SENSORS["rededge3"]
-    family = ResponseFamily.of(sensor, GRID, knowledge=0.5)
+    family = ResponseFamily.of(sensor, GRID)
     np.testing.assert_allclose(family.centre[0], [band.centre for band in sensor.bands])
     widths = np.array([band.fwhm for band in sensor.bands])
     np.testing.assert_allclose(family.fwhm[0], widths)
-    np.testing.assert_allclose(family.spread[0], 0.5 * nominal_spread(widths), rtol=1e-6)
+    np.testing.assert_allclose(family.spread[0], nominal_spread(widths), rtol=1e-6)
     assert not family.prior.any()
-    assert not ResponseFamily.of(sensor, GRID, knowledge=0).spread.any()
 
 
 def test_a_band_outside_the_grid_is_refused() -> None:
@@ -136,15 +135,15 @@ def test_rows_of_a_batch_are_those_of_each_camera() -> None:
             centre=np.array([[band.centre for band in sensor.bands] for sensor in sensors]),
             fwhm=np.array([[band.fwhm for band in sensor.bands] for sensor in sensors]),
             grid=GRID,
-            knowledge=np.array([1.0, 0.5, 0.0]),
+            spread_factor=np.array([1.0, 0.5, 0.0]),
         )
     )
     theta = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(0)).double()
     rows = stacked.rows(0.1 * theta)
-    for i, (sensor, knowledge) in enumerate(zip(sensors, (1.0, 0.5, 0.0), strict=True)):
-        alone = double(ResponseFamily.of(sensor, GRID, knowledge=knowledge))
+    for i, (sensor, factor) in enumerate(zip(sensors, (1.0, 0.5, 0.0), strict=True)):
+        alone = double(ResponseFamily.of(sensor, GRID))
         torch.testing.assert_close(rows[i], alone.rows(0.1 * theta[i : i + 1])[0])
-        torch.testing.assert_close(stacked.spread[i], alone.spread[0])
+        torch.testing.assert_close(stacked.spread[i], factor * alone.spread[0])
 
 
 def skewed_band() -> Band:
@@ -185,15 +184,6 @@ def test_rows_are_a_response_for_any_parameters(
     torch.testing.assert_close(
         rows.sum(-1), torch.full_like(rows[..., 0], np.exp(gain)), rtol=1e-4, atol=0
     )
-
-
-def test_around_keeps_the_curves_and_takes_the_prior() -> None:
-    family = ResponseFamily.of(SENSORS["p4m"], GRID)
-    prior, spread = family.prior + 0.01, 0.35 * family.spread
-    other = family.around(prior, spread)
-    assert other.prior is prior
-    assert other.spread is spread
-    torch.testing.assert_close(other.rows(prior), family.rows(prior))
 
 
 # --- tangent --------------------------------------------------------------------------------------

@@ -74,8 +74,10 @@ def observe_batch(rng: np.random.Generator, scenes: Float32Array, grid: Waveleng
     """
     count = len(scenes)
     bands = random_band_count(rng, grid)
-    knowledge = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
-    cameras = draw_cameras(rng, random_sensors(rng, count, bands, grid), grid, knowledge=knowledge)
+    spread_factor = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
+    cameras = draw_cameras(
+        rng, random_sensors(rng, count, bands, grid), grid, spread_factor=spread_factor
+    )
     shifted = np.where(rng.random(count) < _MISREGISTERED, rng.random(count), 0.0)
     images = observe(rng, scenes, cameras.rows, misregistration=_MAX_SHIFT_STD * shifted)
     inner = slice(MAX_BAND_SHIFT, -MAX_BAND_SHIFT)

@@ -52,7 +52,7 @@ class RandomCameras:
     """(S, c) nominal centres in nm."""
     fwhm: Float32Array
     """(S, c) nominal full widths at half maximum in nm."""
-    knowledge: Float32Array
+    spread_factor: Float32Array
     """(S,) factor on the prior spread: 0 for an exactly known camera, 1 for a data sheet alone."""
     theta: Float32Array
     """(S, c, 3) true shift (nm), log stretch and log gain."""
@@ -66,7 +66,7 @@ class RandomCameras:
             centre=self.centre,
             fwhm=self.fwhm,
             grid=grid,
-            knowledge=self.knowledge,
+            spread_factor=self.spread_factor,
         )
 
 
@@ -75,7 +75,7 @@ def draw_cameras(
     sensors: list[Sensor],
     grid: WavelengthGrid,
     *,
-    knowledge: FloatArray,
+    spread_factor: FloatArray | None = None,
 ) -> RandomCameras:
     """Draw one true camera near each data sheet.
 
@@ -83,21 +83,23 @@ def draw_cameras(
         rng: random generator.
         sensors: S data sheets of c bands each.
         grid: C bands of the cube.
-        knowledge: (S,) factor on the spread of the deviations; 0 gives the data sheet itself.
+        spread_factor: (S,) factor on the spread of the deviations, ones by default; 0 gives the
+            data sheet itself.
     """
     fwhm = np.array([[band.fwhm for band in sensor.bands] for sensor in sensors])
-    theta = rng.normal(size=(*fwhm.shape, 3)) * nominal_spread(fwhm) * knowledge[:, None, None]
+    factors = np.ones(len(sensors)) if spread_factor is None else spread_factor
+    theta = rng.normal(size=(*fwhm.shape, 3)) * nominal_spread(fwhm) * factors[:, None, None]
     true = np.stack(
         [
             _true_curves(rng, sensor, deviation, factor)
-            for sensor, deviation, factor in zip(sensors, theta, knowledge, strict=True)
+            for sensor, deviation, factor in zip(sensors, theta, factors, strict=True)
         ]
     )
     return RandomCameras(
         curves=np.stack([sensor.response() for sensor in sensors]).astype(np.float32),
         centre=np.array([[b.centre for b in s.bands] for s in sensors], dtype=np.float32),
         fwhm=fwhm.astype(np.float32),
-        knowledge=knowledge.astype(np.float32),
+        spread_factor=factors.astype(np.float32),
         theta=theta.astype(np.float32),
         rows=(true @ grid.interpolation()).astype(np.float32),
     )
@@ -152,7 +154,7 @@ def _true_curves(
     rng: np.random.Generator,
     sensor: Sensor,
     theta: FloatArray,
-    knowledge: float,
+    spread_factor: float,
 ) -> FloatArray:
     """Draw the true responses (c, F) of a camera on `FINE_NM`.
 
@@ -160,10 +162,10 @@ def _true_curves(
     """
     curves = []
     for band, (shift, stretch, gain) in zip(sensor.bands, theta, strict=True):
-        shape = band.shape * np.exp(_SHAPE_LOG_STD * knowledge * rng.normal())
+        shape = band.shape * np.exp(_SHAPE_LOG_STD * spread_factor * rng.normal())
         warped = band.centre + (FINE_NM - band.centre - shift) * np.exp(-stretch)
         main = replace(band, shape=float(np.clip(shape, 1.5, 12))).response(warped)
-        leak = _MAX_LEAK * knowledge * rng.random() if rng.random() < 0.5 else 0.0
+        leak = _MAX_LEAK * spread_factor * rng.random() if rng.random() < 0.5 else 0.0
         broad = np.exp(-0.5 * ((FINE_NM - rng.uniform(450, 950)) / rng.uniform(40, 160)) ** 2)
         curves.append(((1 - leak) * main + leak * broad / broad.sum()) * np.exp(gain))
     return np.stack(curves)

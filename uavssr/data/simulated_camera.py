@@ -65,7 +65,7 @@ def draw_camera(
     rows, theta = nominal.astype(np.float32), np.zeros((len(sensor), 3))
     if not perfect:
         rng = np.random.default_rng([seed, _CAMERA_STREAM])
-        drawn = draw_cameras(rng, [sensor], cube.grid, knowledge=np.ones(1))
+        drawn = draw_cameras(rng, [sensor], cube.grid)
         rows, theta = drawn.rows[0], drawn.theta[0].astype(float)
     return SimulatedCamera(
         sensor=sensor,

@@ -94,9 +94,9 @@ class SpectraBags:
         """Draw `count` bags under random illumination, observed by random cameras with noise."""
         rng = np.random.default_rng([seed, step, shard, _DRAW_STREAM])
         grid = self.basis.grid
-        knowledge = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
+        spread_factor = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
         sensors = random_sensors(rng, count, random_band_count(rng, grid), grid)
-        cameras = draw_cameras(rng, sensors, grid, knowledge=knowledge)
+        cameras = draw_cameras(rng, sensors, grid, spread_factor=spread_factor)
         illumination = _illumination(rng, count, grid)
         # Y = R diag(illumination) (E A + mean)
         projected = torch.from_numpy(cameras.rows * illumination[:, None]) @ self.basis.extended

@@ -78,7 +78,7 @@ def draw_image(
 ) -> tuple[Tensor, RandomCameras]:
     """A random camera near a data sheet and its image (1, c, y, x) of a cube (C, y, x)."""
     rng = np.random.default_rng([seed, 5])
-    cameras = draw_cameras(rng, [sensor], network.grid, knowledge=np.ones(1))
+    cameras = draw_cameras(rng, [sensor], network.grid)
     return torch.from_numpy(observe(rng, cube[None], cameras.rows)), cameras
 
 

@@ -36,7 +36,7 @@ def fit_ridge(
     """
     rng = np.random.default_rng([seed, 77])
     cubes = simulate_batch(library, rng, scenes, size)
-    cameras = draw_cameras(rng, [sensor] * scenes, library.grid, knowledge=np.ones(scenes))
+    cameras = draw_cameras(rng, [sensor] * scenes, library.grid)
     return regress(observe(rng, cubes, cameras.rows), cubes)
 
 

@@ -158,7 +158,7 @@ def _simulate_images(
     cameras: int,
 ) -> Float32Array:
     """Images (n, c, y, x) of cubes (n, C, y, x) by one random camera, or by n of them."""
-    drawn = draw_cameras(rng, [sensor] * cameras, grid, knowledge=np.ones(cameras))
+    drawn = draw_cameras(rng, [sensor] * cameras, grid)
     return observe(rng, cubes, np.broadcast_to(drawn.rows, (len(cubes), *drawn.rows.shape[1:])))
 
 

@@ -7,7 +7,7 @@ Images do not determine a free R (docs/design.md); three numbers a band they nea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -40,13 +40,8 @@ class ResponseFamily:
     """(F, C) from the fine axis to the cube's bands, see `WavelengthGrid.interpolation`."""
 
     @classmethod
-    def of(cls, sensor: Sensor, grid: WavelengthGrid, *, knowledge: float = 1.0) -> ResponseFamily:
-        """The family of one camera (S = 1).
-
-        Args:
-            sensor: its nominal bands.
-            grid: wavelengths of the cube.
-            knowledge: factor on the prior spread; 0 takes the data sheet as the truth.
+    def of(cls, sensor: Sensor, grid: WavelengthGrid) -> ResponseFamily:
+        """The family of one camera (S = 1) on the wavelengths of a cube.
 
         Raises:
             InputRefused: a band lies outside the grid.
@@ -57,7 +52,7 @@ class ResponseFamily:
             centre=np.array([[band.centre for band in sensor.bands]]),
             fwhm=np.array([[band.fwhm for band in sensor.bands]]),
             grid=grid,
-            knowledge=np.array([knowledge]),
+            spread_factor=np.ones(1),
         )
 
     @classmethod
@@ -68,10 +63,10 @@ class ResponseFamily:
         centre: np.ndarray,
         fwhm: np.ndarray,
         grid: WavelengthGrid,
-        knowledge: np.ndarray,
+        spread_factor: np.ndarray,
     ) -> ResponseFamily:
-        """A family from arrays with a leading axis of S cameras; `knowledge` is (S,)."""
-        spread = nominal_spread(fwhm) * knowledge[:, None, None]
+        """The family of S cameras; `spread_factor` (S,) multiplies the prior spread."""
+        spread = nominal_spread(fwhm) * spread_factor[:, None, None]
         return cls(
             curves=_float32(curves),
             centre=_float32(centre),
@@ -83,31 +78,12 @@ class ResponseFamily:
 
     def to(self, device: torch.device) -> ResponseFamily:
         """The same family on a device."""
-        return replace(
-            self,
-            curves=self.curves.to(device),
-            centre=self.centre.to(device),
-            fwhm=self.fwhm.to(device),
-            prior=self.prior.to(device),
-            spread=self.spread.to(device),
-            interpolation=self.interpolation.to(device),
-        )
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def of_camera(self, index: int) -> ResponseFamily:
         """The family of one of the S cameras."""
-        one = slice(index, index + 1)
-        return replace(
-            self,
-            curves=self.curves[one],
-            centre=self.centre[one],
-            fwhm=self.fwhm[one],
-            prior=self.prior[one],
-            spread=self.spread[one],
-        )
-
-    def around(self, prior: Tensor, spread: Tensor) -> ResponseFamily:
-        """The same curves with another prior mean and standard deviation, both (S, c, 3)."""
-        return replace(self, prior=prior, spread=spread)
+        names = ("curves", "centre", "fwhm", "prior", "spread")
+        return replace(self, **{name: getattr(self, name)[index : index + 1] for name in names})
 
     def rows(self, theta: Tensor) -> Tensor:
         """R (S, c, C) for parameters theta (S, c, 3); differentiable in theta."""

@@ -47,13 +47,8 @@ class Stf:
 
     def of_camera(self, index: int) -> Stf:
         """The STF of one of the S cameras."""
-        one = slice(index, index + 1)
-        return Stf(
-            family=self.family.of_camera(index),
-            theta=self.theta[one],
-            theta_se=self.theta_se[one],
-            rows=self.rows[one],
-        )
+        own = {n: getattr(self, n)[index : index + 1] for n in ("theta", "theta_se", "rows")}
+        return Stf(family=self.family.of_camera(index), **own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
