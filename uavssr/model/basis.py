@@ -1,11 +1,8 @@
-"""The spectral subspace in which the network works: X = mean + E A.
-
-With E = I and mean = 0 the same code is the paper's full-band network.
-"""
+"""The spectral subspace in which the network works: X = mean + E A."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -33,15 +30,6 @@ class SpectralBasis:
     residual: Tensor
     """(C,) standard deviation of the training spectra about the subspace, reflectance."""
 
-    def to(self, device: torch.device) -> SpectralBasis:
-        """The same basis on a device."""
-        return replace(
-            self,
-            mean=self.mean.to(device),
-            components=self.components.to(device),
-            residual=self.residual.to(device),
-        )
-
     @property
     def rank(self) -> int:
         """Number of coefficients r."""
@@ -52,16 +40,11 @@ class SpectralBasis:
         """D = [E, mean] (C, r+1), so that X = D a with a = [A; 1]."""
         return torch.cat([self.components, self.mean[:, None]], dim=1)
 
-    def widened(self, directions: Tensor) -> SpectralBasis:
-        """The basis with further components (C, q) after its own."""
-        return replace(self, components=torch.cat([self.components, directions], dim=1))
-
     def expand(self, coefficients: Tensor) -> Tensor:
         """Spectra X (..., C, H, W), reflectance, of coefficients A (..., r, H, W)."""
         # X = E A + mean
         flat = torch.einsum("cr,...rn->...cn", self.components, coefficients.flatten(-2))
-        flat += self.mean[:, None]
-        return flat.unflatten(-1, coefficients.shape[-2:])
+        return flat.add_(self.mean[:, None]).unflatten(-1, coefficients.shape[-2:])
 
     def project(self, spectra: Tensor) -> Tensor:
         """Least-squares coefficients A (..., r, N) of spectra X (..., C, N)."""
@@ -80,14 +63,10 @@ class SpectralBasis:
 
     @classmethod
     def identity(cls, grid: WavelengthGrid) -> SpectralBasis:
-        """E = I and mean = 0: the coefficients are the spectrum itself."""
+        """E = I and mean = 0, the paper's full band: the coefficients are the spectrum itself."""
         count = len(grid)
-        return cls(
-            grid=grid,
-            mean=torch.zeros(count),
-            components=torch.eye(count),
-            residual=torch.zeros(count),
-        )
+        eye, mean, residual = torch.eye(count), torch.zeros(count), torch.zeros(count)
+        return cls(grid=grid, mean=mean, components=eye, residual=residual)
 
     @classmethod
     def fit(cls, spectra: FloatArray, grid: WavelengthGrid, *, rank: int) -> SpectralBasis:
@@ -129,10 +108,7 @@ def choose_rank(
 
 
 def projection_error(basis: SpectralBasis, spectra: FloatArray) -> dict[str, float]:
-    """The error of a basis on spectra (n, C): `rms`, `relative` to their mean, and the worst band.
-
-    `worst_nm` and `worst_rms` are that band's wavelength in nm and its RMS in reflectance.
-    """
+    """The error of a basis on spectra (n, C): RMS, over their mean, and of the worst band in nm."""
     values = torch.as_tensor(spectra.T, dtype=torch.float32)
     explained = basis.expand(basis.project(values)[..., None])[..., 0]
     per_band = (values - explained).double().square().mean(1).numpy()

@@ -1,8 +1,7 @@
-"""The correction of a cube with reference spectra of the same scene.
+"""The correction of a cube with reference spectra of the same scene, by simple kriging.
 
-Simple kriging of the network's residuals: a Gaussian process of mean zero over log reflectance, so
-that pixels unlike every reference keep the network's result (Rasmussen and Williams, Gaussian
-Processes for Machine Learning, 2006, chapters 2 and 5).
+A Gaussian process of mean zero over log reflectance: pixels unlike every reference keep the
+network's result (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, 2 and 5).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -90,7 +89,11 @@ class Correction:
         truth = basis.project(spectra.mT).mT
         brightness = _brightness(msi)[:, None]
         outside = (spectra - basis.mean - truth @ basis.components.mT) / brightness
-        wider, further = _widen(basis, outside)
+        # outside = U S V^T = (U sqrt(k)) (S V^T / sqrt(k)), cut after q singular values
+        left, singular, right = torch.linalg.svd(outside, full_matrices=False)
+        root, most = len(msi) ** 0.5, CORRECTION_DIRECTIONS
+        further, directions = left[:, :most] * root, right[:most].mT * singular[:most] / root
+        wider = replace(basis, components=torch.cat([basis.components, directions], 1))
         references = _References(
             log_msi=msi.clamp_min(REFLECTANCE_FLOOR).log(),
             brightness=brightness,
@@ -160,7 +163,10 @@ class _References:
         """
         spread = self.log_msi.std(0, correction=0).clamp_min(MIN_LOG_SPREAD)
         points, count = self.log_msi / (spread * length), len(self.log_msi)
-        inverse = _inverse_covariance(points, noise)
+        # (K + noise I)^-1 = (L L^T)^-1
+        system = _covariance(points, points)
+        system.diagonal().add_(noise)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         weight = inverse @ self.residual
         variance = 1 / inverse.diagonal()[:, None]
         # e_i = [K^-1 y]_i / [K^-1]_ii, as spectra
@@ -179,25 +185,6 @@ class _References:
             max_factor=max(float(1 / scale.mean()), float(variance.mean())),
         )
         return correction, float(error.square().mean())
-
-
-def _widen(basis: SpectralBasis, outside: Tensor) -> tuple[SpectralBasis, Tensor]:
-    """The basis with the q largest directions of residuals (k, C), and coefficients (k, q) there.
-
-    The coefficients have unit mean square.
-    """
-    # outside = U S V^T = (U sqrt(k)) (S V^T / sqrt(k))
-    left, singular, right = torch.linalg.svd(outside, full_matrices=False)
-    root, most = len(outside) ** 0.5, CORRECTION_DIRECTIONS
-    return basis.widened(right[:most].mT * singular[:most] / root), left[:, :most] * root
-
-
-def _inverse_covariance(points: Tensor, noise: float) -> Tensor:
-    """(k, k) inverse of the covariance of points (k, c)."""
-    # (K + noise I)^-1 = (L L^T)^-1
-    system = _covariance(points, points)
-    system.diagonal().add_(noise)
-    return torch.cholesky_inverse(torch.linalg.cholesky(system))
 
 
 def _covariance(points: Tensor, others: Tensor) -> Tensor:

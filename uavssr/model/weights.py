@@ -1,13 +1,9 @@
-"""Model folders: config.json, model.safetensors and a model card (README.md), never a pickle.
-
-Digest, header, names, shapes and types are checked before a tensor is allocated.
-"""
+"""Model folders: config.json, model.safetensors and a model card (README.md), never a pickle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from uavssr.errors import InputRefused, ModelRefused
+from uavssr.io.writers import replacing
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.config import PGUNetConfig
 from uavssr.model.mixture import SpectralMixture
@@ -42,7 +40,7 @@ class Model:
     name: str
     """Name of the model, as its config gives it."""
     sha256: str
-    """Digest of the weights file."""
+    """SHA-256 of the weights file."""
     network: PGUNet
     """The network in evaluation mode, on the CPU."""
     training: dict[str, Any]
@@ -71,10 +69,9 @@ def find_model(name_or_path: str | Path = DEFAULT_MODEL) -> Path:
         raise ModelRefused("not a local model folder", path=repr(text))
     path = Path(text)
     try:
-        if not any(mark in text for mark in (os.sep, "/", ".")):
-            for folder in model_folders():
-                if (folder / text / CONFIG_FILE).is_file():
-                    return folder / text
+        for parent in model_folders() if not {"/", "."} & set(text) else ():
+            if (parent / text / CONFIG_FILE).is_file():
+                return parent / text
         if path.is_dir():
             return path
     except OSError as err:  # a name that is too long, a folder that may not be entered
@@ -87,42 +84,29 @@ def find_model(name_or_path: str | Path = DEFAULT_MODEL) -> Path:
 
 
 def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
-    """Load a model by name or folder.
+    """Load a model by name or folder; sizes, digest, names, shapes and types are checked.
 
     Raises:
         ModelRefused: something in the folder is not as it was saved; the message names it.
     """
     folder = find_model(name_or_path)
     config = _read_config(folder / CONFIG_FILE)
-    raw = _read_weights(folder / WEIGHTS_FILE, str(config["sha256"]))
-    network_config = _network_config(config["network"], folder / CONFIG_FILE)
-    grid = _grid(config["grid"], folder / CONFIG_FILE)
-    if len(grid) != network_config.bands:
-        raise ModelRefused(
-            f"grid has {len(grid)} wavelengths, network.bands says {network_config.bands}",
-            path=folder / CONFIG_FILE,
-        )
+    sizes, grid = _sizes_and_grid(config, folder / CONFIG_FILE)
     with torch.device("meta"):
-        network = PGUNet(network_config, *empty_prior(network_config, grid))
-    _check_header(raw, network, folder / WEIGHTS_FILE)
-    try:
-        tensors = load_tensors(raw)
-    except SafetensorError as err:
-        raise ModelRefused(f"not a safetensors file ({err})", path=folder / WEIGHTS_FILE) from err
-    for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ModelRefused(f"tensor {key} holds NaN or infinity", path=folder / WEIGHTS_FILE)
+        network = PGUNet(sizes, *empty_prior(sizes, grid))
+    digest = str(config["sha256"])
+    tensors = _read_weights(folder / WEIGHTS_FILE, digest, network.state_dict())
     network.load_state_dict(tensors, assign=True)
     return Model(
         name=str(config["name"]),
-        sha256=str(config["sha256"]),
+        sha256=digest,
         network=network.eval().requires_grad_(False),
-        training=dict(config.get("training", {})),
+        training=config["training"],
     )
 
 
 def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, Any]) -> str:
-    """Write config.json and model.safetensors, each to a temporary name first.
+    """Write config.json and model.safetensors, each whole or not at all.
 
     Args:
         network: its weights and configuration.
@@ -135,9 +119,8 @@ def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    raw = save_tensors(state)
+    raw, grid = save_tensors(state), network.grid
     digest = hashlib.sha256(raw).hexdigest()
-    grid = network.grid
     config = {
         "format": FORMAT,
         "name": name,
@@ -150,33 +133,21 @@ def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, 
         "sha256": digest,
         "training": training,
     }
-    _replace(folder / WEIGHTS_FILE, raw)
-    _replace(folder / CONFIG_FILE, (json.dumps(config, indent=1) + "\n").encode())
+    text = json.dumps(config, indent=1) + "\n"
+    for file, content in ((WEIGHTS_FILE, raw), (CONFIG_FILE, text.encode())):
+        with replacing(folder / file, overwrite=True) as part:
+            part.write_bytes(content)
     return digest
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, synchronise it, and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _models_within(folder: Path) -> str:
-    """The remedy for a folder that is no model but may hold one, as that of a training."""
-    models = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}"))
-    return f"name the model in it: {folder / models[0]}" if models else "name a model's folder"
 
 
 def _read(path: Path, largest: int) -> bytes:
     try:
         if not path.is_file():
-            raise ModelRefused(
-                "missing or not a regular file", path=path, remedy=_models_within(path.parent)
+            inner = sorted(path.parent.glob(f"*/{CONFIG_FILE}"))  # as in a training's folder
+            remedy = (
+                f"name the model in it: {inner[0].parent}" if inner else "name a model's folder"
             )
+            raise ModelRefused("missing or not a regular file", path=path, remedy=remedy)
         size = path.stat().st_size
         if size > largest:
             raise ModelRefused(f"{size} bytes, more than the {largest} allowed", path=path)
@@ -192,11 +163,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelRefused(f"not valid JSON ({err})", path=path) from err
     if not isinstance(config, dict):
         raise ModelRefused("not a JSON object", path=path)
-    missing = _KEYS - {"training"} - set(config)
-    if missing or set(config) - _KEYS:
-        keys = sorted(missing) or sorted(set(config) - _KEYS)
-        raise ModelRefused(f"{'missing' if missing else 'unknown'} keys {keys}", path=path)
-    if not isinstance(config.get("training", {}), dict):
+    config.setdefault("training", {})
+    for word, keys in (("missing", _KEYS - set(config)), ("unknown", set(config) - _KEYS)):
+        if keys:
+            raise ModelRefused(f"{word} keys {sorted(keys)}", path=path)
+    if not isinstance(config["training"], dict):
         raise ModelRefused("key training is not an object", path=path)
     if config["format"] != FORMAT:
         raise ModelRefused(
@@ -207,40 +178,54 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_weights(path: Path, expected: str) -> bytes:
-    raw = _read(path, MAX_WEIGHTS_BYTES)
-    digest = hashlib.sha256(raw).hexdigest()
-    if digest != expected:
+def _sizes_and_grid(config: dict[str, Any], path: Path) -> tuple[PGUNetConfig, WavelengthGrid]:
+    key = "network"
+    try:
+        sizes = PGUNetConfig(**config[key])
+        key = "grid"
+        fields = config[key]
+        centres, fwhm = (np.array(fields[name], float) for name in ("centres_nm", "fwhm_nm"))
+        if not np.isfinite(np.concatenate([centres, fwhm])).all():
+            raise ValueError("not finite")
+        grid = WavelengthGrid(str(fields["name"]), centres, fwhm)
+    except (ModelRefused, InputRefused, KeyError, TypeError, ValueError, OverflowError) as err:
+        raise ModelRefused(f"key {key}: {err}", path=path) from err
+    if len(grid) != sizes.bands:
         raise ModelRefused(
-            f"SHA-256 is {digest[:12]}, config.json says {expected[:12]}: the file is damaged or "
+            f"grid has {len(grid)} wavelengths, network.bands says {sizes.bands}", path=path
+        )
+    return sizes, grid
+
+
+def _read_weights(path: Path, digest: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file with this digest, of the names, types and shapes of `expected`."""
+    raw = _read(path, MAX_WEIGHTS_BYTES)
+    actual = hashlib.sha256(raw).hexdigest()
+    if actual != digest:
+        raise ModelRefused(
+            f"SHA-256 is {actual[:12]}, config.json says {digest[:12]}: the file is damaged or "
             "not the one that was saved",
             path=path,
             remedy="get the model folder again",
         )
-    return raw
-
-
-def _network_config(fields: object, path: Path) -> PGUNetConfig:
-    if not isinstance(fields, dict):
-        raise ModelRefused("key network is not an object", path=path)
     try:
-        return PGUNetConfig(**fields)
-    except TypeError as err:
-        raise ModelRefused(f"key network: {err}", path=path) from err
-    except ModelRefused as err:
-        raise ModelRefused(f"key network: {err.fact}", path=path) from err
+        tensors = load_tensors(raw)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as err:
+        raise ModelRefused(f"not a safetensors file ({err})", path=path) from err
+    for key in sorted(expected.keys() | tensors.keys()):
+        wanted, stored = _form(expected.get(key)), _form(tensors.get(key))
+        if stored != wanted:
+            raise ModelRefused(
+                f"tensor {key}: config.json calls for {wanted}, the file holds {stored}", path=path
+            )
+        if not torch.isfinite(tensors[key]).all():
+            raise ModelRefused(f"tensor {key} holds NaN or infinity", path=path)
+    return tensors
 
 
-def _grid(fields: object, path: Path) -> WavelengthGrid:
-    try:
-        if not isinstance(fields, dict):
-            raise TypeError("not an object")
-        centres, fwhm = (np.array(fields[key], dtype=float) for key in ("centres_nm", "fwhm_nm"))
-        if not (np.isfinite(centres).all() and np.isfinite(fwhm).all()):
-            raise ValueError("not finite")
-        return WavelengthGrid(str(fields["name"]), centres, fwhm)
-    except (KeyError, TypeError, ValueError, OverflowError, InputRefused) as err:
-        raise ModelRefused(f"key grid: {err}", path=path) from err
+def _form(tensor: Tensor | None) -> str:
+    """Type and shape as text: float32 (40, 6)."""
+    return "none" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".split(".")[-1]
 
 
 def empty_prior(
@@ -260,24 +245,3 @@ def empty_prior(
         covariance=torch.empty(components, rank, rank),
     )
     return basis, mixture
-
-
-def _check_header(raw: bytes, network: PGUNet, path: Path) -> None:
-    """Names, shapes and types in the safetensors header against what the config calls for."""
-    try:
-        length = int.from_bytes(raw[:8], "little")
-        if len(raw) < 8 or length > len(raw) - 8:
-            raise ValueError("truncated")
-        header = json.loads(raw[8 : 8 + length])
-        header.pop("__metadata__", None)
-        stored = {key: (each["dtype"], tuple(each["shape"])) for key, each in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise ModelRefused(f"not a safetensors file ({err})", path=path) from err
-    expected = {k: ("F32", tuple(v.shape)) for k, v in network.state_dict().items()}
-    for key in sorted(expected.keys() | stored.keys()):
-        if stored.get(key) != expected.get(key):
-            raise ModelRefused(
-                f"tensor {key}: config.json calls for {expected.get(key, 'none')}, "
-                f"the file holds {stored.get(key, 'none')}",
-                path=path,
-            )
