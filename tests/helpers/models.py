@@ -20,9 +20,9 @@ from uavssr.model.basis import SpectralBasis
 from uavssr.model.config import PGUNetConfig
 from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture, fit_mixture
-from uavssr.model.parametric import ResponseStage
-from uavssr.model.pgunet import PGUNet, Stage
+from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
+from uavssr.model.stages import ResponseStage, Stage
 from uavssr.model.state import Stf
 from uavssr.model.weights import save_model
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,11 @@ class SpectralBasis:
     """E (C, r) change of reflectance per unit of each coefficient."""
     residual: Tensor
     """(C,) standard deviation of the training spectra about the subspace, reflectance."""
+
+    def to(self, device: torch.device) -> SpectralBasis:
+        """The same basis on a device."""
+        names = ("mean", "components", "residual")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
     def rank(self) -> int:

@@ -6,6 +6,7 @@ the Spectral Transformation Function", arXiv 2606.05759. docs/design.md says whe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
@@ -19,9 +20,9 @@ from uavssr.model.correction import Correction
 from uavssr.model.freeform import FreeStage
 from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.parametric import ResponseStage
 from uavssr.model.proximal import ZNet
-from uavssr.model.solvers import wiener_gain, x_step
+from uavssr.model.solvers import x_step
+from uavssr.model.stages import ResponseStage, Stage
 from uavssr.model.state import ObservationModel, Reconstruction, Stf
 from uavssr.model.uncertainty import CubeUncertainty
 
@@ -42,38 +43,6 @@ FINAL_STF_VARIANCE_FACTOR: Final = 4.0
 
 More than one: an X-step expects errors as large as spectra vary, and Z-Net's are smaller.
 """
-
-
-class Stage(nn.Module):
-    """One unrolled iteration for the cube: X-step (closed form), then Z-Net."""
-
-    def __init__(self, config: PGUNetConfig) -> None:
-        super().__init__()
-        self.log_alpha = nn.Parameter(torch.tensor(0.0))
-        self.znet = ZNet(config.rank, config.width)
-
-    def forward(
-        self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: ObservationModel, *, bfloat16: bool
-    ) -> Tensor:
-        """The coefficients (B, r, H, W) after the stage.
-
-        Args:
-            msi: Y (B, c, H, W).
-            hsi: A (B, r, H, W) before it.
-            deviation: (B, r, H, W) posterior standard deviation of the initial estimate.
-            seen: the observation model.
-            bfloat16: run Z-Net in bfloat16; the X-step stays in float32.
-        """
-        shape = hsi.shape[-2:]
-        noise = seen.noise * self.log_alpha.exp()
-        # A = x_step(Y, Z),  carried = G (Y - B A - b),  Z = Z-Net(A, carried, deviation)
-        flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
-        misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
-        carried = wiener_gain(seen.mixing, noise) @ misfit
-        maps = (part.unflatten(-1, shape) for part in (flat, carried))
-        with torch.autocast(msi.device.type, torch.bfloat16, enabled=bfloat16):
-            proximal: Tensor = self.znet(*maps, deviation)
-        return proximal.float() if bfloat16 else proximal
 
 
 class PGUNet(nn.Module):
@@ -136,16 +105,13 @@ class PGUNet(nn.Module):
         Raises:
             UsageError: the model has fewer stages.
         """
-        return ZNet.reach * self._count(stages)
+        return ZNet.reach * len(self._stages(stages))
 
-    def _count(self, stages: int | None) -> int:
+    def _stages(self, stages: int | None) -> list[Stage]:
         count = len(self.stages) if stages is None else stages
         if not 0 <= count <= len(self.stages):
             raise UsageError(f"stages must be 0-{len(self.stages)} for this model, got {count}")
-        return count
-
-    def _stages(self, stages: int | None) -> list[Stage]:
-        return [cast("Stage", stage) for stage in self.stages][: self._count(stages)]
+        return [cast("Stage", stage) for stage in self.stages][:count]
 
     def observation_model(self, stf: Stf, *, stf_uncertainty: bool = True) -> ObservationModel:
         """The image's model Y = B A + b + noise under S cameras' STFs.
@@ -205,25 +171,16 @@ class PGUNet(nn.Module):
             stf: of the scene.
             prior: prior mean and standard deviation of the part's parameters.
         """
-        centred = Stf(
-            family=stf.family.around(prior.theta, prior.theta_se),
-            theta=stf.theta,
-            theta_se=stf.theta_se,
-            rows=stf.rows,
-        )
+        family = replace(stf.family, prior=prior.theta, spread=prior.theta_se)
         last, seen = self.response_stages[-1], self.observation_model(stf, stf_uncertainty=False)
-        refined: Stf = last(materials, centred, seen, self.mixture, self.basis)
+        refined: Stf = last(materials, replace(stf, family=family), seen, self.mixture, self.basis)
         return refined
 
     def cube_uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
         """The standard errors of a scene's cube with this STF (S = 1)."""
+        seen = self.observation_model(stf, stf_uncertainty=False)
         return CubeUncertainty.of(
-            stf,
-            self.observation_model(stf, stf_uncertainty=False),
-            self.basis,
-            self.mixture,
-            self.sigma_scale,
-            correction=correction,
+            stf, seen, self.basis, self.mixture, self.sigma_scale, correction=correction
         )
 
     @torch.no_grad()
@@ -279,10 +236,8 @@ class PGUNet(nn.Module):
         estimates: tuple[Stf, ...] = (stf,)
         if estimate_stf:
             counted = None if valid is None else valid.flatten(1)
-            pooled = stf.rows.shape[0] == 1
-            estimates = self.estimate_stf(
-                find_materials(msi.flatten(2), counted, pooled=pooled), stf
-            )
+            materials = find_materials(msi.flatten(2), counted, pooled=len(stf.rows) == 1)
+            estimates = self.estimate_stf(materials, stf)
         seen = self.observation_model(estimates[-1])
         hsi, deviation = self._initial_estimate(msi, seen)
         results = [hsi]

@@ -94,7 +94,7 @@ class PNet(nn.Module):
     """
 
     TOKEN = 4
-    """Numbers of a material in a band, see `parametric._tokens`."""
+    """Numbers of a material in a band, see `stages._tokens`."""
     BAND = 11
     """Numbers of a band: place (2), R-step, current value and information (3 each)."""
 

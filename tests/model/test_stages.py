@@ -21,13 +21,13 @@ from tests.helpers.models import (
     tiny_network,
 )
 from uavssr.errors import IncompleteRun
-from uavssr.model import parametric
+from uavssr.model import stages as module
 from uavssr.model.likelihood import StfLikelihood, r_step_mixture
 from uavssr.model.materials import MATERIALS_PER_SCENE, Materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.parametric import EFFECTIVE_SAMPLES, HALF_DIVERSITY_EXCESS, material_diversity
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN
+from uavssr.model.stages import EFFECTIVE_SAMPLES, HALF_DIVERSITY_EXCESS, material_diversity
 from uavssr.model.state import Stf
 from uavssr.sensors import SENSORS, Sensor
 
@@ -106,7 +106,7 @@ def test_scenes_of_materials_do_not_see_each_other() -> None:
 def test_a_stage_that_does_not_trust_the_scene_keeps_the_prior_exactly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parametric, "EFFECTIVE_SAMPLES", 0.0)
+    monkeypatch.setattr(module, "EFFECTIVE_SAMPLES", 0.0)
     stf = stf_of()
     for estimate in network_of().estimate_stf(materials_of(), stf):
         assert torch.equal(estimate.theta, stf.theta)
@@ -135,7 +135,7 @@ def test_pnet_changes_no_more_than_the_share_of_the_image_allows(
     for stage in response_stages_of(network):
         stage.pnet.head.weight.zero_()
         stage.pnet.head.bias.fill_(-60.0).narrow(0, 3, 3).fill_(60.0)
-    monkeypatch.setattr(parametric, "EFFECTIVE_SAMPLES", 1e-6)
+    monkeypatch.setattr(module, "EFFECTIVE_SAMPLES", 1e-6)
     stf = stf_of()
     for estimate in network.estimate_stf(materials, stf)[1:]:
         assert ((estimate.theta - stf.theta).abs() < 0.01 * stf.theta_se).all()
@@ -207,7 +207,7 @@ def test_wrong_gains_are_found_by_many_materials(
     gain: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To one per cent, of five."""
-    monkeypatch.setattr(parametric, "EFFECTIVE_SAMPLES", 1e5)
+    monkeypatch.setattr(module, "EFFECTIVE_SAMPLES", 1e5)
     network, materials, start = drawn_scene(gain)
     found = gains_of(network.estimate_stf(double(materials), start))
     close(found[-1], gain, atol=0.01)

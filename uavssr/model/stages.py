@@ -1,6 +1,6 @@
-"""The STF stage of the unrolled network: R-step in a response family, then P-Net.
+"""The unrolled stages: X-step and Z-Net for the cube, R-step and P-Net for the STF.
 
-It reads the materials of a scene, not its image. `freeform` holds the paper's own stage.
+The STF's stage reads the materials of a scene, not its image; `freeform` has the paper's own.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from uavssr.errors import IncompleteRun
 from uavssr.model.basis import SpectralBasis
+from uavssr.model.config import PGUNetConfig
 from uavssr.model.likelihood import StfLikelihood, r_step_mixture
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.proximal import PNet
-from uavssr.model.solvers import participation
+from uavssr.model.proximal import PNet, ZNet
+from uavssr.model.solvers import participation, wiener_gain, x_step
 from uavssr.model.state import ObservationModel, Stf
 
 EFFECTIVE_SAMPLES: Final = 3.0
@@ -28,6 +29,38 @@ HALF_DIVERSITY_EXCESS: Final = 0.05
 
 _MAX_DEVIATIONS: Final = 4.0
 """Largest change of a parameter, in prior standard deviations."""
+
+
+class Stage(nn.Module):
+    """One unrolled iteration for the cube: X-step (closed form), then Z-Net."""
+
+    def __init__(self, config: PGUNetConfig) -> None:
+        super().__init__()
+        self.log_alpha = nn.Parameter(torch.tensor(0.0))
+        self.znet = ZNet(config.rank, config.width)
+
+    def forward(
+        self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: ObservationModel, *, bfloat16: bool
+    ) -> Tensor:
+        """The coefficients (B, r, H, W) after the stage.
+
+        Args:
+            msi: Y (B, c, H, W).
+            hsi: A (B, r, H, W) before it.
+            deviation: (B, r, H, W) posterior standard deviation of the initial estimate.
+            seen: the observation model.
+            bfloat16: run Z-Net in bfloat16; the X-step stays in float32.
+        """
+        shape = hsi.shape[-2:]
+        noise = seen.noise * self.log_alpha.exp()
+        # A = x_step(Y, Z),  carried = G (Y - B A - b),  Z = Z-Net(A, carried, deviation)
+        flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
+        misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
+        carried = wiener_gain(seen.mixing, noise) @ misfit
+        maps = (part.unflatten(-1, shape) for part in (flat, carried))
+        with torch.autocast(msi.device.type, torch.bfloat16, enabled=bfloat16):
+            proximal: Tensor = self.znet(*maps, deviation)
+        return proximal.float() if bfloat16 else proximal
 
 
 class ResponseStage(nn.Module):
