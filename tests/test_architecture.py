@@ -7,8 +7,10 @@ import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,36 @@ def test_packages_say_what_lives_in_them_and_what_does_not() -> None:
     for init in PACKAGE.rglob("*/__init__.py"):
         lines = (ast.get_docstring(parsed(init)) or "").splitlines()
         assert len(lines) >= 3, f"{place(init)}: what lives here, an empty line, what does not"
+
+
+def test_exports_exist() -> None:
+    for init in PACKAGE.rglob("__init__.py"):
+        package = import_module(f"uavssr.{dotted(init)}".removesuffix(".__init__"))
+        for name in getattr(package, "__all__", ()):
+            assert hasattr(package, name), f"{place(init)} exports {name}, which it lacks"
+
+
+def public_names(path: Path) -> Iterator[str]:
+    """Classes, functions and constants that a module defines at its top, without commands."""
+    for node in parsed(path).body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.FunctionDef(name=name, decorator_list=decorators):
+                if not any("command" in ast.unparse(decorator) for decorator in decorators):
+                    yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+
+
+def test_public_name_is_defined_once() -> None:
+    places = defaultdict(list)
+    for path in MODULES:
+        for name in set(public_names(path)):
+            if not name.startswith("_"):
+                places[name].append(place(path))
+    twice = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert not twice, "give different things different names"
 
 
 @every_module

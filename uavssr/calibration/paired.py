@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from uavssr.io.msi import MsiSource
 
-Array = npt.NDArray[np.floating]
 
 MIN_OFFSET_RATIO: Final = 3.0
 """Least ratio of an additive offset to its standard error for a warning."""
@@ -294,7 +293,9 @@ def _warnings(
         )
 
 
-def _misfits(name: str, weight: Array, seen: Array, predicted: Array) -> Iterator[str]:
+def _misfits(
+    name: str, weight: FloatArray, seen: FloatArray, predicted: FloatArray
+) -> Iterator[str]:
     """Sentences on references that the image (k, c) shows otherwise than predicted (k, c)."""
     size = np.square(predicted).mean(1).clip(1e-12)
     typical = float(np.median(np.sqrt(np.square(seen - predicted).mean(1) / size)))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from uavssr.cli.app import app, say
-from uavssr.cli.options import ModelName, Overwrite, Scale
+from uavssr.cli.options import ModelName, Overwrite, ScaleOption
 
 
 @app.command()
@@ -25,7 +25,7 @@ def adapt(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new model.")],
     model: ModelName = None,
-    scale: Scale = None,
+    scale: ScaleOption = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Adapt a model to local spectra: crops, soils and paths of the field, about fifty."""

@@ -47,7 +47,7 @@ def common(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
 
 
-def creation_options(pairs: list[str]) -> dict[str, str]:
+def option_pairs(pairs: list[str]) -> dict[str, str]:
     """The `--co K=V` of a command as a mapping."""
     for pair in pairs:
         if "=" not in pair:

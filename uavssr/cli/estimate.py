@@ -21,7 +21,7 @@ from uavssr.cli.options import (
     MaxPixels,
     ModelName,
     Overwrite,
-    Scale,
+    ScaleOption,
     SensorName,
     Stages,
     TileSize,
@@ -45,7 +45,7 @@ def estimate_stf(
     sensor: SensorName = None,
     bands: Bands = None,
     bidx: Bidx = None,
-    scale: Scale = None,
+    scale: ScaleOption = None,
     assume_crs: AssumeCrs = None,
     max_pixels: MaxPixels = None,
     reference: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from uavssr.cli import console
-from uavssr.cli.app import app, check_outputs, check_suffix, creation_options, print_outputs
+from uavssr.cli.app import app, check_outputs, check_suffix, option_pairs, print_outputs
 from uavssr.cli.options import AsJson, MaxPixels, Overwrite
 from uavssr.errors import UsageError
 
@@ -64,7 +64,7 @@ def expand(
         format=cast("Format | None", format),
         dtype=cast("CubeDtype", dtype),
         wavelengths=wavelengths,
-        creation_options=creation_options(co or []),
+        creation_options=option_pairs(co or []),
         overwrite=overwrite,
     )
     check_outputs([out, quicklook], [coefficients], overwrite=overwrite)

@@ -26,7 +26,7 @@ Bands = Annotated[
 Bidx = Annotated[
     str | None, typer.Option("--bidx", help="Numbers of the bands to use, counted from 1: 1,2,3.")
 ]
-Scale = Annotated[
+ScaleOption = Annotated[
     str | None,
     typer.Option("--scale", help="Reflectance per number in the file, e.g. 1/32768."),
 ]
@@ -53,11 +53,11 @@ Workers = Annotated[
         "--workers", help="Batches of tiles in the network at a time; default: number of cores."
     ),
 ]
-Batch = Annotated[
+BatchOption = Annotated[
     str,
     typer.Option("--batch", help="Tiles in one forward pass: auto (1 on the CPU), or a number."),
 ]
-Precision = Annotated[
+PrecisionOption = Annotated[
     str | None,
     typer.Option(
         "--precision", help="Precision of the Z-Nets: float32, or bf16 (default on a GPU)."

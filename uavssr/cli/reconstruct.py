@@ -13,8 +13,8 @@ from uavssr.cli.app import (
     app,
     check_outputs,
     check_suffix,
-    creation_options,
     interrupt_as_error,
+    option_pairs,
     print_outputs,
     say,
 )
@@ -23,7 +23,7 @@ from uavssr.cli.options import (
     AsJson,
     AssumeCrs,
     Bands,
-    Batch,
+    BatchOption,
     Bidx,
     ClusterSize,
     Device,
@@ -34,9 +34,9 @@ from uavssr.cli.options import (
     MemLimit,
     ModelName,
     Overwrite,
-    Precision,
+    PrecisionOption,
     Resume,
-    Scale,
+    ScaleOption,
     Scheduler,
     SensorName,
     Stages,
@@ -48,8 +48,7 @@ from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.io.writers import CubeDtype, Format
-    from uavssr.reconstruction import Precision as PrecisionName
-    from uavssr.reconstruction import RunEstimate, StfScope
+    from uavssr.reconstruction import Precision, RunEstimate, StfScope
 
 
 @app.command()
@@ -62,7 +61,7 @@ def reconstruct(
     sensor: SensorName = None,
     bands: Bands = None,
     bidx: Bidx = None,
-    scale: Scale = None,
+    scale: ScaleOption = None,
     assume_crs: AssumeCrs = None,
     max_pixels: MaxPixels = None,
     model: ModelName = None,
@@ -92,8 +91,8 @@ def reconstruct(
     ] = None,
     stages: Stages = None,
     device: Device = "auto",
-    precision: Precision = None,
-    batch: Batch = "auto",
+    precision: PrecisionOption = None,
+    batch: BatchOption = "auto",
     workers: Workers = None,
     mem_limit: MemLimit = None,
     scheduler: Scheduler = None,
@@ -145,7 +144,7 @@ def reconstruct(
         format=cast("Format | None", format),
         dtype=cast("CubeDtype", dtype),
         wavelengths=wavelengths,
-        creation_options=creation_options(co or []),
+        creation_options=option_pairs(co or []),
         uncertainty=uncertainty,
         quality=quality,
         overwrite=overwrite,
@@ -167,7 +166,7 @@ def reconstruct(
         overlap=overlap,
         stages=stages,
         device=device,
-        precision=cast("PrecisionName | None", precision),
+        precision=cast("Precision | None", precision),
         batch=_batch(batch),
         workers=workers,
         mem_limit=None if mem_limit is None else parse_size(mem_limit),
@@ -223,7 +222,7 @@ def inspect(
     sensor: SensorName = None,
     bands: Bands = None,
     bidx: Bidx = None,
-    scale: Scale = None,
+    scale: ScaleOption = None,
     assume_crs: AssumeCrs = None,
     max_pixels: MaxPixels = None,
     as_json: AsJson = False,

@@ -18,7 +18,8 @@ from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.metadata import CubeMetadata
 from uavssr.io.writers.raw_bytes import put, take
 from uavssr.io.writers.target import CubeTarget
-from uavssr.io.writers.tile_writer import Array, TileWriter
+from uavssr.io.writers.tile_writer import TileWriter
+from uavssr.sensors import NumberArray
 
 _HEADER_BYTES: Final = 2**20
 """The most bytes that a header takes."""
@@ -105,7 +106,7 @@ class EnviWriter(TileWriter):
         if handle >= 0:
             os.close(handle)
 
-    def _store(self, row: int, col: int, block: Array) -> None:
+    def _store(self, row: int, col: int, block: NumberArray) -> None:
         checksum = 0
         lines = block.reshape(-1, block.shape[2])
         for place, line in zip(self._places(row, col), lines, strict=True):

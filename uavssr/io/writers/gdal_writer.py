@@ -14,7 +14,8 @@ import rasterio
 from rasterio.windows import Window as RasterioWindow
 
 from uavssr.io.writers.target import Target
-from uavssr.io.writers.tile_writer import Array, TileWriter
+from uavssr.io.writers.tile_writer import TileWriter
+from uavssr.sensors import NumberArray
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
@@ -69,7 +70,7 @@ class GdalWriter(TileWriter):
         self._dataset.update_tags(**target.tags)
         self._describe(self._dataset)
 
-    def _store(self, row: int, col: int, block: Array) -> None:
+    def _store(self, row: int, col: int, block: NumberArray) -> None:
         with self._lock, _env():
             if self._dataset is None:
                 raise ValueError(f"{self.path}: not open for writing")

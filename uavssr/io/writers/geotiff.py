@@ -25,7 +25,8 @@ from uavssr.io.writers.encoding import cube_bytes
 from uavssr.io.writers.metadata import metadata_of
 from uavssr.io.writers.overviews import Overviews
 from uavssr.io.writers.target import CubeTarget
-from uavssr.io.writers.tile_writer import Array, TileWriter
+from uavssr.io.writers.tile_writer import TileWriter
+from uavssr.sensors import NumberArray
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -102,16 +103,16 @@ class GeoTiffWriter(TileWriter):
     def _close(self) -> None:
         self._handles.close()
 
-    def _store(self, row: int, col: int, block: Array) -> None:
+    def _store(self, row: int, col: int, block: NumberArray) -> None:
         sample = np.ascontiguousarray(block[self._sample_band(row, col)])
         self._samples[row, col] = zlib.crc32(sample.data)
         self._put(0, row, col, block)
 
-    def _put(self, level: int, row: int, col: int, block: Array) -> None:
+    def _put(self, level: int, row: int, col: int, block: NumberArray) -> None:
         """Append a block of the scene or of an overview, and hand it on to the next overview."""
         apart = self._file.levels[level].planes > 1
         packed = self._codec.encode([] if apart else [block])
-        smaller: list[Array] = []
+        smaller: list[NumberArray] = []
         parts = [block[k : k + _AT_ONCE] for k in range(0, self.bands, _AT_ONCE)]
         for some, less in self._pool.map(partial(self._work, level, apart=apart), parts):
             packed += some
@@ -120,7 +121,9 @@ class GeoTiffWriter(TileWriter):
         if smaller:
             self._pyramid.put(level, (row, col), smaller)
 
-    def _work(self, level: int, bands: Array, *, apart: bool) -> tuple[list[bytes], list[Array]]:
+    def _work(
+        self, level: int, bands: NumberArray, *, apart: bool
+    ) -> tuple[list[bytes], list[NumberArray]]:
         """Blocks of some bands as they are stored, and as the next overview takes them."""
         packed = self._codec.encode(bands[:, None]) if apart else []
         if level + 1 == len(self._sizes):

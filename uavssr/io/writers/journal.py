@@ -18,7 +18,8 @@ from uavssr.errors import OutputError
 from uavssr.io.checks import PathLike
 from uavssr.io.writers.atomic import UNFINISHED, remove, write_durably
 from uavssr.io.writers.lock import Lock
-from uavssr.io.writers.tile_record import DAMAGE, Array, TileRecord, pack_record, unpack_record
+from uavssr.io.writers.tile_record import DAMAGE, TileRecord, pack_record, unpack_record
+from uavssr.sensors import NumberArray
 
 RecordKind = Literal["tile", "stf"]
 """Contents of a record: all that the outputs need of a tile, or its STF alone."""
@@ -147,12 +148,12 @@ class Journal:
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
     @property
-    def scene(self) -> dict[str, Array]:
+    def scene(self) -> dict[str, NumberArray]:
         """The scene's STF as it was given to `begin`, in float64."""
         scene = {} if self._run is None else self._run["scene"]
         return {name: np.array(values, np.float64) for name, values in scene.items()}
 
-    def begin(self, identity: Mapping[str, str], scene: Mapping[str, Array]) -> None:
+    def begin(self, identity: Mapping[str, str], scene: Mapping[str, NumberArray]) -> None:
         """Record the run's identity, before its first tile.
 
         Args:

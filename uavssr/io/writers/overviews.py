@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.io.writers.raw_bytes import put, take
+from uavssr.sensors import NumberArray
 
-Array = npt.NDArray[np.generic]
 Work = npt.NDArray[Any]
 
 
-def reduced(bands: Work, *, factor: int, nodata: float) -> Array:
+def reduced(bands: Work, *, factor: int, nodata: float) -> NumberArray:
     """Means (k, ceil(h / factor), ceil(w / factor)) of the valid pixels in squares of (k, h, w).
 
     Whole numbers are rounded to the nearest, halves up, as GDAL does. A square without a valid
@@ -91,11 +91,11 @@ class Overviews:
         """Pixels of a level along the side of one pixel of the next."""
         return 2 if level else 4
 
-    def reduce(self, level: int, bands: Work) -> Array:
+    def reduce(self, level: int, bands: Work) -> NumberArray:
         """Some bands (k, y, x) of a block of `level`, reduced for `put`."""
         return reduced(bands, factor=self.factor(level), nodata=self._nodata)
 
-    def put(self, level: int, place: tuple[int, int], parts: Sequence[Array]) -> None:
+    def put(self, level: int, place: tuple[int, int], parts: Sequence[NumberArray]) -> None:
         """Keep a reduced block of `level`; it replaces an earlier one of that place.
 
         Raises:
@@ -106,7 +106,7 @@ class Overviews:
         step = self._bands * (self._side // self.factor(level)) ** 2 * self._kind.itemsize
         put(self._files[level].fileno(), np.concatenate(parts).tobytes(), slot * step)
 
-    def blocks(self, level: int) -> Iterator[tuple[int, int, Array]]:
+    def blocks(self, level: int) -> Iterator[tuple[int, int, NumberArray]]:
         """Row, column and numbers (band, y, x) of an overview's blocks that are not empty."""
         factor = self.factor(level - 1)
         parts = defaultdict[tuple[int, int], list[tuple[int, int]]](list)
@@ -121,7 +121,7 @@ class Overviews:
                 block[:, top : top + part.shape[1], left : left + part.shape[2]] = part
             yield row, col, block
 
-    def _get(self, level: int, place: tuple[int, int]) -> Array:
+    def _get(self, level: int, place: tuple[int, int]) -> NumberArray:
         factor = self.factor(level)
         shape = self._bands, *(-(-side // factor) for side in self._shape(level, *place))
         step = self._bands * (self._side // factor) ** 2 * self._kind.itemsize

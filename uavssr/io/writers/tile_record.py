@@ -12,9 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 import numpy.typing as npt
 
-from uavssr.sensors import BoolArray, Float32Array
-
-Array = npt.NDArray[Any]
+from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
 DAMAGE: Final = (
     BadZipFile,
@@ -40,7 +38,7 @@ class TileRecord:
     """(y, x), the valid pixels of the tile's core."""
     maps: Mapping[str, Float32Array] = field(default_factory=dict)
     """Stacks (k, y, x) by name, the coefficients among them; none for an empty tile."""
-    stf: Mapping[str, Array] = field(default_factory=dict)
+    stf: Mapping[str, NumberArray] = field(default_factory=dict)
     """The tile's STF as named numbers; none for an empty tile."""
 
 
@@ -111,8 +109,8 @@ def _checked(data: bytes) -> bytes:
 
 
 def _named(
-    arrays: Mapping[str, Array] | Array, names: Iterable[str], prefix: str
-) -> dict[str, Array]:
+    arrays: Mapping[str, Any] | npt.NDArray[Any], names: Iterable[str], prefix: str
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays whose names begin with a prefix, by the rest of their names."""
     chosen = [name for name in names if name.startswith(prefix)]
     return {name.removeprefix(prefix): np.asarray(arrays[name], order="C") for name in chosen}

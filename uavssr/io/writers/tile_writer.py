@@ -10,17 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.writers.atomic import check_output, discard, part_path, publish, write_failed
 from uavssr.io.writers.encoding import quantise
 from uavssr.io.writers.target import Target
-from uavssr.sensors import BoolArray, Float32Array
+from uavssr.sensors import BoolArray, Float32Array, NumberArray
 from uavssr.tiling import Window
 
-Array = npt.NDArray[np.generic]
 LIBRARY_ERRORS: Final = (*GDAL_ERRORS, OSError)
 """Errors that GDAL and the system raise when they cannot store something."""
 
@@ -100,7 +96,7 @@ class TileWriter(ABC):
         where += f" ({window.height} x {window.width})"
         self.write_quantised(window, quantise(array, valid, dtype=self.dtype, where=where))
 
-    def write_quantised(self, window: Window, array: Array) -> None:
+    def write_quantised(self, window: Window, array: NumberArray) -> None:
         """Store what `quantise` made of a window, (band, y, x) in the file's own dtype.
 
         Writing the same window again replaces it.
@@ -181,7 +177,7 @@ class TileWriter(ABC):
         """Make the part file, without pixels."""
 
     @abstractmethod
-    def _store(self, row: int, col: int, block: Array) -> None:
+    def _store(self, row: int, col: int, block: NumberArray) -> None:
         """Store one block (band, y, x); called from any thread, for one block by one at a time."""
 
     @abstractmethod

@@ -21,7 +21,8 @@ from uavssr.io.raster import coordinates
 from uavssr.io.writers.atomic import STORE_MARK
 from uavssr.io.writers.encoding import SCALE, cube_bytes
 from uavssr.io.writers.target import CubeTarget
-from uavssr.io.writers.tile_writer import Array, TileWriter
+from uavssr.io.writers.tile_writer import TileWriter
+from uavssr.sensors import NumberArray
 
 if TYPE_CHECKING:
     from zarr.abc.buffer import Buffer
@@ -67,7 +68,7 @@ class ZarrWriter(TileWriter):
     def _close(self) -> None:
         self._pool.shutdown()
 
-    def _store(self, row: int, col: int, block: Array) -> None:
+    def _store(self, row: int, col: int, block: NumberArray) -> None:
         """Store the chunks of a block; those that are all nodata are left out."""
         sample = np.ascontiguousarray(block[self._sample_bands(row, col)])
         self._samples[row, col] = zlib.crc32(sample.data)
