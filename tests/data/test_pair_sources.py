@@ -53,8 +53,6 @@ def test_rows_are_opened_in_order(folder: Path) -> None:
     assert found.problems == ()
     assert [scene.row.line for scene in found.scenes] == [2, 4, 5]
     assert [scene.sensor for scene in found.scenes] == [P4M, SENSORS["rgb"], None]
-    assert [row.line for row, _ in found.libraries] == [3]
-    assert found.libraries[0][1].grid is found.grid
     pair, cube, _ = found.scenes
     assert pair.registration is not None
     assert pair.registration.shift == pytest.approx((0.7, 0.5), abs=0.1)
@@ -78,7 +76,7 @@ def test_a_window_of_a_pair_is_the_image_and_the_registered_cube(folder: Path) -
     assert msi.shape == (5, 50, 60)
     assert hsi.shape == (40, 50, 60)
     assert valid.all()
-    integrated = np.tensordot(P4M.srf(scene.bands), hsi, 1)
+    integrated = np.tensordot(P4M.srf(scene.cube.grid), hsi, 1)
     for band, seen in zip(integrated, msi, strict=True):
         assert np.corrcoef(band.ravel(), seen.ravel())[0, 1] > 0.97
     (unregistered,) = opened(folder, "hsi\ncube\n").scenes
@@ -88,7 +86,7 @@ def test_a_window_of_a_pair_is_the_image_and_the_registered_cube(folder: Path) -
 def test_a_window_of_a_cube_is_the_cube_on_the_grid(folder: Path) -> None:
     (scene,) = opened(folder, "hsi\ncube\n").scenes
     window = Window(0, 0, 20, 30)
-    msi, hsi, valid = scene.read(window, scene.bands)
+    msi, hsi, valid = scene.read(window, scene.cube.grid)
     assert msi is None
     assert valid.all()
     np.testing.assert_array_equal(hsi, scene.cube.read(window)[0])

@@ -202,8 +202,8 @@ def test_a_measured_curve_survives_the_index(folder: Path, tmp_path: Path) -> No
     manifest = replace(manifest, rows=(replace(manifest.rows[0], sensor=sensor),))
     request = PatchRequest(manifest=manifest, config=DataConfig(), side=12, seed=0)
     for _ in range(2):  # built, then loaded
-        found = prepare_patches(tmp_path, request)
-        assert found.sets[0].sensor == sensor
+        _, (patches,) = prepare_patches(tmp_path, request)
+        assert patches.sensor == sensor
     json.loads((tmp_path / "patches" / "index.json").read_text())
 
 
@@ -299,7 +299,7 @@ def test_a_library_alone_is_simulated_from_as_before(tmp_path: Path) -> None:
     one = data.draw(seed=3, step=4, shard=0, count=2, size=8)
     other = draw_batch(library, seed=3, step=4, count=2, size=8)
     assert same(one, other)
-    assert data.pairs == ()
+    assert data.pairs == []
     changed = replace(library, spectra=library.spectra * np.float32(0.9))
     assert TrainingData.of(changed).digest != data.digest
 
@@ -325,7 +325,7 @@ def test_pairs_alone_are_enough(folder: Path, tmp_path: Path) -> None:
 
 def test_facts_say_what_every_row_gave(data: TrainingData) -> None:
     pair, cube, library = data.facts["rows"]
-    assert data.facts["validation"] == data.split_method == "blocks"
+    assert data.facts["validation"] == "blocks"
     assert list(pair["files"]) == ["msi.tif", "cube", "cube.hdr"]
     assert all(len(sha) == 64 for sha in pair["files"].values())
     assert pair["train"] + pair["validate"] + pair["guard"] == pair["patches"]

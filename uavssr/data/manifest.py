@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,12 +33,7 @@ class ManifestProblem:
 
 
 class ManifestRefused(InputRefused):
-    """A manifest with all of its problems; the only error of several lines.
-
-    Args:
-        path: the manifest.
-        problems: at least one.
-    """
+    """A manifest with one problem or more; the only error of several lines."""
 
     def __init__(self, path: Path, problems: Sequence[ManifestProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
@@ -70,17 +65,17 @@ def read_manifest(path: Path) -> Manifest:
         ManifestRefused: the header is wrong, or there are no rows.
     """
     names, table = _table(path, _text(path).split("\n"))
-    wrong = _header_problems(names)
+    wrong = list(_header_problems(names))
     if not wrong and not table:
-        wrong = [ManifestProblem(1, "no row follows the header")]
+        wrong = ["no row follows the header"]
     if wrong:
-        raise ManifestRefused(path, wrong)
+        raise ManifestRefused(path, [ManifestProblem(1, text) for text in wrong])
     rows: list[ManifestRow] = []
     problems: list[ManifestProblem] = []
     for line, cells in table:
         if len(cells) != len(names):
-            text = f"has {_count(len(cells))}, the header {len(names)}"
-            problems.append(ManifestProblem(line, text))
+            count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+            problems.append(ManifestProblem(line, f"has {count}, the header {len(names)}"))
             continue
         filled = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
         row, wrong_cells = parse_row(path.parent, line, filled)
@@ -107,16 +102,13 @@ def _text(path: Path) -> str:
     if not path.is_file():
         raise InputRefused("is not a file" if path.exists() else "no such file", path=path)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        if path.stat().st_size > MAX_BYTES:
+            raise InputRefused(f"is longer than {MAX_BYTES} bytes", path=path)
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as err:
         raise InputRefused(f"cannot be read: {err.strerror}", path=path) from err
-    if len(raw) > MAX_BYTES:
-        raise InputRefused(f"is longer than {MAX_BYTES} bytes", path=path)
-    try:
-        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        line = raw[: err.start].count(b"\n") + 1
+        line = err.object[: err.start].count(b"\n") + 1
         fact = "not UTF-8 text; save it as CSV with UTF-8 encoding"
         raise ManifestRefused(path, [ManifestProblem(line, fact)]) from err
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -135,42 +127,31 @@ def _table(path: Path, lines: list[str]) -> tuple[list[str], list[tuple[int, lis
                 rows.append((start, [cell.strip() for cell in cells]))
             start = reader.line_num + 1
     except csv.Error as err:
-        problem = ManifestProblem(start, f"cannot be read as CSV ({err})")
-        raise ManifestRefused(path, [problem]) from err
-    names = [cell.lower() for cell in rows[0][1]] if rows else []
-    return names, rows[1:]
+        text = f"cannot be read as CSV ({err})"
+        raise ManifestRefused(path, [ManifestProblem(start, text)]) from err
+    return [cell.lower() for cell in rows[0][1]] if rows else [], rows[1:]
 
 
-def _header_problems(names: list[str]) -> list[ManifestProblem]:
+def _header_problems(names: list[str]) -> Iterator[str]:
+    choices = ", ".join(COLUMNS)
     if not names:
-        text = f"is empty; write a header with columns of {', '.join(COLUMNS)}"
-        return [ManifestProblem(1, text)]
-    wrong = []
+        yield f"is empty; write a header with columns of {choices}"
+        return
     for name in dict.fromkeys(names):
         if name not in COLUMNS:
             near = difflib.get_close_matches(name, COLUMNS, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(COLUMNS)}"
-            wrong.append(f"unknown column {name!r}; {remedy}")
+            remedy = f"did you mean {near[0]}?" if near else f"choose from {choices}"
+            yield f"unknown column {name!r}; {remedy}"
         elif names.count(name) > 1:
-            wrong.append(f"the column {name} appears {names.count(name)} times")
+            yield f"the column {name} appears {names.count(name)} times"
     if "hsi" not in names:
-        wrong.append("the column hsi is missing; it names the cube or the library of each row")
-    return [ManifestProblem(1, text) for text in wrong]
+        yield "the column hsi is missing; it names the cube or the library of each row"
 
 
-def _count(cells: int) -> str:
-    return f"{cells} cell{'s' if cells != 1 else ''}"
-
-
-def _duplicates(rows: Sequence[ManifestRow]) -> list[ManifestProblem]:
-    first: dict[tuple[Path, ...], ManifestRow] = {}
-    wrong = []
+def _duplicates(rows: Sequence[ManifestRow]) -> Iterator[ManifestProblem]:
+    first: dict[tuple[Path, ...], int] = {}
     for row in rows:
-        files = tuple(path.resolve() for path in (*row.msi, row.hsi))
-        before = first.setdefault(files, row)
-        if before is not row:
-            text = (
-                f"names the same files as line {before.line}; use weight to draw a row more often"
-            )
-            wrong.append(ManifestProblem(row.line, text))
-    return wrong
+        line = first.setdefault(tuple(path.resolve() for path in (*row.msi, row.hsi)), row.line)
+        if line != row.line:
+            text = f"names the same files as line {line}; use weight to draw a row more often"
+            yield ManifestProblem(row.line, text)

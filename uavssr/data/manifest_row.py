@@ -1,14 +1,12 @@
-"""One row of a manifest of training data: its cells parsed and checked.
-
-Files that the cells name must exist in the manifest's folder; they are not opened here.
-"""
+"""One row of a manifest of training data: its cells parsed and checked, no file opened."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
@@ -23,18 +21,17 @@ SplitName = Literal["train", "val"]
 """What a row is reserved for."""
 Value = TypeVar("Value")
 
-COLUMNS: Final = (
-    *("msi", "hsi", "kind", "split", "group", "sensor", "bands", "weight"),
-    *("msi_scale", "hsi_scale"),
-)
-"""Columns that a manifest may have; `hsi` is required."""
-
 _SPLITS: Final[dict[str, SplitName]] = {"train": "train", "val": "val", "validation": "val"}
-_KINDS: Final[tuple[RowKind, ...]] = ("pair", "cube", "spectra")
-_IMAGE_COLUMNS: Final = ("bands", "msi_scale")
-"""Columns that need an image."""
-_PIXEL_COLUMNS: Final = ("group", "sensor", "hsi_scale")
-"""Columns that need pixels, from an image or a cube."""
+_LACKS: Final[dict[RowKind, tuple[str, ...]]] = {
+    "pair": (),
+    "cube": ("image",),
+    "spectra": ("image", "pixels"),
+}
+_NEEDED_FOR: Final = {
+    "image": ("msi", "bands", "msi_scale"),
+    "pixels": ("group", "sensor", "hsi_scale"),
+}
+"""Columns that need an image, or pixels of an image or a cube."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,25 +40,25 @@ class ManifestRow:
 
     line: int
     """Line of the file, counted from 1."""
-    kind: RowKind
-    """A pair of image and cube, a cube alone, or a spectral library."""
-    msi: tuple[Path, ...]
+    msi: tuple[Path, ...] = ()
     """The image: one file, or one per band; empty where there is none."""
     hsi: Path
     """The cube or the library."""
-    split: SplitName | None
+    kind: RowKind
+    """A pair of image and cube, a cube alone, or a spectral library."""
+    split: SplitName | None = None
     """What the row is reserved for; None: the row is split automatically."""
-    group: str
+    group: str = ""
     """Rows of one group, such as one flight, are never on both sides; empty: no group."""
-    sensor: Sensor | None
+    sensor: Sensor | None = None
     """The camera; None: the image says which, or any will do."""
-    bands: tuple[str, ...] | None
+    bands: tuple[str, ...] | None = None
     """Roles of the image's bands in file order, as for `--bands`."""
-    weight: float
+    weight: float = 1.0
     """How often the row is drawn, relative to the others."""
-    msi_scale: str | None
+    msi_scale: str | None = None
     """Reflectance per number in the image."""
-    hsi_scale: str | None
+    hsi_scale: str | None = None
     """Reflectance per number in the cube."""
 
     @property
@@ -72,14 +69,12 @@ class ManifestRow:
         return (*named, *(dict.fromkeys(header for header in headers if header.is_file())))
 
 
-def parse_row(folder: Path, line: int, cells: Mapping[str, str]) -> tuple[ManifestRow, list[str]]:
-    """Parse the cells of a row; returns the row and its problems.
+COLUMNS: Final = tuple(field.name for field in fields(ManifestRow) if field.name != "line")
+"""Columns that a manifest may have; `hsi` is required."""
 
-    Args:
-        folder: the manifest's, against which paths are resolved.
-        line: of the row, counted from 1.
-        cells: text of the cells that are not empty, by column.
-    """
+
+def parse_row(folder: Path, line: int, cells: Mapping[str, str]) -> tuple[ManifestRow, list[str]]:
+    """Parse the cells of a row that are not empty; returns the row and its problems."""
     problems: list[str] = []
 
     def parsed(column: str, parse: Callable[[str], Value]) -> Value | None:
@@ -95,9 +90,9 @@ def parse_row(folder: Path, line: int, cells: Mapping[str, str]) -> tuple[Manife
     msi = parsed("msi", lambda cell: tuple(_path(folder, p.strip()) for p in cell.split("|")))
     row = ManifestRow(
         line=line,
-        kind=kind,
         msi=msi or (),
         hsi=hsi or folder,
+        kind=kind,
         split=parsed("split", _split),
         group=cells.get("group", ""),
         sensor=parsed("sensor", lambda cell: _sensor(folder, cell)),
@@ -114,18 +109,13 @@ def _misplaced_cells(kind: RowKind, cells: Mapping[str, str]) -> list[str]:
     wrong = [] if "hsi" in cells else ["hsi: is empty; name the cube or the library"]
     if kind == "pair" and "msi" not in cells:
         wrong.append("msi: is empty; name the image, or choose kind cube")
-    if kind != "pair":
-        wrong += [
-            f"{column}: not allowed for kind {kind}, which has no image"
-            for column in ("msi", *_IMAGE_COLUMNS)
-            if column in cells
-        ]
+    wrong += [
+        f"{column}: not allowed for kind {kind}, which has no {part}"
+        for part in _LACKS[kind]
+        for column in _NEEDED_FOR[part]
+        if column in cells
+    ]
     if kind == "spectra":
-        wrong += [
-            f"{column}: not allowed for kind spectra, which has no pixels"
-            for column in _PIXEL_COLUMNS
-            if column in cells
-        ]
         if _SPLITS.get(cells.get("split", "")) == "val":
             wrong.append("split: a spectral library cannot be used for validation")
     elif cells.get("hsi", "").lower().endswith(".npz"):
@@ -134,8 +124,8 @@ def _misplaced_cells(kind: RowKind, cells: Mapping[str, str]) -> list[str]:
 
 
 def _kind(cell: str) -> RowKind:
-    if cell.lower() not in _KINDS:
-        raise InputRefused(f"unknown kind {cell!r}; choose {', '.join(_KINDS)}")
+    if cell.lower() not in _LACKS:
+        raise InputRefused(f"unknown kind {cell!r}; choose {', '.join(_LACKS)}")
     return cast("RowKind", cell.lower())
 
 
@@ -146,13 +136,10 @@ def _split(cell: str) -> SplitName:
 
 
 def _weight(cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise InputRefused(f"{cell!r} is not a positive number")
-    return value
+    with suppress(ValueError):
+        if 0 < float(cell) < math.inf:
+            return float(cell)
+    raise InputRefused(f"{cell!r} is not a positive number")
 
 
 def _scale(cell: str) -> str:

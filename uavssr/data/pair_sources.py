@@ -18,11 +18,12 @@ from uavssr.calibration import PairRegistration, register_pair
 from uavssr.data.manifest import Manifest, ManifestProblem
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.errors import InputRefused, UavssrError, UsageError
-from uavssr.io.hsi import CubeSource, TargetGrid, WarpedCube, open_cube
+from uavssr.io.hsi import CubeSource, TargetGrid, open_cube
 from uavssr.io.msi import MsiSource, open_msi
+from uavssr.io.raster import Place
 from uavssr.io.settings import KNOWN_KEYS_ONLY, Number, Settings, WholeNumber
 from uavssr.sensors import HEADWALL_NANO, BoolArray, Float32Array, Sensor, WavelengthGrid
-from uavssr.spectra import SpectralLibrary, load_library, resample
+from uavssr.spectra import load_library, resample
 from uavssr.tiling import Progress, Window
 
 REFLECTANCE_RANGE: Final = (-0.05, 2.0)
@@ -53,20 +54,21 @@ class DataConfig(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SceneSource:
-    """An opened row with pixels: a cube, or an image with the cube on its grid."""
+    """An opened row with pixels: a cube, or an image with the cube registered to it."""
 
     row: ManifestRow
     """The row of the manifest."""
-    place: TargetGrid
-    """Pixel grid of the scene: the image's, else the cube's own."""
-    cube: CubeSource | WarpedCube
-    """The cube, on that grid."""
-    bands: WavelengthGrid
-    """The cube's own wavelengths."""
+    cube: CubeSource
+    """The cube on its own grid."""
     image: MsiSource | None = None
     """The image of a pair."""
     registration: PairRegistration | None = None
     """The cube's registration to the image of a pair."""
+
+    @property
+    def place(self) -> TargetGrid | Place:
+        """The pixel grid of the scene: the image's, else the cube's own."""
+        return self.cube.place if self.registration is None else self.registration.warped.target
 
     @property
     def sensor(self) -> Sensor | None:
@@ -87,19 +89,18 @@ class SceneSource:
             valid = valid & _in_range(msi)
         if not valid.any():
             return msi, np.full((len(grid), *valid.shape), np.nan, np.float32), valid
-        hsi, cube_valid = self.cube.read(window)
-        if not self.bands.matches(grid):
-            hsi = resample(np.moveaxis(hsi, 0, -1), self.bands.centres, grid)
+        reader = self.cube if self.registration is None else self.registration.warped
+        hsi, cube_valid = reader.read(window)
+        if not self.cube.grid.matches(grid):
+            hsi = resample(np.moveaxis(hsi, 0, -1), self.cube.grid.centres, grid)
             hsi = np.ascontiguousarray(np.moveaxis(hsi, -1, 0))
         return msi, hsi, valid & cube_valid & _in_range(hsi)
 
     def warnings(self) -> list[str]:
         """Return warnings about the files, each with the row's line."""
-        texts: list[str] = []
+        texts = self.cube.warnings
         if self.image is not None and self.registration is not None:
-            texts = [*self.image.summary.warnings, *self.registration.warnings()]
-        elif isinstance(self.cube, CubeSource):
-            texts = list(self.cube.warnings)
+            texts = (*self.image.summary.warnings, *self.registration.warnings())
         return [f"line {self.row.line}: {text}" for text in texts]
 
 
@@ -111,8 +112,6 @@ class ManifestSources:
     """Wavelengths of the model."""
     scenes: tuple[SceneSource, ...]
     """Cubes and pairs, in the manifest's order."""
-    libraries: tuple[tuple[ManifestRow, SpectralLibrary], ...]
-    """Spectral libraries, resampled to the grid."""
     problems: tuple[ManifestProblem, ...]
     """Problems of all rows, including those of the manifest's text."""
 
@@ -124,7 +123,7 @@ def open_sources(
     grid: WavelengthGrid | None = None,
     progress: Progress | None = None,
 ) -> ManifestSources:
-    """Open every row, register the pairs, and collect all problems.
+    """Open every row, register the pairs, check the libraries, and collect all problems.
 
     Args:
         manifest: rows, and the problems of its text.
@@ -140,53 +139,31 @@ def open_sources(
     for row in manifest.rows:
         if row.kind != "spectra":
             with _collecting(row, problems):
-                scenes.append(open_scene(row, config))
+                scenes.append(_open_scene(row, config))
         if progress is not None:
             progress("checking the data", 1, len(manifest.rows))
     chosen = _model_grid(config, grid, scenes)
-    libraries: list[tuple[ManifestRow, SpectralLibrary]] = []
     for row in manifest.rows:
         if row.kind == "spectra":
             with _collecting(row, problems):
-                libraries.append((row, load_library(row.hsi, chosen)))
+                load_library(row.hsi, chosen)
     for scene in scenes:
         with _collecting(scene.row, problems):
             _check_bands(scene, chosen)
-    return ManifestSources(
-        grid=chosen, scenes=tuple(scenes), libraries=tuple(libraries), problems=tuple(problems)
-    )
+    return ManifestSources(grid=chosen, scenes=tuple(scenes), problems=tuple(problems))
 
 
-def open_scene(row: ManifestRow, config: DataConfig) -> SceneSource:
-    """Open the files of a row; the cube of a pair is registered to its image.
-
-    Raises:
-        InputRefused: a file is refused, or the two do not fit together.
-        UsageError: an option does not fit the image.
-    """
+def _open_scene(row: ManifestRow, config: DataConfig) -> SceneSource:
+    """Open the files of a row; the cube of a pair is registered to its image."""
     cube = open_cube(row.hsi, scale=row.hsi_scale)
     if not row.msi:
-        place = cube.place
-        target = TargetGrid(
-            height=place.height,
-            width=place.width,
-            crs_wkt=place.crs_wkt,
-            transform=place.transform,
-        )
-        return SceneSource(row=row, place=target, cube=cube, bands=cube.grid)
+        return SceneSource(row=row, cube=cube)
     image = open_msi(row.msi, sensor=row.sensor, bands=row.bands, scale=row.msi_scale)
-    fit = register_pair(image, cube)
-    refused = fit.refusal(max_shift=config.max_shift)
+    registration = register_pair(image, cube)
+    refused = registration.refusal(max_shift=config.max_shift)
     if refused is not None:
         raise InputRefused(refused, path=row.hsi)
-    return SceneSource(
-        row=row,
-        place=fit.warped.target,
-        cube=fit.warped,
-        bands=cube.grid,
-        image=image,
-        registration=fit,
-    )
+    return SceneSource(row=row, cube=cube, image=image, registration=registration)
 
 
 @contextmanager
@@ -204,7 +181,7 @@ def _collecting(row: ManifestRow, problems: list[ManifestProblem]) -> Iterator[N
 def _model_grid(
     config: DataConfig, initial: WavelengthGrid | None, scenes: Sequence[SceneSource]
 ) -> WavelengthGrid:
-    """Choose the wavelengths of the model: as configured, of the initial model, or of a cube."""
+    """The wavelengths of the model: as configured, of the initial model, or of a cube."""
     if config.grid != "auto":
         if initial is not None and not initial.matches(HEADWALL_NANO):
             raise UsageError(
@@ -215,20 +192,16 @@ def _model_grid(
     if initial is not None:
         return initial
     ordered = sorted(scenes, key=lambda scene: scene.image is None)  # pairs before cubes
-    return ordered[0].bands if ordered else HEADWALL_NANO
+    return ordered[0].cube.grid if ordered else HEADWALL_NANO
 
 
 def _check_bands(scene: SceneSource, grid: WavelengthGrid) -> None:
-    """Refuse a scene whose wavelengths do not cover the grid, or whose camera exceeds it.
-
-    Raises:
-        InputRefused: a gap between or beyond the cube's bands, or a band of the camera outside.
-    """
+    """Refuse a scene whose wavelengths do not cover the grid, or whose camera exceeds it."""
     if scene.sensor is not None:
         scene.sensor.srf(grid)
-    if scene.bands.matches(grid):
+    if scene.cube.grid.matches(grid):
         return
-    own, asked = scene.bands.centres, grid.centres
+    own, asked = scene.cube.grid.centres, grid.centres
     missing = max(own[0] - asked[0], asked[-1] - own[-1])
     inside = own[(own > asked[0] - MAX_GAP_NM) & (own < asked[-1] + MAX_GAP_NM)]
     gap = float(np.diff(inside).max()) if inside.size > 1 else np.inf
@@ -243,6 +216,6 @@ def _check_bands(scene: SceneSource, grid: WavelengthGrid) -> None:
 
 
 def _in_range(reflectance: Float32Array) -> BoolArray:
-    """Return the pixels (y, x) with valid reflectance in every band; NaN is invalid."""
+    """The pixels (y, x) with valid reflectance in every band; NaN is invalid."""
     low, high = REFLECTANCE_RANGE
     return np.asarray(((reflectance >= low) & (reflectance <= high)).all(0))

@@ -11,33 +11,27 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_sources import SceneSource
-from uavssr.io.raster import Transform
-from uavssr.sensors import Band, Float32Array, IndexArray, Sensor, WavelengthGrid
+from uavssr.data.splits import PatchLayout
+from uavssr.sensors import Float32Array, IndexArray, Sensor, WavelengthGrid
 from uavssr.tiling import Window
 
 Float16Array = npt.NDArray[np.float16]
 """Reflectance in half precision: 0.05 % of a value, well below the noise of any camera."""
 
 _INDEX: Final = "index.json"
+_SENSOR: Final = TypeAdapter(Sensor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PatchSet:
+class PatchSet(PatchLayout):
     """n square patches of one row, k of which are read at a time."""
 
-    row: ManifestRow
-    """The row of the manifest."""
     sensor: Sensor | None
     """The camera: of the image, or named by the row of a cube."""
-    crs_wkt: str
-    """CRS of the pixel grid."""
-    transform: Transform
-    """From (column, row) to coordinates."""
-    windows: tuple[Window, ...]
-    """The n patches on the pixel grid."""
     facts: Mapping[str, Any]
     """Files, sizes and registration as plain values, for the model card."""
     _hsi: Float16Array
@@ -68,20 +62,14 @@ class PatchSet:
         return self._msi[chosen].astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Patches:
-    """The patches of a manifest on one wavelength grid."""
-
-    grid: WavelengthGrid
-    """Wavelengths of the cubes."""
-    sets: tuple[PatchSet, ...]
-    """One set for every row with pixels."""
+Patches = tuple[WavelengthGrid, tuple[PatchSet, ...]]
+"""Wavelengths of the cubes, and a set for every row with pixels."""
 
 
 def index_entry(
     scene: SceneSource, windows: Sequence[Window], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the index stores of a row, as plain values."""
+    """What the index stores of a row, as plain values."""
     return {
         "crs": scene.place.crs_wkt,
         "transform": scene.place.transform,
@@ -92,22 +80,18 @@ def index_entry(
 
 
 def write_index(
-    folder: Path, *, key: str, side: int, grid: WavelengthGrid, entries: Sequence[dict[str, Any]]
+    folder: Path, *, key: str, grid: WavelengthGrid, entries: Sequence[dict[str, Any]]
 ) -> None:
     """Write the index, without which the patches of a folder are not valid."""
-    index = {
-        "key": key,
-        "side": side,
-        "grid": [grid.name, grid.centres.tolist(), grid.fwhm.tolist()],
-        "sets": list(entries),
-    }
-    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+    axes = [grid.name, grid.centres.tolist(), grid.fwhm.tolist()]
+    text = json.dumps({"key": key, "grid": axes, "sets": entries})
+    (folder / _INDEX).write_text(text, encoding="utf-8")
 
 
 def load_patches(
     folder: Path, *, key: str, rows: Sequence[ManifestRow], side: int
 ) -> Patches | None:
-    """Open the patches of a folder; None where they belong to another key, or are damaged."""
+    """The grid and the patches of a folder; None where it has another key, or is damaged."""
     by_line = {row.line: row for row in rows}
     try:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
@@ -121,37 +105,27 @@ def load_patches(
         ]
     except (OSError, ValueError, KeyError):
         return None  # left by a killed run, or damaged
-    return Patches(grid=grid, sets=tuple(sets))
+    return grid, tuple(sets)
 
 
 def _patch_set(
     stem: Path, entry: dict[str, Any], row: ManifestRow, grid: WavelengthGrid, side: int
 ) -> PatchSet:
-    count, sensor = len(entry["windows"]), _sensor(entry["sensor"])
+    sensor = None if entry["sensor"] is None else _SENSOR.validate_python(entry["sensor"])
 
     def stored(suffix: str, bands: int) -> Float16Array:
-        path, shape = stem.with_suffix(suffix), (count, bands, side, side)
+        path, shape = stem.with_suffix(suffix), (len(entry["windows"]), bands, side, side)
         if path.stat().st_size != 2 * math.prod(shape):
             raise ValueError(f"{path} is truncated")
         return np.memmap(path, np.float16, "r", shape=shape)
 
     return PatchSet(
         row=row,
-        sensor=sensor,
         crs_wkt=entry["crs"],
         transform=tuple(entry["transform"]),
         windows=tuple(Window(top, left, side, side) for top, left in entry["windows"]),
+        sensor=sensor,
         facts=entry["facts"],
         _hsi=stored(".hsi", len(grid)),
         _msi=stored(".msi", len(sensor)) if row.msi and sensor is not None else None,
     )
-
-
-def _sensor(stored: dict[str, Any] | None) -> Sensor | None:
-    if stored is None:
-        return None
-    bands = [
-        Band(**{**band, "curve": band["curve"] and tuple(map(tuple, band["curve"]))})
-        for band in stored["bands"]
-    ]
-    return Sensor(**{**stored, "bands": tuple(bands)})

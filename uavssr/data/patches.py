@@ -1,15 +1,13 @@
-"""Square patches of the scenes of a manifest, stored so that a training step can read any of them.
-
-They are built once per run, completely or not at all.
-"""
+"""Square patches of the scenes of a manifest, built once per run, completely or not at all."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,7 +20,7 @@ from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused, fil
 from uavssr.data.pair_sources import DataConfig, ManifestSources, SceneSource, open_sources
 from uavssr.data.patch_store import Patches, index_entry, load_patches, write_index
 from uavssr.errors import InputRefused, OutputError
-from uavssr.sensors import WavelengthGrid
+from uavssr.sensors import Float32Array, WavelengthGrid
 from uavssr.tiling import Progress, TileGrid, Window
 
 _FOLDER: Final = "patches"
@@ -64,8 +62,7 @@ class PatchRequest:
 
     def load(self, folder: Path) -> Patches | None:
         """Open the patches in a folder; None where others lie there, or damaged ones."""
-        rows = self.manifest.rows
-        return load_patches(folder, key=self.key(), rows=rows, side=self.side)
+        return load_patches(folder, key=self.key(), rows=self.manifest.rows, side=self.side)
 
 
 def prepare_patches(
@@ -73,10 +70,7 @@ def prepare_patches(
 ) -> Patches:
     """Open the patches of a run in `out`/patches, or build them if they are not there.
 
-    Args:
-        out: folder of the run.
-        request: everything that determines the patches.
-        progress: called after every row and every patch.
+    `progress` is called after every row and every patch.
 
     Raises:
         ManifestRefused: a row has a problem; the message lists all problems of all rows.
@@ -112,11 +106,7 @@ def _check_free_space(out: Path, sources: ManifestSources, request: PatchRequest
 
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that replaces `folder` after the body; an error leaves neither.
-
-    Raises:
-        OutputError: a file could not be written.
-    """
+    """Yield a new folder that replaces `folder` after the body; an error leaves neither."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -137,67 +127,61 @@ def _replaced(folder: Path) -> Iterator[Path]:
 def _build(
     part: Path, sources: ManifestSources, request: PatchRequest, progress: Progress | None
 ) -> None:
-    """Write the patches of every scene, then the index.
-
-    Raises:
-        ManifestRefused: a row has no patch that is valid in all pixels.
-    """
+    """Write the patches of every scene, then the index."""
     entries, problems = [], []
     quota = max(request.config.patches // max(len(sources.scenes), 1), 1)
     for number, scene in enumerate(sources.scenes):
         windows = []
-        for window in _write(part / str(number), scene, sources.grid, request, quota):
+        valid_patches = _valid_patches(scene, sources.grid, request)
+        for window in _write(part / str(number), itertools.islice(valid_patches, quota)):
             windows.append(window)
             if progress is not None:
                 task = f"reading patches, line {scene.row.line}"
                 progress(task, 1, request.config.patches)
         if not windows:
-            side = request.side
             text = (
-                f"no square of {side} x {side} pixels is valid in all bands; check nodata and "
-                "footprints, or make patches smaller: --set training.size=16"
+                f"no square of {request.side} x {request.side} pixels is valid in all bands; check "
+                "nodata and footprints, or make patches smaller: --set training.size=16"
             )
             problems.append(ManifestProblem(scene.row.line, text))
         facts = _facts(scene, windows, request.manifest.path.parent)
         entries.append(index_entry(scene, windows, facts))
     if problems:
         raise ManifestRefused(request.manifest.path, problems)
-    write_index(part, key=request.key(), side=request.side, grid=sources.grid, entries=entries)
+    write_index(part, key=request.key(), grid=sources.grid, entries=entries)
 
 
 def _write(
-    stem: Path, scene: SceneSource, grid: WavelengthGrid, request: PatchRequest, quota: int
+    stem: Path, patches: Iterable[tuple[Window, Float32Array | None, Float32Array]]
 ) -> Iterator[Window]:
-    """Write up to `quota` patches that are valid in every pixel, and yield their windows."""
-    written = 0
+    """Write the image, if any, and the cube of each patch, and yield its window."""
     with (
         stem.with_suffix(".hsi").open("wb") as cubes,
         stem.with_suffix(".msi").open("wb") as images,
     ):
-        for window in _candidates(scene, request):
-            if written == quota:
-                return
-            msi, hsi, valid = scene.read(window, grid)
-            if not valid.all():
-                continue
+        for window, msi, hsi in patches:
             cubes.write(hsi.astype(np.float16).tobytes())
             if msi is not None:
                 images.write(msi.astype(np.float16).tobytes())
-            written += 1
             yield window
 
 
-def _candidates(scene: SceneSource, request: PatchRequest) -> list[Window]:
-    """Return adjacent windows over the scene, in random order."""
-    side = request.side
-    tiles = TileGrid(height=scene.place.height, width=scene.place.width, tile=side)
-    whole = [t.core for t in tiles if t.core.height == side and t.core.width == side]
+def _valid_patches(
+    scene: SceneSource, grid: WavelengthGrid, request: PatchRequest
+) -> Iterator[tuple[Window, Float32Array | None, Float32Array]]:
+    """Read adjacent patches in random order, and yield those that are valid in every pixel."""
+    tiles = TileGrid(height=scene.place.height, width=scene.place.width, tile=request.side)
+    cores = [tile.core for tile in tiles]
+    whole = [core for core in cores if core.height == core.width == request.side]
     rng = np.random.default_rng([request.seed, scene.row.line, 31])
-    return [whole[i] for i in rng.permutation(len(whole))]
+    for i in rng.permutation(len(whole)):
+        msi, hsi, valid = scene.read(whole[i], grid)
+        if valid.all():
+            yield whole[i], msi, hsi
 
 
 def _facts(scene: SceneSource, windows: Sequence[Window], folder: Path) -> dict[str, Any]:
-    """Return files, sizes, registration and warnings of a row, for the model card."""
+    """Files, sizes, registration and warnings of a row, for the model card."""
     row = scene.row
     facts: dict[str, Any] = {
         "line": row.line,

@@ -5,6 +5,7 @@ Only positions and names of the patches are used, not their pixels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import shapely
 
 from uavssr.data.manifest import ManifestProblem
+from uavssr.data.manifest_row import ManifestRow
 from uavssr.io.hsi import map_to_pixel, pixel_to_map, reproject_points
 from uavssr.io.raster import Transform
 from uavssr.sensors import FloatArray, IndexArray
@@ -34,16 +36,12 @@ _INSET: Final = 0.05
 """Pixels by which a patch is made smaller before overlaps are searched: neighbours touch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PatchLayout:
     """Positions of the n patches of a row."""
 
-    line: int
-    """Line of the row."""
-    split: str | None
-    """The row's cell `split`: train, val or none."""
-    group: str
-    """The row's cell `group`; empty: none."""
+    row: ManifestRow
+    """The row of the manifest."""
     crs_wkt: str
     """CRS of the pixel grid."""
     transform: Transform
@@ -54,7 +52,7 @@ class PatchLayout:
     @property
     def group_name(self) -> str:
         """The group; a row without one is a group of its own."""
-        return self.group or f"line {self.line}"
+        return self.row.group or f"line {self.row.line}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,10 +65,6 @@ class Splits:
     """(n,) per row: TRAIN, VALIDATE or GUARD."""
     problems: tuple[ManifestProblem, ...]
     """Reasons why the split cannot be used."""
-
-    def count(self, role: np.int8) -> int:
-        """Number of patches of a role."""
-        return int(sum((roles == role).sum() for roles in self.roles))
 
 
 def split_patches(
@@ -89,39 +83,33 @@ def split_patches(
         guard: pixels between training and validation within a scene.
         seed: of the draw.
     """
-    method = _method(layouts, fraction)
+    method = _method([layout.row for layout in layouts], fraction)
     problems = list(_torn_groups(layouts)) if method == "column" else []
     polygons = [_polygons(layout, layouts[0].crs_wkt, -_INSET) for layout in layouts]
-    if method == "column":
-        roles = [_uniform(layout, validate=layout.split == "val") for layout in layouts]
-    elif method == "groups":
-        drawn = _drawn_groups(layouts, fraction, seed)
-        roles = [_uniform(layout, validate=layout.group_name in drawn) for layout in layouts]
-    elif method == "blocks":
-        roles = _drawn_blocks(layouts, polygons, fraction, seed)
+    roles = [np.full(len(layout.windows), TRAIN) for layout in layouts]
+    drawn = _drawn_groups(layouts, fraction, seed) if method == "groups" else set()
+    for layout, own in zip(layouts, roles, strict=True):
+        if layout.row.split == "val" or layout.group_name in drawn:
+            own[:] = VALIDATE
+    if method == "blocks":
+        _draw_blocks(layouts, polygons, roles, fraction, seed)
         _mark_guard(layouts, polygons, roles, guard)
-    else:
-        roles = [_uniform(layout, validate=False) for layout in layouts]
     problems += _overlaps(layouts, polygons, roles)
     return Splits(method=method, roles=tuple(roles), problems=tuple(problems))
 
 
-def _method(layouts: Sequence[PatchLayout], fraction: float) -> SplitMethod:
-    if any(layout.split == "val" for layout in layouts):
+def _method(rows: Sequence[ManifestRow], fraction: float) -> SplitMethod:
+    if any(row.split == "val" for row in rows):
         return "column"
-    if fraction == 0 or all(layout.split == "train" for layout in layouts):
+    if fraction == 0 or all(row.split == "train" for row in rows):
         return "none"
-    return "groups" if len({layout.group for layout in layouts} - {""}) > 1 else "blocks"
-
-
-def _uniform(layout: PatchLayout, *, validate: bool) -> RoleArray:
-    return np.full(len(layout.windows), VALIDATE if validate else TRAIN, np.int8)
+    return "groups" if len({row.group for row in rows} - {""}) > 1 else "blocks"
 
 
 def _drawn_groups(layouts: Sequence[PatchLayout], fraction: float, seed: int) -> set[str]:
     """Draw at least one of the groups that no row reserves for training, and never all groups."""
     names = {layout.group_name for layout in layouts}
-    free = sorted(names - {layout.group_name for layout in layouts if layout.split == "train"})
+    free = sorted(names - {layout.group_name for layout in layouts if layout.row.split == "train"})
     order = np.random.default_rng([seed, 41]).permutation(len(free))
     return {free[i] for i in order[: _drawn_count(len(names), fraction)]}
 
@@ -133,13 +121,13 @@ def _drawn_count(total: int, fraction: float) -> int:
 
 def _torn_groups(layouts: Sequence[PatchLayout]) -> Iterator[ManifestProblem]:
     """Yield a problem for each row of a group that the column puts on both sides."""
-    first: dict[str, PatchLayout] = {}
+    first: dict[str, ManifestRow] = {}
     for layout in layouts:
-        before = first.setdefault(layout.group_name, layout)
-        if (before.split == "val") != (layout.split == "val"):
+        row, before = layout.row, first.setdefault(layout.group_name, layout.row)
+        if (before.split == "val") != (row.split == "val"):
             yield ManifestProblem(
-                layout.line,
-                f"group {layout.group!r} is for {layout.split or 'train'} here and for "
+                row.line,
+                f"group {row.group!r} is for {row.split or 'train'} here and for "
                 f"{before.split or 'train'} in line {before.line}; a group cannot be on both sides",
             )
 
@@ -148,45 +136,43 @@ def _overlaps(
     layouts: Sequence[PatchLayout], polygons: Sequence[PolygonArray], roles: Sequence[RoleArray]
 ) -> Iterator[ManifestProblem]:
     """Yield a problem for each row that trains on the validation ground of another row."""
-    for i, row in enumerate(layouts):
-        train = polygons[i][roles[i] == TRAIN]
-        for j, other in enumerate(layouts):
-            validate = polygons[j][roles[j] == VALIDATE]
-            count = len(np.unique(_intersecting(train, validate)))
-            if count:
-                yield ManifestProblem(
-                    row.line,
-                    f"{count} of its {len(train)} training patches lie on validation ground of "
-                    f"line {other.line}; put both rows on one side, or in one group",
-                )
+    train = [ground[own == TRAIN] for ground, own in zip(polygons, roles, strict=True)]
+    validate = [ground[own == VALIDATE] for ground, own in zip(polygons, roles, strict=True)]
+    for i, j in itertools.product(range(len(layouts)), repeat=2):
+        if count := len(np.unique(_intersecting(train[i], validate[j]))):
+            yield ManifestProblem(
+                layouts[i].row.line,
+                f"{count} of its {len(train[i])} training patches lie on validation ground of "
+                f"line {layouts[j].row.line}; put both rows on one side, or in one group",
+            )
 
 
 def _intersecting(polygons: PolygonArray, others: PolygonArray) -> IndexArray:
-    """Return the indices of the polygons that intersect any of the others."""
+    """The indices of the polygons that intersect any of the others."""
     if not len(polygons) or not len(others):
         return np.empty(0, np.intp)
     pairs = shapely.STRtree(others).query(polygons, predicate="intersects")
     return np.asarray(pairs[0], np.intp)
 
 
-def _drawn_blocks(
-    layouts: Sequence[PatchLayout], polygons: Sequence[PolygonArray], fraction: float, seed: int
-) -> list[RoleArray]:
+def _draw_blocks(
+    layouts: Sequence[PatchLayout],
+    polygons: Sequence[PolygonArray],
+    roles: Sequence[RoleArray],
+    fraction: float,
+    seed: int,
+) -> None:
     """Draw blocks for validation in each cluster of scenes that share ground."""
-    roles = [_uniform(layout, validate=False) for layout in layouts]
     rng = np.random.default_rng([seed, 43])
     for cluster in _clusters(polygons):
-        frame = layouts[cluster[0]]
-        free = [i for i in cluster if layouts[i].split is None]
-        blocks_of = [_blocks(layouts[i], frame) for i in free]
+        free = [i for i in cluster if layouts[i].row.split is None]
+        blocks_of = [_blocks(layouts[i], layouts[cluster[0]]) for i in free]
         blocks = np.unique(np.concatenate([np.empty((0, 2), np.int64), *blocks_of]), axis=0)
         if len(blocks) < 2:
             continue  # too small to be divided: it trains
         drawn = blocks[rng.permutation(len(blocks))[: _drawn_count(len(blocks), fraction)]]
         for i, own in zip(free, blocks_of, strict=True):
-            chosen = (own[:, None] == drawn[None]).all(2).any(1)
-            roles[i][chosen] = VALIDATE
-    return roles
+            roles[i][(own[:, None] == drawn).all(2).any(1)] = VALIDATE
 
 
 def _mark_guard(
@@ -218,31 +204,29 @@ def _clusters(polygons: Sequence[PolygonArray]) -> list[list[int]]:
 
 
 def _blocks(layout: PatchLayout, frame: PatchLayout) -> npt.NDArray[np.int64]:
-    """Return the block (n, 2) that the middle of each patch lies in, on the frame's pixel grid."""
-    middles = np.array(
-        [[w.col + w.width / 2, w.row + w.height / 2] for w in layout.windows], float
-    ).reshape(-1, 2)
-    side = _BLOCK_SIDE * frame.windows[0].height if frame.windows else 1
-    placed = pixel_to_map(layout.transform, middles)
-    own = reproject_points(placed, layout.crs_wkt, frame.crs_wkt)
-    places = map_to_pixel(frame.transform, own)
-    return np.floor(places / side).astype(np.int64)
+    """The block (n, 2) that the middle of each patch lies in, on the frame's pixel grid."""
+    bounds = _bounds(layout)
+    middles = pixel_to_map(layout.transform, (bounds[:, :2] + bounds[:, 2:]) / 2)
+    placed = reproject_points(middles, layout.crs_wkt, frame.crs_wkt)
+    side = _BLOCK_SIDE * frame.windows[0].height
+    return np.floor(map_to_pixel(frame.transform, placed) / side).astype(np.int64)
 
 
 def _polygons(layout: PatchLayout, crs_wkt: str, grown: float) -> PolygonArray:
-    """Return the ground of the patches in a CRS, each patch `grown` pixels larger on every side."""
-    if not layout.windows:
-        return np.empty(0, object)
-    corners = np.concatenate([_corners(window, grown) for window in layout.windows])
+    """The ground of the patches in a CRS, each patch `grown` pixels larger on every side."""
+    left, top, right, bottom = range(4)
+    bounds = _bounds(layout) + grown * np.array([-1, -1, 1, 1])
+    corners = bounds[:, [left, top, right, top, right, bottom, left, bottom]].reshape(-1, 2)
     placed = pixel_to_map(layout.transform, corners)
-    rings = reproject_points(placed, layout.crs_wkt, crs_wkt).reshape(len(layout.windows), 4, 2)
+    rings = reproject_points(placed, layout.crs_wkt, crs_wkt).reshape(-1, 4, 2)
     polygons = np.array([shapely.Polygon()] * len(rings), object)
     finite = np.isfinite(rings).all((1, 2))
     polygons[finite] = shapely.polygons(rings[finite])
     return polygons
 
 
-def _corners(window: Window, grown: float) -> FloatArray:
-    left, top = window.col - grown, window.row - grown
-    right, bottom = window.col + window.width + grown, window.row + window.height + grown
-    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+def _bounds(layout: PatchLayout) -> FloatArray:
+    """(n, 4) left, top, right and bottom of the patches in pixels."""
+    return np.array(
+        [[w.col, w.row, w.col + w.width, w.row + w.height] for w in layout.windows], float
+    )

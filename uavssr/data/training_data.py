@@ -23,10 +23,10 @@ from uavssr.data.patch_store import PatchSet
 from uavssr.data.patches import PatchRequest, prepare_patches
 from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.splits import TRAIN, VALIDATE, PatchLayout, SplitMethod, split_patches
+from uavssr.data.splits import TRAIN, VALIDATE, SplitMethod, split_patches
 from uavssr.errors import InputRefused
 from uavssr.model import ResponseFamily
-from uavssr.sensors import Float32Array, FloatArray, IndexArray, Sensor, WavelengthGrid
+from uavssr.sensors import Float32Array, FloatArray, IndexArray, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, concatenate, load_library
 from uavssr.tiling import Progress
 
@@ -51,27 +51,15 @@ class SceneSplit:
         return self.patches.row
 
     @property
-    def camera(self) -> Sensor:
-        """The camera of a pair.
-
-        Raises:
-            ValueError: a cube whose row names no camera.
-        """
-        if self.patches.sensor is None:
-            raise ValueError(f"line {self.row.line} has no camera")
-        return self.patches.sensor
-
-    @property
     def cube_weight(self) -> float:
         """How often random cameras observe the cube; half the weight where there is an image."""
         return self.row.weight / 2 if self.patches.has_image else self.row.weight
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of training, validation and guard patches."""
+    def facts(self) -> dict[str, Any]:
+        """The row's facts, and the numbers of training, validation and guard patches."""
         train, validate = int(self.train.size), int(self.validate.size)
         guard = len(self.patches.windows) - train - validate
-        return {"train": train, "validate": validate, "guard": guard}
+        return {**self.patches.facts, "train": train, "validate": validate, "guard": guard}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,8 +74,6 @@ class TrainingData:
     """How often scenes are simulated from the library, relative to the rows' weights."""
     splits: tuple[SceneSplit, ...] = ()
     """Cubes and pairs."""
-    split_method: SplitMethod = "none"
-    """How validation patches were chosen."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The data as plain values, for the model card."""
     digest: str = ""
@@ -96,18 +82,23 @@ class TrainingData:
     @classmethod
     def of(cls, library: SpectralLibrary, *, path: Path | None = None) -> TrainingData:
         """Return the data of a library alone, and of the file that it was read from, if any."""
-        facts = _library_facts(library, path)
+        rows = [_library_facts(library, path)]
         return cls(
             grid=library.grid,
             library=library,
-            facts={"rows": [facts], "validation": "none", "grid": library.grid.name},
+            facts={"rows": rows, "validation": "none", "grid": library.grid.name},
             digest=sha256(library.spectra.tobytes()).hexdigest(),
         )
 
     @property
-    def pairs(self) -> tuple[SceneSplit, ...]:
+    def trained(self) -> list[SceneSplit]:
+        """The cubes and pairs with training patches."""
+        return [split for split in self.splits if split.train.size]
+
+    @property
+    def pairs(self) -> list[SceneSplit]:
         """The pairs with training patches."""
-        return tuple(s for s in self.splits if s.patches.has_image and s.train.size)
+        return [split for split in self.trained if split.patches.has_image]
 
     def draw(self, *, seed: int, step: int, shard: int, count: int, size: int) -> Batch:
         """Draw one shard of a training step.
@@ -123,41 +114,44 @@ class TrainingData:
             count: images.
             size: side of an image in pixels.
         """
-        rng = np.random.default_rng([seed, step, shard, 9])
-        sources: list[SceneSplit | None] = [None, *self.pairs]
-        weights = [self._simulated_weight(), *(pair.row.weight / 2 for pair in self.pairs)]
-        pair = sources[_draw_index(rng, weights)]
-        if pair is not None:
-            return _real_batch(rng, pair, self.grid, count)
-        if self.library is not None and self._library_share() == 1:
+        if self.library is not None and not self.trained:
             return draw_batch(
                 self.library, seed=seed, step=step, shard=shard, count=count, size=size
             )
+        rng = np.random.default_rng([seed, step, shard, 9])
+        pairs = self.pairs
+        weights = [sum(self._scene_weights()), *(pair.row.weight / 2 for pair in pairs)]
+        chosen = _draw_index(rng, weights)
+        if chosen > 0:
+            return _real_batch(rng, pairs[chosen - 1], self.grid, count)
         scenes = self.draw_scenes(rng, count, size + 2 * MAX_BAND_SHIFT)
         return observe_batch(rng, scenes, self.grid)
 
     def draw_scenes(self, rng: np.random.Generator, count: int, side: int) -> Float32Array:
         """Draw training scenes (count, C, side, side), simulated or cut from cubes.
 
-        Args:
-            rng: random generator.
-            count: scenes.
-            side: in pixels; at most that of the patches where there are cubes.
+        `side` is at most that of the patches where there are cubes.
         """
-        if self.library is not None and self._library_share() == 1:
+        trained = self.trained
+        if self.library is not None and not trained:
             return simulate_batch(self.library, rng, count, side)
+        weights = self._scene_weights()
         scenes = np.empty((count, len(self.grid), side, side), np.float32)
-        simulated = rng.random(count) < self._library_share()
+        simulated = rng.random(count) < weights[0] / sum(weights)
         if self.library is not None and simulated.any():
             scenes[simulated] = simulate_batch(self.library, rng, int(simulated.sum()), side)
-        splits = [split for split in self.splits if split.train.size]
         for i in np.flatnonzero(~simulated):
-            split = splits[_draw_index(rng, [split.cube_weight for split in splits])]
+            split = trained[_draw_index(rng, weights[1:])]
             patch = split.patches.cubes(rng.choice(split.train, 1))[0]
             top, left = rng.integers(0, patch.shape[1] - side + 1, 2)
             cut = patch[:, top : top + side, left : left + side]
             scenes[i] = _reoriented(cut, _draw_orientation(rng))
         return scenes
+
+    def _scene_weights(self) -> list[float]:
+        """Weights of the library, and of the cube of each row with training patches."""
+        own = 0.0 if self.library is None else self.library_weight
+        return [own, *(split.cube_weight for split in self.trained)]
 
     def draw_spectra(self, rng: np.random.Generator, scenes: int) -> FloatArray:
         """Draw the spectra (n, C) of all pixels of `scenes` small training scenes."""
@@ -167,16 +161,6 @@ class TrainingData:
     def side_up_to(self, side: int) -> int:
         """Return the largest side of a scene, at most `side`, that fits into every patch."""
         return min([side, *(split.patches.side for split in self.splits)])
-
-    def _library_share(self) -> float:
-        """Share of the simulated scenes among those that random cameras observe."""
-        if self.library is None:
-            return 0.0
-        return self.library_weight / self._simulated_weight()
-
-    def _simulated_weight(self) -> float:
-        own = self.library_weight if self.library is not None else 0.0
-        return own + sum(split.cube_weight for split in self.splits if split.train.size)
 
 
 def load_data(
@@ -205,65 +189,40 @@ def load_data(
         InputRefused: nothing is left to train on.
         OutputError: there is not enough free space for the patches.
     """
-    request = PatchRequest(
-        manifest=manifest, config=config, side=size + 2 * MAX_BAND_SHIFT, seed=seed, grid=grid
-    )
-    patches = prepare_patches(out, request, progress=progress)
-    splits, method = _split(manifest, config, patches.sets, seed)
-    rows = [row for row in manifest.rows if row.kind == "spectra"]
-    libraries = [load_library(row.hsi, patches.grid) for row in rows]
+    side = size + 2 * MAX_BAND_SHIFT
+    request = PatchRequest(manifest=manifest, config=config, side=side, seed=seed, grid=grid)
+    grid, sets = prepare_patches(out, request, progress=progress)
+    splits, method = _split(request, sets)
+    libraries = {row: load_library(row.hsi, grid) for row in manifest.rows if row.kind == "spectra"}
     if not libraries and not any(split.train.size for split in splits):
         raise InputRefused(
             "nothing is left to train on",
             path=manifest.path,
             remedy="add rows, or use less for validation: data.share, data.guard",
         )
-    facts = {
-        "rows": [
-            *({**split.patches.facts, **split.counts} for split in splits),
-            *(
-                {"line": row.line, **_library_facts(library, row.hsi)}
-                for row, library in zip(rows, libraries, strict=True)
-            ),
-        ],
-        "validation": method,
-        "grid": patches.grid.name,
-    }
+    rows = [split.facts() for split in splits]
+    rows += [{"line": row.line, **_library_facts(lib, row.hsi)} for row, lib in libraries.items()]
+    facts = {"rows": rows, "validation": method, "grid": grid.name}
     chosen = [[s.train.tolist(), s.validate.tolist(), s.row.weight] for s in splits]
-    values = json.dumps([facts, chosen, patches.grid.centres.tolist()])
+    values = json.dumps([facts, chosen, grid.centres.tolist()])
     return TrainingData(
-        grid=patches.grid,
-        library=concatenate(libraries) if libraries else None,
-        library_weight=sum(row.weight for row in rows),
+        grid=grid,
+        library=concatenate([*libraries.values()]) if libraries else None,
+        library_weight=sum(row.weight for row in libraries),
         splits=splits,
-        split_method=method,
         facts=facts,
         digest=sha256(values.encode()).hexdigest(),
     )
 
 
 def _split(
-    manifest: Manifest, config: DataConfig, sets: Sequence[PatchSet], seed: int
+    request: PatchRequest, sets: Sequence[PatchSet]
 ) -> tuple[tuple[SceneSplit, ...], SplitMethod]:
-    """Divide the patches of all rows into training and validation.
-
-    Raises:
-        ManifestRefused: validation would not be separate from training.
-    """
-    layouts = [
-        PatchLayout(
-            line=patches.row.line,
-            split=patches.row.split,
-            group=patches.row.group,
-            crs_wkt=patches.crs_wkt,
-            transform=patches.transform,
-            windows=patches.windows,
-        )
-        for patches in sets
-    ]
-    splits = split_patches(layouts, fraction=config.share, guard=config.guard, seed=seed)
+    """Divide the patches of all rows into training and validation."""
+    config = request.config
+    splits = split_patches(sets, fraction=config.share, guard=config.guard, seed=request.seed)
     if splits.problems:
-        raise ManifestRefused(manifest.path, splits.problems)
+        raise ManifestRefused(request.manifest.path, splits.problems)
     scenes = tuple(
         SceneSplit(
             patches=patches,
@@ -305,7 +264,10 @@ def _real_batch(
     rng: np.random.Generator, pair: SceneSplit, grid: WavelengthGrid, count: int
 ) -> Batch:
     """Draw patches of one pair, all of one camera, whose true response is unknown."""
-    inner = slice(MAX_BAND_SHIFT, pair.patches.side - MAX_BAND_SHIFT)
+    patches = pair.patches
+    if patches.sensor is None:
+        raise ValueError(f"line {pair.row.line} has no camera")
+    inner = slice(MAX_BAND_SHIFT, -MAX_BAND_SHIFT)
     chosen = rng.choice(pair.train, count)
     orientations = [_draw_orientation(rng) for _ in chosen]
 
@@ -317,9 +279,9 @@ def _real_batch(
         return torch.from_numpy(np.stack(turned))
 
     return Batch(
-        msi=cut(pair.patches.images(chosen)),
-        hsi=cut(pair.patches.cubes(chosen)),
-        family=ResponseFamily.of(pair.camera, grid),
+        msi=cut(patches.images(chosen)),
+        hsi=cut(patches.cubes(chosen)),
+        family=ResponseFamily.of(patches.sensor, grid),
         theta=None,
         rows=None,
     )

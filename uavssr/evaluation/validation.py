@@ -176,7 +176,7 @@ def _simulated_images(data: TrainingData, seed: int, size: int) -> list[Validati
 
 def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> Ridge:
     rng = np.random.default_rng([seed, 71])
-    pairs = [split for split in data.pairs if split.camera == sensor]
+    pairs = [split for split in data.pairs if split.patches.sensor == sensor]
     if real and pairs:
         count = _RIDGE_PATCHES // len(pairs) + 1
         chosen = [(split.patches, rng.permutation(split.train)[:count]) for split in pairs]
