@@ -1,10 +1,10 @@
-"""Kill runs, flip bits, fill disks and start runs beside each other, for as long as it pays.
+"""Test reliability for long: kill runs, flip bits, fill disks, start runs at the same time.
 
     python scripts/long_run.py [--kills 200] [--flips 10000] [--steps 500] [--seed 0]
 
-From the repository's root. After every step the final name is absent or its pixels are those of a
-run that nothing disturbed, and every run has ended with 0 or one line and a code of its own. The
-small versions are in tests/reliability/; 0 leaves a part out. Exit code 1 on any violation.
+From the repository's root. After every step the output is absent or equals that of a run without
+faults, and every run has ended with 0, or with one line and its exit code. Short versions are in
+tests/reliability/. A count of 0 skips a part. Exit code 1 on any violation.
 """
 
 from __future__ import annotations
@@ -22,24 +22,32 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the helpers of the tests
 
-from tests.helpers.faults import TILES, Ended, Lab, apart, ended, laboratory, undisturbed
-from tests.helpers.flips import KINDS, counted
+from tests.helpers.faults import (
+    TILES,
+    RunResult,
+    Workspace,
+    expected_digests,
+    in_subprocess,
+    new_workspace,
+    run_result,
+)
+from tests.helpers.flips import KINDS, count_flips
 from uavssr.io.writers.journal import journal_path
 
 BATCH = 500
 """Flips in one process."""
-LENGTH = 10
-"""Steps of one life."""
-Golden = tuple[str | None, str | None]
+STEPS_PER_SEQUENCE = 10
+"""Steps until the output of a sequence is completed."""
+Digests = tuple[str | None, str | None]
 Row = tuple[str, int, str]
 
 
 class Violation(AssertionError):
-    """A promise that was not kept."""
+    """An output is wrong, or a run ended in an unexpected way."""
 
 
 def main() -> int:
-    """Do harm, print what came of it; returns the exit code."""
+    """Run all parts and print their results; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=10_000)
@@ -47,9 +55,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     parts: list[tuple[str, int, Callable[[int, int], list[Row]]]] = [
-        ("kills", options.kills, kill),
-        ("flips", options.flips, flip),
-        ("steps", options.steps, live),
+        ("kills", options.kills, random_kills),
+        ("flips", options.flips, random_flips),
+        ("steps", options.steps, random_steps),
     ]
     failed = 0
     for name, number, part in parts:
@@ -59,71 +67,74 @@ def main() -> int:
         except Exception:  # noqa: BLE001 - a violation, or what a reader should not have raised
             traceback.print_exc()
             rows, failed = [(name, number, "VIOLATED, see above")], failed + 1
-        for what, count, came in rows:
-            print(f"{what:22}{count:7}  {came}", flush=True)
+        for what, count, results in rows:
+            print(f"{what:22}{count:7}  {results}", flush=True)
         print(f"{name}: {time.monotonic() - begun:.0f} s\n", flush=True)
     print("violations" if failed else "no violation")
     return int(bool(failed))
 
 
-def check(lab: Lab, golden: Golden) -> None:
-    """The invariant.
+def check(workspace: Workspace, expected: Digests) -> None:
+    """Check that each output is absent or as expected.
 
     Raises:
-        Violation: an output is there that is not what it should be.
+        Violation: an output differs.
     """
-    for found, wanted in ((lab.digest(), golden[0]), (lab.stf_digest(), golden[1])):
+    for found, wanted in ((workspace.digest(), expected[0]), (workspace.stf_digest(), expected[1])):
         if found not in (None, wanted):
-            raise Violation(f"an output in {lab.folder} is not whole")
+            raise Violation(f"an output in {workspace.folder} is not whole")
 
 
-def complete(lab: Lab, golden: Golden) -> None:
-    """Go on until all is done, and be left with the outputs alone.
+def complete(workspace: Workspace, expected: Digests) -> None:
+    """Resume a run to its end, and check the outputs.
 
     Raises:
-        Violation: that could not be done, or the pixels are others.
+        Violation: it failed, left other files, or the outputs differ.
     """
-    done = lab.run("--resume")
-    if done.code == 5 and "run.json: the record" in done.said:  # as the message says
-        done = lab.run("--overwrite")
+    done = workspace.run("--resume")
+    if done.code == 5 and "run.json: the record" in done.stderr:  # as the message says
+        done = workspace.run("--overwrite")
     outputs = {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
-    whole = (lab.digest(), lab.stf_digest()) == golden and lab.files() == outputs
-    if not whole or (done.code != 0 and "exists" not in done.said):
-        raise Violation(f"not completed: {done}, {lab.files()}")
+    whole = (
+        workspace.digest(),
+        workspace.stf_digest(),
+    ) == expected and workspace.files() == outputs
+    if not whole or (done.code != 0 and "exists" not in done.stderr):
+        raise Violation(f"not completed: {done}, {workspace.files()}")
 
 
 # --- kills ---------------------------------------------------------------------------------------
 
 
-def kill(count: int, number: int) -> list[Row]:
-    """Kill a run at a random tile, and what goes on with it, until one comes through; then anew."""
-    rng, came = random.Random(number), Counter[str]()
+def random_kills(count: int, number: int) -> list[Row]:
+    """Kill runs at random tiles and resume them, until one succeeds; then start again."""
+    rng, counts = random.Random(number), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        lab = laboratory(Path(folder) / "lab")
-        with undisturbed(lab) as golden:
+        workspace = new_workspace(Path(folder) / "workspace")
+        with expected_digests(workspace) as expected:
             pass
         for done in range(1, count + 1):
-            process, _ = lab.start("--resume")
-            wanted = rng.randrange(len(lab.kept()), TILES + 1)
-            while process.is_alive() and len(lab.kept()) < wanted:
+            process, _ = workspace.start("--resume")
+            wanted = rng.randrange(len(workspace.finished_tiles()), TILES + 1)
+            while process.is_alive() and len(workspace.finished_tiles()) < wanted:
                 time.sleep(0.002)
             process.join(rng.uniform(0, 0.3) if rng.random() < 0.5 else 0)
             process.kill()
             process.join()
-            check(lab, golden)
-            came["came through" if process.exitcode == 0 else "killed"] += 1
-            if rng.random() < 0.5 or lab.out.exists() or done == count:
-                complete(lab, golden)
-                lab.clear()
-                came["completed"] += 1
-    return [("kill -9", count, ", ".join(f"{word} {n}" for word, n in sorted(came.items())))]
+            check(workspace, expected)
+            counts["succeeded" if process.exitcode == 0 else "killed"] += 1
+            if rng.random() < 0.5 or workspace.out.exists() or done == count:
+                complete(workspace, expected)
+                workspace.clear()
+                counts["completed"] += 1
+    return [("kill -9", count, ", ".join(f"{word} {n}" for word, n in sorted(counts.items())))]
 
 
 # --- flips ---------------------------------------------------------------------------------------
 
 
-def flip(count: int, number: int) -> list[Row]:
-    """Share the flips among the kinds of files."""
+def random_flips(count: int, number: int) -> list[Row]:
+    """Flip bits, the same number in every kind of file."""
     rows = []
     each = -(-count // len(KINDS))
     for kind in KINDS:
@@ -132,74 +143,77 @@ def flip(count: int, number: int) -> list[Row]:
             with tempfile.TemporaryDirectory() as folder:
                 size = min(BATCH, each - start)
                 seeded = 1000 * number + start
-                found += Counter(apart(counted, kind, Path(folder), size, seeded, timeout=600))
+                found += Counter(
+                    in_subprocess(count_flips, kind, Path(folder), size, seeded, timeout=600)
+                )
         rows.append((kind, each, ", ".join(f"{word} {n}" for word, n in sorted(found.items()))))
     return rows
 
 
-# --- the life of an output -----------------------------------------------------------------------
+# --- random sequences ----------------------------------------------------------------------------
 
 Running = tuple[BaseProcess, Path]
 
 
-class Life:
-    """Start, kill, resume, corrupt, fill the disk, two runs at once, in any order that is possible.
+class RandomSequence:
+    """Random starts, kills, resumes, damages and full disks of up to two runs at once.
 
-    What is possible depends on how far the runs have come: the same seed does not give the same
-    life twice.
+    The possible steps depend on the progress of the runs, so a seed gives no fixed sequence.
     """
 
-    def __init__(self, lab: Lab, golden: Golden, rng: random.Random, came: Counter[str]) -> None:
-        self.lab, self.golden, self.rng, self.came = lab, golden, rng, came
+    def __init__(
+        self, workspace: Workspace, expected: Digests, rng: random.Random, counts: Counter[str]
+    ) -> None:
+        self.workspace, self.expected, self.rng, self.counts = workspace, expected, rng, counts
         self.running: list[Running] = []
-        lab.clear()
+        workspace.clear()
 
     def step(self) -> None:
-        """One of the things that may happen now; after it the final name is absent or golden."""
-        may = [self.start, self.fill_disk] if len(self.running) < 2 else []
-        may += [self.wait, self.let_end] if self.running else []
-        may += [self.stop] if self.running and self.lab.kept() else []
-        may += [self.corrupt] if not self.running and self.lab.kept() else []
-        may += [self.resume] if not self.running and self.lab.files() else []
-        self.rng.choice(may)()
-        check(self.lab, self.golden)
+        """Take a random possible step, then check the outputs."""
+        possible = [self.start, self.fill_disk] if len(self.running) < 2 else []
+        possible += [self.wait, self.let_end] if self.running else []
+        possible += [self.stop] if self.running and self.workspace.finished_tiles() else []
+        possible += [self.corrupt] if not self.running and self.workspace.finished_tiles() else []
+        possible += [self.resume] if not self.running and self.workspace.files() else []
+        self.rng.choice(possible)()
+        check(self.workspace, self.expected)
 
     def start(self) -> None:
-        """Begin a run, perhaps beside another."""
-        self.came["start"] += 1
+        """Start a run, perhaps beside another."""
+        self.counts["start"] += 1
         option = self.rng.choice([(), ("--resume",), ("--overwrite",)])
-        self.running.append(self.lab.start(*option))
+        self.running.append(self.workspace.start(*option))
 
     def fill_disk(self) -> None:
-        """Begin a run that finds no room for a file beyond some size."""
-        self.came["fill disk"] += 1
+        """Start a run whose files cannot grow beyond a random size."""
+        self.counts["fill disk"] += 1
         largest = self.rng.choice([1000, 3000, 8000, 12_000, 30_000, 60_000])
-        self.running.append(self.lab.start("--resume", largest=largest))
+        self.running.append(self.workspace.start("--resume", largest=largest))
 
     def wait(self) -> None:
-        """Until the journal has some tiles, and a while."""
+        """Wait until the journal has a random number of tiles, and a random time."""
         process, _ = self.running[-1]
         tiles = self.rng.randint(1, TILES)
-        while process.is_alive() and len(self.lab.kept()) < tiles:
+        while process.is_alive() and len(self.workspace.finished_tiles()) < tiles:
             time.sleep(0.002)
         process.join(self.rng.uniform(0, 0.3))
 
     def stop(self) -> None:
-        """With a signal that it can or cannot catch."""
+        """Stop a run with SIGTERM or SIGKILL."""
         hard = self.rng.random() < 0.5
-        self.came["kill -9" if hard else "SIGTERM"] += 1
-        process, said = self.running.pop(self.rng.randrange(len(self.running)))
+        self.counts["kill -9" if hard else "SIGTERM"] += 1
+        process, stderr = self.running.pop(self.rng.randrange(len(self.running)))
         (process.kill if hard else process.terminate)()
-        self._judge(ended(process, said))
+        self._check_result(run_result(process, stderr))
 
     def let_end(self) -> None:
-        """Wait for a run."""
-        self._judge(ended(*self.running.pop(0)))
+        """Wait for the end of a run."""
+        self._check_result(run_result(*self.running.pop(0)))
 
     def corrupt(self) -> None:
         """Cut a file of the journal short, or flip one of its bits."""
-        self.came["corrupt"] += 1
-        path = self.rng.choice(sorted(journal_path(self.lab.out).iterdir()))
+        self.counts["corrupt"] += 1
+        path = self.rng.choice(sorted(journal_path(self.workspace.out).iterdir()))
         content = bytearray(path.read_bytes())
         place = self.rng.randrange(max(len(content), 1))
         if not content or self.rng.random() < 0.5:
@@ -209,38 +223,38 @@ class Life:
             path.write_bytes(content)
 
     def resume(self) -> None:
-        """Go on to the end, from whatever is there."""
-        self.came["resume to the end"] += 1
-        complete(self.lab, self.golden)
-        self.lab.clear()
+        """Resume to the end."""
+        self.counts["resume to the end"] += 1
+        complete(self.workspace, self.expected)
+        self.workspace.clear()
 
     def end(self) -> None:
-        """A life ends with all that it should have come to."""
-        for process, said in self.running:
+        """Kill what still runs, and complete the output."""
+        for process, stderr in self.running:
             process.kill()
-            self._judge(ended(process, said))
-        complete(self.lab, self.golden)
-        self.lab.clear()
+            self._check_result(run_result(process, stderr))
+        complete(self.workspace, self.expected)
+        self.workspace.clear()
 
-    def _judge(self, done: Ended) -> None:
-        self.came[f"exit {done.code}"] += 1
-        if not done.decent and done.code != -15:
+    def _check_result(self, done: RunResult) -> None:
+        self.counts[f"exit {done.code}"] += 1
+        if not done.as_promised and done.code != -15:
             raise Violation(done)
 
 
-def live(steps: int, number: int) -> list[Row]:
-    """Lives of so many steps together."""
-    rng, came = random.Random(number), Counter[str]()
+def random_steps(steps: int, number: int) -> list[Row]:
+    """Sequences of `steps` random steps in all."""
+    rng, counts = random.Random(number), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        lab = laboratory(Path(folder) / "lab")
-        with undisturbed(lab) as golden:
+        workspace = new_workspace(Path(folder) / "workspace")
+        with expected_digests(workspace) as expected:
             pass
-        for _ in range(-(-steps // LENGTH)):
-            life = Life(lab, golden, rng, came)
-            for _ in range(LENGTH):
-                life.step()
-            life.end()
-    return [(what, count, "") for what, count in sorted(came.items())]
+        for _ in range(-(-steps // STEPS_PER_SEQUENCE)):
+            sequence = RandomSequence(workspace, expected, rng, counts)
+            for _ in range(STEPS_PER_SEQUENCE):
+                sequence.step()
+            sequence.end()
+    return [(what, count, "") for what, count in sorted(counts.items())]
 
 
 if __name__ == "__main__":

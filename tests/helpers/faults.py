@@ -1,4 +1,4 @@
-"""A place to do harm in: a small scene and model, what a run gives that nothing disturbs, and runs.
+"""A workspace for tests of faults: a small scene and model, runs, and the expected results.
 
 Runs are processes forked from a warm one (`tests.helpers.runs`), so that a kill costs little.
 """
@@ -42,25 +42,25 @@ TILES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a run ended."""
+class RunResult:
+    """Exit code and messages of a run."""
 
     code: int
     """Exit code; negative for a signal."""
-    said: str
-    """On stderr."""
+    stderr: str
+    """Text on stderr."""
 
     @property
-    def decent(self) -> bool:
-        """Whether it ended as promised: done, or one line and a code that is no bug's."""
+    def as_promised(self) -> bool:
+        """Whether it succeeded, or failed with one line and the exit code of a known error."""
         if self.code in (0, -9):
-            return "Traceback" not in self.said
-        return self.code in (3, 4, 5, 6, 130) and len(self.said.splitlines()) == 1
+            return "Traceback" not in self.stderr
+        return self.code in (3, 4, 5, 6, 130) and len(self.stderr.splitlines()) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lab:
-    """A folder for one output, and what is needed to make it."""
+class Workspace:
+    """A folder for one output, with the image and model that make it."""
 
     folder: Path
     """Where the output is."""
@@ -69,11 +69,11 @@ class Lab:
     model: Path
     """A tiny network."""
     name: str = "out.tif"
-    """Of the output."""
+    """File name of the output."""
     options: tuple[object, ...] = ()
-    """More of the command line."""
+    """Further arguments of the command line."""
     numbers: list[int] = field(default_factory=list)
-    """One for each run that was started."""
+    """One item for each run that was started."""
 
     @property
     def out(self) -> Path:
@@ -86,36 +86,36 @@ class Lab:
         return ["-q", "reconstruct", self.image, "-o", self.out, *common, *self.options, *more]
 
     def start(self, *more: object, **limits: int | None) -> tuple[BaseProcess, Path]:
-        """A run, with the limits of `runs.start`, and the file that holds what it says."""
+        """Start a run with the limits of `runs.start`; the process and the file of its stderr."""
         self.numbers.append(0)
-        said = self.folder / f"said-{len(self.numbers)}"
-        return start(said, *self.argv(*more), **limits), said
+        stderr = self.folder / f"stderr-{len(self.numbers)}"
+        return start(stderr, *self.argv(*more), **limits), stderr
 
-    def run(self, *more: object, largest: int | None = None) -> Ended:
-        """A run to its end."""
-        return ended(*self.start(*more, largest=largest))
+    def run(self, *more: object, largest: int | None = None) -> RunResult:
+        """Run the command to its end."""
+        return run_result(*self.start(*more, largest=largest))
 
-    def kept(self) -> list[Path]:
+    def finished_tiles(self) -> list[Path]:
         """The finished tiles in the journal."""
         return sorted(journal_path(self.out).glob("tile-*.npz"))
 
     def files(self) -> set[str]:
-        """What is in the folder, but for what the runs said."""
-        return {path.name for path in self.folder.iterdir() if not path.name.startswith("said-")}
+        """File names in the folder, without those of stderr."""
+        return {path.name for path in self.folder.iterdir() if not path.name.startswith("stderr-")}
 
     def clear(self) -> None:
-        """Remove the outputs, as somebody does who starts again."""
+        """Remove the outputs."""
         for path in self.folder.glob(f"{self.out.stem}.*"):
             remove(path)
 
     def digest(self) -> str | None:
-        """Of all pixels of the output; None where there is none."""
+        """SHA-256 of the output's pixels; None without an output."""
         if not self.out.exists():
             return None
         return hashlib.sha256(pixels(self.out).tobytes()).hexdigest()
 
     def stf_digest(self) -> str | None:
-        """Of all numbers of the STFs; None where there are none."""
+        """SHA-256 of all numbers of the STFs; None without them."""
         path = self.out.with_suffix(".stf.nc")
         if not path.exists():
             return None
@@ -125,32 +125,32 @@ class Lab:
         return seen.hexdigest()
 
 
-def ended(process: BaseProcess, said: Path, *, timeout: float = 120) -> Ended:
-    """Wait for a run."""
+def run_result(process: BaseProcess, stderr: Path, *, timeout: float = 120) -> RunResult:
+    """Wait for the end of a run."""
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise AssertionError(f"a run has hung: {said.read_text()}")
-    return Ended(code=process.exitcode, said=said.read_text() if said.exists() else "")
+        raise AssertionError(f"a run has hung: {stderr.read_text()}")
+    return RunResult(code=process.exitcode, stderr=stderr.read_text() if stderr.exists() else "")
 
 
-def apart(function: Callable[..., None], *arguments: object, timeout: float = 120) -> Any:
-    """What a function writes as JSON to the file that it is given last, in a process of its own.
+def in_subprocess(function: Callable[..., None], *arguments: object, timeout: float = 120) -> Any:
+    """Run a function in a process of its own; the JSON that it writes to its last argument.
 
     Raises:
         AssertionError: it crashed or hung.
     """
     with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "told"
-        process = CONTEXT.Process(target=function, args=(*arguments, told))
+        answer = Path(folder) / "answer"
+        process = CONTEXT.Process(target=function, args=(*arguments, answer))
         process.start()
         process.join(timeout)
         if process.exitcode != 0:
             process.kill()
             process.join()
             raise AssertionError(f"{function.__name__}{arguments} ended with {process.exitcode}")
-        return json.loads(told.read_text())
+        return json.loads(answer.read_text())
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -172,19 +172,19 @@ def scene(path: Path, *, repeat: tuple[int, int] = (1, 1), **profile: object) ->
     return write(path, numbers, tags={"sensor": "p4m"}, **layout)
 
 
-def laboratory(folder: Path) -> Lab:
-    """A lab in a new folder; image and model lie in one of their own."""
+def new_workspace(folder: Path) -> Workspace:
+    """A workspace in a new folder; image and model lie in one of their own."""
     (folder / "given").mkdir(parents=True)
     (folder / "out").mkdir()
     image, model = scene(folder / "given" / "in.tif"), tiny_model(folder / "given" / "tiny")
-    return Lab(folder=folder / "out", image=image, model=model)
+    return Workspace(folder=folder / "out", image=image, model=model)
 
 
 @contextmanager
-def undisturbed(lab: Lab) -> Iterator[tuple[str | None, str | None]]:
-    """What a run gives that nothing disturbs: digests of the pixels and of the STFs."""
-    done = lab.run()
+def expected_digests(workspace: Workspace) -> Iterator[tuple[str | None, str | None]]:
+    """Digests of the pixels and of the STFs of a run without faults."""
+    done = workspace.run()
     if done.code != 0:
-        raise AssertionError(f"a run that nothing disturbed failed: {done}")
-    yield lab.digest(), lab.stf_digest()
-    lab.clear()
+        raise AssertionError(f"a run without faults failed: {done}")
+    yield workspace.digest(), workspace.stf_digest()
+    workspace.clear()

@@ -1,8 +1,8 @@
-"""One flipped bit at a time in each kind of file that is read, and what has to come of it.
+"""Flips of single bits in every kind of file that is read, and the results of reading it.
 
-Every function makes its own specimen, flips as many bits of it as it is told, and counts the words
-that were said: `refused`, `harmless` (what is read is what was written), or `silent` (it is not,
-and nothing in the file could tell). Any other end of a reader is an error with the bit in a note.
+Every function makes a file, flips bits of it one at a time, reads it, and counts the results:
+`refused`, `harmless` (the content is the same), or `silent` (it differs, and nothing in the file
+could show that). Any other result is an error with the bit in a note.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ SETTINGS = {"seed": 3, "batch": 2}
 IDENTITY = {"version": "1", "--tile": "16"}
 
 
-def flip_each(path: Path, count: int, rng: random.Random, judge: Callable[[], str]) -> Counter[str]:
-    """Flip one bit of a file, ask the judge, restore it; so many times."""
+def flip_each(
+    path: Path, count: int, rng: random.Random, read_back: Callable[[], str]
+) -> Counter[str]:
+    """Flip a random bit of a file, count the result of `read_back`, restore it; `count` times."""
     whole, found = path.read_bytes(), Counter[str]()
     for _ in range(count):
         place, bit = rng.randrange(len(whole)), rng.randrange(8)
@@ -41,7 +43,7 @@ def flip_each(path: Path, count: int, rng: random.Random, judge: Callable[[], st
         damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
         try:
-            found[judge()] += 1
+            found[read_back()] += 1
         except BaseException as err:
             err.add_note(f"after bit {bit} of byte {place} of {path.name} was flipped")
             raise
@@ -63,7 +65,7 @@ def images(folder: Path, count: int, seed: int, *, compress: str | None) -> Coun
     path = scene(folder / "in.tif", compress=compress)
     truth = by_gdal(path)
 
-    def judge() -> str:
+    def read_back() -> str:
         try:
             msi = open_msi(path)
             ours, valid = msi.read(Window(0, 0, msi.height, msi.width))
@@ -76,7 +78,7 @@ def images(folder: Path, count: int, seed: int, *, compress: str | None) -> Coun
             raise AssertionError("read otherwise than by GDAL")
         return "harmless" if np.array_equal(alone, truth, equal_nan=True) else "silent"
 
-    return flip_each(path, count, random.Random(seed), judge)
+    return flip_each(path, count, random.Random(seed), read_back)
 
 
 def tiles(folder: Path, count: int, seed: int) -> Counter[str]:
@@ -92,7 +94,7 @@ def tiles(folder: Path, count: int, seed: int) -> Counter[str]:
         journal.begin(IDENTITY, {"stf": record.stf["stf"]})
         journal.store("tile", record)
 
-        def judge() -> str:
+        def read_back() -> str:
             found = journal.load("tile", 3)
             if found is None:
                 return "refused"
@@ -102,7 +104,7 @@ def tiles(folder: Path, count: int, seed: int) -> Counter[str]:
             raise AssertionError("another tile is read than was stored")
 
         path = journal_path(out) / "tile-0000003.npz"
-        found = flip_each(path, count, random.Random(seed), judge)
+        found = flip_each(path, count, random.Random(seed), read_back)
         journal.clear()
     return found
 
@@ -115,7 +117,7 @@ def run_records(folder: Path, count: int, seed: int) -> Counter[str]:
         journal.store("tile", TileRecord(index=0, valid=np.ones((2, 2), bool)))
         before = journal.identity, journal.scene["stf"].tolist()
 
-    def judge() -> str:
+    def read_back() -> str:
         try:
             with Journal(out, resume=True) as journal:
                 if (journal.identity, journal.scene["stf"].tolist()) == before:
@@ -124,21 +126,21 @@ def run_records(folder: Path, count: int, seed: int) -> Counter[str]:
             return "refused"
         raise AssertionError("another run is resumed than was begun")
 
-    return flip_each(journal_path(out) / "run.json", count, random.Random(seed), judge)
+    return flip_each(journal_path(out) / "run.json", count, random.Random(seed), read_back)
 
 
 def weights(folder: Path, count: int, seed: int) -> Counter[str]:
     """Weights have a SHA-256: no flipped bit passes."""
     model = tiny_model(folder / "tiny")
 
-    def judge() -> str:
+    def read_back() -> str:
         try:
             load_model(model)
         except ModelRefused:
             return "refused"
         raise AssertionError("damaged weights are loaded")
 
-    return flip_each(model / "model.safetensors", count, random.Random(seed), judge)
+    return flip_each(model / "model.safetensors", count, random.Random(seed), read_back)
 
 
 def configs(folder: Path, count: int, seed: int) -> Counter[str]:
@@ -146,7 +148,7 @@ def configs(folder: Path, count: int, seed: int) -> Counter[str]:
     model = tiny_model(folder / "tiny")
     before = json.loads((model / "config.json").read_text())
 
-    def judge() -> str:
+    def read_back() -> str:
         try:
             load_model(model)
         except ModelRefused:
@@ -154,7 +156,7 @@ def configs(folder: Path, count: int, seed: int) -> Counter[str]:
         same = json.loads((model / "config.json").read_text()) == before
         return "harmless" if same else "silent"
 
-    return flip_each(model / "config.json", count, random.Random(seed), judge)
+    return flip_each(model / "config.json", count, random.Random(seed), read_back)
 
 
 def checkpoints(folder: Path, count: int, seed: int) -> Counter[str]:
@@ -165,13 +167,13 @@ def checkpoints(folder: Path, count: int, seed: int) -> Counter[str]:
         content = {"settings": SETTINGS, "step": step, "model": {"w": values}}
         write_checkpoint(folder, content)
 
-    def judge() -> str:
+    def read_back() -> str:
         found = read_checkpoint(folder, SETTINGS)
         if found is None or not torch.equal(found["model"]["w"], held[found["step"]]):
             raise AssertionError("another checkpoint is read than was written")
         return "harmless" if found["step"] == 20 else "refused"
 
-    return flip_each(folder / CHECKPOINT_FILE, count, random.Random(seed), judge)
+    return flip_each(folder / CHECKPOINT_FILE, count, random.Random(seed), read_back)
 
 
 KINDS: dict[str, Callable[[Path, int, int], Counter[str]]] = {
@@ -186,8 +188,8 @@ KINDS: dict[str, Callable[[Path, int, int], Counter[str]]] = {
 }
 
 
-def counted(kind: str, folder: Path, count: int, seed: int, said: Path) -> None:
-    """Do one kind in this process, and write what was counted to a file."""
+def count_flips(kind: str, folder: Path, count: int, seed: int, answer: Path) -> None:
+    """Count the results for one kind of file, and write the counts to `answer` as JSON."""
     logging.disable(logging.WARNING)  # one for every flip
     torch.set_num_threads(1)
-    said.write_text(json.dumps(KINDS[kind](folder, count, seed)))
+    answer.write_text(json.dumps(KINDS[kind](folder, count, seed)))

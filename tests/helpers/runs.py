@@ -20,18 +20,18 @@ CONTEXT.set_forkserver_preload(
 
 
 def start(
-    said: Path, *arguments: object, largest: int | None = None, pause: int | None = None
+    stderr: Path, *arguments: object, largest: int | None = None, pause: int | None = None
 ) -> BaseProcess:
-    """A run in a process of its own; what it says on stderr goes to a file.
+    """A run in a process of its own; its stderr goes to a file.
 
     Args:
-        said: the file.
+        stderr: path of that file.
         arguments: of the command line.
         largest: no file may grow beyond so many bytes, as on a full disk.
         pause: the run stops itself (SIGSTOP) once so many tiles are kept; see `paused`.
     """
-    told = (said, list(map(str, arguments)), largest, pause)
-    process = CONTEXT.Process(target=_run, args=told)
+    arguments_of_run = (stderr, list(map(str, arguments)), largest, pause)
+    process = CONTEXT.Process(target=_run, args=arguments_of_run)
     process.start()
     return process
 
@@ -65,7 +65,7 @@ def _stopped(process: BaseProcess) -> bool:
     return status.rpartition(")")[2].split()[0] == "T"
 
 
-def _run(said: Path, arguments: list[str], largest: int | None, pause: int | None) -> None:
+def _run(stderr: Path, arguments: list[str], largest: int | None, pause: int | None) -> None:
     import resource
 
     import torch
@@ -79,7 +79,7 @@ def _run(said: Path, arguments: list[str], largest: int | None, pause: int | Non
     if pause is not None:
         _pause_after(pause)
     sys.argv[1:] = arguments
-    with said.open("w") as file, contextlib.redirect_stderr(file):
+    with stderr.open("w") as file, contextlib.redirect_stderr(file):
         cli.run_and_exit()
 
 
@@ -89,9 +89,9 @@ def _pause_after(tiles: int) -> None:
 
     store, count = Journal.store, itertools.count(1)
 
-    def counted(self: Journal, kind: RecordKind, record: TileRecord) -> None:
+    def store_and_pause(self: Journal, kind: RecordKind, record: TileRecord) -> None:
         store(self, kind, record)
         if next(count) == tiles:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    Journal.store = counted  # type: ignore[method-assign]
+    Journal.store = store_and_pause  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Bad inputs and models through the command: a word on stderr, nothing written, nothing eaten up.
+"""Bad inputs and models given to the command: one line on stderr, no output, bounded memory.
 
 The single refusals are tested beside the code that makes them; docs/reliability.md lists them all.
 """
@@ -21,48 +21,48 @@ import rasterio
 import torch
 from safetensors.torch import load_file, save
 
-from tests.helpers.faults import Lab, apart, laboratory, scene
-from tests.helpers.flips import KINDS, counted
+from tests.helpers.faults import Workspace, in_subprocess, new_workspace, scene
+from tests.helpers.flips import KINDS, count_flips
 from tests.model.test_weights import rewrite, sign
 from uavssr.errors import InputRefused
 from uavssr.io.msi.source import open_msi
 from uavssr.tiling import Window
 
 REPEATS = int(os.environ.get("UAVSSR_REPEATS", "1"))
-"""How many times as much harm is done as it is by default."""
+"""Factor on the number of faults."""
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return laboratory(tmp_path / "lab")
+def workspace(tmp_path: Path) -> Workspace:
+    return new_workspace(tmp_path / "workspace")
 
 
-def refused(lab: Lab, code: int, *facts: str) -> None:
-    """The run says the facts in one line and leaves nothing."""
-    done = lab.run()
+def refused(workspace: Workspace, code: int, *facts: str) -> None:
+    """Check that a run fails with the facts in one line and leaves no file."""
+    done = workspace.run()
     assert done.code == code, done
-    assert done.decent
-    assert done.said.startswith("uavssr: error: ")
-    assert [fact for fact in facts if fact not in done.said] == [], done.said
-    assert lab.files() == set()
+    assert done.as_promised
+    assert done.stderr.startswith("uavssr: error: ")
+    assert [fact for fact in facts if fact not in done.stderr] == [], done.stderr
+    assert workspace.files() == set()
 
 
 # --- images --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 0.999])
-def test_truncated_image_leaves_no_output(lab: Lab, share: float) -> None:
+def test_truncated_image_leaves_no_output(workspace: Workspace, share: float) -> None:
     """Row 4."""
-    scene(lab.image, compress="deflate")
-    content = lab.image.read_bytes()
-    lab.image.write_bytes(content[: int(share * len(content))])
-    refused(lab, 3, "in.tif")
+    scene(workspace.image, compress="deflate")
+    content = workspace.image.read_bytes()
+    workspace.image.write_bytes(content[: int(share * len(content))])
+    refused(workspace, 3, "in.tif")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_flipped_bits_are_told_where_anything_can_tell(tmp_path: Path, kind: str) -> None:
     """Rows 5, 22, 35, 40: 300 places, in a process of its own that may neither crash nor hang."""
-    found = apart(counted, kind, tmp_path, 300 * REPEATS, 5)
+    found = in_subprocess(count_flips, kind, tmp_path, 300 * REPEATS, 5)
     assert sum(found.values()) == 300 * REPEATS
     assert found["refused" if kind != "image, plain" else "harmless"] > 0
     if not kind.startswith(("image", "config")):
@@ -87,28 +87,28 @@ def bomb(path: Path, *, inflated: int) -> None:
     path.write_bytes(bytes(content) + packed)
 
 
-def read_bomb(path: Path, said: Path) -> None:
-    """Read an image and write down what came of it, and by how many bytes memory grew."""
+def read_bomb(path: Path, stderr: Path) -> None:
+    """Read an image; write the result and the growth of memory in bytes to a file."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     warnings.simplefilter("ignore")
     try:
         msi = open_msi(path)
         msi.read(Window(0, 0, msi.height, msi.width))
-        word = "read"
+        result = "read"
     except InputRefused:
-        word = "refused"
+        result = "refused"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    said.write_text(json.dumps([word, 1024 * grown]))
+    stderr.write_text(json.dumps([result, 1024 * grown]))
 
 
-def test_deflate_bomb_is_bounded(lab: Lab) -> None:
+def test_deflate_bomb_is_bounded(workspace: Workspace) -> None:
     """Row 9: a block of 4 kB that inflates to 300 MB takes no more than its pixels."""
-    scene(lab.image, compress="deflate", blockxsize=32, blockysize=32)
-    bomb(lab.image, inflated=300 * 2**20)
-    with rasterio.open(lab.image) as file:
+    scene(workspace.image, compress="deflate", blockxsize=32, blockysize=32)
+    bomb(workspace.image, inflated=300 * 2**20)
+    with rasterio.open(workspace.image) as file:
         assert file.block_shapes[0] == (32, 32)
-    word, grown = apart(read_bomb, lab.image)
-    assert word in ("read", "refused")
+    result, grown = in_subprocess(read_bomb, workspace.image)
+    assert result in ("read", "refused")
     assert grown < 100e6
 
 
@@ -121,7 +121,7 @@ def resign(model: Path, change: Callable[[dict], object]) -> None:
     sign(model, save(tensors))
 
 
-HARM: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+DAMAGE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "another shape": (
         lambda m: resign(m, lambda t: t.update(mean=t["mean"][:-1].clone())),
         ("model.safetensors", "tensor mean"),
@@ -149,29 +149,31 @@ HARM: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("harm", HARM)
-def test_model_that_does_not_fit_is_refused_by_the_command(lab: Lab, harm: str) -> None:
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_model_that_does_not_fit_is_refused_by_the_command(
+    workspace: Workspace, damage: str
+) -> None:
     """Row 36: 4 naming the key."""
-    change, facts = HARM[harm]
-    change(lab.model)
-    refused(lab, 4, *facts)
+    change, facts = DAMAGE[damage]
+    change(workspace.model)
+    refused(workspace, 4, *facts)
 
 
-def test_pickle_among_the_weights_runs_no_code(lab: Lab, tmp_path: Path) -> None:
+def test_pickle_among_the_weights_runs_no_code(workspace: Workspace, tmp_path: Path) -> None:
     """Row 34: under the very name that is loaded, and with its own SHA-256."""
     trace = tmp_path / "trace"
     code = b"cos\nsystem\n(S'touch " + os.fsencode(trace) + b"'\ntR."
-    sign(lab.model, code)
-    refused(lab, 4, "model.safetensors")
-    (lab.model / "model.pt").write_bytes(code)
-    (lab.model / "model.safetensors").unlink()
-    refused(lab, 4, "model.safetensors")
-    refused(replace(lab, model=lab.model / "model.pt"), 4, "model.pt")
+    sign(workspace.model, code)
+    refused(workspace, 4, "model.safetensors")
+    (workspace.model / "model.pt").write_bytes(code)
+    (workspace.model / "model.safetensors").unlink()
+    refused(workspace, 4, "model.safetensors")
+    refused(replace(workspace, model=workspace.model / "model.pt"), 4, "model.pt")
     assert not trace.exists()
 
 
-def test_scene_of_nothing_but_numbers_is_unharmed(lab: Lab) -> None:
-    """The lab itself: without harm the command is content."""
-    assert lab.run().code == 0
-    with rasterio.open(lab.out) as file:
+def test_command_succeeds_without_faults(workspace: Workspace) -> None:
+    """The workspace itself is valid."""
+    assert workspace.run().code == 0
+    with rasterio.open(workspace.out) as file:
         assert np.ptp(file.read(1)) > 0

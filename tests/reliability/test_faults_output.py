@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.faults import TILES, Lab, apart, laboratory, undisturbed
+from tests.helpers.faults import TILES, Workspace, expected_digests, in_subprocess, new_workspace
 from tests.helpers.models import CONFIG, tiny_library
 from tests.helpers.places import REPO
 from tests.helpers.runs import paused
@@ -27,48 +27,48 @@ from uavssr.training.loop import train
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return laboratory(tmp_path / "lab")
+def workspace(tmp_path: Path) -> Workspace:
+    return new_workspace(tmp_path / "workspace")
 
 
-def limits(lab: Lab) -> list[int]:
+def limits(workspace: Workspace) -> list[int]:
     """Sizes just below those that the files of a run have: each is the first that does not fit."""
-    assert lab.run().code == 0
-    cube, stf = lab.out.stat().st_size, lab.out.with_suffix(".stf.nc").stat().st_size
-    lab.clear()
-    process, _ = lab.start(pause=2)
+    assert workspace.run().code == 0
+    cube, stf = workspace.out.stat().st_size, workspace.out.with_suffix(".stf.nc").stat().st_size
+    workspace.clear()
+    process, _ = workspace.start(pause=2)
     with paused(process):
         process.kill()
     process.join()
-    record = (journal_path(lab.out) / "run.json").stat().st_size
-    tile = max(path.stat().st_size for path in lab.kept())
-    shutil.rmtree(journal_path(lab.out))
+    record = (journal_path(workspace.out) / "run.json").stat().st_size
+    tile = max(path.stat().st_size for path in workspace.finished_tiles())
+    shutil.rmtree(journal_path(workspace.out))
     return sorted({1000, record - 1, tile - 1, tile + 1, cube // 2, cube - 1, stf - 1, stf + 1})
 
 
 @pytest.mark.slow
-def test_disk_that_is_full_at_any_moment_costs_no_pixel(lab: Lab) -> None:
+def test_disk_that_is_full_at_any_moment_costs_no_pixel(workspace: Workspace) -> None:
     """Row 24, promises P1, P2: a limit on the size of files, higher each time it goes on.
 
     The record of the run, a tile, the cube, its end, the STFs and the map of tiles each fail once.
     """
-    with undisturbed(lab) as (golden, stf):
+    with expected_digests(workspace) as (expected, stf):
         pass
     codes = []
-    for limit in limits(lab):
-        done = lab.run("--resume", largest=limit)
+    for limit in limits(workspace):
+        done = workspace.run("--resume", largest=limit)
         codes.append(done.code)
-        assert done.decent, done
+        assert done.as_promised, done
         if done.code == 0:
             break
         assert done.code == 5
-        assert "free in" in done.said
-        assert lab.digest() in (None, golden)
-        assert [name for name in lab.files() if ".part" in name] == []
+        assert "free in" in done.stderr
+        assert workspace.digest() in (None, expected)
+        assert [name for name in workspace.files() if ".part" in name] == []
     assert codes[0] == 5
-    assert lab.run("--resume").code == (0 if codes[-1] else 5)
-    assert (lab.digest(), lab.stf_digest()) == (golden, stf)
-    assert lab.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert workspace.run("--resume").code == (0 if codes[-1] else 5)
+    assert (workspace.digest(), workspace.stf_digest()) == (expected, stf)
+    assert workspace.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
 
 
 FULL = f"""
@@ -81,10 +81,10 @@ def main(folder):
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", disk], check=True)
-    lab = laboratory(disk / "lab")
-    with undisturbed(lab) as golden:
+    workspace = new_workspace(disk / "workspace")
+    with expected_digests(workspace) as expected:
         pass
-    process, said = lab.start(pause=2)
+    process, stderr = workspace.start(pause=2)
     ballast = disk / "ballast"
     with paused(process), ballast.open("wb", buffering=0) as file:
         try:
@@ -92,13 +92,13 @@ def main(folder):
                 file.write(bytes(4096))
         except OSError as err:
             assert err.errno == {errno.ENOSPC}, err
-    done = ended(process, said)
-    assert done.code == 5 and lab.digest() is None, done
-    count = len(lab.kept())
+    done = run_result(process, stderr)
+    assert done.code == 5 and workspace.digest() is None, done
+    count = len(workspace.finished_tiles())
     assert 2 <= count <= {TILES}
     ballast.unlink()
-    assert lab.run("--resume").code == 0
-    assert (lab.digest(), lab.stf_digest()) == golden
+    assert workspace.run("--resume").code == 0
+    assert (workspace.digest(), workspace.stf_digest()) == expected
     print("went on from", count)
 
 if __name__ == "__main__":
@@ -143,11 +143,11 @@ def train_on_full_disk(out: Path, largest: int, told: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     try:
         train(tiny_library(), out, start=CONFIG, config=CONFIG_OF_RUN)
-        code, said = 0, ""
+        code, stderr = 0, ""
     except UavssrError as err:
-        code, said = err.exit_code, str(err)
+        code, stderr = err.exit_code, str(err)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    told.write_text(json.dumps([code, said]))
+    told.write_text(json.dumps([code, stderr]))
 
 
 class Stopped(Exception):
@@ -172,9 +172,9 @@ def test_disk_that_is_full_under_a_checkpoint_costs_no_step(tmp_path: Path) -> N
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(tiny_library(), whole, start=CONFIG, config=CONFIG_OF_RUN)
     before = stopped(cut)
-    code, said = apart(train_on_full_disk, cut, len(before) // 2)
-    assert code == 5, said
-    assert "free some space and run again" in said
+    code, stderr = in_subprocess(train_on_full_disk, cut, len(before) // 2)
+    assert code == 5, stderr
+    assert "free some space and run again" in stderr
     assert (cut / CHECKPOINT_FILE).read_bytes() == before
     train(tiny_library(), cut, start=CONFIG, config=CONFIG_OF_RUN)
     assert (cut / "log.csv").read_bytes() == (whole / "log.csv").read_bytes()
@@ -186,6 +186,6 @@ def test_disk_that_is_full_under_a_checkpoint_costs_no_step(tmp_path: Path) -> N
 def test_disk_too_full_for_the_log_of_a_training_is_told(tmp_path: Path) -> None:
     """Row 40: 5 here too, when a line is added to the log."""
     before = stopped(tmp_path)
-    code, said = apart(train_on_full_disk, tmp_path, 250)
-    assert code == 5, said
+    code, stderr = in_subprocess(train_on_full_disk, tmp_path, 250)
+    assert code == 5, stderr
     assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before

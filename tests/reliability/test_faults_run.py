@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.faults import TILES, Lab, apart, ended, laboratory, scene, undisturbed
+from tests.helpers.faults import (
+    TILES,
+    Workspace,
+    expected_digests,
+    in_subprocess,
+    new_workspace,
+    run_result,
+    scene,
+)
 from tests.helpers.runs import paused
 from uavssr.errors import ModelRefused, OutputError
 from uavssr.io.msi.source import open_msi
@@ -27,13 +35,13 @@ from uavssr.reconstruction.options import OutputOptions
 from uavssr.reconstruction.output_products import OutputProducts
 
 REPEATS = int(os.environ.get("UAVSSR_REPEATS", "1"))
-"""How many times as often runs are killed as by default."""
+"""Factor on the number of kills."""
 FORMS = {"c.zarr": "zarr", "c.img": "envi", "cog.tif": "cog", "coeff.tif": "coefficients"}
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return laboratory(tmp_path / "lab")
+def workspace(tmp_path: Path) -> Workspace:
+    return new_workspace(tmp_path / "workspace")
 
 
 # --- kills (in the default format: test_resume.py) -----------------------------------------------
@@ -41,25 +49,25 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
-def test_killed_run_is_gone_on_from_in_every_format(lab: Lab, name: str) -> None:
+def test_killed_run_is_gone_on_from_in_every_format(workspace: Workspace, name: str) -> None:
     """Row 21, promises P1, P2: kill -9 after a random number of tiles, then --resume."""
-    lab = replace(lab, name=name, options=("--format", FORMS[name]))
-    with undisturbed(lab) as golden:
+    workspace = replace(workspace, name=name, options=("--format", FORMS[name]))
+    with expected_digests(workspace) as expected:
         rng = random.Random(name)
     for _ in range(2 * REPEATS):
-        process, _ = lab.start("--resume")
+        process, _ = workspace.start("--resume")
         wanted = rng.randrange(1, TILES + 1)
-        while process.is_alive() and len(lab.kept()) < wanted:
+        while process.is_alive() and len(workspace.finished_tiles()) < wanted:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
         process.join()
-        assert lab.digest() in (None, golden[0])
+        assert workspace.digest() in (None, expected[0])
         if process.exitcode != 0:
-            assert lab.run("--resume").code == 0
-        assert (lab.digest(), lab.stf_digest()) == golden
-        assert not journal_path(lab.out).exists()
-        lab.clear()
+            assert workspace.run("--resume").code == 0
+        assert (workspace.digest(), workspace.stf_digest()) == expected
+        assert not journal_path(workspace.out).exists()
+        workspace.clear()
 
 
 # --- an input that does not stay what it was -----------------------------------------------------
@@ -74,64 +82,72 @@ def exchange(path: Path) -> None:
     other.replace(path)
 
 
-@pytest.mark.parametrize("harm", [shorten, exchange, Path.unlink, Path.touch])
-def test_input_that_changes_under_a_run_stops_it(lab: Lab, harm: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("change", [shorten, exchange, Path.unlink, Path.touch])
+def test_input_that_changes_under_a_run_stops_it(
+    workspace: Workspace, change: Callable[[Path], None]
+) -> None:
     """Row 20: 3, and neither an output nor a journal that nothing could go on with."""
-    process, said = lab.start("--workers", 1, pause=1)
+    process, stderr = workspace.start("--workers", 1, pause=1)
     with paused(process):
-        harm(lab.image)
-    done = ended(process, said)
+        change(workspace.image)
+    done = run_result(process, stderr)
     assert done.code == 3, done
-    assert done.decent
-    assert "in.tif" in done.said
-    assert lab.files() == set()
+    assert done.as_promised
+    assert "in.tif" in done.stderr
+    assert workspace.files() == set()
 
 
 # --- two at once ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", [(), ("--resume",)])
-def test_of_runs_that_begin_together_one_is_done(lab: Lab, option: tuple[str, ...]) -> None:
-    """Row 27: the others are told 5, and nothing of theirs is left."""
-    with undisturbed(lab) as golden:
-        runs = [lab.start(*option) for _ in range(3)]
-    found = [ended(*run) for run in runs]
+def test_of_runs_that_begin_together_one_is_done(
+    workspace: Workspace, option: tuple[str, ...]
+) -> None:
+    """Row 27: the others exit with code 5 and leave no file."""
+    with expected_digests(workspace) as expected:
+        runs = [workspace.start(*option) for _ in range(3)]
+    found = [run_result(*run) for run in runs]
     assert sorted(each.code for each in found) == [0, 5, 5], found
-    assert all(each.decent for each in found)
-    told = " ".join(each.said for each in found)
-    assert "another run is writing it" in told or "exists" in told
-    assert (lab.digest(), lab.stf_digest()) == golden
-    assert lab.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert all(each.as_promised for each in found)
+    messages = " ".join(each.stderr for each in found)
+    assert "another run is writing it" in messages or "exists" in messages
+    assert (workspace.digest(), workspace.stf_digest()) == expected
+    assert workspace.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
 
 
 def test_run_that_waited_for_another_does_not_replace_its_output(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 27: --resume is no --overwrite, though the other was giving its files their names."""
     torch.set_num_threads(1)
-    first = plan_reconstruction(open_msi(lab.image), model=lab.model, tile=16, workers=1)
-    second = plan_reconstruction(open_msi(lab.image), model=lab.model, tile=16, workers=1, stages=1)
+    first = plan_reconstruction(
+        open_msi(workspace.image), model=workspace.model, tile=16, workers=1
+    )
+    second = plan_reconstruction(
+        open_msi(workspace.image), model=workspace.model, tile=16, workers=1, stages=1
+    )
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_stfs", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            first.write(lab.out)
-    assert files.was_publishing(lab.out)
+            first.write(workspace.out)
+    assert files.was_publishing(workspace.out)
     real = files.Journal
 
     def late(*arguments: object, **options: object) -> files.Journal:
         monkeypatch.setattr(files, "Journal", real)
-        first.write(lab.out, resume=True)  # the other one ends just before the lock is taken
+        first.write(workspace.out, resume=True)  # the other one ends just before the lock is taken
         return real(*arguments, **options)
 
     monkeypatch.setattr(files, "Journal", late)
     with pytest.raises(OutputError, match="exists"):
-        second.write(lab.out, resume=True)
+        second.write(workspace.out, resume=True)
 
 
 # --- memory --------------------------------------------------------------------------------------
 
 
-def remember(image: Path, model: str, out: Path, told: Path) -> None:
+def remember(image: Path, model: str, out: Path, messages: Path) -> None:
     """Reconstruct in this process; tell the most memory that it had, and what was reckoned."""
     torch.set_num_threads(1)
     plan = plan_reconstruction(open_msi(image), model=model, workers=2)
@@ -140,16 +156,16 @@ def remember(image: Path, model: str, out: Path, told: Path) -> None:
     most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     products = OutputProducts.of(plan.plan, output, overwrite=True)
     budget = plan.plan.memory_budget(products.pixel_bytes, error_maps=False)
-    told.write_text(json.dumps([most, budget.total]))
+    messages.write_text(json.dumps([most, budget.total]))
 
 
 @pytest.mark.slow
-def test_memory_stays_below_the_formula(lab: Lab) -> None:
+def test_memory_stays_below_the_formula(workspace: Workspace) -> None:
     """Row 30, promise P6: the released network on tiles of the default size, two at a time."""
     try:
         find_model(DEFAULT_MODEL)
     except ModelRefused:
         pytest.skip(f"the released model {DEFAULT_MODEL} is not here")
-    image = scene(lab.image.with_name("large.tif"), repeat=(6, 8))
-    most, reckoned = apart(remember, image, DEFAULT_MODEL, lab.out, timeout=280)
+    image = scene(workspace.image.with_name("large.tif"), repeat=(6, 8))
+    most, reckoned = in_subprocess(remember, image, DEFAULT_MODEL, workspace.out, timeout=280)
     assert reckoned / 4 < most < reckoned
