@@ -215,7 +215,7 @@ def test_real_orchard_gives_plausible_spectra(
     out = tmp_path / "cube.tif"
     options = ["--sensor", "rededge3", "--tile", "128"]
     assert cli.main(["reconstruct", str(path), "-o", str(out), *options]) == 0
-    assert "uavssr: warning: scale 1/32768 follows MicaSense's convention" in capfd.readouterr().err
+    assert "uavssr: warning: scale 1/32768 is MicaSense's convention" in capfd.readouterr().err
     found, stf = read(out), stf_beside(out)
     assert np.isfinite(found).mean() > 0.95
     assert 0 <= np.nanmin(found) <= np.nanmax(found) < 2.5

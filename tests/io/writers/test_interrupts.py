@@ -17,7 +17,7 @@ from uavssr.io.writers.atomic import check_output, replacing
 from uavssr.io.writers.journal import Journal
 from uavssr.io.writers.tile_record import TileRecord
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed (file|scandir):ResourceWarning")
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
