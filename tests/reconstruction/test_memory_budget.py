@@ -18,7 +18,7 @@ from tests.helpers.models import CONFIG
 from tests.helpers.places import REPO
 from tests.helpers.rasters import write
 from uavssr.errors import ModelRefused, OutputError, UsageError
-from uavssr.io.checks.block_cache import BLOCK_CACHE
+from uavssr.io.checks import BLOCK_CACHE
 from uavssr.model.config import PGUNetConfig
 from uavssr.model.weights import load_model
 from uavssr.reconstruction.memory_budget import (

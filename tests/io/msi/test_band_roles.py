@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.helpers.rasters import P4M, scene, write
 from uavssr.errors import InputRefused, UsageError
+from uavssr.io.msi.request import Request
 from uavssr.io.msi.source import MsiSource, open_msi
-from uavssr.io.raster.request import Request
 from uavssr.sensors import SENSORS, Band, Sensor
 from uavssr.tiling import Window
 
@@ -201,8 +201,8 @@ def test_proposed_command_keeps_bidx(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match=r"--bands \S+ --bidx 6,5,4,3,2 --scale") as caught:
         open_msi(path, sensor="p4m", bidx=[6, 5, 4, 3, 2], bands=bands)
     assert [band.index for band in follow(caught.value).summary.bands] == [6, 5, 4, 3, 2]
-    proposed = Request(paths=(path,), bidx=(6, 5)).command(bands=["nir", "red"])
-    assert "--bands nir,red --bidx 6,5 --out" in proposed
+    request = Request(paths=(path,), bidx=(6, 5), bands=["nir", "red"])
+    assert "--bands nir,red --bidx 6,5 --out" in request.command()
 
 
 def test_error_for_too_few_bands_names_the_cameras_that_fit(tmp_path: Path) -> None:

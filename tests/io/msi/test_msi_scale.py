@@ -60,7 +60,7 @@ def test_ambiguous_scale_is_refused_with_the_candidates(tmp_path: Path, dtype: s
     """RELIABILITY row 16."""
     top = 250 if dtype == "uint8" else 21000
     path = write(tmp_path / "field.tif", (scene() * top).astype(dtype))
-    with pytest.raises(InputRefused, match=rf"{dtype} numbers mean.*--scale \S+ would make") as err:
+    with pytest.raises(InputRefused, match=rf"{dtype} numbers mean.*scale \S+ would make") as err:
         open_msi(path, sensor="p4m")
     assert "uavssr reconstruct" in str(err.value)
 

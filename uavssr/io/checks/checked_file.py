@@ -6,22 +6,21 @@ passes through `check_raster` before GDAL sees it.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 import rasterio
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks.envi_header import envi_header, read_envi_layout
-from uavssr.io.checks.gdal_errors import GDAL_ERRORS
-from uavssr.io.checks.layout import Layout, check_layout
-from uavssr.io.checks.tiff_layout import read_tiff_layout
+from uavssr.io.checks.gdal import GDAL_ERRORS
+from uavssr.io.checks.layout import Layout
+from uavssr.io.checks.tiff import read_tiff_layout
 
 Driver = Literal["GTiff", "ENVI"]
 PathLike = str | os.PathLike[str]
@@ -38,27 +37,9 @@ _KNOWN_MAGIC: Final = {
     b"\x89HDF": "an HDF5 file",
     b"CDF\x01": "a netCDF file",
 }
-_FILE_TYPES: Final = (
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-)
-_WORLD_FILES: Final = (".tfw", ".tifw", ".tiffw", ".wld", ".TFW")
-_SIDECAR_SUFFIXES: Final = (".aux.xml", ".ovr", ".msk")
+_SPECIAL_FILES: Final = {"d": "directory", "p": "FIFO", "s": "socket", "c": "device", "b": "device"}
+"""Files that are not regular, by the letter that `ls -l` shows for them."""
 _REMEDY: Final = "give the path of a local GeoTIFF or ENVI file"
-
-_ENV: Final = {
-    "GDAL_PAM_ENABLED": "NO",
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{noext}",
-    "GDAL_HTTP_MAX_RETRY": "0",
-}
-_READDIR: Final[dict[Driver, str]] = {
-    # EMPTY_DIR hides every sidecar; ENVI would not find its own header then [measured, 3.10].
-    "GTiff": "EMPTY_DIR",
-    "ENVI": "TRUE",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +64,11 @@ class CheckedFile:
             InputRefused: GDAL cannot open it, or the file changed since it was checked.
         """
         self.check_unchanged()
+        # EMPTY_DIR hides every sidecar; ENVI would not find its own header then [measured, 3.10].
+        readdir = "EMPTY_DIR" if self.driver == "GTiff" else "TRUE"
+        settings = {"GDAL_PAM_ENABLED": "NO", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{noext}"}
         try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=_READDIR[self.driver], **_ENV):
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=readdir, **settings):
                 return rasterio.open(self.absolute, driver=self.driver)
         except GDAL_ERRORS as err:
             raise InputRefused(f"GDAL cannot open it: {err}", path=self.path) from err
@@ -124,11 +108,15 @@ def check_raster(path: PathLike, *, max_pixels: int | None = None) -> CheckedFil
     text = os.fspath(path)
     check_path_text(text)
     shown, absolute = Path(text), Path(text).absolute()
-    start, status = _first_bytes(shown, absolute)
     try:
-        driver, layout = _driver_and_layout(shown, start, max_pixels)
+        status = absolute.stat()
+        kind = _SPECIAL_FILES.get(stat.filemode(status.st_mode)[0])
+        if kind:
+            raise InputRefused(f"is a {kind}, not a file", path=shown, remedy=_REMEDY)
+        with open(absolute, "rb", opener=_open_at_once) as file:
+            driver, layout = _driver_and_layout(file, shown, max_pixels)
     except OSError as err:
-        raise InputRefused(f"its header cannot be read: {err.strerror}", path=shown) from err
+        raise InputRefused(_why_not_read(err, absolute), path=shown) from err
     return CheckedFile(
         path=shown,
         absolute=str(absolute),
@@ -146,86 +134,55 @@ def check_path_text(text: str) -> None:
     """
     if not text.strip():
         raise InputRefused("the path of the input is empty", remedy=_REMEDY)
-    shown = text[:80].replace("\0", "\\0")
-    if "\0" in text:
-        raise InputRefused("the path holds a NUL character", path=shown, remedy=_REMEDY)
-    if "://" in text or re.match(r"[A-Za-z0-9+.-]+:/", text):  # Path makes one slash of two
-        raise InputRefused("URLs are not opened", path=shown, remedy="download the file first")
+    prefix, remedy = re.match(r"[A-Za-z0-9_]+:", text), _REMEDY
     names = (text, str(Path(text).absolute()))
-    if any(re.match(r"[/\\]+vsi", name, re.IGNORECASE) for name in names):
-        raise InputRefused("GDAL's virtual file systems are not opened", path=shown, remedy=_REMEDY)
-    if "<" in text:
-        raise InputRefused("XML in place of a path is not opened", path=shown, remedy=_REMEDY)
-    prefix = re.match(r"[A-Za-z0-9_]+:", text)
-    if prefix and not os.path.lexists(text):
-        raise InputRefused(
-            f"{prefix[0]!r} looks like a GDAL driver prefix, and no such file exists",
-            path=shown,
-            remedy=_REMEDY,
-        )
+    if "\0" in text:
+        fact = "the path holds a NUL character"
+    elif "://" in text or re.match(r"[A-Za-z0-9+.-]+:/", text):  # Path makes one slash of two
+        fact, remedy = "URLs are not opened", "download the file first"
+    elif any(re.match(r"[/\\]+vsi", name, re.IGNORECASE) for name in names):
+        fact = "GDAL's virtual file systems are not opened"
+    elif "<" in text:
+        fact = "XML in place of a path is not opened"
+    elif prefix and not os.path.lexists(text):
+        fact = f"{prefix[0]!r} looks like a GDAL driver prefix, and no such file exists"
+    else:
+        return
+    raise InputRefused(fact, path=text[:80].replace("\0", "\\0"), remedy=remedy)
 
 
-def sidecars(path: Path) -> tuple[list[Path], list[Path]]:
-    """Files beside `path` that GDAL would read by default: (world files, all others)."""
-    world_files = [path.with_suffix(suffix) for suffix in _WORLD_FILES]
-    others = [Path(f"{path}{suffix}") for suffix in _SIDECAR_SUFFIXES]
-    return [p for p in world_files if p.is_file()], [p for p in others if p.is_file()]
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer, in case that a FIFO has replaced the file."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _first_bytes(shown: Path, absolute: Path) -> tuple[bytes, os.stat_result]:
-    try:
-        _check_file_type(absolute.stat(), shown)
-        # O_NONBLOCK: if a FIFO has replaced the file since, opening it does not wait for a writer.
-        descriptor = os.open(absolute, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as err:
-        raise InputRefused(_why_not_opened(err, absolute), path=shown) from err
-    try:
-        status = os.fstat(descriptor)
-        _check_file_type(status, shown)
-        return os.read(descriptor, 16), status
-    except OSError as err:
-        raise InputRefused(f"cannot be read: {err.strerror}", path=shown) from err
-    finally:
-        os.close(descriptor)
-
-
-def _check_file_type(status: os.stat_result, shown: Path) -> None:
-    for is_type, name in _FILE_TYPES:
-        if is_type(status.st_mode):
-            raise InputRefused(f"is {name}, not a file", path=shown, remedy=_REMEDY)
-
-
-def _why_not_opened(err: OSError, absolute: Path) -> str:
-    if err.errno == errno.ENOENT:
-        if absolute.is_symlink():
-            return f"is a link to {str(absolute.readlink())!r}, which does not exist"
-        return "no such file"
-    if err.errno in (errno.EACCES, errno.EPERM):
+def _why_not_read(err: OSError, absolute: Path) -> str:
+    if isinstance(err, PermissionError):
         return "no permission to read it"
-    return f"cannot be opened: {err.strerror}"
+    if not isinstance(err, FileNotFoundError):
+        return f"cannot be read: {err.strerror}"
+    if absolute.is_symlink():
+        return f"is a link to {str(absolute.readlink())!r}, which does not exist"
+    return "no such file"
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _driver_and_layout(shown: Path, start: bytes, max_pixels: int | None) -> tuple[Driver, Layout]:
+def _driver_and_layout(
+    file: BinaryIO, shown: Path, max_pixels: int | None
+) -> tuple[Driver, Layout]:
+    start = file.read(16)
     if len(start) < 8:
         raise InputRefused(f"no raster: the file has {len(start)} bytes", path=shown)
     if start.startswith(_TIFF_MAGIC):
-        return "GTiff", read_tiff_layout(shown, max_pixels=max_pixels)
+        return "GTiff", read_tiff_layout(file.fileno(), shown, max_pixels)
     if start.startswith(b"ENVI") and shown.suffix.lower() == ".hdr":
         raise InputRefused("is an ENVI header", path=shown, remedy="give the data file beside it")
     header = envi_header(shown)
     if header is not None:
-        layout = read_envi_layout(shown, header)
-        check_layout(layout, path=shown, file_bytes=shown.stat().st_size, max_pixels=max_pixels)
-        return "ENVI", layout
-    raise InputRefused(f"{_known_format(start)}, not a TIFF", path=shown, remedy=_REMEDY)
-
-
-def _known_format(start: bytes) -> str:
-    for magic, name in _KNOWN_MAGIC.items():
-        if start.startswith(magic):
-            return f"is {name}"
-    return f"begins with {start[:4]!r}"
+        return "ENVI", read_envi_layout(shown, header, max_pixels)
+    known = (f"is {name}" for magic, name in _KNOWN_MAGIC.items() if start.startswith(magic))
+    found = next(known, f"begins with {start[:4]!r}")
+    raise InputRefused(f"{found}, not a TIFF", path=shown, remedy=_REMEDY)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks.layout import Layout
+from uavssr.io.checks.layout import Layout, check_layout
 
 _VALUE_BYTES: Final = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 9: 16, 12: 2, 13: 4, 14: 8, 15: 8}
 _COMPLEX: Final = (6, 9)
@@ -35,24 +35,20 @@ def data_file(path: Path) -> Path:
     files = [file for file in candidates if file.is_file()]
     if len(files) == 1:
         return files[0]
-    names = ", ".join(file.name for file in files)
-    raise InputRefused(
-        f"several data files beside this ENVI header: {names}"
-        if files
-        else "no data file beside this ENVI header",
-        path=path,
-        remedy="give the data file itself",
-    )
+    fact = f"{'several data files' if files else 'no data file'} beside this ENVI header"
+    fact += f": {', '.join(file.name for file in files)}" if files else ""
+    raise InputRefused(fact, path=path, remedy="give the data file itself")
 
 
-def read_envi_layout(data: Path, header: Path) -> Layout:
+def read_envi_layout(data: Path, header: Path, max_pixels: int | None) -> Layout:
     """The layout in an ENVI header, checked against the size of the raw file.
 
     Raises:
-        InputRefused: not an ENVI header, or the raw file is shorter than it says.
+        InputRefused: not an ENVI header, a raw file that is shorter than it says, or a layout
+            beyond the limits of `check_layout`.
     """
     fields = _numbers(header)
-    data_type = fields["data type"]
+    data_type, size = fields["data type"], data.stat().st_size
     if data_type not in _VALUE_BYTES:
         raise InputRefused(f"ENVI data type {data_type} is unknown", path=header)
     layout = Layout(
@@ -64,9 +60,10 @@ def read_envi_layout(data: Path, header: Path) -> Layout:
         block=(1, fields["samples"]),
         block_bytes=fields["samples"] * _VALUE_BYTES[data_type],
     )
-    needed, size = fields["header offset"] + layout.claimed_bytes, data.stat().st_size
+    needed = fields["header offset"] + layout.claimed_bytes
     if needed > size:
         raise InputRefused(f"truncated: {size} bytes where {needed} are needed", path=data)
+    check_layout(layout, path=data, file_bytes=size, max_pixels=max_pixels)
     return layout
 
 
@@ -82,8 +79,11 @@ def read_envi_list(header: Path, key: str) -> list[str]:
 
 
 def _text(header: Path) -> str:
-    with header.open("rb") as file:
-        raw = file.read(_MAX_HEADER_BYTES + 1)
+    try:
+        with header.open("rb") as file:
+            raw = file.read(_MAX_HEADER_BYTES + 1)
+    except OSError as err:
+        raise InputRefused(f"cannot be read: {err.strerror}", path=header) from err
     if not raw.startswith(b"ENVI") or len(raw) > _MAX_HEADER_BYTES:
         raise InputRefused("not an ENVI header", path=header)
     return raw.decode("utf-8", errors="replace")
@@ -91,10 +91,9 @@ def _text(header: Path) -> str:
 
 def _numbers(header: Path) -> dict[str, int]:
     """The fields that are whole numbers, by their names in lower case."""
-    text = _text(header)
-    fields = {"header offset": 0, "file compression": 0}
-    for key, value in re.findall(r"(?im)^[ \t]*([a-z][a-z ]*?)[ \t]*=[ \t]*(\d+)[ \t\r]*$", text):
-        fields[key.lower()] = int(value)
+    pattern = r"(?im)^[ \t]*([a-z][a-z ]*?)[ \t]*=[ \t]*(\d+)[ \t\r]*$"
+    found = {key.lower(): int(value) for key, value in re.findall(pattern, _text(header))}
+    fields = {"header offset": 0, "file compression": 0} | found
     for key in ("samples", "lines", "bands", "data type"):
         if key not in fields:
             raise InputRefused(f"the ENVI header gives no {key!r}", path=header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -63,41 +64,29 @@ def check_layout(
 ) -> None:
     """Refuse a raster that cannot be a scene or would exhaust the memory.
 
-    Args:
-        layout: from the header.
-        path: the file, for the message.
-        file_bytes: size of the file.
-        max_pixels: the user's limit of pixels, which also lifts the limit of decoded bytes.
+    The user's `max_pixels` replaces `MAX_PIXELS`, and lifts the limit of decoded bytes.
 
     Raises:
         InputRefused: an empty or absurd size, too many bands, a huge block, complex numbers, or a
             small file that claims to be a large one.
     """
-    size = f"{layout.width} x {layout.height}"
+    size, refuse = f"{layout.width} x {layout.height}", partial(InputRefused, path=path)
     if min(layout.width, layout.height) < 1:
-        raise InputRefused(f"the header claims {size} pixels: nothing to read", path=path)
+        raise refuse(f"the header claims {size} pixels: nothing to read")
     if max(layout.width, layout.height) > MAX_SIDE:
-        raise InputRefused(f"the header claims {size}, more pixels than GDAL can count", path=path)
+        raise refuse(f"the header claims {size}, more pixels than GDAL can count")
     if not 1 <= layout.bands <= MAX_BANDS:
-        raise InputRefused(f"the header claims {layout.bands} bands, not 1-{MAX_BANDS}", path=path)
+        raise refuse(f"the header claims {layout.bands} bands, not 1-{MAX_BANDS}")
     if layout.is_complex:
-        raise InputRefused(
-            "complex numbers are no reflectance", path=path, remedy="write real numbers"
-        )
-    _check_block(layout, path)
-    _check_claim(layout, path, file_bytes, max_pixels)
-
-
-def _check_block(layout: Layout, path: Path) -> None:
-    limit = MAX_PLAIN_STRIP_BYTES if layout.plain_strips else MAX_BLOCK_BYTES
-    if layout.block_bytes > limit:
+        raise refuse("complex numbers are no reflectance", remedy="write real numbers")
+    if layout.block_bytes > (MAX_PLAIN_STRIP_BYTES if layout.plain_strips else MAX_BLOCK_BYTES):
         rows, cols = layout.block
-        raise InputRefused(
+        raise refuse(
             f"one block is {cols} x {rows} pixels, {size_text(layout.block_bytes)} to decode for "
-            f"any pixel of a {layout.width} x {layout.height} image",
-            path=path,
+            f"any pixel of a {size} image",
             remedy="rewrite it in small tiles: gdal_translate -co TILED=YES IN OUT",
         )
+    _check_claim(layout, path, file_bytes, max_pixels)
 
 
 def _check_claim(layout: Layout, path: Path, file_bytes: int, max_pixels: int | None) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import CheckedFile, PathLike, check_raster
-from uavssr.io.hsi.file_reader import CubeFileReader, opened_metadata
+from uavssr.io.hsi.file_reader import CubeFileReader
 from uavssr.io.hsi.spectral_basis import CubeBasis, holds_coefficients
-from uavssr.io.raster import Place, Request, read_place
+from uavssr.io.raster import Place, opened_metadata, read_place
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
 
@@ -130,7 +130,7 @@ def coefficients_in(checked: CheckedFile) -> CoefficientSource | None:
         tags, count = dataset.tags(), dataset.count
         if not holds_coefficients(tags):
             return None
-        place = read_place(dataset, checked, Request(paths=(checked.path,)))
+        place = read_place(dataset, checked)
     return CoefficientSource(
         path=checked.path,
         basis=CubeBasis.of_tags(tags, rank=count, path=checked.path),

@@ -16,7 +16,7 @@ from typing import Final
 from uavssr.errors import UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
-from uavssr.io.hsi.file_reader import CubeFileReader, opened_metadata
+from uavssr.io.hsi.file_reader import CubeFileReader
 from uavssr.io.hsi.number_reader import NumberReader, sample_numbers
 from uavssr.io.hsi.wavelengths import read_grid
 from uavssr.io.hsi.zarr_array import ZarrArray, read_json
@@ -31,21 +31,22 @@ from uavssr.io.hsi.zarr_cube import (
 from uavssr.io.raster import (
     BandMetadata,
     Place,
-    Quantiles,
-    Request,
     Scale,
+    ScaleEvidence,
     ValidityRule,
     make_place,
+    opened_metadata,
     parse_scale,
+    quantiles_of,
     read_band_metadata,
     read_place,
     read_tags,
-    resolve_cube_scale,
 )
 from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
 from uavssr.tiling import Window
 
 _MODEL_TAG: Final = "uavssr_model"
+_SCALE_REMEDY: Final = "give what a number means in reflectance, such as 1/10000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,10 @@ class _Metadata:
         """The cube, once its numbers have shown that the scale can be right."""
         path, warnings = self.place.path, self.place.warnings
         numbers, fills = sample_numbers(self.reader, self.rule, path)
-        scale = resolve_cube_scale(given, self.bands, self.tags, Quantiles.of(numbers), path)
+        evidence = ScaleEvidence(
+            bands=self.bands, tags=self.tags, quantiles=quantiles_of(numbers), path=path
+        )
+        scale = evidence.resolve(given, remedy=lambda _: _SCALE_REMEDY)
         return self._source(scale, (*warnings, *sorted(fills), *scale.warnings))
 
     def as_tagged(self) -> CubeSource:
@@ -218,7 +222,7 @@ def _open(
 
 def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Metadata:
     with opened_metadata(checked) as dataset:
-        place = read_place(dataset, checked, Request(paths=(checked.path,), assume_crs=assume_crs))
+        place = read_place(dataset, checked, assume_crs=assume_crs)
         facts = read_band_metadata(dataset, checked)
         bands = [fact for fact in facts if fact.colour != "alpha"]
         indexes = [band.index for band in bands]
@@ -241,9 +245,8 @@ def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> _
     cube = ZarrArray.of(path, "reflectance")
     check_cube(cube, max_pixels=max_pixels)
     crs, transform = read_georeference(path)
-    request = Request(paths=(path,), assume_crs=assume_crs)
     size = cube.shape[1], cube.shape[2]
-    place = make_place(path, crs=crs, transform=transform, size=size, request=request)
+    place = make_place(path, crs=crs, transform=transform, size=size, assume_crs=assume_crs)
     grid = read_store_grid(path, count=cube.shape[0])
     return _Metadata(
         place=place,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS, CheckedFile
@@ -68,19 +64,3 @@ class CubeFileReader(BandReader):
                     remedy="the file is damaged: copy or export it again",
                 ) from err
         return np.ma.filled(numbers.astype(np.float32), np.nan)
-
-
-@contextmanager
-def opened_metadata(checked: CheckedFile) -> Iterator[DatasetReader]:
-    """A dataset whose metadata are read in the body.
-
-    Raises:
-        InputRefused: it cannot be opened, or its metadata cannot be read.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # read_place refuses such a file
-        with checked.open() as dataset:
-            try:
-                yield dataset
-            except (*GDAL_ERRORS, OSError) as err:
-                raise InputRefused(f"unreadable metadata: {err}", path=checked.path) from err

@@ -7,13 +7,14 @@ names. The number of bands and elimination are no evidence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.band_evidence import Verdict, judge, judge_named, single_band
+from uavssr.io.msi.request import Request
 from uavssr.io.msi.role_words import OTHERS, bands_meant, read_text
-from uavssr.io.raster import BandMetadata, Request
+from uavssr.io.raster import BandMetadata
 from uavssr.sensors import SENSORS, Sensor
 
 SKIP: Final = "skip"
@@ -46,8 +47,7 @@ def assign_roles(bands: Sequence[BandMetadata], sensor: Sensor, request: Request
         InputRefused: evidence is missing or disagrees; the message lists found and expected bands.
     """
     verdicts = _verdicts(bands, sensor, request)
-    _check_agreement(verdicts, bands, sensor, request)
-    _check_complete(verdicts, bands, sensor, request)
+    _check(verdicts, bands, sensor, request)
     by_index = {v.index: v for v in verdicts if v.index is not None}
     used = [by_index[i] for i in range(len(sensor))]
     used_bands, judged = {v.band for v in used}, {v.band for v in verdicts}
@@ -128,33 +128,26 @@ def _checked_roles(names: Sequence[str], sensor: Sensor) -> tuple[str, ...]:
     return tuple(roles)
 
 
-def _check_agreement(
+def _check(
     verdicts: Sequence[Verdict], bands: Sequence[BandMetadata], sensor: Sensor, request: Request
 ) -> None:
+    """Refuse evidence that disagrees, and anything but each band of the sensor once."""
+    path = request.paths[0]
+    indices = [v.index for v in verdicts if v.index is not None]
     conflicting = next((verdict for verdict in verdicts if verdict.conflict), None)
     if conflicting is not None:
-        raise InputRefused(
-            f"band {conflicting.band.index}: {conflicting.conflict}",
-            path=conflicting.band.file,
-            remedy=_how_to_name(verdicts, bands, sensor, request),
-        )
-
-
-def _check_complete(
-    verdicts: Sequence[Verdict], bands: Sequence[BandMetadata], sensor: Sensor, request: Request
-) -> None:
-    indices = [v.index for v in verdicts if v.index is not None]
-    unknown = [v for v in verdicts if v.index is None and not v.unused]
-    if sorted(indices) == list(range(len(sensor))) and not unknown:
+        path = conflicting.band.file
+        fact = f"band {conflicting.band.index}: {conflicting.conflict}"
+    elif sorted(indices) != list(range(len(sensor))) or len(indices) + sum(
+        v.unused for v in verdicts
+    ) < len(verdicts):
+        listed = ", ".join(_described(v, sensor) for v in verdicts[:_MAX_LISTED])
+        if len(verdicts) > _MAX_LISTED:
+            listed += f" and {len(verdicts) - _MAX_LISTED} more"
+        fact = f"found {listed}; expected each of {', '.join(sensor.roles)} of {sensor.name} once"
+    else:
         return
-    listed = ", ".join(_described(v, sensor) for v in verdicts[:_MAX_LISTED])
-    if len(verdicts) > _MAX_LISTED:
-        listed += f" and {len(verdicts) - _MAX_LISTED} more"
-    raise InputRefused(
-        f"found {listed}; expected each of {', '.join(sensor.roles)} of {sensor.name} once",
-        path=request.paths[0],
-        remedy=_how_to_name(verdicts, bands, sensor, request),
-    )
+    raise InputRefused(fact, path=path, remedy=_how_to_name(verdicts, bands, sensor, request))
 
 
 def _how_to_name(
@@ -170,13 +163,13 @@ def _how_to_name(
             f"{', '.join(alike) or 'none'}): give all bands, or --sensor with the camera's name "
             "or file"
         )
-    bidx = None
+    bidx = request.bidx
     if len(roles) > _MAX_LISTED:
         used = [(role, v.band) for role, v in zip(roles, verdicts, strict=True) if role != SKIP]
         roles = [role for role, _ in used]
         bidx = [bands.index(band) + 1 for _, band in used]
-    command = request.command(sensor=request.sensor or sensor.name, bands=roles, bidx=bidx)
-    return f"name the bands as they are, in file order: {command}"
+    request = replace(request, sensor=request.sensor or sensor, bands=roles, bidx=bidx)
+    return f"name the bands as they are, in file order: {request.command()}"
 
 
 def _proposed(verdicts: Sequence[Verdict], sensor: Sensor) -> Sequence[str] | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.band_roles import assign_roles, proposed_roles
+from uavssr.io.msi.request import Request
 from uavssr.io.msi.role_words import MAX_NM
-from uavssr.io.raster import BandMetadata, Request
+from uavssr.io.raster import BandMetadata
 from uavssr.sensors import SENSORS, Sensor, load_sensor
 
 MATCH_NM: Final = 3.0
@@ -48,10 +48,7 @@ class CameraMatch:
 
 
 def resolve_camera(
-    given: str | Path | Sensor | None,
-    bands: Sequence[BandMetadata],
-    tags: Mapping[str, str],
-    request: Request,
+    bands: Sequence[BandMetadata], tags: Mapping[str, str], request: Request
 ) -> CameraMatch:
     """The camera: as given, else by a tag with its model, else by wavelength tags.
 
@@ -59,23 +56,19 @@ def resolve_camera(
         UsageError: no such sensor.
         InputRefused: the camera is unknown; the message lists those that fit.
     """
-    tagged = _by_tag(tags)
-    if given is not None:
+    name, evidence = _by_tag(tags) or ("", "")
+    if request.sensor is not None:
+        given = request.sensor
         sensor = given if isinstance(given, Sensor) else load_sensor(given)
-        return CameraMatch(sensor, "as given", _disagreement(sensor, tagged))
-    if tagged is not None:
-        name, evidence = tagged
+        warning = f"taken as {sensor.name} as asked, though the {evidence} names {name}"
+        disagrees = name not in ("", sensor.name) and sensor.name in SENSORS
+        return CameraMatch(sensor, "as given", (warning,) if disagrees else ())
+    if name:
         return CameraMatch(SENSORS[name], evidence)
     matched = _by_wavelength(bands)
     if matched is not None:
         return CameraMatch(matched, "wavelength tags of every band")
     raise _unknown(bands, request)
-
-
-def _disagreement(sensor: Sensor, tagged: tuple[str, str] | None) -> tuple[str, ...]:
-    if tagged is None or tagged[0] == sensor.name or sensor.name not in SENSORS:
-        return ()
-    return (f"taken as {sensor.name} as asked, though the {tagged[1]} names {tagged[0]}",)
 
 
 def _by_tag(tags: Mapping[str, str]) -> tuple[str, str] | None:
@@ -111,51 +104,24 @@ def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, toleranc
 
 
 def _unknown(bands: Sequence[BandMetadata], request: Request) -> InputRefused:
-    path = request.paths[0]
     fitting = [sensor for sensor in SENSORS.values() if _assignable(bands, sensor, request)]
     if fitting:
         fact = f"no tag names the camera; its bands fit {', '.join(s.name for s in fitting)}"
-        command = request.command(sensor=fitting[0].name if len(fitting) == 1 else "NAME")
-        return InputRefused(fact, path=path, remedy=f"name it, as in: {command}")
-    if len(bands) > _MAX_BANDS:
-        return InputRefused(
-            f"has {len(bands)} bands: a hyperspectral cube, or its coefficients, not an image",
-            path=path,
-            remedy="give the camera's image, or the camera with --sensor FILE; cubes are for "
-            "uavssr evaluate and simulate, coefficients for uavssr expand",
+        command = replace(request, sensor=fitting[0] if len(fitting) == 1 else "NAME").command()
+        remedy = f"name it, as in: {command}"
+    elif len(bands) > _MAX_BANDS:
+        fact = f"has {len(bands)} bands: a hyperspectral cube, or its coefficients, not an image"
+        remedy = (
+            "give the camera's image, or the camera with --sensor FILE; cubes are for "
+            "uavssr evaluate and simulate, coefficients for uavssr expand"
         )
-    names = ", ".join(band.description or band.colour for band in bands)
-    plural = "band" if len(bands) == 1 else "bands"
-    fact = f"no tag names the camera, and its {len(bands)} {plural} ({names}) fit none by name"
-    remedy = _by_data_sheet(bands, request) or _by_name(request)
-    return InputRefused(fact, path=path, remedy=remedy)
-
-
-def _by_data_sheet(bands: Sequence[BandMetadata], request: Request) -> str | None:
-    """A command for the first camera with as many bands; None if the user named the bands.
-
-    The number of bands is no evidence, so the user has to confirm the camera and the order.
-    """
-    if request.bands or request.bidx:
-        return None
-    proposals = [(sensor, proposed_roles(bands, sensor)) for sensor in SENSORS.values()]
-    alike = [(sensor, roles) for sensor, roles in proposals if roles is not None]
-    if not alike:
-        return None
-    sensor, roles = alike[0]
-    others = ", ".join(other.name for other, _ in alike[1:]) or "none"
-    return (
-        f"confirm camera and band order yourself (others with {len(sensor)} bands: {others}); "
-        f"for a {sensor.name} in the order of its data sheet: "
-        f"{request.command(sensor=sensor.name, bands=roles)}"
-    )
-
-
-def _by_name(request: Request) -> str:
-    known = ", ".join(f"{s.name} ({len(s)})" for s in SENSORS.values())
-    roles = None if request.bidx else ("ROLE", "ROLE", "...")
-    command = request.command(sensor="NAME", bands=request.bands or roles)
-    return f"known cameras and their bands: {known}; name it or its file, as in: {command}"
+    else:
+        names = ", ".join(band.description or band.colour for band in bands)
+        plural = "" if len(bands) == 1 else "s"
+        fact = f"no tag names the camera, and its {len(bands)} band{plural} ({names}) fit none by "
+        fact += "name"
+        remedy = _by_data_sheet(bands, request) or _by_name(request)
+    return InputRefused(fact, path=request.paths[0], remedy=remedy)
 
 
 def _assignable(bands: Sequence[BandMetadata], sensor: Sensor, request: Request) -> bool:
@@ -164,3 +130,27 @@ def _assignable(bands: Sequence[BandMetadata], sensor: Sensor, request: Request)
     except (InputRefused, UsageError):
         return False
     return True
+
+
+def _by_data_sheet(bands: Sequence[BandMetadata], request: Request) -> str:
+    """A command for the first camera with as many bands; empty if the user named the bands.
+
+    The number of bands is no evidence, so the user has to confirm the camera and the order.
+    """
+    proposals = ((sensor, proposed_roles(bands, sensor)) for sensor in SENSORS.values())
+    alike = [(sensor, roles) for sensor, roles in proposals if roles is not None]
+    if not alike or request.bands or request.bidx:
+        return ""
+    (sensor, roles), *others = alike
+    return (
+        f"confirm camera and band order yourself (others with {len(sensor)} bands: "
+        f"{', '.join(other.name for other, _ in others) or 'none'}); for a {sensor.name} in the "
+        f"order of its data sheet: {replace(request, sensor=sensor, bands=roles).command()}"
+    )
+
+
+def _by_name(request: Request) -> str:
+    known = ", ".join(f"{s.name} ({len(s)})" for s in SENSORS.values())
+    bands = request.bands or (None if request.bidx else ("ROLE", "ROLE", "..."))
+    command = replace(request, sensor="NAME", bands=bands).command()
+    return f"known cameras and their bands: {known}; name it or its file, as in: {command}"

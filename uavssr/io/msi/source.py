@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rasterio.errors import NotGeoreferencedWarning
+from typing import NamedTuple
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import GDAL_ERRORS, CheckedFile, PathLike, check_path_text, check_raster
+from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.msi.band_roles import BandAssignment, assign_roles
 from uavssr.io.msi.camera import CameraMatch, resolve_camera
 from uavssr.io.msi.input_summary import BandSummary, InputSummary
-from uavssr.io.msi.msi_scale import resolve_scale
+from uavssr.io.msi.msi_scale import conventional_scale
+from uavssr.io.msi.request import Request
 from uavssr.io.msi.sample import ValueSample, sample_values
 from uavssr.io.raster import (
     BandMetadata,
     BandReader,
     FileBands,
     Place,
-    Quantiles,
-    Request,
     Scale,
     ScaleEvidence,
     Transform,
     ValidityRule,
     check_same_grid,
+    opened_metadata,
     parse_scale,
+    quantiles_of,
     read_band_metadata,
     read_place,
     read_tags,
@@ -103,21 +101,23 @@ def open_msi(
         UsageError: an option makes no sense.
         InputRefused: the input is unsafe, broken, incomplete, ambiguous or empty.
     """
-    name = sensor.name if isinstance(sensor, Sensor) else sensor
     request = Request(
         paths=_paths(path),
-        sensor=None if name is None else str(name),
-        bands=None if bands is None else tuple(bands),
-        bidx=None if bidx is None else tuple(bidx),
-        scale=None if scale is None else str(scale),
+        sensor=sensor,
+        bands=bands,
+        bidx=bidx,
+        scale=scale,
         assume_crs=assume_crs,
         max_pixels=max_pixels,
-        subcommand="reconstruct",
     )
     if scale is not None:
         parse_scale(scale)
+    return _open(request)
+
+
+def _open(request: Request) -> MsiSource:
     files = _inspect(request)
-    camera = resolve_camera(sensor, files.bands, files.tags, request)
+    camera = resolve_camera(files.bands, files.tags, request)
     assignment = assign_roles(files.bands, camera.sensor, request)
     reader = _reader(files, assignment)
     rule = ValidityRule(
@@ -128,75 +128,64 @@ def open_msi(
     evidence = ScaleEvidence(
         bands=assignment.bands,
         tags=files.tags,
-        quantiles=Quantiles.of(sample.numbers),
+        quantiles=quantiles_of(sample.numbers),
         path=request.paths[0],
     )
-    found_scale = resolve_scale(scale, evidence, camera.sensor, request)
+    scale = evidence.resolve(
+        request.scale,
+        convention=conventional_scale(evidence, camera.sensor),
+        remedy=lambda text: f"give the true one, as in: {replace(request, scale=text).command()}",
+    )
+    place = files.places[0]
     return MsiSource(
-        summary=_summary(files, camera, assignment, rule, found_scale, sample),
+        summary=_summary(files, camera, assignment, rule, scale, sample),
         sensor=camera.sensor,
-        height=files.place.height,
-        width=files.place.width,
-        crs_wkt=files.place.crs_wkt,
-        transform=files.place.transform,
+        height=place.height,
+        width=place.width,
+        crs_wkt=place.crs_wkt,
+        transform=place.transform,
         reader=reader,
         rule=rule,
-        scale=found_scale,
+        scale=scale,
     )
 
 
 def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-    if not paths:
-        raise UsageError("no input file")
+    paths = [path] if isinstance(path, str | os.PathLike) else path
     texts = [os.fspath(p) for p in paths]
+    if not texts:
+        raise UsageError("no input file")
     for text in texts:
         check_path_text(text)
-    return tuple(Path(text) for text in texts)
+    return tuple(map(Path, texts))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
+class _Files(NamedTuple):
     """The files of one input, which lie on the same grid, and their metadata."""
 
-    checked: tuple[CheckedFile, ...]
-    """The files."""
-    place: Place
-    """Place of the first file."""
-    bands: tuple[BandMetadata, ...]
-    """Bands of all files."""
-    tags: Mapping[str, str]
+    checked: list[CheckedFile]
+    places: list[Place]
+    bands: list[BandMetadata]
+    tags: dict[str, str]
     """Tags of all files, with keys in lower case."""
-    warnings: tuple[str, ...]
-    """Warnings about their places, a sentence each."""
 
 
 def _inspect(request: Request) -> _Files:
     """Check the files and read their metadata."""
-    checked = tuple(check_raster(p, max_pixels=request.max_pixels) for p in request.paths)
+    checked = [check_raster(path, max_pixels=request.max_pixels) for path in request.paths]
     _check_distinct(checked)
-    places, bands, tags = [], list[BandMetadata](), dict[str, str]()
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        # read_place refuses a file without georeference in an error that names the remedy.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        for file in checked:
-            dataset = stack.enter_context(file.open())
-            try:
-                places.append(read_place(dataset, file, request))
-                bands += read_band_metadata(dataset, file)
-                tags |= read_tags(dataset, file)
-            except GDAL_ERRORS as err:
-                raise InputRefused(f"unreadable metadata: {err}", path=file.path) from err
+    files = _Files(checked, [], [], {})
+    command = replace(request, assume_crs="EPSG:CODE").command()
+    crs_remedy = f"give the true one, as in: {command}"
+    for file in checked:
+        with opened_metadata(file) as dataset:
+            place = read_place(dataset, file, assume_crs=request.assume_crs, crs_remedy=crs_remedy)
+            files.places.append(place)
+            files.bands.extend(read_band_metadata(dataset, file))
+            files.tags.update(read_tags(dataset, file))
     if len(checked) > 1:
-        check_same_grid(places, bands)
-    return _Files(
-        checked=checked,
-        place=places[0],
-        bands=tuple(bands),
-        tags=tags,
-        warnings=tuple(warning for place in places for warning in place.warnings),
-    )
+        check_same_grid(files.places, files.bands)
+    return files
 
 
 def _check_distinct(checked: Sequence[CheckedFile]) -> None:
@@ -215,11 +204,18 @@ def _check_distinct(checked: Sequence[CheckedFile]) -> None:
 def _reader(files: _Files, assignment: BandAssignment) -> BandReader:
     file_bands = []
     for checked in files.checked:
-        bands = [(i, b) for i, b in enumerate(assignment.bands) if b.file == checked.path]
+        bands = {i: b for i, b in enumerate(assignment.bands) if b.file == checked.path}
+        alphas = (band.index for band in assignment.alphas if band.file == checked.path)
         if bands:
-            alphas = [band for band in assignment.alphas if band.file == checked.path]
-            file_bands.append(FileBands.of(checked, bands, alphas))
-    place = files.place
+            of_file = FileBands(
+                checked=checked,
+                indexes=tuple(band.index for band in bands.values()),
+                positions=tuple(bands),
+                alpha=next(alphas, None),
+                mask=next((band.index for band in bands.values() if band.masked), None),
+            )
+            file_bands.append(of_file)
+    place = files.places[0]
     return BandReader(files=tuple(file_bands), height=place.height, width=place.width)
 
 
@@ -231,8 +227,10 @@ def _summary(
     scale: Scale,
     sample: ValueSample,
 ) -> InputSummary:
-    parts = (files, camera, assignment, sample, scale)
-    place, factors = files.place, scale.factors
+    warnings = [warning for place in files.places for warning in place.warnings]
+    for part in (camera, assignment, sample, scale):
+        warnings += part.warnings
+    place, factors = files.places[0], scale.factors
     return InputSummary(
         paths=tuple(file.path for file in files.checked),
         driver=files.checked[0].driver,
@@ -251,7 +249,7 @@ def _summary(
         mask_evidence=rule.describe(alpha=bool(assignment.alphas)),
         valid_fraction=sample.valid_fraction,
         valid_fraction_sampled=sample.partial,
-        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 

@@ -3,21 +3,34 @@
 Nothing here knows cameras (`msi`) or wavelength grids (`hsi`).
 """
 
-from uavssr.io.raster.band_metadata import BandMetadata, nanometres, read_band_metadata, read_tags
-from uavssr.io.raster.georeference import WGS84, Transform, coordinates, metres_per_unit
+from uavssr.io.raster.band_metadata import (
+    BandMetadata,
+    nanometres,
+    opened_metadata,
+    read_band_metadata,
+    read_tags,
+)
 from uavssr.io.raster.nodata import ValidityRule
 from uavssr.io.raster.place import (
     SAME_GRID,
+    WGS84,
     Place,
+    Transform,
     check_aligned,
     check_same_grid,
+    coordinates,
     make_place,
+    metres_per_unit,
     read_place,
 )
 from uavssr.io.raster.reader import BandReader, FileBands
-from uavssr.io.raster.request import Request
-from uavssr.io.raster.scale import Quantiles, Scale, parse_scale
-from uavssr.io.raster.scale_evidence import MIN_BRIGHTEST, ScaleEvidence, resolve_cube_scale
+from uavssr.io.raster.scale import (
+    MIN_BRIGHTEST,
+    Scale,
+    ScaleEvidence,
+    parse_scale,
+    quantiles_of,
+)
 
 __all__ = [
     "MIN_BRIGHTEST",
@@ -27,8 +40,6 @@ __all__ = [
     "BandReader",
     "FileBands",
     "Place",
-    "Quantiles",
-    "Request",
     "Scale",
     "ScaleEvidence",
     "Transform",
@@ -39,9 +50,10 @@ __all__ = [
     "make_place",
     "metres_per_unit",
     "nanometres",
+    "opened_metadata",
     "parse_scale",
+    "quantiles_of",
     "read_band_metadata",
     "read_place",
     "read_tags",
-    "resolve_cube_scale",
 ]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rasterio.enums import MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
-from uavssr.io.checks import CheckedFile
+from uavssr.errors import InputRefused
+from uavssr.io.checks import GDAL_ERRORS, CheckedFile
 
 _MICROMETRES: Final = ("um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micron")
 _MAX_XMP: Final = 1 << 16
@@ -57,22 +61,34 @@ class BandMetadata:
         return self.file.name if self.alone else f"band {self.index}"
 
 
+@contextmanager
+def opened_metadata(checked: CheckedFile) -> Iterator[DatasetReader]:
+    """A dataset whose metadata are read in the body.
+
+    Raises:
+        InputRefused: it cannot be opened, or its metadata cannot be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # read_place refuses such a file
+        with checked.open() as dataset:
+            try:
+                yield dataset
+            except (*GDAL_ERRORS, OSError) as err:
+                raise InputRefused(f"unreadable metadata: {err}", path=checked.path) from err
+
+
 def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[BandMetadata, ...]:
     """The metadata of every band of one dataset."""
     colours = [colour.name for colour in dataset.colorinterp]
-    alone = dataset.count - colours.count("alpha") == 1
-    envi = dataset.tags(ns="ENVI")
     # The mask of a raw ENVI file can only be a sidecar, and those are ignored.
     masks = dataset.mask_flag_enums if checked.driver == "GTiff" else [()] * dataset.count
     bands = []
     for i, index in enumerate(dataset.indexes):
-        wavelength, fwhm, origin = _wavelength(
-            dataset.tags(index), dataset.tags(index, ns="IMAGERY"), envi, index
-        )
+        wavelength, fwhm, origin = _wavelength(dataset, index)
         band = BandMetadata(
             file=checked.path,
             index=index,
-            alone=alone,
+            alone=dataset.count - colours.count("alpha") == 1,
             description=(dataset.descriptions[i] or "").strip(),
             colour=colours[i],
             wavelength=wavelength,
@@ -88,36 +104,34 @@ def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[Ba
     return tuple(bands)
 
 
-def _wavelength(
-    band: Mapping[str, str], imagery: Mapping[str, str], envi: Mapping[str, str], index: int
-) -> tuple[float | None, float | None, str]:
-    """Centre and FWHM in nm, and the name of the tag.
+def _wavelength(dataset: DatasetReader, index: int) -> tuple[float | None, float | None, str]:
+    """Centre and FWHM of a band in nm, and the name of the tag.
 
     The band's own tag comes first, because GDAL rounds IMAGERY to 1 nm for ENVI files.
     """
-    band = {key.lower(): value for key, value in band.items()}
-    imagery_nm = nanometres(imagery.get("CENTRAL_WAVELENGTH_UM"), "um")
+    own = {key.lower(): value for key, value in dataset.tags(index).items()}
+    units = own.get("wavelength_units", "").strip()
+    centre = nanometres(own.get("wavelength"), units)
+    imagery = dataset.tags(index, ns="IMAGERY")
     imagery_fwhm = nanometres(imagery.get("FWHM_UM"), "um")
-    units = band.get("wavelength_units", "")
-    own = nanometres(band.get("wavelength"), units)
-    # A width has no size from which to guess its unit, so it follows the wavelength's.
-    width_units = units or ("um" if _is_micrometres(band.get("wavelength")) else "nm")
-    if own is not None:
-        return own, nanometres(band.get("fwhm"), width_units) or imagery_fwhm, "wavelength"
-    if imagery_nm is not None:
-        return imagery_nm, imagery_fwhm, "CENTRAL_WAVELENGTH_UM"
-    units = envi.get("wavelength_units", "")
-    listed = nanometres(_list_item(envi.get("wavelength"), index), units)
-    return listed, nanometres(_list_item(envi.get("fwhm"), index), units), "ENVI wavelength"
+    if centre is not None:
+        # A width has no size from which to guess its unit, so it follows the wavelength's.
+        units = units or ("nm" if centre == nanometres(own["wavelength"], "nm") else "um")
+        return centre, nanometres(own.get("fwhm"), units) or imagery_fwhm, "wavelength"
+    centre = nanometres(imagery.get("CENTRAL_WAVELENGTH_UM"), "um")
+    if centre is not None:
+        return centre, imagery_fwhm, "CENTRAL_WAVELENGTH_UM"
+    envi = dataset.tags(ns="ENVI")
+    centre, fwhm = (
+        nanometres(_list_item(envi.get(key, ""), index), envi.get("wavelength_units", ""))
+        for key in ("wavelength", "fwhm")
+    )
+    return centre, fwhm, "ENVI wavelength"
 
 
-def _list_item(text: str | None, index: int) -> str | None:
-    items = [part.strip() for part in (text or "").strip("{} \n").split(",") if part.strip()]
+def _list_item(text: str, index: int) -> str | None:
+    items = [part.strip() for part in text.strip("{} \n").split(",") if part.strip()]
     return items[index - 1] if index <= len(items) else None
-
-
-def _is_micrometres(text: str | None) -> bool:
-    return (_number(text) or 1000) < _MICROMETRES_BELOW
 
 
 def nanometres(text: str | None, units: str) -> float | None:
@@ -127,20 +141,15 @@ def nanometres(text: str | None, units: str) -> float | None:
         text: the number.
         units: its unit; if empty, numbers below 20 are taken as micrometres.
     """
-    value = _number(text)
-    if value is None or value <= 0:
-        return None
-    unit = units.strip().lower()
-    is_micrometres = unit in _MICROMETRES if unit else _is_micrometres(text)
-    return value * 1000 if is_micrometres else value
-
-
-def _number(text: str | None) -> float | None:
     try:
-        value = float(text) if text is not None else math.nan
+        value = float(text or "nan")
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    if not 0 < value < math.inf:
+        return None
+    unit = units.strip().lower()
+    is_micrometres = unit in _MICROMETRES if unit else value < _MICROMETRES_BELOW
+    return value * 1000 if is_micrometres else value
 
 
 def read_tags(dataset: DatasetReader, checked: CheckedFile) -> dict[str, str]:
@@ -149,10 +158,11 @@ def read_tags(dataset: DatasetReader, checked: CheckedFile) -> dict[str, str]:
     They are those of the default and ENVI domains, with the camera model of XMP as `model` and that
     of the TIFF header as `tifftag_model`.
     """
-    tags: dict[str, str] = {}
-    for namespace in ("ENVI", None):
-        domain = dataset.tags(ns=namespace) if namespace else dataset.tags()
-        tags.update({key.lower(): value for key, value in domain.items()})
+    tags = {
+        key.lower(): value
+        for domain in ("ENVI", None)
+        for key, value in dataset.tags(ns=domain).items()
+    }
     xmp = "".join(dataset.tags(ns="xml:XMP").values())[:_MAX_XMP]
     model = re.search(r"tiff:Model(?:=\"|>)([^\"<]{1,80})", xmp)
     if model:

@@ -42,8 +42,8 @@ class ValidityRule:
         for band, value in zip(numbers, self.nodata, strict=True):
             if value is not None:
                 valid &= ~_equals(band, value)
-        if not self.stated:
-            valid &= ~(_all_zero(numbers) | _all_saturated(numbers))
+        for value in self._border_values(numbers):
+            valid &= ~(numbers == value).all(0)
         return np.asarray(valid)
 
     def observe(self, numbers: NumberArray) -> set[str]:
@@ -55,10 +55,10 @@ class ValidityRule:
                 untagged[band] &= ~_equals(numbers[band], value)
         if untagged.any():
             warnings.add("values such as -9999 that no nodata tag names are taken as invalid")
-        if not self.stated and _all_zero(numbers).any():
-            warnings.add("no nodata tag: pixels that are 0 in every band are taken as invalid")
-        if not self.stated and _all_saturated(numbers).any():
-            warnings.add("no nodata tag: pixels that are 65535 in every band are taken as invalid")
+        for value in self._border_values(numbers):
+            if (numbers == value).all(0).any():
+                fact = f"no nodata tag: pixels that are {value} in every band are taken as invalid"
+                warnings.add(fact)
         return warnings
 
     def describe(self, *, alpha: bool) -> str:
@@ -71,6 +71,12 @@ class ValidityRule:
         parts = [f"nodata {', '.join(tags)}"] if tags else []
         parts += ["alpha 0"] if alpha else ["mask band 0"] if self.has_mask else []
         return ", ".join(parts) or "no nodata tag, alpha or mask: 0 in every band"
+
+    def _border_values(self, numbers: NumberArray) -> tuple[int, ...]:
+        """Values that mosaics hold in every band outside the flight, if no tag or mask says so."""
+        if self.stated:
+            return ()
+        return (0, SATURATED) if numbers.dtype == np.uint16 else (0,)
 
 
 def _equals(band: NumberArray, value: float) -> BoolArray:
@@ -91,14 +97,3 @@ def _fill_values(numbers: NumberArray) -> BoolArray:
     if numbers.dtype.kind == "f":
         fills |= np.isfinite(numbers) & (np.abs(numbers) > LARGEST)
     return fills
-
-
-def _all_zero(numbers: NumberArray) -> BoolArray:
-    """Pixels (y, x) that are 0 in every band: what mosaics hold outside the flight."""
-    return np.asarray((numbers == 0).all(0))
-
-
-def _all_saturated(numbers: NumberArray) -> BoolArray:
-    if numbers.dtype != np.uint16:
-        return np.zeros(numbers.shape[1:], bool)
-    return np.asarray((numbers == SATURATED).all(0))

@@ -7,24 +7,33 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import xarray as xr
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import CheckedFile, sidecars
+from uavssr.io.checks import CheckedFile
 from uavssr.io.raster.band_metadata import BandMetadata
-from uavssr.io.raster.georeference import Transform
-from uavssr.io.raster.request import Request
 
+Transform = tuple[float, float, float, float, float, float]
+"""Affine (a, b, c, d, e, f) from pixels to map: x = a col + b row + c, y = d col + e row + f."""
+
+WGS84: Final = str(CRS.from_epsg(4326).to_wkt())
+"""CRS of longitude and latitude in degrees, as WKT."""
 SAME_GRID: Final = 0.01
 """Largest shift, in pixels at any corner, between two grids that count as the same."""
+_METRES_PER_DEGREE: Final = 111_320.0
+"""Metres along one degree of the equator of the WGS 84 ellipsoid."""
 _IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_WORLD_FILES: Final = (".tfw", ".tifw", ".tiffw", ".wld", ".TFW")
+_CRS_REMEDY: Final = "write the true one into the file: gdal_edit.py -a_srs EPSG:CODE FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,46 +64,56 @@ class Place:
         return math.hypot(a, d), math.hypot(b, e)
 
 
-def read_place(dataset: DatasetReader, checked: CheckedFile, request: Request) -> Place:
-    """The place of an open dataset.
-
-    Raises:
-        InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
-        UsageError: `--assume-crs` is no AUTHORITY:CODE.
-    """
+def read_place(
+    dataset: DatasetReader,
+    checked: CheckedFile,
+    *,
+    assume_crs: str | None = None,
+    crs_remedy: str = _CRS_REMEDY,
+) -> Place:
+    """The place of an open dataset; arguments and errors are those of `make_place`."""
     place = make_place(
         checked.path,
         crs=dataset.crs,
         transform=tuple(dataset.transform)[:6],
-        size=(dataset.height, dataset.width),
-        request=request,
+        size=dataset.shape,
+        assume_crs=assume_crs,
+        crs_remedy=crs_remedy,
     )
-    world_files, others = sidecars(checked.path)
-    if not world_files and not others:
-        return place
-    names = ", ".join(file.name for file in (*world_files, *others))
-    warning = f"sidecar files of {checked.path.name} ignored: {names}"
-    return replace(place, warnings=(*place.warnings, warning))
+    names = ", ".join(file.name for file in _sidecars(checked.path))
+    warnings = (f"sidecar files of {checked.path.name} ignored: {names}",) if names else ()
+    return replace(place, warnings=place.warnings + warnings)
 
 
 def make_place(
-    path: Path, *, crs: CRS | None, transform: Transform, size: tuple[int, int], request: Request
+    path: Path,
+    *,
+    crs: CRS | None,
+    transform: Transform,
+    size: tuple[int, int],
+    assume_crs: str | None = None,
+    crs_remedy: str = _CRS_REMEDY,
 ) -> Place:
-    """The place of a raster from its parts.
+    """The place of a raster from what its file states; `size` is its rows and columns.
 
-    Args:
-        path: the file.
-        crs: as the file states it.
-        transform: as the file states it.
-        size: rows and columns.
-        request: may assume a CRS, if the file has none.
+    If it states no CRS, `assume_crs` (AUTHORITY:CODE) is taken; `crs_remedy` asks for that.
 
     Raises:
         InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
-        UsageError: `--assume-crs` is no AUTHORITY:CODE.
+        UsageError: `assume_crs` is no AUTHORITY:CODE.
     """
     _check_transform(transform, path)
-    crs, warnings = _stated_or_assumed(crs, path, request)
+    assumed = None if assume_crs is None else _parse_crs(assume_crs)
+    if crs and assumed is not None and assumed != crs:
+        raise InputRefused(
+            f"has the CRS {_crs_name(crs)}, not {assume_crs}",
+            path=path,
+            remedy="leave out --assume-crs, or correct the file with gdal_edit -a_srs",
+        )
+    warnings = () if crs else (f"no CRS in {path.name}: {assume_crs} assumed as asked",)
+    crs = crs or assumed
+    if crs is None:
+        raise InputRefused("no CRS", path=path, remedy=crs_remedy)
     return Place(
         path=path,
         height=size[0],
@@ -107,48 +126,31 @@ def make_place(
     )
 
 
+def _sidecars(path: Path) -> list[Path]:
+    """Files beside `path` that GDAL would read by default: world files, metadata, pixels."""
+    beside = [path.with_suffix(suffix) for suffix in _WORLD_FILES]
+    beside += [Path(f"{path}{suffix}") for suffix in (".aux.xml", ".ovr", ".msk")]
+    return [file for file in beside if file.is_file()]
+
+
 def _check_transform(transform: Transform, path: Path) -> None:
-    if transform == _IDENTITY:
-        world_files, others = sidecars(path)
-        ignored = [*world_files, *(p for p in others if p.name.endswith(".aux.xml"))]
-        if ignored:
-            raise InputRefused(
-                f"its only georeferencing is in the sidecar {ignored[0].name}, which is not read",
-                path=path,
-                remedy=f"embed it: gdal_translate {path.name} {path.stem}_geo.tif",
-            )
-        raise InputRefused(
-            "no geotransform: a raw camera frame",
-            path=path,
-            remedy="make an orthomosaic of reflectance first (OpenDroneMap, Metashape, Pix4D)",
-        )
     a, b, _, d, e, _ = transform
     if not all(map(math.isfinite, transform)) or a * e - b * d == 0:
         raise InputRefused(f"the geotransform {transform} is degenerate", path=path)
-
-
-def _stated_or_assumed(
-    stated: CRS | None, path: Path, request: Request
-) -> tuple[CRS, tuple[str, ...]]:
-    """The CRS and warnings."""
-    assumed = None if request.assume_crs is None else _parse_crs(request.assume_crs)
-    if stated:
-        if assumed is not None and assumed != stated:
+    if transform != _IDENTITY:
+        return
+    for file in _sidecars(path):
+        if file.suffix not in (".ovr", ".msk"):
             raise InputRefused(
-                f"has the CRS {_crs_name(stated)}, not {request.assume_crs}",
+                f"its only georeferencing is in the sidecar {file.name}, which is not read",
                 path=path,
-                remedy="leave out --assume-crs, or correct the file with gdal_edit -a_srs",
+                remedy=f"embed it: gdal_translate {path.name} {path.stem}_geo.tif",
             )
-        return stated, ()
-    if assumed is None:
-        raise InputRefused("no CRS", path=path, remedy=_how_to_give_crs(request))
-    return assumed, (f"no CRS in {path.name}: {request.assume_crs} assumed as asked",)
-
-
-def _how_to_give_crs(request: Request) -> str:
-    if request.subcommand is None:
-        return "write the true one into the file: gdal_edit.py -a_srs EPSG:CODE FILE"
-    return f"give the true one, as in: {request.command(assume_crs='EPSG:CODE')}"
+    raise InputRefused(
+        "no geotransform: a raw camera frame",
+        path=path,
+        remedy="make an orthomosaic of reflectance first (OpenDroneMap, Metashape, Pix4D)",
+    )
 
 
 def _parse_crs(text: str) -> CRS:
@@ -182,8 +184,12 @@ def check_same_grid(places: Sequence[Place], bands: Sequence[BandMetadata]) -> N
                 path=band.file,
                 remedy="give one multi-band file, or files of a single band each",
             )
-    _check_grids(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
-    _check_types([band for band in bands if band.colour != "alpha"])
+    _check_places(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
+    types = {band.file: band.dtype for band in bands if band.colour != "alpha"}
+    usual = max(types.values(), key=[*types.values()].count)
+    for file, dtype in types.items():
+        if dtype != usual:
+            raise InputRefused(f"holds {dtype}, the other bands {usual}", path=file)
 
 
 def check_aligned(place: Place, reference: Place) -> None:
@@ -192,43 +198,29 @@ def check_aligned(place: Place, reference: Place) -> None:
     Raises:
         InputRefused: naming the difference: size, CRS or geotransform.
     """
-    _check_grids([reference, place], remedy="bring both onto one grid, e.g. with gdalwarp")
+    _check_places([reference, place], remedy="bring both onto one grid, e.g. with gdalwarp")
 
 
-def _check_grids(places: Sequence[Place], *, remedy: str) -> None:
-    _check_property(places, "size", lambda p: f"{p.width} x {p.height}", _same_size, remedy)
-    _check_property(places, "CRS", lambda p: p.crs_name, _same_crs, remedy)
-    _check_property(places, "geotransform", lambda p: str(p.transform), _same_transform, remedy)
-
-
-def _check_property(
-    places: Sequence[Place],
-    name: str,
-    show: Callable[[Place], str],
-    same: Callable[[Place, Place], bool],
-    remedy: str,
-) -> None:
+def _check_places(places: Sequence[Place], *, remedy: str) -> None:
     """Refuse the first place that differs from the one that most are like."""
-    usual = max(places, key=lambda p: sum(same(p, q) for q in places))
+    usual = max(places, key=lambda p: sum(not _difference(p, q) for q in places))
     for place in places:
-        if not same(place, usual):
-            raise InputRefused(
-                f"its {name} is {show(place)}, that of {usual.path.name} is {show(usual)}",
-                path=place.path,
-                remedy=remedy,
-            )
+        difference = _difference(place, usual)
+        if difference:
+            raise InputRefused(difference, path=place.path, remedy=remedy)
 
 
-def _check_types(bands: Sequence[BandMetadata]) -> None:
-    types = [band.dtype for band in bands]
-    usual = max(types, key=types.count)
-    for band in bands:
-        if band.dtype != usual:
-            raise InputRefused(f"holds {band.dtype}, the other bands {usual}", path=band.file)
-
-
-def _same_size(one: Place, other: Place) -> bool:
-    return (one.height, one.width) == (other.height, other.width)
+def _difference(one: Place, other: Place) -> str:
+    """The first property in which two places differ, in words; empty if they are the same."""
+    if (one.height, one.width) != (other.height, other.width):
+        name, *values = "size", *(f"{p.width} x {p.height}" for p in (one, other))
+    elif not _same_crs(one, other):
+        name, *values = "CRS", one.crs_name, other.crs_name
+    elif not _same_transform(one, other):
+        name, *values = "geotransform", str(one.transform), str(other.transform)
+    else:
+        return ""
+    return f"its {name} is {values[0]}, that of {other.path.name} is {values[1]}"
 
 
 def _same_crs(one: Place, other: Place) -> bool:
@@ -238,8 +230,39 @@ def _same_crs(one: Place, other: Place) -> bool:
 def _same_transform(one: Place, other: Place) -> bool:
     """Whether no corner of the scene moves by more than `SAME_GRID` pixels."""
     a, b, c, d, e, f = (p - q for p, q in zip(one.transform, other.transform, strict=True))
-    pixel = min(other.gsd)
     corners = [(x, y) for x in (0, one.width) for y in (0, one.height)]
-    return all(
-        math.hypot(a * x + b * y + c, d * x + e * y + f) <= SAME_GRID * pixel for x, y in corners
-    )
+    shifts = [math.hypot(a * x + b * y + c, d * x + e * y + f) for x, y in corners]
+    return max(shifts) <= SAME_GRID * min(other.gsd)
+
+
+def metres_per_unit(crs_wkt: str, *, y: float) -> tuple[float, float]:
+    """Metres along one unit of x and one unit of y of a CRS.
+
+    Args:
+        crs_wkt: the CRS.
+        y: coordinate in units of the CRS; a degree of longitude is shorter at higher latitudes.
+    """
+    crs = CRS.from_wkt(crs_wkt)
+    if crs.is_geographic:
+        return _METRES_PER_DEGREE * math.cos(math.radians(y)), _METRES_PER_DEGREE
+    factor = float(crs.linear_units_factor[1])
+    return factor, factor
+
+
+def coordinates(
+    crs_wkt: str, transform: Transform, *, height: int, width: int
+) -> dict[str, xr.DataArray]:
+    """Coordinates `spatial_ref` and, unless the raster is rotated, `y` and `x` of the cell centres.
+
+    They follow the CF conventions; `height` and `width` are the rows and columns of the raster.
+    """
+    a, b, c, d, e, f = transform
+    geotransform = " ".join(repr(float(v)) for v in (c, a, b, f, d, e))
+    attributes = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt, "GeoTransform": geotransform}
+    variables = {"spatial_ref": xr.DataArray(0, attrs=attributes)}
+    if b == 0 and d == 0:
+        x = c + a * (np.arange(width) + 0.5)
+        y = f + e * (np.arange(height) + 0.5)
+        variables["y"] = xr.DataArray(y, dims="y", attrs={"axis": "Y"})
+        variables["x"] = xr.DataArray(x, dims="x", attrs={"axis": "X"})
+    return variables

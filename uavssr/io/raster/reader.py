@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,6 @@ from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS, CheckedFile
-from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.sensors import BoolArray, NumberArray
 from uavssr.tiling import Window
 
@@ -52,23 +50,6 @@ class FileBands:
     mask: int | None
     """Number of a band whose mask band is read."""
 
-    @classmethod
-    def of(
-        cls,
-        checked: CheckedFile,
-        bands: Sequence[tuple[int, BandMetadata]],
-        alphas: Sequence[BandMetadata],
-    ) -> FileBands:
-        """The bands of one file, given as (position on the band axis, band), and its alphas."""
-        masked = [band.index for _, band in bands if band.masked]
-        return cls(
-            checked=checked,
-            indexes=tuple(band.index for _, band in bands),
-            positions=tuple(position for position, _ in bands),
-            alpha=alphas[0].index if alphas else None,
-            mask=masked[0] if masked else None,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandReader:
@@ -82,11 +63,6 @@ class BandReader:
     """Columns of the scene."""
     _handles: _Handles = field(default_factory=_Handles, repr=False, compare=False)
 
-    @property
-    def count(self) -> int:
-        """Number of bands."""
-        return sum(len(file.indexes) for file in self.files)
-
     def read(self, window: Window) -> tuple[NumberArray, BoolArray]:
         """The stored numbers (band, y, x), and the pixels (y, x) valid by alpha and mask bands.
 
@@ -94,7 +70,8 @@ class BandReader:
             ValueError: the window reaches outside the scene.
             InputRefused: a block cannot be decoded, or a file changed.
         """
-        self._check(window)
+        if window.intersection(Window(0, 0, self.height, self.width)) != window:
+            raise ValueError(f"{window} reaches outside a scene of {self.height} x {self.width}")
         bands: dict[int, NumberArray] = {}
         valid = np.ones((window.height, window.width), bool)
         for file in self.files:
@@ -102,11 +79,6 @@ class BandReader:
             bands.update(zip(file.positions, numbers, strict=True))
             valid &= file_valid
         return np.stack([bands[position] for position in sorted(bands)]), valid
-
-    def _check(self, window: Window) -> None:
-        bottom, right = window.row + window.height, window.col + window.width
-        if min(window.row, window.col) < 0 or bottom > self.height or right > self.width:
-            raise ValueError(f"{window} reaches outside a scene of {self.height} x {self.width}")
 
     def _read_file(self, file: FileBands, window: Window) -> tuple[NumberArray, BoolArray]:
         dataset = self._handles.get(file.checked)

@@ -1,45 +1,40 @@
-"""The scale from stored numbers to reflectance, and the quantiles by which it is judged."""
+"""The scale from stored numbers to reflectance, and the evidence for it in a file.
+
+A wrong scale gives a plausible cube of wrong spectra, so an ambiguous one is refused.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from uavssr.errors import UsageError
+from uavssr.errors import InputRefused, UsageError
+from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, NumberArray
 
+MIN_BRIGHTEST: Final = 0.02
+"""Reflectance; the 99.9 % quantile of a scene is above it."""
+_MAX_REFLECTANCE: Final = 2.0
+"""Reflectance; the median of a scene, and the 99.9 % quantile of float numbers, are below it."""
+_BLACK: Final = 0.001
+"""Reflectance; a scene whose 99.9 % quantile is below it has another scale."""
+_TAGS: Final = (
+    *("reflectance_scale_factor", "reflectance_scale", "scale_factor"),
+    *("quantification_value", "boa_quantification_value"),
+)
+_PLAUSIBLE: Final = (0.002, 3.0)
+"""Range of the 99.9 % quantile, in reflectance, for which a refusal proposes a scale."""
+_PROPOSED: Final = ("1", "1/255", "0.01", "0.001", "0.0001", "1/32768", "1/65535")
 _MAX_LENGTH: Final = 40
 """Characters of a scale; a longer text is no sensible number."""
 _MAX_VALUES: Final = 200_000
 """Pixels from which quantiles are computed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantiles:
-    """Quantiles of the stored numbers of the sampled valid pixels."""
-
-    median: FloatArray
-    """(band,) 50 % quantiles."""
-    q99: FloatArray
-    """(band,) 99 % quantiles."""
-    q999: FloatArray
-    """(band,) 99.9 % quantiles."""
-
-    @classmethod
-    def of(cls, numbers: NumberArray) -> Quantiles:
-        """The quantiles of valid numbers (band, pixel)."""
-        step = max(1, numbers.shape[1] // _MAX_VALUES)
-        values = numbers[:, ::step].astype(np.float64)
-        median, q99, q999 = np.quantile(values, (0.5, 0.99, 0.999), axis=1)
-        return cls(median=median, q99=q99, q999=q999)
-
-    @property
-    def brightest(self) -> float:
-        """The 99.9 % quantile of the brightest band."""
-        return float(self.q999.max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +87,135 @@ def parse_scale(text: float | str) -> float:
         parts = []
     if len(shown) > _MAX_LENGTH or len(parts) not in (1, 2):
         raise UsageError(f"--scale {shown!r} is no number", remedy="e.g. --scale 1/32768")
-    value = math.nan
-    if all(math.isfinite(part) and part > 0 for part in parts):
-        value = parts[0] / parts[1] if len(parts) > 1 else parts[0]
-    if not math.isfinite(value) or value <= 0:
+    positive = all(0 < part < math.inf for part in parts)
+    value = parts[0] / math.prod(parts[1:]) if positive else 0.0
+    if not 0 < value < math.inf:
         raise UsageError(f"--scale {shown} must be positive and finite")
     return value
+
+
+def quantiles_of(numbers: NumberArray) -> FloatArray:
+    """The 50 %, 99 % and 99.9 % quantiles (3, band) of valid stored numbers (band, pixel)."""
+    step = max(1, numbers.shape[1] // _MAX_VALUES)
+    return np.quantile(numbers[:, ::step].astype(np.float64), (0.5, 0.99, 0.999), axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleEvidence:
+    """What a file says about its scale: types, tags and quantiles of the numbers."""
+
+    bands: Sequence[BandMetadata]
+    """The bands that are read."""
+    tags: Mapping[str, str]
+    """Tags of the dataset, with keys in lower case."""
+    quantiles: FloatArray
+    """(3, band) 50 %, 99 % and 99.9 % quantiles of the stored numbers."""
+    path: Path
+    """The file, for messages."""
+
+    @property
+    def brightest(self) -> float:
+        """The 99.9 % quantile of the brightest band."""
+        return float(self.quantiles[2].max())
+
+    def resolve(
+        self,
+        given: float | str | None,
+        *,
+        convention: Scale | None = None,
+        remedy: Callable[[str], str],
+    ) -> Scale:
+        """The scale: as given, else by the file's tags or range, else a producer's convention.
+
+        Args:
+            given: the user's own.
+            convention: used where the file itself states no scale.
+            remedy: the way out of a refusal, for an example of a scale.
+
+        Raises:
+            InputRefused: radiance, no evidence, or a scale that cannot be that of reflectance.
+        """
+        if given is not None:
+            return self._given(parse_scale(given))
+        scale = self._stated() or convention
+        if scale is None:
+            fact, example = self._candidates()
+        elif reason := self._implausible(scale):
+            fact = f"scale {scale.factors[0]:g} ({scale.evidence}) cannot be right: {reason}"
+            example = "NUMBER"
+        else:
+            return scale
+        raise InputRefused(fact, path=self.path, remedy=remedy(example))
+
+    def _given(self, factor: float) -> Scale:
+        """The user's own scale, with warnings where the file speaks against it."""
+        scale = Scale.uniform(factor, len(self.bands), "as given")
+        reason, tagged = self._implausible(scale, dark=MIN_BRIGHTEST), self._from_gdal()
+        warnings = [f"scale {factor:g} as given is implausible: {reason}"] if reason else []
+        if tagged and (tagged.factors, tagged.offsets) != (scale.factors, scale.offsets):
+            warnings.append(f"scale {factor:g} as given replaces the file's own scale tags")
+        return replace(scale, warnings=tuple(warnings))
+
+    def _stated(self) -> Scale | None:
+        """The scale by GDAL's tags, by the range of float numbers, or by a tag that names it."""
+        if re.search(r"\bradiance\b", self.tags.get("description", ""), re.IGNORECASE):
+            raise InputRefused(
+                f"its description says radiance: {self.tags['description']!r}",
+                path=self.path,
+                remedy="convert it to reflectance first, or give --scale if it is reflectance",
+            )
+        return self._from_gdal() or self._from_range() or self._from_tag()
+
+    def _implausible(self, scale: Scale, *, dark: float = _BLACK) -> str:
+        """The reason why a scale cannot be right: too bright, or not above `dark`; else empty."""
+        factors, offsets = np.array(scale.factors), np.array(scale.offsets)
+        median = float(np.median(self.quantiles[0] * factors + offsets))
+        brightest = float((self.quantiles[2] * factors + offsets).max())
+        if median > _MAX_REFLECTANCE:
+            return f"the scene's median reflectance would be {median:.3g}"
+        if brightest <= dark:
+            return f"99.9 % of the scene would be below a reflectance of {brightest:.2g}"
+        return ""
+
+    def _candidates(self) -> tuple[str, str]:
+        """The fact that there is no evidence, with the scales that could be, and one of them."""
+        is_bytes = all(band.dtype == "uint8" for band in self.bands)
+        texts = ("1/255",) if is_bytes else _PROPOSED
+        reflectances = ((text, self.brightest * parse_scale(text)) for text in texts)
+        low, high = _PLAUSIBLE
+        fitting = {text: value for text, value in reflectances if low < value <= high}
+        fact = f"no evidence what its {self.bands[0].dtype} numbers mean as reflectance: their "
+        fact += f"99.9 % quantile is {self.brightest:.6g}"
+        for text, value in fitting.items():
+            fact += f", scale {text} would make it {value:.2g}"
+        return fact, "1/32768" if "1/32768" in fitting else next(iter(fitting), "NUMBER")
+
+    def _from_gdal(self) -> Scale | None:
+        factors = tuple(band.scale for band in self.bands)
+        offsets = tuple(band.offset for band in self.bands)
+        if all(factor == 1 for factor in factors) and not any(offsets):
+            return None
+        return Scale(factors=factors, offsets=offsets, evidence="GDAL scale and offset tags")
+
+    def _from_range(self) -> Scale | None:
+        """Float numbers in the range of reflectance are reflectance."""
+        is_float = all(band.dtype.startswith("float") for band in self.bands)
+        if not is_float or not MIN_BRIGHTEST < self.brightest <= _MAX_REFLECTANCE:
+            return None
+        dtype = self.bands[0].dtype
+        evidence = f"{dtype} with a 99.9 % quantile of {self.brightest:.3g}: reflectance"
+        return Scale.uniform(1.0, len(self.bands), evidence)
+
+    def _from_tag(self) -> Scale | None:
+        """A tag that names the scale, unless an offset beside it has to be added."""
+        if any(key.endswith("add_offset") for key in self.tags):
+            return None
+        for key in _TAGS:
+            try:
+                value = parse_scale(self.tags.get(key, ""))
+            except UsageError:
+                continue
+            # ENVI and Sentinel-2 give the number that means 1, others the factor.
+            factor = value if value <= 1 else 1 / value
+            return Scale.uniform(factor, len(self.bands), f"tag {key}={self.tags[key]}")
+        return None

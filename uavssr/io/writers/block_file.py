@@ -131,7 +131,7 @@ class BlockFile:
 
     def header(self, *, first: int) -> bytes:
         """The file's own header, with the first directory at another place."""
-        return take(self._handle, self.form.first_link, 0) + self.form.offset.pack(first)
+        return take(self._handle, self.form.offset.size, 0) + self.form.offset.pack(first)
 
     def _level(self, tags: TiffDirectory) -> Level:
         height, width, side, samples, planar = (
