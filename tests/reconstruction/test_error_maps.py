@@ -14,8 +14,8 @@ from tests.helpers.rasters import TRANSFORM, UTM, write
 from uavssr.errors import IncompleteRun, OutputError
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.encoding import NODATA, SCALE
-from uavssr.io.writers.quality import Quality, QualityWriter
-from uavssr.io.writers.target import Target
+from uavssr.io.writers.formats import open_writer
+from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.model.weights import Model, load_model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.devices import torch_threads
@@ -127,7 +127,7 @@ def test_an_existing_layer_is_not_replaced_without_overwrite(tmp_path: Path, mod
 
 def test_flags_that_are_not_as_written_are_found(tmp_path: Path) -> None:
     """Promise P1."""
-    target = Target(
+    target = QualityTarget(
         path=tmp_path / "q.tif",
         height=32,
         width=32,
@@ -135,9 +135,9 @@ def test_flags_that_are_not_as_written_are_found(tmp_path: Path) -> None:
         transform=TRANSFORM[:6],
         block=16,
     )
-    with QualityWriter(target) as sink:
+    with open_writer(target) as sink:
         sink.write_quantised(Window(0, 0, 16, 16), np.ones((1, 16, 16), "u2"))
-        sink._checksums[0, 0] ^= 1
+        sink._samples[0, 0] ^= 1
         with pytest.raises(OutputError, match="row 0, column 0"):
             sink.finish()
     assert list(tmp_path.iterdir()) == []

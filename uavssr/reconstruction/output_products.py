@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from uavssr.io.hsi import CubeBasis
-from uavssr.io.writers import CubeDtype, CubeTarget, QualityWriter, Target, cube_bytes, open_writer
+from uavssr.io.writers import CubeDtype, CubeTarget, QualityTarget, cube_bytes, open_writer
 from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender, render_flags
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import BLOCK, OutputOptions
@@ -109,20 +109,18 @@ def _products(plan: Plan, output: OutputOptions) -> Iterator[Product]:
         errors = cube_product(plan, replace(output, cube=output.uncertainty, format=as_cube))
         yield replace(errors, maps=ERROR_MAPS, render=None)
     if output.quality is not None:
-        target = Target(
+        target = QualityTarget(
             path=Path(output.quality),
             height=plan.source.height,
             width=plan.source.width,
             crs_wkt=plan.source.crs_wkt,
             transform=plan.source.transform,
-            dtype="uint16",
             block=min(plan.tiles.tile, BLOCK),
             overwrite=output.overwrite,
             inputs=plan.inputs,
             tags=provenance(plan),
         )
-        sink = QualityWriter(target)
-        yield Product(maps=ERROR_MAPS, sink=sink, render=render_flags)
+        yield Product(maps=ERROR_MAPS, sink=open_writer(target), render=render_flags)
 
 
 def cube_product(

@@ -26,10 +26,9 @@ from rasterio.shutil import copy as rasterio_copy
 
 from uavssr.errors import IncompleteRun, OutputError
 from uavssr.io.writers import atomic as output
-from uavssr.io.writers import encoding
+from uavssr.io.writers import block_file, encoding
 from uavssr.io.writers.atomic import remove_stale_parts
 from uavssr.io.writers.block_codec import BlockCodec
-from uavssr.io.writers.block_file import SIZES
 from uavssr.io.writers.encoding import (
     NODATA,
     SCALE,
@@ -307,7 +306,7 @@ def test_silently_lost_block_is_caught(tmp_path: Path, monkeypatch: pytest.Monke
     with new_sink(path, overwrite=True) as out:
         out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with monkeypatch.context() as patched:
-            patched.setattr(out._file, "_write", lambda *_: None)
+            patched.setattr(block_file, "put", lambda *_: None)
             out.write(Window(0, 32, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         out.write(Window(0, 64, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match=r"row 0, column 32 not as written"):
@@ -324,7 +323,7 @@ def test_failed_write_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.Monke
 
     with new_sink(tmp_path / "f.tif") as out:
         with monkeypatch.context() as patched:
-            patched.setattr(out._file, "_write", full)
+            patched.setattr(block_file, "put", full)
             with pytest.raises(OutputError, match=r"No space left.*needs up to .* are free in"):
                 out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match="not as written"):
@@ -435,13 +434,15 @@ def test_damage_before_the_end_is_caught(
             with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(self._part, "r+") as dataset:
                 dataset.update_tags(3, wavelength="1")
             return
-        key = (1, 0, 0) if where == "overview" else (0, 2, 3)
-        offsets, sizes = file.entries(key)
+        level, row, col = key = (1, 0, 0) if where == "overview" else (0, 2, 3)
+        (first, *_, offset), (*_, size) = file.tables[level][:, :6, row, col].tolist()
         if where == "table":
-            file._enter(0, SIZES, file.levels[0].indices(2, 3), sizes[::-1] + 1)
+            file.tables[level][1, 5, row, col] += 1
+            file.write_tables()
+            file.tables[level][1, 5, row, col] -= 1
         else:
-            place = int(offsets[5]) + int(sizes[5]) // 2
-            file._write(bytes([file.read(key)[place - int(offsets[0])] ^ 1]), place)
+            place = offset + size // 2
+            block_file.put(file._handle, bytes([file.read(key)[place - first] ^ 1]), place)
 
     monkeypatch.setattr(GeoTiffWriter, "_complete", damage)
     with new_sink(tmp_path / "m.tif", height=600, width=150) as out:

@@ -18,8 +18,8 @@ from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
 from uavssr.io.writers.journal import Journal, RecordKind, was_publishing
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
-from uavssr.io.writers.quality import Quality, QualityWriter
-from uavssr.io.writers.target import FORMATS, CubeTarget, Format, Target
+from uavssr.io.writers.quality import Quality, QualityTarget
+from uavssr.io.writers.target import FORMATS, CubeTarget, Format
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
 
@@ -37,9 +37,8 @@ __all__ = [
     "Lock",
     "Part",
     "Quality",
-    "QualityWriter",
+    "QualityTarget",
     "RecordKind",
-    "Target",
     "TileRecord",
     "TileWriter",
     "check_format",

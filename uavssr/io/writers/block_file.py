@@ -5,10 +5,11 @@ GDAL writes all that a GeoTIFF says of itself; this module handles directories a
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
@@ -18,53 +19,35 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from uavssr.io.checks import TiffDirectory, TiffReader, TiffTag
+from uavssr.io.checks import TiffDirectory, TiffForm, TiffReader, TiffTag
 from uavssr.io.writers.raw_bytes import put, take
-from uavssr.io.writers.tiff_packing import LONG, LONG8, TagValues, pack_directory, tag_values
 
-KIND, WIDTH, HEIGHT, SAMPLES, PLANAR = 254, 256, 257, 277, 284
-SIDE, OFFSETS, SIZES = 322, 324, 325
-_OF_OVERVIEWS: Final = (258, 259, 262, SAMPLES, PLANAR, 317, SIDE, 323, 338, 339, 42113)
+KIND, WIDTH, HEIGHT, SIDE, OFFSETS, SIZES = 254, 256, 257, 322, 324, 325
+_OF_OVERVIEWS: Final = (258, 259, 262, 277, 284, 317, SIDE, 323, 338, 339, 42113)
 """Tags that an overview shares with its image: how numbers are stored, and nodata."""
-
-_AT_ONCE: Final = 256  # places that wait to be read back
+LONG, LONG8 = 4, 16
+"""TIFF types of uint32 and uint64."""
+_ALIGNED: Final = 8
 
 Numbers = npt.NDArray[np.int64]
 Key = tuple[int, int, int]
 """Level (0 the image, 1 its largest overview ...), row and column of a block."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """One image of the file: the scene or an overview."""
+@dataclass(frozen=True, slots=True)
+class TagValues:
+    """The values of one tag."""
 
-    tags: TiffDirectory
-    """Its directory."""
-    size: tuple[int, int]
-    """Height and width in pixels."""
-    side: int
-    """Of a block, in pixels."""
-    planes: int
-    """Blocks at one place: one per sample, or one for all samples."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of blocks."""
-        return -(-self.size[0] // self.side), -(-self.size[1] // self.side)
-
-    @property
-    def blocks(self) -> int:
-        """Length of the tables."""
-        return self.shape[0] * self.shape[1] * self.planes
-
-    def indices(self, row: int, col: int) -> Numbers:
-        """Positions of a place's blocks in the tables."""
-        rows, cols = self.shape
-        return row * cols + col + rows * cols * np.arange(self.planes)
+    kind: int
+    """Their TIFF type."""
+    count: int
+    """Number of values."""
+    data: bytes
+    """The values in the byte order of the file."""
 
 
 class BlockFile:
-    """Appends blocks from any thread and keeps the tables in the file up to date.
+    """Appends blocks from any thread, and remembers where they are until `write_tables`.
 
     Args:
         path: a TIFF that is tiled in squares, without pixels or of our own making.
@@ -74,10 +57,15 @@ class BlockFile:
     def __init__(self, path: Path, *, overviews: Sequence[tuple[int, int]] = ()) -> None:
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self._reader, self.stored = TiffReader(self._handle), dict[Key, int]()
+        self._reader = TiffReader(self._handle)
         self.form, self._end = self._reader.form, self._reader.size
         directories = list(self._reader.directories())
-        self.levels, link = [self._level(tags) for tags, _ in directories], directories[-1][1]
+        self.levels, link = [tags for tags, _ in directories], directories[-1][1]
+        # Offsets and sizes of each level's blocks, (2, plane, row, column); a plane is a band, or
+        # all bands where they are interleaved by pixel.
+        self.tables = [self._table(tags) for tags in self.levels]
+        self.planes = self.tables[0].shape[1]
+        self.stored = dict[Key, int]()  # CRC-32 of the blocks of one place
         for size in overviews:
             link = self._add_overview(size, link)
 
@@ -93,98 +81,106 @@ class BlockFile:
         Raises:
             OSError: the system refused, a full disk most often.
         """
-        sizes = np.array([len(block) for block in blocks])
-        with self._lock:
-            start, self._end = self._end, self._end + int(sizes.sum())
-        offsets = start + np.cumsum(sizes) - sizes
-        # Remembered before the write, so that a failed one is found.
-        self.stored[key] = checksum(blocks, offsets, sizes)
-        for block, offset in zip(blocks, offsets.tolist(), strict=True):
-            self._write(block, offset)
         level, row, col = key
-        indices = self.levels[level].indices(row, col)
-        self._enter(level, OFFSETS, indices, offsets)
-        self._enter(level, SIZES, indices, sizes)
+        data, sizes = b"".join(blocks), np.array([len(block) for block in blocks])
+        with self._lock:
+            start, self._end = self._end, self._end + len(data)
+        # Remembered before the write, so that a failed one is noticed.
+        self.stored[key] = zlib.crc32(data)
+        self.tables[level][:, :, row, col] = start + np.cumsum(sizes) - sizes, sizes
+        put(self._handle, data, start)
+
+    def write_tables(self) -> None:
+        """Enter all blocks in the file's own tables.
+
+        Raises:
+            OSError: the system refused, a full disk most often.
+        """
+        for tags, table in zip(self.levels, self.tables, strict=True):
+            for tag, numbers in zip((tags[OFFSETS], tags[SIZES]), table, strict=True):
+                put(self._handle, tag_values(self.form, tag.kind, numbers).data, tag.position)
 
     def wrong(self, pool: ThreadPoolExecutor) -> Iterator[Key]:
         """Places whose blocks, or whose entries in the tables, are not as they were stored."""
-        keys = list(self.stored)
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            yield from compress(some, pool.map(self._is_wrong, some))
-
-    def _is_wrong(self, key: Key) -> bool:
-        offsets, sizes = self.entries(key)
-        inside = np.all(np.diff(offsets) >= sizes[:-1]) and offsets[-1] + sizes[-1] <= self._end
-        return not inside or checksum([self.read(key)], offsets, sizes) != self.stored[key]
-
-    def entries(self, key: Key) -> tuple[Numbers, Numbers]:
-        """Offsets and sizes of the blocks of one place, as the tables give them."""
-        level, row, col = key
-        indices = self.levels[level].indices(row, col)
-        return self._entered(level, OFFSETS, indices), self._entered(level, SIZES, indices)
+        for level, (tags, table) in enumerate(zip(self.levels, self.tables, strict=True)):
+            for row, col in np.argwhere((self._table(tags) != table).any((0, 1))).tolist():
+                yield level, row, col
+        damaged = pool.map(lambda key: zlib.crc32(self.read(key)) != self.stored[key], self.stored)
+        yield from compress(self.stored, damaged)
 
     def read(self, key: Key) -> bytes:
         """The bytes from the first to the last block of one place."""
-        offsets, sizes = self.entries(key)
+        level, row, col = key
+        offsets, sizes = self.tables[level][:, :, row, col]
         return take(self._handle, int(offsets[-1] + sizes[-1] - offsets[0]), int(offsets[0]))
 
     def header(self, *, first: int) -> bytes:
         """The file's own header, with the first directory at another place."""
         return take(self._handle, self.form.offset.size, 0) + self.form.offset.pack(first)
 
-    def _level(self, tags: TiffDirectory) -> Level:
-        height, width, side, samples, planar = (
-            self._reader.number(tags, tag) for tag in (HEIGHT, WIDTH, SIDE, SAMPLES, PLANAR)
-        )
-        planes = samples if planar == 2 else 1
-        return Level(tags=tags, size=(height, width), side=side, planes=planes)
-
-    def _add_overview(self, size: tuple[int, int], link: int) -> int:
-        """Append and link the directory of an overview; returns where to link the next."""
-        image, form = self.levels[0], self.form
-        level = Level(tags={}, size=size, side=image.side, planes=image.planes)
-        tags = {tag: self.values(image.tags[tag]) for tag in _OF_OVERVIEWS if tag in image.tags}
-        tags |= {KIND: tag_values(form, LONG, 1), WIDTH: tag_values(form, LONG, size[1])}
-        tags |= {
-            HEIGHT: tag_values(form, LONG, size[0]),
-            SIZES: tag_values(form, LONG, np.zeros(level.blocks)),
-        }
-        tags[OFFSETS] = tag_values(form, LONG8 if form.big else LONG, np.zeros(level.blocks))
-        start = self._end + -self._end % 8
-        data = pack_directory(form, tags, start)
-        self._write(data, start)
-        self._end = start + len(data)
-        self._write(form.offset.pack(start), link)
-        found, following = self._reader.directory(start)
-        self.levels.append(self._level(found))
-        return following
-
     def values(self, tag: TiffTag) -> TagValues:
         """The values of one tag."""
         return TagValues(tag.kind, tag.count, take(self._handle, tag.size, tag.position))
 
-    def _enter(self, level: int, tag: int, indices: Numbers, values: Numbers) -> None:
-        table = self.levels[level].tags[tag]
-        kind = self.form.dtype(table.kind)
-        places = (table.position + indices * kind.itemsize).tolist()
-        for place, value in zip(places, values.astype(kind), strict=True):
-            self._write(value.tobytes(), place)
+    def _table(self, tags: TiffDirectory) -> Numbers:
+        """A level's table as it is in the file."""
+        read = self._reader
+        height, width, side = (read.number(tags, tag) for tag in (HEIGHT, WIDTH, SIDE))
+        table = [read.numbers(tags[tag], count=tags[tag].count) for tag in (OFFSETS, SIZES)]
+        shape = 2, -1, -(-height // side), -(-width // side)
+        return np.stack(table).astype(np.int64).reshape(shape)
 
-    def _entered(self, level: int, tag: int, indices: Numbers) -> Numbers:
-        table = self.levels[level].tags[tag]
-        kind = self.form.dtype(table.kind)
-        places = (table.position + indices * kind.itemsize).tolist()
-        raw = b"".join(take(self._handle, kind.itemsize, place) for place in places)
-        return np.frombuffer(raw, kind).astype(np.int64)
+    def _add_overview(self, size: tuple[int, int], link: int) -> int:
+        """Append and link the directory of an overview; returns where to link the next."""
+        image, form = self.levels[0], self.form
+        side = self._reader.number(image, SIDE)
+        none = np.zeros(self.planes * math.prod(-(-length // side) for length in size))
+        tags = {tag: self.values(image[tag]) for tag in _OF_OVERVIEWS if tag in image}
+        tags |= {
+            KIND: tag_values(form, LONG, 1),
+            WIDTH: tag_values(form, LONG, size[1]),
+            HEIGHT: tag_values(form, LONG, size[0]),
+            OFFSETS: tag_values(form, LONG8 if form.big else LONG, none),
+            SIZES: tag_values(form, LONG, none),
+        }
+        start = self._end + -self._end % _ALIGNED
+        data = pack_directory(form, tags, start)
+        put(self._handle, data, start)
+        self._end = start + len(data)
+        put(self._handle, form.offset.pack(start), link)
+        directory, following = self._reader.directory(start)
+        self.levels.append(directory)
+        self.tables.append(self._table(directory))
+        return following
 
-    def _write(self, data: bytes, place: int) -> None:
-        put(self._handle, data, place)
+
+def tag_values(form: TiffForm, kind: int, numbers: npt.ArrayLike) -> TagValues:
+    """Whole numbers as the values of a tag."""
+    raw = np.atleast_1d(np.asarray(numbers)).astype(form.dtype(kind))
+    return TagValues(kind, raw.size, raw.tobytes())
 
 
-def checksum(data: Iterable[bytes], offsets: Numbers, sizes: Numbers) -> int:
-    """Of the blocks of one place, one after the other, and of what the tables say of them."""
-    found = zlib.crc32(np.stack([offsets, sizes]).tobytes())
-    for part in data:
-        found = zlib.crc32(part, found)
-    return found
+def pack_directory(
+    form: TiffForm, tags: Mapping[int, TagValues], start: int, *, followed: bool = False
+) -> bytes:
+    """A directory with all its values.
+
+    Args:
+        form: of the file.
+        tags: values by the number of the tag.
+        start: position of the directory in the file.
+        followed: whether another directory comes right behind this one.
+    """
+    field = form.offset.size
+    body, values = bytearray(form.tag_count.pack(len(tags))), bytearray()
+    behind = start + len(body) + len(tags) * (form.tag.size + field) + field
+    behind += -behind % _ALIGNED
+    for number, tag in sorted(tags.items()):
+        body += form.tag.pack(number, tag.kind, tag.count)
+        if len(tag.data) > field:
+            body += form.offset.pack(behind + len(values))
+            values += tag.data + bytes(-len(tag.data) % _ALIGNED)
+        else:
+            body += tag.data.ljust(field, b"\0")
+    body += form.offset.pack(behind + len(values) if followed else 0)
+    return bytes(body).ljust(behind - start, b"\0") + bytes(values)

@@ -7,16 +7,25 @@ all bands of a pixel together, and one band would cost as much to read as the wh
 from __future__ import annotations
 
 import errno
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from uavssr.io.writers.block_file import OFFSETS, SIZES, BlockFile, Key, Numbers, checksum
+from uavssr.io.writers.block_file import (
+    OFFSETS,
+    SIZES,
+    BlockFile,
+    Key,
+    Numbers,
+    pack_directory,
+    tag_values,
+)
 from uavssr.io.writers.geotiff import GeoTiffWriter
-from uavssr.io.writers.tiff_packing import pack_directory, tag_values
 
 _LAYOUT: Final = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -35,48 +44,46 @@ class CogWriter(GeoTiffWriter):
 
     def _complete(self) -> None:
         super()._complete()
-        arranged = Path(f"{self._part}.cog")
-        stored = arrange(self._file, arranged)
+        path = Path(f"{self._part}.cog")
+        arranged = self._handles.enter_context(closing(arrange(self._file, path)))
         self._file.close()
-        arranged.replace(self._part)
-        self._file = self._handles.enter_context(closing(BlockFile(self._part)))
-        self._file.stored = stored
+        path.replace(self._part)
+        self._file = arranged
 
 
-def arrange(file: BlockFile, path: Path) -> dict[Key, int]:
-    """Write a finished file anew in the order of a COG; returns the checksums of its places.
+def arrange(file: BlockFile, path: Path) -> BlockFile:
+    """Write a finished file anew in the order of a COG; returns it, open.
 
     Raises:
-        OSError: the system refused, a full disk most often.
+        OSError: the system refused, a full disk most often, or a block is damaged.
     """
     order = sorted(file.stored, key=lambda key: (-key[0], key[1:]))
-    tables = [np.zeros((2, level.blocks), np.int64) for level in file.levels]
+    tables = [np.zeros_like(table) for table in file.tables]
     end, stored = len(_head(file, tables)), dict[Key, int]()
-    for key in order:
-        _, sizes = file.entries(key)
+    for level, row, col in order:
+        sizes = file.tables[level][1, :, row, col]
         steps = sizes + 2 * _AROUND
-        offsets = end + np.cumsum(steps) - steps + _AROUND
-        tables[key[0]][:, file.levels[key[0]].indices(*key[1:])] = offsets, sizes
+        tables[level][:, :, row, col] = end + np.cumsum(steps) - steps + _AROUND, sizes
         end += int(steps.sum())
     with path.open("xb") as out:
         out.write(_head(file, tables))
         for key in order:
             data = _wrapped(file, key)
-            offsets, sizes = tables[key[0]][:, file.levels[key[0]].indices(*key[1:])]
-            stored[key] = checksum([data[_AROUND:-_AROUND]], offsets, sizes)
+            stored[key] = zlib.crc32(data[_AROUND:-_AROUND])
             out.write(data)
-    return stored
+    arranged = BlockFile(path)
+    arranged.tables, arranged.stored = tables, stored
+    return arranged
 
 
 def _wrapped(file: BlockFile, key: Key) -> bytes:
     """The blocks of one place, each with its size before it and its last bytes again behind."""
-    offsets, sizes = file.entries(key)
-    data, first = file.read(key), int(offsets[0])
-    if checksum([data], offsets, sizes) != file.stored[key]:
+    level, row, col = key
+    data, ends = file.read(key), np.cumsum(file.tables[level][1, :, row, col]).tolist()
+    if zlib.crc32(data) != file.stored[key]:
         place = f"the block of {key} (level, row, column)"
         raise OSError(errno.EIO, f"{place} not as written when read back")
-    ends = zip((offsets - first).tolist(), sizes.tolist(), strict=True)
-    blocks = [data[start : start + size] for start, size in ends]
+    blocks = [data[start:end] for start, end in pairwise([0, *ends])]
     return b"".join(len(b).to_bytes(_AROUND, "little") + b + b[-_AROUND:] for b in blocks)
 
 
@@ -86,10 +93,9 @@ def _head(file: BlockFile, tables: Sequence[Numbers]) -> bytes:
     start = len(file.header(first=0)) + len(_GHOST)
     start += start % 2
     head = (file.header(first=start) + _GHOST).ljust(start, b"\0")
-    for level, (offsets, sizes) in zip(file.levels, tables, strict=True):
-        tags = {tag: file.values(each) for tag, each in level.tags.items()}
-        made = {OFFSETS: offsets, SIZES: sizes}
-        tags |= {tag: tag_values(form, level.tags[tag].kind, each) for tag, each in made.items()}
-        last = level is file.levels[-1]
-        head += pack_directory(form, tags, len(head), followed=not last)
+    for number, (level, table) in enumerate(zip(file.levels, tables, strict=True), start=1):
+        tags = {tag: file.values(position) for tag, position in level.items()}
+        for tag, numbers in zip((OFFSETS, SIZES), table, strict=True):
+            tags[tag] = tag_values(form, level[tag].kind, numbers)
+        head += pack_directory(form, tags, len(head), followed=number < len(tables))
     return head

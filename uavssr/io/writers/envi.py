@@ -44,35 +44,19 @@ class EnviWriter(TileWriter):
         super().__init__(target, needed_bytes=size + _HEADER_BYTES)
         self._header = target.path.with_suffix(".hdr")
         check_output(self._header, overwrite=target.overwrite, inputs=target.inputs)
-        self._metadata, self._checksums = CubeMetadata.of(target), dict[tuple[int, int], int]()
+        self._metadata = CubeMetadata(grid=target.written_grid, dtype=self.dtype, tags=target.tags)
+        self._checksums: dict[tuple[int, int], int] = {}
         self._part_header = Path(f"{self._part}.hdr")
         self._handle = -1
 
     def _create(self) -> None:
-        target = self.target
-        with (
-            _env(),
-            rasterio.open(
-                self._part,
-                "w",
-                driver="ENVI",
-                height=target.height,
-                width=target.width,
-                count=target.bands,
-                dtype=target.dtype,
-                nodata=target.nodata,
-                crs=self._crs,
-                transform=target.affine,
-                INTERLEAVE="BSQ",
-                SUFFIX="ADD",
-            ) as dataset,
-        ):
+        with _env(), self._new_dataset("ENVI", INTERLEAVE="BSQ", SUFFIX="ADD") as dataset:
             self._metadata.apply(dataset)
             dataset.update_tags(ns="ENVI", **self._fields())
         self._describe()
         if self._moved():
             raise OutputError(
-                f"an ENVI header cannot hold the geotransform {tuple(target.transform)}",
+                f"an ENVI header cannot hold the geotransform {tuple(self.target.transform)}",
                 path=self.path,
                 remedy="use --format gtiff",
             )

@@ -12,7 +12,7 @@ from uavssr.io.checks import PathLike
 from uavssr.io.writers.cog import CogWriter
 from uavssr.io.writers.envi import EnviWriter
 from uavssr.io.writers.geotiff import GeoTiffWriter
-from uavssr.io.writers.target import FORMATS, CubeTarget, Format
+from uavssr.io.writers.target import FORMATS, CubeTarget, Format, Target
 from uavssr.io.writers.tile_writer import TileWriter
 
 SUFFIXES: Final[Mapping[Format, tuple[str, ...]]] = {
@@ -59,13 +59,15 @@ def check_format(path: PathLike, name: str | None = None) -> Format:
     return chosen
 
 
-def open_writer(target: CubeTarget) -> TileWriter:
-    """The writer of the target's format, not yet entered.
+def open_writer(target: Target) -> TileWriter:
+    """The writer of the target's format, not yet entered; a GeoTIFF unless it is a cube.
 
     Raises:
         OutputError: the output would destroy something, or there is not enough free space.
         UsageError: options that do not fit the format.
     """
+    if not isinstance(target, CubeTarget):
+        return GeoTiffWriter(target)
     if target.creation_options and target.format in ("envi", "zarr"):
         raise UsageError(f"--co sets options of GeoTIFF files, and {target.format} is none of them")
     if target.format == "zarr":

@@ -18,13 +18,11 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
-from uavssr.io.writers import encoding
 from uavssr.io.writers.block_codec import BlockCodec
 from uavssr.io.writers.block_file import BlockFile
-from uavssr.io.writers.encoding import cube_bytes
-from uavssr.io.writers.metadata import metadata_of
+from uavssr.io.writers.encoding import creation_options
 from uavssr.io.writers.overviews import Overviews
-from uavssr.io.writers.target import CubeTarget
+from uavssr.io.writers.target import Target
 from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.sensors import NumberArray
 
@@ -41,63 +39,39 @@ class GeoTiffWriter(TileWriter):
     """Writes one GeoTIFF, tile by tile and from any thread.
 
     Args:
-        target: the cube, or the coefficients.
+        target: the raster.
     """
 
-    target: CubeTarget
     copies = 1
     """Files of the output's size that are on the disk at a time."""
 
-    def __init__(self, target: CubeTarget) -> None:
-        size = cube_bytes(target.height, target.width, target.bands, dtype=target.dtype)
-        super().__init__(target, needed_bytes=self.copies * size)
-        self.takes = target.takes
-        self._metadata = metadata_of(target)
-        self._options = encoding.creation_options(
+    def __init__(self, target: Target) -> None:
+        super().__init__(target, needed_bytes=self.copies * target.max_bytes)
+        self._options = creation_options(
             target.creation_options,
             dtype=target.dtype,
             block=target.block,
-            needed_bytes=size,
+            needed_bytes=target.max_bytes,
             path=target.path,
         )
         threads = self._options["NUM_THREADS"].upper()
         self._threads = (os.cpu_count() or 1) if threads == "ALL_CPUS" else int(threads)
         self._codec = BlockCodec.of(self._options)
-        self._sizes = encoding.pyramid_sizes(target.height, target.width)
+        self._levels = target.levels
         self._samples: dict[tuple[int, int], int] = {}
         self._handles = ExitStack()
 
     def _create(self) -> None:
         self._pool = self._handles.enter_context(ThreadPoolExecutor(self._threads))
-        pyramid = Overviews(
-            self.path.parent,
-            sizes=self._sizes,
-            side=self.block,
-            bands=self.bands,
-            nodata=self.target.nodata,
-            dtype=self.dtype,
-        )
-        self._pyramid = self._handles.enter_context(closing(pyramid))
-        with (
-            gdal_env(),
-            rasterio.open(
-                self._part,
-                "w",
-                driver="GTiff",
-                height=self.target.height,
-                width=self.target.width,
-                count=self.bands,
-                dtype=self.dtype,
-                nodata=self.target.nodata,
-                crs=self._crs,
-                transform=self.target.affine,
-                SPARSE_OK="TRUE",  # no block is written by GDAL
-                PHOTOMETRIC="MINISBLACK",  # three bands would be taken for red, green and blue
-                **self._options,
-            ) as dataset,
-        ):
-            self._metadata.apply(dataset)
-        file = BlockFile(self._part, overviews=self._sizes[1:])
+        self._overviews = self._handles.enter_context(closing(Overviews(self.target)))
+        options = {
+            "SPARSE_OK": "TRUE",  # no block is written by GDAL
+            "PHOTOMETRIC": "MINISBLACK",  # three bands would be taken for red, green and blue
+            **self._options,
+        }
+        with gdal_env(), self._new_dataset("GTiff", **options) as dataset:
+            self.target.describe(dataset)
+        file = BlockFile(self._part, overviews=self._levels[1:])
         self._file = self._handles.enter_context(closing(file))
 
     def _close(self) -> None:
@@ -110,7 +84,7 @@ class GeoTiffWriter(TileWriter):
 
     def _put(self, level: int, row: int, col: int, block: NumberArray) -> None:
         """Append a block of the scene or of an overview, and hand it on to the next overview."""
-        apart = self._file.levels[level].planes > 1
+        apart = self._file.planes > 1
         packed = self._codec.encode([] if apart else [block])
         smaller: list[NumberArray] = []
         parts = [block[k : k + _AT_ONCE] for k in range(0, self.bands, _AT_ONCE)]
@@ -119,27 +93,28 @@ class GeoTiffWriter(TileWriter):
             smaller += less
         self._file.append((level, row, col), packed)
         if smaller:
-            self._pyramid.put(level, (row, col), smaller)
+            self._overviews.put(level, (row, col), smaller)
 
     def _work(
         self, level: int, bands: NumberArray, *, apart: bool
     ) -> tuple[list[bytes], list[NumberArray]]:
         """Blocks of some bands as they are stored, and as the next overview takes them."""
         packed = self._codec.encode(bands[:, None]) if apart else []
-        if level + 1 == len(self._sizes):
+        if level + 1 == len(self._levels):
             return packed, []
-        return packed, [self._pyramid.reduce(level, bands)]
+        return packed, [self._overviews.reduce(level, bands)]
 
     def _complete(self) -> None:
-        for level in range(1, len(self._sizes)):
-            for row, col, block in self._pyramid.blocks(level):
+        for level in range(1, len(self._levels)):
+            for row, col, block in self._overviews.blocks(level):
                 self._put(level, row, col, block)
+        self._file.write_tables()
 
     def _wrong(self) -> str | None:
         with gdal_env(), rasterio.open(self._part, driver="GTiff") as dataset:
             return (
                 self._wrong_header(dataset)
-                or self._metadata.missing_from(dataset)
+                or self.target.missing_from(dataset)
                 or self._wrong_bytes()
                 or self._wrong_sample(dataset)
             )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING
 
 from rasterio.enums import ColorInterp
 
-from uavssr.io.hsi import CoefficientMetadata
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype
-from uavssr.io.writers.target import CubeTarget
 from uavssr.sensors import WavelengthGrid
 
 if TYPE_CHECKING:
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
 TRUE_COLOUR_NM = (650.0, 560.0, 450.0)
 """Where red, green and blue are taken from, in nm."""
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-
-class Metadata(Protocol):
-    """What a file says of itself."""
-
-    def apply(self, dataset: DatasetWriter) -> None:
-        """Write it into an open dataset."""
-
-    def missing_from(self, dataset: DatasetReader) -> str | None:
-        """The first thing that an open dataset does not say as `apply` wrote it, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +30,6 @@ class CubeMetadata:
     """Of the stored numbers, which tells their scale and what marks invalid pixels."""
     tags: Mapping[str, str]
     """Provenance for the dataset's default domain."""
-
-    @classmethod
-    def of(cls, target: CubeTarget) -> Self:
-        """The metadata of a cube."""
-        return cls(grid=target.written_grid, dtype=target.dtype, tags=target.tags)
 
     def apply(self, dataset: DatasetWriter) -> None:
         """Write the four layers and the colours into an open dataset of C bands.
@@ -107,13 +90,6 @@ class CubeMetadata:
         for index, colour in zip(true_colour(self.grid) or (), _COLOURS, strict=False):
             colours[index] = colour
         return colours
-
-
-def metadata_of(target: CubeTarget) -> Metadata:
-    """The metadata of a file of coefficients, or of a cube."""
-    if target.takes == "coefficients":
-        return CoefficientMetadata(basis=target.written_basis, tags=target.tags)
-    return CubeMetadata.of(target)
 
 
 def true_colour(grid: WavelengthGrid) -> tuple[int, int, int] | None:

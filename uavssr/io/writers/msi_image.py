@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from uavssr.io.writers.encoding import SCALE, cube_bytes
-from uavssr.io.writers.gdal_writer import GdalWriter
+from uavssr.io.writers.encoding import SCALE
+from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.target import Target
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 from uavssr.tiling import Window
@@ -35,6 +35,25 @@ class ImageTarget(Target):
         """Bands of the camera."""
         return len(self.sensor)
 
+    def describe(self, dataset: DatasetWriter) -> None:
+        """Write the names of sensor and bands, scale, wavelengths and tags into a dataset."""
+        sensor, counts = self.sensor, self.dtype == "uint16"
+        dataset.scales = (SCALE if counts else 1.0,) * len(sensor)
+        dataset.offsets = (0.0,) * len(sensor)
+        # GDAL stores no scale of one, so a tag holds it for float32.
+        scale = {} if counts else {"reflectance_scale_factor": "1"}
+        dataset.update_tags(**{"sensor": sensor.name, **scale, **self.tags})
+        for number, band in enumerate(sensor.bands, start=1):
+            dataset.set_band_description(number, band.role)
+            dataset.update_tags(
+                number, wavelength=repr(band.centre), wavelength_units="nm", fwhm=repr(band.fwhm)
+            )
+
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first part that an open dataset lacks of what `describe` wrote, or None."""
+        names = dataset.descriptions, dataset.tags().get("sensor")
+        return None if names == (self.sensor.roles, self.sensor.name) else "band names and sensor"
+
 
 def write_image(target: ImageTarget, parts: Iterable[Part]) -> Path:
     """Write a camera's image as a GeoTIFF.
@@ -60,44 +79,9 @@ def write_image(target: ImageTarget, parts: Iterable[Part]) -> Path:
         return writer.finish()
 
 
-class ImageWriter(GdalWriter):
-    """Writes the image of a camera.
+class ImageWriter(GeoTiffWriter):
+    """Writes the image of a camera, of which no block may be missing."""
 
-    Args:
-        target: the image.
-    """
-
-    target: ImageTarget
-
-    def __init__(self, target: ImageTarget) -> None:
-        super().__init__(
-            target,
-            needed_bytes=cube_bytes(target.height, target.width, target.bands, dtype=target.dtype),
-            profile={
-                "nodata": target.nodata,
-                "interleave": "band",
-                "compress": "zstd",
-                "zstd_level": "1",
-                "predictor": "2" if target.dtype == "uint16" else "3",
-                "photometric": "minisblack",  # three bands would be taken for red, green and blue
-            },
-        )
-
-    def _describe(self, dataset: DatasetWriter) -> None:
-        sensor, counts = self.target.sensor, self.target.dtype == "uint16"
-        dataset.scales = (SCALE if counts else 1.0,) * len(sensor)
-        dataset.offsets = (0.0,) * len(sensor)
-        # GDAL stores no scale of one, so a tag holds it for float32.
-        scale = {} if counts else {"reflectance_scale_factor": "1"}
-        dataset.update_tags(**{"sensor": sensor.name, **scale, **self.target.tags})
-        for number, band in enumerate(sensor.bands, start=1):
-            dataset.set_band_description(number, band.role)
-            dataset.update_tags(
-                number, wavelength=repr(band.centre), wavelength_units="nm", fwhm=repr(band.fwhm)
-            )
-
-    def _wrong_header(self, dataset: DatasetReader) -> str | None:
-        sensor = self.target.sensor
-        if dataset.descriptions != sensor.roles or dataset.tags().get("sensor") != sensor.name:
-            return "band names and sensor"
-        return None if len(self._taken) == len(self.target.all_blocks()) else "number of pixels"
+    def _wrong(self) -> str | None:
+        complete = len(self._taken) == len(self.target.all_blocks())
+        return super()._wrong() if complete else "number of pixels"

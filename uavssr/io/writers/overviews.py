@@ -9,13 +9,14 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from uavssr.io.writers.raw_bytes import put, take
+from uavssr.io.writers.target import Target
 from uavssr.sensors import NumberArray
 
 Work = npt.NDArray[Any]
@@ -58,42 +59,25 @@ class Overviews:
     """Keeps reduced blocks of a level until the blocks of the next level are asked for.
 
     Args:
-        folder: with free space for a twelfth of the scene.
-        sizes: (height, width) of the scene and of each overview, a quarter and then half as long.
-        side: of a block in pixels, the same in every level; a multiple of 4.
-        bands: first axis of a block.
-        nodata: marks invalid pixels: the largest whole number, or NaN.
-        dtype: of the numbers.
+        target: the raster; its folder has free space for a twelfth of it. Its blocks have a side
+            of a multiple of 4 pixels, and nodata is the largest whole number, or NaN.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        sizes: Sequence[tuple[int, int]],
-        side: int,
-        bands: int,
-        nodata: float,
-        dtype: str,
-    ) -> None:
-        self._sizes, self._side, self._bands = sizes, side, bands
-        self._nodata, self._kind = nodata, np.dtype(dtype)
-        self._places: list[dict[tuple[int, int], int]] = [{} for _ in sizes[1:]]
-        self._handles = ExitStack()
-        self._files = [self._handles.enter_context(_nameless(folder)) for _ in sizes[1:]]
+    def __init__(self, target: Target) -> None:
+        self._target, self._levels = target, target.levels
+        self._places: list[dict[tuple[int, int], int]] = [{} for _ in self._levels[1:]]
+        self._handles = handles = ExitStack()
+        # Files without a name, which disappear with their handles however the process ends.
+        make = partial(tempfile.TemporaryFile, dir=target.path.parent)
+        self._files = [handles.enter_context(make()) for _ in self._places]
 
     def close(self) -> None:
         """Free the disk space; a second call does nothing."""
         self._handles.close()
 
-    @staticmethod
-    def factor(level: int) -> int:
-        """Pixels of a level along the side of one pixel of the next."""
-        return 2 if level else 4
-
     def reduce(self, level: int, bands: Work) -> NumberArray:
         """Some bands (k, y, x) of a block of `level`, reduced for `put`."""
-        return reduced(bands, factor=self.factor(level), nodata=self._nodata)
+        return reduced(bands, factor=_factor(level), nodata=self._target.nodata)
 
     def put(self, level: int, place: tuple[int, int], parts: Sequence[NumberArray]) -> None:
         """Keep a reduced block of `level`; it replaces an earlier one of that place.
@@ -101,39 +85,36 @@ class Overviews:
         Raises:
             OSError: the system refused, a full disk most often.
         """
-        places = self._places[level]
+        places, block = self._places[level], self._empty(self._target.block // _factor(level))
+        part = np.concatenate(parts)
+        block[:, : part.shape[1], : part.shape[2]] = part
         slot = places.setdefault(place, len(places))
-        step = self._bands * (self._side // self.factor(level)) ** 2 * self._kind.itemsize
-        put(self._files[level].fileno(), np.concatenate(parts).tobytes(), slot * step)
+        put(self._files[level].fileno(), block.tobytes(), slot * block.nbytes)
 
     def blocks(self, level: int) -> Iterator[tuple[int, int, NumberArray]]:
         """Row, column and numbers (band, y, x) of an overview's blocks that are not empty."""
-        factor = self.factor(level - 1)
+        below, side = level - 1, self._target.block
+        factor = _factor(below)
         parts = defaultdict[tuple[int, int], list[tuple[int, int]]](list)
-        for row, col in self._places[level - 1]:
+        for row, col in self._places[below]:
             parts[row // factor, col // factor].append((row, col))
+        height, width = self._levels[level]
         for (row, col), places in sorted(parts.items()):
-            height, width = self._shape(level, row, col)
-            block = np.full((self._bands, height, width), self._nodata, self._kind)
+            block, part = self._empty(side), self._empty(side // factor)
             for place in places:
-                part = self._get(level - 1, place)
-                top, left = ((k % factor) * (self._side // factor) for k in place)
-                block[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-            yield row, col, block
+                start = self._places[below][place] * part.nbytes
+                raw = take(self._files[below].fileno(), part.nbytes, start)
+                top, left = ((k % factor) * part.shape[1] for k in place)
+                block[:, top : top + part.shape[1], left : left + part.shape[2]] = np.frombuffer(
+                    raw, part.dtype
+                ).reshape(part.shape)
+            yield row, col, block[:, : height - row * side, : width - col * side]
 
-    def _get(self, level: int, place: tuple[int, int]) -> NumberArray:
-        factor = self.factor(level)
-        shape = self._bands, *(-(-side // factor) for side in self._shape(level, *place))
-        step = self._bands * (self._side // factor) ** 2 * self._kind.itemsize
-        start, count = self._places[level][place] * step, int(np.prod(shape)) * self._kind.itemsize
-        raw = take(self._files[level].fileno(), count, start)
-        return np.frombuffer(raw, self._kind).reshape(shape)
-
-    def _shape(self, level: int, row: int, col: int) -> tuple[int, int]:
-        height, width = self._sizes[level]
-        return min(self._side, height - row * self._side), min(self._side, width - col * self._side)
+    def _empty(self, side: int) -> Work:
+        shape = self._target.bands, side, side
+        return np.full(shape, self._target.nodata, self._target.dtype)
 
 
-def _nameless(folder: Path) -> IO[bytes]:
-    """A file that disappears with its handle, however the process ends."""
-    return tempfile.TemporaryFile(dir=folder)
+def _factor(level: int) -> int:
+    """Pixels of a level along the side of one pixel of the next."""
+    return 2 if level else 4

@@ -1,18 +1,16 @@
-"""The writer of quality layers: one band of flags that say which pixels to trust."""
+"""Quality layers: one band of flags that say which pixels to trust."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from uavssr.io.writers.gdal_writer import GdalWriter
 from uavssr.io.writers.target import Target
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
-
-_HEADER_BYTES: Final = 2**20
-"""The most bytes that the file takes beside its pixels."""
 
 
 class Quality(IntFlag):
@@ -35,23 +33,23 @@ class Quality(IntFlag):
         )
 
 
-class QualityWriter(GdalWriter):
-    """Writes a GeoTIFF of one uint16 band.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityTarget(Target):
+    """A GeoTIFF of one uint16 band of flags; there are no overviews, as flags have no mean."""
 
-    Args:
-        target: the raster to make.
-    """
+    bands = 1
+    nodata = 0.0
 
-    def __init__(self, target: Target) -> None:
-        super().__init__(
-            target,
-            needed_bytes=2 * target.height * target.width + _HEADER_BYTES,
-            profile={"nodata": 0, "compress": "deflate", "sparse_ok": "true"},
-        )
+    @property
+    def creation_options(self) -> Mapping[str, str]:
+        """GDAL options of a GeoTIFF."""
+        return {"BIGTIFF": self.bigtiff, "COMPRESS": "DEFLATE", "PREDICTOR": "1"}
 
-    def _describe(self, dataset: DatasetWriter) -> None:
+    def describe(self, dataset: DatasetWriter) -> None:
+        """Name the band and list the flags."""
+        dataset.update_tags(quality=Quality.legend(), **self.tags)
         dataset.set_band_description(1, "quality")
-        dataset.update_tags(quality=Quality.legend())
 
-    def _wrong_header(self, dataset: DatasetReader) -> str | None:
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first part that an open dataset lacks of what `describe` wrote, or None."""
         return None if dataset.descriptions == ("quality",) else "band name"

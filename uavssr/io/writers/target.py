@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
 from uavssr.errors import OutputError
-from uavssr.io.hsi import CubeBasis
+from uavssr.io.hsi import CoefficientMetadata, CubeBasis
 from uavssr.io.raster import Transform
-from uavssr.io.writers.encoding import NODATA, CubeDtype
+from uavssr.io.writers.encoding import NODATA, CubeDtype, cube_bytes, pyramid_sizes
+from uavssr.io.writers.metadata import CubeMetadata
 from uavssr.sensors import WavelengthGrid, subset
 from uavssr.tiling import Window
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader, DatasetWriter
 
 Format = Literal["gtiff", "cog", "envi", "zarr", "coefficients"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """The values of `--format`."""
+_CLASSIC_BYTES: Final = 2**31
+"""Below this size images and flags are classic TIFFs, which more programs read than BigTIFFs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A raster to write, of one band unless a subclass has more."""
+class Target(ABC):
+    """A raster to write."""
 
     path: Path
     """Final name of the file or Zarr store."""
@@ -53,9 +60,37 @@ class Target:
             raise ValueError(f"block must be a positive multiple of 16, got {self.block}")
 
     @property
+    @abstractmethod
     def bands(self) -> int:
         """Length of the first axis."""
-        return 1
+
+    @abstractmethod
+    def describe(self, dataset: DatasetWriter) -> None:
+        """Write all that a GeoTIFF holds beside its pixels, its place and its nodata."""
+
+    @abstractmethod
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first part that an open dataset lacks of what `describe` wrote, or None."""
+
+    @property
+    def bigtiff(self) -> str:
+        """The creation option BIGTIFF."""
+        return "NO" if self.max_bytes < _CLASSIC_BYTES else "YES"
+
+    @property
+    def creation_options(self) -> Mapping[str, str]:
+        """GDAL options of a GeoTIFF; they win over the defaults."""
+        return {"BIGTIFF": self.bigtiff}
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """Height and width of the image, and of each overview that a GeoTIFF gets."""
+        return [(self.height, self.width)]
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that the file takes on disk while it is made, overviews included."""
+        return cube_bytes(self.height, self.width, self.bands, dtype=self.dtype)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,6 +101,11 @@ class Target:
     def nodata(self) -> float:
         """The number that marks invalid pixels."""
         return float(NODATA) if self.dtype == "uint16" else float("nan")
+
+    @property
+    def takes(self) -> Literal["cube", "coefficients"]:
+        """What a writer is given: reflectance, or coefficients of a basis."""
+        return "cube"
 
     @property
     def affine(self) -> Affine:
@@ -138,6 +178,26 @@ class CubeTarget(Target):
     def bands(self) -> int:
         """Wavelengths in the file, or the r coefficients."""
         return self.written_basis.rank if self.takes == "coefficients" else len(self.written_grid)
+
+    @property
+    def metadata(self) -> CubeMetadata | CoefficientMetadata:
+        """The wavelengths of a cube, or the basis of coefficients."""
+        if self.takes == "coefficients":
+            return CoefficientMetadata(basis=self.written_basis, tags=self.tags)
+        return CubeMetadata(grid=self.written_grid, dtype=self.dtype, tags=self.tags)
+
+    def describe(self, dataset: DatasetWriter) -> None:
+        """Write the metadata into an open dataset."""
+        self.metadata.apply(dataset)
+
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first part of the metadata that an open dataset lacks, or None."""
+        return self.metadata.missing_from(dataset)
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """Height and width of the image, and of each overview."""
+        return pyramid_sizes(self.height, self.width)
 
     @property
     def takes(self) -> Literal["cube", "coefficients"]:

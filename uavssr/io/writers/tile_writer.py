@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Self
+
+import rasterio
 
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.writers.atomic import check_output, discard, part_path, publish, write_failed
@@ -16,6 +18,9 @@ from uavssr.io.writers.encoding import quantise
 from uavssr.io.writers.target import Target
 from uavssr.sensors import BoolArray, Float32Array, NumberArray
 from uavssr.tiling import Window
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetWriter
 
 LIBRARY_ERRORS: Final = (*GDAL_ERRORS, OSError)
 """Errors that GDAL and the system raise when they cannot store something."""
@@ -42,13 +47,11 @@ class TileWriter(ABC):
     """
 
     target: Target
-    takes: Literal["cube", "coefficients"] = "cube"
-    """What `write` is given: reflectance, or coefficients of the basis."""
 
     def __init__(self, target: Target, *, needed_bytes: int) -> None:
         self.target, self.needed_bytes = target, needed_bytes
         self.path, self.bands = target.path, target.bands
-        self.dtype, self.block = target.dtype, target.block
+        self.dtype, self.block, self.takes = target.dtype, target.block, target.takes
         check_output(
             target.path,
             overwrite=target.overwrite,
@@ -148,6 +151,22 @@ class TileWriter(ABC):
                 needed_bytes=self.needed_bytes,
             )
         return self._publish()
+
+    def _new_dataset(self, driver: str, **options: str) -> DatasetWriter:
+        """The part file as GDAL makes it, without pixels."""
+        return rasterio.open(
+            self._part,
+            "w",
+            driver=driver,
+            height=self.target.height,
+            width=self.target.width,
+            count=self.bands,
+            dtype=self.dtype,
+            nodata=self.target.nodata,
+            crs=self._crs,
+            transform=self.target.affine,
+            **options,
+        )
 
     def _place(self, row: int, col: int) -> str:
         """A block, as a message names it."""

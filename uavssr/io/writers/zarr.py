@@ -19,7 +19,7 @@ from zarr.storage import LocalStore
 
 from uavssr.io.raster import coordinates
 from uavssr.io.writers.atomic import STORE_MARK
-from uavssr.io.writers.encoding import SCALE, cube_bytes
+from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.target import CubeTarget
 from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.sensors import NumberArray
@@ -53,8 +53,7 @@ class ZarrWriter(TileWriter):
     target: CubeTarget
 
     def __init__(self, target: CubeTarget) -> None:
-        size = cube_bytes(target.height, target.width, target.bands, dtype=target.dtype)
-        super().__init__(target, needed_bytes=size)
+        super().__init__(target, needed_bytes=target.max_bytes)
         chunks = -(-target.bands // BANDS)
         step = -(-target.bands // chunks)  # spread evenly; the last chunk may have fewer
         self._chunks = [slice(k, min(k + step, self.bands)) for k in range(0, self.bands, step)]
