@@ -17,7 +17,7 @@ from uavssr.errors import UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.file_reader import CubeFileReader
-from uavssr.io.hsi.number_reader import NumberReader, sample_numbers
+from uavssr.io.hsi.number_reader import READ_TILE, NumberReader
 from uavssr.io.hsi.wavelengths import read_grid
 from uavssr.io.hsi.zarr_array import ZarrArray, read_json
 from uavssr.io.hsi.zarr_cube import (
@@ -41,11 +41,16 @@ from uavssr.io.raster import (
     read_band_metadata,
     read_place,
     read_tags,
+    sample_values,
 )
 from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
 from uavssr.tiling import Window
 
 _MODEL_TAG: Final = "uavssr_model"
+_SAMPLE_WINDOWS: Final = 3
+"""The scale is judged by the numbers in 3 x 3 windows of a scene."""
+_SAMPLE_SIDE: Final = 64
+"""Side of those windows in pixels."""
 _SCALE_REMEDY: Final = "give what a number means in reflectance, such as 1/10000"
 
 
@@ -182,13 +187,20 @@ class _Metadata:
 
     def with_sampled_scale(self, given: float | str | None) -> CubeSource:
         """The cube, once its numbers have shown that the scale can be right."""
-        path, warnings = self.place.path, self.place.warnings
-        numbers, fills = sample_numbers(self.reader, self.rule, path)
+        place, side = self.place, max(self.reader.height, self.reader.width)
+        whole = side <= _SAMPLE_WINDOWS * _SAMPLE_SIDE
+        count, side = (1, side) if whole else (_SAMPLE_WINDOWS, _SAMPLE_SIDE)
+        sample = sample_values(
+            self.reader, self.rule, place.path, count=count, side=side, search=READ_TILE
+        )
         evidence = ScaleEvidence(
-            bands=self.bands, tags=self.tags, quantiles=quantiles_of(numbers), path=path
+            bands=self.bands,
+            tags=self.tags,
+            quantiles=quantiles_of(sample.numbers),
+            path=place.path,
         )
         scale = evidence.resolve(given, remedy=lambda _: _SCALE_REMEDY)
-        return self._source(scale, (*warnings, *sorted(fills), *scale.warnings))
+        return self._source(scale, place.warnings + sample.warnings + scale.warnings)
 
     def as_tagged(self) -> CubeSource:
         """The cube with the scale that its bands' tags state."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
@@ -15,7 +15,6 @@ from uavssr.io.msi.camera import CameraMatch, resolve_camera
 from uavssr.io.msi.input_summary import BandSummary, InputSummary
 from uavssr.io.msi.msi_scale import conventional_scale
 from uavssr.io.msi.request import Request
-from uavssr.io.msi.sample import ValueSample, sample_values
 from uavssr.io.raster import (
     BandMetadata,
     BandReader,
@@ -25,6 +24,7 @@ from uavssr.io.raster import (
     ScaleEvidence,
     Transform,
     ValidityRule,
+    ValueSample,
     check_same_grid,
     opened_metadata,
     parse_scale,
@@ -32,9 +32,19 @@ from uavssr.io.raster import (
     read_band_metadata,
     read_place,
     read_tags,
+    sample_values,
 )
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 from uavssr.tiling import Window
+
+_MAX_WHOLE: Final = 2_000_000
+"""Pixels of a scene up to which all of it is sampled."""
+_SAMPLE_WINDOWS: Final = 8
+"""Windows along each axis of a larger scene, so that the cost does not grow with it."""
+_SAMPLE_SIDE: Final = 128
+"""Rows and columns of those windows."""
+_SEARCH_SIDE: Final = 1024
+"""Rows and columns of the tiles of the search for a valid pixel, if the sample held none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,18 +134,8 @@ def _open(request: Request) -> MsiSource:
         nodata=tuple(band.nodata for band in assignment.bands),
         has_mask=any(file.alpha or file.mask for file in reader.files),
     )
-    sample = sample_values(reader, rule)
-    evidence = ScaleEvidence(
-        bands=assignment.bands,
-        tags=files.tags,
-        quantiles=quantiles_of(sample.numbers),
-        path=request.paths[0],
-    )
-    scale = evidence.resolve(
-        request.scale,
-        convention=conventional_scale(evidence, camera.sensor),
-        remedy=lambda text: f"give the true one, as in: {replace(request, scale=text).command()}",
-    )
+    sample = _sample(reader, rule, request)
+    scale = _scale(sample, files.tags, assignment, camera.sensor, request)
     place = files.places[0]
     return MsiSource(
         summary=_summary(files, camera, assignment, rule, scale, sample),
@@ -217,6 +217,31 @@ def _reader(files: _Files, assignment: BandAssignment) -> BandReader:
             file_bands.append(of_file)
     place = files.places[0]
     return BandReader(files=tuple(file_bands), height=place.height, width=place.width)
+
+
+def _sample(reader: BandReader, rule: ValidityRule, request: Request) -> ValueSample:
+    height, width = reader.height, reader.width
+    count, side = 1, max(height, width)
+    if height * width > _MAX_WHOLE:
+        count, side = _SAMPLE_WINDOWS, _SAMPLE_SIDE
+    path = request.paths[0]
+    return sample_values(reader, rule, path, count=count, side=side, search=_SEARCH_SIDE)
+
+
+def _scale(
+    sample: ValueSample,
+    tags: Mapping[str, str],
+    assignment: BandAssignment,
+    sensor: Sensor,
+    request: Request,
+) -> Scale:
+    quantiles, path = quantiles_of(sample.numbers), request.paths[0]
+    evidence = ScaleEvidence(bands=assignment.bands, tags=tags, quantiles=quantiles, path=path)
+    return evidence.resolve(
+        request.scale,
+        convention=conventional_scale(evidence, sensor),
+        remedy=lambda text: f"give the true one, as in: {replace(request, scale=text).command()}",
+    )
 
 
 def _summary(

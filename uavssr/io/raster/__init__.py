@@ -24,6 +24,7 @@ from uavssr.io.raster.place import (
     read_place,
 )
 from uavssr.io.raster.reader import BandReader, FileBands
+from uavssr.io.raster.sample import ValueSample, WindowReader, sample_values
 from uavssr.io.raster.scale import (
     MIN_BRIGHTEST,
     Scale,
@@ -44,6 +45,8 @@ __all__ = [
     "ScaleEvidence",
     "Transform",
     "ValidityRule",
+    "ValueSample",
+    "WindowReader",
     "check_aligned",
     "check_same_grid",
     "coordinates",
@@ -56,4 +59,5 @@ __all__ = [
     "read_band_metadata",
     "read_place",
     "read_tags",
+    "sample_values",
 ]
