@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -15,29 +16,59 @@ from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import check_aligned
 from uavssr.io.stf import read_stf, scene_estimate
 from uavssr.sensors import WavelengthGrid
-from uavssr.tiling import TileGrid
+from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     import xarray as xr
 
-ProgressCallback = Callable[[str, int, int], None]
-"""Called with a description of the work, the pixels just done and their total number."""
 Report = dict[str, Any]
 """Plain values for JSON: numbers (infinite or NaN as the metrics say), texts, lists, mappings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """Options of `evaluate`."""
+
+    stf: PathLike | None = None
+    """A `.stf.nc` file with the estimated STF of the scene."""
+    true_stf: PathLike | None = None
+    """A `.stf.nc` file with the true STF of the same bands."""
+    epsilon: float = MRAE_EPSILON
+    """Smallest denominator of MRAE, in reflectance."""
+    data_range: float = DATA_RANGE
+    """Range of reflectance to which PSNR and SSIM relate errors."""
+    pred_scale: float | str | None = None
+    """Reflectance per number in the estimated cube, where the file does not say."""
+    ref_scale: float | str | None = None
+    """Reflectance per number in the reference, where the file does not say."""
+    tile: int = READ_TILE
+    """Side in pixels of the windows in which the cubes are read, 16 or more."""
+
+    def __post_init__(self) -> None:
+        if (self.stf is None) != (self.true_stf is None):
+            raise UsageError("--stf and --true-stf go together", remedy="give both or none")
+        if self.tile < 16:
+            raise UsageError(f"a tile must have 16 pixels or more, got {self.tile}")
+
+
+class EvaluationKeywords(TypedDict, total=False):
+    """The fields of `EvaluationOptions`, as keywords of `evaluate`."""
+
+    stf: PathLike | None
+    true_stf: PathLike | None
+    epsilon: float
+    data_range: float
+    pred_scale: float | str | None
+    ref_scale: float | str | None
+    tile: int
 
 
 def evaluate(
     pred: PathLike,
     ref: PathLike,
     *,
-    stf: PathLike | None = None,
-    true_stf: PathLike | None = None,
-    epsilon: float = MRAE_EPSILON,
-    data_range: float = DATA_RANGE,
-    pred_scale: float | str | None = None,
-    ref_scale: float | str | None = None,
-    tile: int = READ_TILE,
-    progress: ProgressCallback | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[EvaluationKeywords],
 ) -> Report:
     """Errors of a cube against a reference on the same grid, over the pixels valid in both.
 
@@ -46,14 +77,8 @@ def evaluate(
     Args:
         pred: the estimated cube, GeoTIFF or ENVI.
         ref: the reference cube: same size, CRS, geotransform and wavelengths (within 0.05 nm).
-        stf: a `.stf.nc` file with the estimated STF of the scene.
-        true_stf: a `.stf.nc` file with the true STF of the same bands.
-        epsilon: smallest denominator of MRAE, in reflectance.
-        data_range: range of reflectance to which PSNR and SSIM relate errors.
-        pred_scale: reflectance = number in `pred` x this, where the file does not say.
-        ref_scale: reflectance = number in `ref` x this, where the file does not say.
-        tile: side in pixels of the windows in which the cubes are read, 16 or more.
         progress: called after each window.
+        keywords: fields of `EvaluationOptions`.
 
     Returns:
         `pred`, `ref`, `pixels` (of the scene), `valid_pixels`, `ssim_pixels`, `bands`, `settings`
@@ -65,18 +90,18 @@ def evaluate(
         UsageError: an option makes no sense.
         InputRefused: a file is refused, or the two do not match; the message says in what.
     """
-    if (stf is None) != (true_stf is None):
-        raise UsageError("--stf and --true-stf go together", remedy="give both or none")
-    if tile < 16:
-        raise UsageError(f"a tile must have 16 pixels or more, got {tile}")
-    estimate, reference = open_cube(pred, scale=pred_scale), open_cube(ref, scale=ref_scale)
+    options = EvaluationOptions(**keywords)
+    estimate, reference = (
+        open_cube(path, scale=scale)
+        for path, scale in ((pred, options.pred_scale), (ref, options.ref_scale))
+    )
     check_aligned(estimate.place, reference.place)
     _check_wavelengths(estimate, reference)
     stfs = {}
-    if stf is not None and true_stf is not None:
-        stfs["stf"] = compare_stfs(stf, true_stf, grid=reference.grid)
-    scorer = CubeScorer(len(reference.grid), epsilon=epsilon, data_range=data_range)
-    scores = _score(estimate, reference, scorer, tile, progress)
+    if options.stf is not None and options.true_stf is not None:
+        stfs["stf"] = compare_stfs(options.stf, options.true_stf, grid=reference.grid)
+    scorer = CubeScorer(len(reference.grid), epsilon=options.epsilon, data_range=options.data_range)
+    scores = _score(estimate, reference, scorer, options.tile, progress)
     return {
         "pred": str(estimate.path),
         "ref": str(reference.path),
@@ -85,8 +110,8 @@ def evaluate(
         "ssim_pixels": scores.ssim_pixels,
         "bands": len(reference.grid),
         "settings": {
-            "mrae_epsilon": epsilon,
-            "data_range": data_range,
+            "mrae_epsilon": options.epsilon,
+            "data_range": options.data_range,
             "psnr": "mean of the bands' PSNR",
             "ssim_window": f"gaussian, sigma {SSIM_SIGMA:g}, {SSIM_SIDE} x {SSIM_SIDE}",
             "ergas_ratio": 1,
@@ -102,7 +127,7 @@ def _score(
     reference: CubeSource,
     scorer: CubeScorer,
     tile: int,
-    progress: ProgressCallback | None,
+    progress: Progress | None,
 ) -> Scores:
     height, width = reference.height, reference.width
     for window in TileGrid(height=height, width=width, tile=tile, halo=scorer.halo):

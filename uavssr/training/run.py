@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,13 +20,11 @@ from uavssr.model import Model, add_local_prior, load_model, projection_error, s
 from uavssr.reconstruction import resolve_device
 from uavssr.sensors import HEADWALL_NANO, FloatArray
 from uavssr.spectra import load_library
+from uavssr.tiling import Progress
 from uavssr.training.config import RunConfig
 from uavssr.training.distributed import ProcessGroup, join_process_group, own_device
 from uavssr.training.loop import Execution, StepCallback, TrainingResult, prior_spectra, train
 from uavssr.training.model_card import CARD_FILE, model_card
-
-DataCallback = Callable[[str, int, int], None]
-"""Called while data are prepared: description, amount just done, total amount."""
 
 MAX_BASIS_ERROR: Final = 0.02
 """RMS error of the training spectra in the basis, relative to their mean, above which to warn."""
@@ -42,7 +40,7 @@ _SIMULATED_IMAGES: Final = (
 def run_training(
     run: RunConfig,
     *,
-    data_progress: DataCallback | None = None,
+    data_progress: Progress | None = None,
     step_progress: StepCallback | None = None,
 ) -> list[str]:
     """Train a model, write its folder `out`/`name`, and return warnings on data and model.
@@ -108,7 +106,7 @@ def _locked_folder(out: Path) -> Iterator[None]:
 
 
 def _load_data(
-    run: RunConfig, init: Model | None, processes: ProcessGroup, progress: DataCallback | None
+    run: RunConfig, init: Model | None, processes: ProcessGroup, progress: Progress | None
 ) -> TrainingData:
     """The training data; the first process prepares the patches for the others."""
     if not processes.is_first:
