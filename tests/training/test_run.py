@@ -27,7 +27,7 @@ from uavssr.sensors import HEADWALL_NANO
 from uavssr.spectra.library import load_library
 from uavssr.training import run as runs
 from uavssr.training.checkpoints import write_checkpoint
-from uavssr.training.config import RunConfig, TrainingConfig
+from uavssr.training.config import RunConfig
 
 SMALL = (
     *("--components", "3", "--stages", "1", "--width", "8", "--set", "network.stf_width=8"),
@@ -341,7 +341,3 @@ def test_a_failed_run_leaves_no_model(
     monkeypatch.setattr(runs, "train", failed)
     assert train(folder, tmp_path) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["patches"]
-
-
-def test_the_default_settings_are_those_of_a_run() -> None:
-    assert RunConfig(out=Path("o"), pairs=Path("p")).training == TrainingConfig()
