@@ -269,6 +269,26 @@ def test_no_path_of_a_workplace_is_left(path: Path) -> None:
     assert not re.findall(r"/work\b|\bshared/", text), place(path)
 
 
+MAP = (REPO / "docs" / "design.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+)\.(\w+)`", MAP)))
+
+
+@pytest.mark.parametrize(("module", "name"), NAMED)
+def test_what_the_map_names_exists(module: str, name: str) -> None:
+    if name in ("py", "yaml"):
+        path = f"{module}.{name}"
+        assert (PACKAGE / path).is_file() or (REPO / path).is_file()
+    else:
+        assert hasattr(import_module(f"uavssr.{module.replace('/', '.')}"), name)
+
+
+def test_the_map_draws_every_package() -> None:
+    drawn = set(re.findall(r'\["([a-z.]+)[:"]', MAP))
+    rows = [name for row in BELOW for name in row]
+    packages = {name for name in rows if (PACKAGE / name.replace(".", "/")).is_dir()}
+    assert packages <= drawn
+
+
 HELP = """
 import contextlib, io, json, sys
 from uavssr.cli import main
