@@ -139,7 +139,7 @@ def test_znet_is_the_identity_before_training() -> None:
 def test_channel_attention_of_a_constant_image_is_constant() -> None:
     """Borders are no darker than the middle: what lies outside is not counted as zeros."""
     torch.manual_seed(0)
-    attention = ChannelAttention(8).double().requires_grad_(False)
+    attention = ChannelAttention(8, size=5).double().requires_grad_(False)
     image = torch.randn(1, 8, 1, 1).double().expand(-1, -1, 9, 9)
     found = attention(image)
     torch.testing.assert_close(found, found[..., :1, :1].expand_as(found))

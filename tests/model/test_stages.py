@@ -122,9 +122,12 @@ def test_an_untrained_stage_is_the_r_step_alone() -> None:
         seen, family = network.observation_model(before, stf_uncertainty=False), before.family
         likelihood = StfLikelihood.of(materials, network.mixture, seen)
         samples = EFFECTIVE_SAMPLES * material_diversity(likelihood.coefficients, materials.weight)
-        step = r_step_mixture(before.theta, family.prior, family.spread, likelihood, samples)
-        close(after.theta, step.theta)
-        close(after.theta_se, family.spread * (1 - step.share).sqrt())
+        prior = family.prior, family.spread
+        theta, share = r_step_mixture(
+            before.theta, family.prior, family.spread, likelihood, samples
+        )
+        close(after.theta, theta)
+        close(after.theta_se, family.spread * (1 - share).sqrt())
 
 
 def test_pnet_changes_no_more_than_the_share_of_the_image_allows(

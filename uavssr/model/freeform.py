@@ -1,7 +1,7 @@
 """The paper's own STF stage: a free R in closed form, then a P-Net along the wavelength axis.
 
-R may take any shape; the training alone decides the part that no image determines. So it has no
-standard errors, and every band is called prior-driven (docs/design.md compares the two kinds).
+The training alone decides the part of R that no image determines. So there are no standard errors,
+and every band is called prior-driven (docs/design.md compares the two kinds).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uavssr.model.basis import SpectralBasis
 from uavssr.model.likelihood import StfLikelihood
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
+from uavssr.model.proximal import encoder
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics, r_step
 from uavssr.model.state import ObservationModel, Stf
@@ -28,19 +29,18 @@ class CurveNet(nn.Module):
 
     CHANNELS = 5
     """Curves of a band, see `_curves`."""
+    KERNELS = (3, 7, 15)
+    """Sizes of the convolutions, in cube bands."""
+    TOKENS = 32
+    """Wavelengths that the transformer reads."""
 
-    def __init__(
-        self, width: int, *, kernels: tuple[int, ...] = (3, 7, 15), tokens: int = 32
-    ) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv1d(self.CHANNELS, width // 2, size, padding=size // 2) for size in kernels
+            nn.Conv1d(self.CHANNELS, width // 2, size, padding=size // 2) for size in self.KERNELS
         )
-        self.fuse = nn.Conv1d(width // 2 * len(kernels), width, 3, padding=1)
-        self.tokens = tokens
-        self.along = nn.TransformerEncoderLayer(
-            width, 4, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
+        self.fuse = nn.Conv1d(width // 2 * len(self.KERNELS), width, 3, padding=1)
+        self.along = encoder(width)
         self.head = nn.Conv1d(2 * width, 1, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ class CurveNet(nn.Module):
         flat = curves.flatten(0, 1)
         read = torch.cat([functional.gelu(branch(flat)) for branch in self.branches], 1)
         local = functional.gelu(self.fuse(read))
-        distant = self.along(functional.adaptive_avg_pool1d(local, self.tokens).mT).mT
+        distant = self.along(functional.adaptive_avg_pool1d(local, self.TOKENS).mT).mT
         spread = functional.interpolate(distant, size=count, mode="linear", align_corners=False)
         change: Tensor = self.head(torch.cat([local, spread], 1))
         return change[:, 0].unflatten(0, (cameras, bands))
@@ -136,5 +136,4 @@ def _curves(
     axis = torch.linspace(-1, 1, rows.shape[-1], dtype=rows.dtype, device=rows.device)
     context = torch.stack([mean, deviation, axis.expand_as(mean)], 1)
     own = torch.stack([rows / peak, (update - rows) / peak], 2)
-    shared = context[:, None].expand(-1, rows.shape[1], -1, -1)
-    return torch.cat([own, shared], 2)
+    return torch.cat([own, context[:, None].expand(-1, rows.shape[1], -1, -1)], 2)

@@ -1,7 +1,4 @@
-"""A network whose spectral prior is joined by Gaussians fitted to local spectra.
-
-A few dozen spectra measured nearby, at any time, tell which materials the scene may hold.
-"""
+"""A network whose spectral prior is joined by Gaussians fitted to spectra measured nearby."""
 
 from __future__ import annotations
 
@@ -28,9 +25,8 @@ _MIN_FLOOR: Final = 1e-3
 def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
     """A copy of the network whose prior is 80 % Gaussians of these spectra, 20 % its own.
 
-    One Gaussian for 16 different spectra, 24 at most, is fitted by expectation maximisation to the
-    basis's coefficients. 1/n is added to their variances, so that few spectra are not taken for all
-    there is. Basis and learned weights stay.
+    One Gaussian for 16 different spectra, 24 at most, is fitted to the basis's coefficients. 1/n is
+    added to their variances, so that few spectra are not taken for all there is.
 
     Args:
         network: on the CPU; not changed.

@@ -1,7 +1,6 @@
 """The materials of a scene: a few dozen spectra that stand for all of its pixels.
 
-The STF is estimated from materials and not from pixels: most pixels of a scene repeat the same few
-spectra, so each material counts alike.
+The STF is estimated from them, as most pixels of a scene repeat the same few spectra.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def find_materials(
         valid: (B, N) pixels that count; all by default.
         pooled: whether the B images are windows of one scene (S = 1), or a scene each (S = B).
         count: J.
-        max_pixels: pixels of a scene that are clustered.
+        max_pixels: most pixels of a scene that are clustered.
     """
     usable = torch.ones_like(msi[:, 0]) if valid is None else valid.to(msi.dtype)
     pixels = msi.mT

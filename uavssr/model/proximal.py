@@ -1,7 +1,7 @@
 """The learned proximal operators: Z-Net for the cube, P-Net for the STF.
 
-Neither depends on the number of camera bands: Z-Net reads maps of r coefficients, P-Net a set of
-bands. Z-Net takes no statistic over the tile, so a halo of `ZNet.reach` pixels makes tiles exact.
+Neither depends on the number of camera bands. Z-Net takes no statistic over the tile, so a halo of
+`ZNet.reach` pixels makes tiles exact.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from torch.nn import functional
 class ChannelAttention(nn.Module):
     """Reweights channels by their means over a neighbourhood of `size x size` pixels.
 
-    The usual squeeze takes the mean over the whole image, which would make a pixel depend on the
-    tile it is computed in and leave a seam at every border.
+    Means over the whole image, as usual, would leave a seam at every border of a tile.
     """
 
-    def __init__(self, channels: int, *, size: int = 5, reduction: int = 4) -> None:
+    def __init__(self, channels: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.squeeze = nn.Conv2d(channels, channels // reduction, 1)
-        self.excite = nn.Conv2d(channels // reduction, channels, 1)
+        self.squeeze = nn.Conv2d(channels, channels // 4, 1)
+        self.excite = nn.Conv2d(channels // 4, channels, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, w, H, W) in, the same shape out."""
@@ -52,8 +51,8 @@ class ZNet(nn.Module):
     """Proximal operator of the HSI prior on coefficient maps.
 
     Two branches, as in the paper: plain convolutions for spatial features, and channel attention
-    for spectral ones; concatenated, then refined by an attention-enhanced convolution. The output
-    is a correction, zero before training.
+    for spectral ones; concatenated, then refined by an attention-enhanced convolution. The change
+    is zero before training.
     """
 
     reach = 4
@@ -69,7 +68,7 @@ class ZNet(nn.Module):
             nn.Conv2d(width, 2 * width, 1),
             nn.GELU(),
             nn.Conv2d(2 * width, width, 1),
-            ChannelAttention(width),
+            ChannelAttention(width, size=5),
         )
         self.fuse = nn.Sequential(
             nn.Conv2d(2 * width, width, 1), nn.GELU(), ChannelAttention(width, size=3)
@@ -98,13 +97,13 @@ class PNet(nn.Module):
     BAND = 11
     """Numbers of a band: place (2), R-step, current value and information (3 each)."""
 
-    def __init__(self, rank: int, width: int = 48, *, heads: int = 4) -> None:
+    def __init__(self, rank: int, width: int) -> None:
         super().__init__()
-        self.token = _perceptron(self.TOKEN + self.BAND, width, width)
-        self.material = _perceptron(rank + width, width, width)
-        self.reading = _perceptron(3 * width, width, width)
+        self.token = _perceptron(self.TOKEN + self.BAND, width)
+        self.material = _perceptron(rank + width, width)
+        self.reading = _perceptron(3 * width, width)
         self.band = nn.Linear(3 * width + self.BAND, width)
-        self.across = nn.Sequential(_encoder(width, heads), _encoder(width, heads))
+        self.across = nn.Sequential(encoder(width), encoder(width))
         self.head = nn.Linear(width, 6)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -112,17 +111,15 @@ class PNet(nn.Module):
     def forward(
         self, tokens: Tensor, materials: Tensor, weight: Tensor, bands: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Change and shrinkage of the parameters, as `ResponseStage` uses them.
+        """Change and shrinkage (S, c, 3) of the parameters, as `ResponseStage` uses them.
+
+        Both are unbounded, and zero before training.
 
         Args:
             tokens: (S, J, c, TOKEN) numbers of a material in a band.
             materials: (S, J, r) coefficients of each material's spectrum.
             weight: (S, J) of the materials, summing to one.
             bands: (S, c, BAND) numbers of each band.
-
-        Returns:
-            change in prior standard deviations and shrinkage of the variance, both (S, c, 3),
-            unbounded, and zero before training.
         """
         count = bands.shape[1]
         own = bands[:, None].expand(-1, tokens.shape[1], -1, -1)
@@ -144,11 +141,12 @@ def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight.reshape(*weight.shape, *[1] * (values.dim() - 2))).sum(1)
 
 
-def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, outputs), nn.GELU())
+def _perceptron(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
 
 
-def _encoder(width: int, heads: int) -> nn.TransformerEncoderLayer:
+def encoder(width: int) -> nn.TransformerEncoderLayer:
+    """A transformer's layer of four heads."""
     return nn.TransformerEncoderLayer(
-        width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        width, 4, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )

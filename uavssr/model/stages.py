@@ -98,17 +98,18 @@ class ResponseStage(nn.Module):
             likelihood = StfLikelihood.of(materials, mixture, seen)
             _refuse_nan(likelihood.curvature, likelihood.gradient)
             diversity = material_diversity(likelihood.coefficients, materials.weight)
-            step = r_step_mixture(current, prior, spread, likelihood, EFFECTIVE_SAMPLES * diversity)
+            samples = EFFECTIVE_SAMPLES * diversity
+            proposal, share = r_step_mixture(current, prior, spread, likelihood, samples)
             scale = spread.clamp_min(1e-9)
-            proposed = _bounded((step.theta - prior) / scale)
+            proposed = _bounded((proposal - prior) / scale)
             now = _bounded((current - prior) / scale)
             place = torch.stack([(family.centre - 700) / 200, (family.fwhm / 30).log()], -1)
-            bands = torch.cat([place, proposed, now, 2 * step.share - 1], -1)
+            bands = torch.cat([place, proposed, now, 2 * share - 1], -1)
             tokens = _tokens(materials, likelihood)
         coefficients = likelihood.coefficients.clamp(-5, 5)
         change, shrinkage = self.pnet(tokens, coefficients, materials.weight, bands)
-        theta = prior + _bounded(proposed + step.share * change) * spread
-        remaining = (1 - step.share).clamp_min(1e-3) ** (2 * torch.sigmoid(-shrinkage))
+        theta = prior + _bounded(proposed + share * change) * spread
+        remaining = (1 - share).clamp_min(1e-3) ** (2 * torch.sigmoid(-shrinkage))
         _refuse_nan(theta, remaining)
         return Stf.of(family, theta, spread * remaining.sqrt())
 
