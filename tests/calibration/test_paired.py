@@ -12,8 +12,7 @@ import uavssr
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.calibration.paired import Calibration, calibrate, calibrate_scene
-from uavssr.calibration.references import Reference
-from uavssr.calibration.wavelength_cover import covered_bands, on_grid
+from uavssr.calibration.references import Reference, covered_bands, on_grid
 from uavssr.data.random_cameras import RandomCameras, draw_cameras, observe
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import rmse
@@ -124,7 +123,7 @@ def test_bands_without_information_are_the_data_sheet_and_say_so() -> None:
     assert found.estimate.prior_driven.tolist() == [False, False, False, False, True]
     assert np.allclose(found.estimate.stf[4], FAMILY.rows(FAMILY.prior)[0, 4], atol=1e-6)
     assert np.allclose(found.stf.theta_se[0, 4], FAMILY.spread[0, 4])
-    assert not found.has_offset[4]
+    assert not found.fit.has_offset[4]
 
 
 def test_flat_panels_tell_gains_and_leave_centres_at_the_data_sheet() -> None:
@@ -142,7 +141,7 @@ def test_haze_is_told_of() -> None:
     seen = seen + 0.0005 * np.random.default_rng(0).normal(size=seen.shape)
     seen[:, 0] += 0.02
     found = calibrate(FAMILY, SPECTRA, seen, basis=NETWORK.basis)
-    assert found.has_offset.tolist() == [True, False, False, False, False]
+    assert found.fit.has_offset.tolist() == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize(

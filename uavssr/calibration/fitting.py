@@ -32,6 +32,10 @@ REMAINING_SHIFT_PX: Final = 0.5
 """Prior standard deviation in pixels of what registration leaves, m."""
 OFFSET_SPREAD: Final = 0.03
 """Prior standard deviation of an additive offset, reflectance, where one is tested."""
+MIN_OFFSET_RATIO: Final = 3.0
+"""Least ratio of an additive offset to its standard error that is significant."""
+MIN_OFFSET: Final = 0.002
+"""Least additive offset in reflectance that is significant."""
 _MAX_ITERATIONS: Final = 50
 _MAX_HALVINGS: Final = 8
 _CONVERGED: Final = 1e-3
@@ -56,6 +60,12 @@ class Fit:
     """(c,) additive offset that the residuals suggest, reflectance; it is not applied."""
     offset_se: Tensor
     """(c,) standard error of the offset, reflectance."""
+
+    @property
+    def has_offset(self) -> Tensor:
+        """(c,) whether a band's offset is significant."""
+        size = self.offset.abs()
+        return (size > MIN_OFFSET_RATIO * self.offset_se) & (size > MIN_OFFSET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,4 @@
-"""The shift between two images of the same ground, by least squares, and the traces of shifts.
-
-Arrays only: axes (band, y, x), NaN where there is no data.
-"""
+"""The shift between two images (band, y, x) of the same ground, NaN where there is no data."""
 
 from __future__ import annotations
 
@@ -63,14 +60,10 @@ def shift_image(image: Float32Array, pixels: float, axis: int) -> Float32Array:
 
 
 def _shift_whole(image: Float32Array, pixels: int, axis: int) -> Float32Array:
-    shifted = np.full_like(image, np.nan)
-    length = image.shape[axis]
-    if abs(pixels) >= length:
-        return shifted
-    target = slice(max(pixels, 0), length + min(pixels, 0))
-    source = slice(max(-pixels, 0), length - max(pixels, 0))
-    rest = (slice(None),) * axis
-    shifted[(*rest, target)] = image[(*rest, source)]
+    shifted, length = np.full_like(image, np.nan), image.shape[axis]
+    down, up = min(max(pixels, 0), length), min(max(-pixels, 0), length)
+    target, source = np.swapaxes(shifted, 0, axis), np.swapaxes(image, 0, axis)
+    target[down : length - up] = source[up : length - down]
     return shifted
 
 
@@ -112,10 +105,8 @@ def _gauss_newton_step(pairs: Sequence[ImagePair], shift: FloatArray) -> FloatAr
 
 def explained_share(pairs: Sequence[ImagePair], shift: FloatArray | None = None) -> float:
     """Share of the images' variance that the shifted predictions explain, the mean over bands."""
-    shares = [
-        1 - float((residual**2).sum()) / max(total, 1e-12)
-        for _, residual, total in _band_fits(pairs, np.zeros(2) if shift is None else shift)
-    ]
+    fits = _band_fits(pairs, np.zeros(2) if shift is None else shift)
+    shares = [1 - float((residual**2).sum()) / max(total, 1e-12) for _, residual, total in fits]
     return float(np.mean(shares)) if shares else 0.0
 
 

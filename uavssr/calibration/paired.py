@@ -1,7 +1,4 @@
-"""Paired calibration: a camera's STF from reference spectra.
-
-k reference spectra give k equations for each band, which determine the parameters of its response.
-"""
+"""Paired calibration: a camera's STF from reference spectra."""
 
 from __future__ import annotations
 
@@ -13,13 +10,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from uavssr._version import __version__
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
-from uavssr.calibration.references import Reference, open_reference
-from uavssr.calibration.wavelength_cover import covered_bands, on_grid
+from uavssr.calibration.references import Reference, covered_bands, on_grid, open_reference
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.stf import ReferencePixels, StfEstimate, stf_dataset, with_reference_pixels
 from uavssr.model import (
@@ -34,18 +29,13 @@ from uavssr.model import (
     load_model,
 )
 from uavssr.reconstruction import PLAUSIBLE, summarise_stf
-from uavssr.sensors import FloatArray, Sensor
+from uavssr.sensors import BoolArray, FloatArray, Sensor
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from uavssr.io.msi import MsiSource
 
-
-MIN_OFFSET_RATIO: Final = 3.0
-"""Least ratio of an additive offset to its standard error for a warning."""
-MIN_OFFSET: Final = 0.002
-"""Least additive offset in reflectance for a warning."""
 MIN_REFERENCE_WEIGHT: Final = 0.5
 """Least weight in the fit of reference pixels that are stored to correct the cube."""
 OUTLIER_WEIGHT: Final = 0.05
@@ -66,18 +56,8 @@ class Calibration:
     """The STF to reconstruct with; its standard errors are those of the joint posterior."""
     estimate: StfEstimate
     """The same as numbers; `residual` is that of the reference spectra."""
-    weight: FloatArray
-    """(k,) weight of each reference in the fit: 1, less for outliers."""
-    offset: FloatArray
-    """(c,) additive offset that the residuals suggest, reflectance; it is not applied."""
-    offset_se: FloatArray
-    """(c,) its standard error, reflectance."""
-
-    @property
-    def has_offset(self) -> npt.NDArray[np.bool_]:
-        """(c,) whether a band's offset is significant."""
-        size = np.abs(self.offset)
-        return np.asarray((size > MIN_OFFSET_RATIO * self.offset_se) & (size > MIN_OFFSET))
+    fit: Fit
+    """The fit to the reference spectra."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,23 +99,17 @@ def calibrate(
     if known.ndim != 2 or seen.ndim != 2 or len(known) != len(seen) or not len(seen):
         raise UsageError(f"spectra {tuple(known.shape)} do not go with values {tuple(seen.shape)}")
     used = np.ones(seen.shape[1], bool) if covered is None else np.array(covered, bool)
-    instrument = Instrument.of(family)
     errors = np.zeros((*seen.shape, 0)) if patterns is None else np.array(patterns, float)
-    fit = Fitting(
-        instrument=instrument,
+    fitting = Fitting(
+        instrument=Instrument.of(family),
         spectra=known,
         msi=seen,
         patterns=torch.as_tensor(errors),
         used=torch.as_tensor(used),
-    ).run()
-    stf = _as_stf(instrument, fit, family)
-    return Calibration(
-        stf=stf,
-        estimate=_as_numbers(instrument, fit, stf, basis, known, seen),
-        weight=fit.weight.numpy(),
-        offset=fit.offset.numpy(),
-        offset_se=fit.offset_se.numpy(),
     )
+    fit = fitting.run()
+    stf = _as_stf(fitting.instrument, fit, family)
+    return Calibration(stf=stf, estimate=_as_numbers(fitting, fit, stf, basis), fit=fit)
 
 
 def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
@@ -143,26 +117,21 @@ def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
     marginal = fit.covariance.diagonal(dim1=-2, dim2=-1)[:, :PARAMETERS].sqrt()
     deviation = marginal * instrument.family.spread[0]
     exact = (instrument.theta(fit.z), deviation, instrument.rows(fit.z))
-    theta, deviation, rows = (each[None].to(family.curves) for each in exact)
+    theta, deviation, rows = (part[None].to(family.curves) for part in exact)
     return Stf(family=family, theta=theta, theta_se=deviation, rows=rows)
 
 
-def _as_numbers(
-    instrument: Instrument, fit: Fit, stf: Stf, basis: SpectralBasis, known: Tensor, seen: Tensor
-) -> StfEstimate:
+def _as_numbers(fitting: Fitting, fit: Fit, stf: Stf, basis: SpectralBasis) -> StfEstimate:
     """The fit as numbers, with errors of the joint posterior and the misfit of the full spectra."""
     # [B, b] = R [E, mean]
     acting = stf.rows @ basis.extended
-    statistics = SceneStatistics.of(
-        seen.T[None].to(acting),
-        basis.project(known.T.to(acting))[None],
-        acting[..., :-1],
-        acting[..., -1],
-    )
+    msi = fitting.msi.T[None].to(acting)
+    coefficients = basis.project(fitting.spectra.T.to(acting))[None]
+    statistics = SceneStatistics.of(msi, coefficients, acting[..., :-1], acting[..., -1])
     # var R = diag((dR / dz) cov(z) (dR / dz)^T)
-    tangent = instrument.tangent(fit.z)
+    tangent = fitting.instrument.tangent(fit.z)
     variance = torch.einsum("cpl,cpq,cql->cl", tangent, fit.covariance, tangent)
-    misfit = seen - known @ instrument.rows(fit.z).T
+    misfit = fitting.msi - fitting.spectra @ fitting.instrument.rows(fit.z).T
     return replace(
         summarise_stf(stf, statistics, basis, valid_fraction=1.0),
         stf_se=variance.clamp_min(0).sqrt().numpy(),
@@ -202,10 +171,33 @@ def calibrate_scene(
 ) -> SceneCalibration:
     """The STF of an image from an opened reference; arguments and errors as of `calibrate_stf`."""
     loaded = model if isinstance(model, Model) else load_model(model)
-    basis, sensor = loaded.network.basis, msi.sensor
-    covered = np.ones(len(sensor), bool)
-    if reference.kind != "panels":
-        covered = covered_bands(sensor, reference.nm)
+    basis, family = loaded.network.basis, ResponseFamily.of(msi.sensor, loaded.grid)
+    covered = _covered(msi.sensor, reference)
+    usable = _plausible(reference)
+    spectra = on_grid(usable.spectra, usable.nm, basis)
+    calibration = calibrate(
+        family, spectra, usable.msi, basis=basis, covered=covered, patterns=usable.patterns
+    )
+    dataset = _dataset(msi, loaded, usable, calibration.estimate)
+    weight = calibration.fit.weight.numpy()
+    if reference.kind != "panels" and covered.all():  # ground that is in the scene
+        good = weight >= MIN_REFERENCE_WEIGHT
+        pixels = ReferencePixels(spectra=spectra[good].astype(float), msi=usable.msi[good])
+        dataset = with_reference_pixels(dataset, pixels.thinned())
+    predicted = spectra @ calibration.stf.rows[0, covered].numpy().T
+    warnings = (
+        *usable.warnings,
+        *_warnings(msi.sensor, usable, calibration, covered),
+        *_misfits(usable.path.name, weight, usable.msi[:, covered], predicted),
+    )
+    return SceneCalibration(dataset=dataset, used=len(usable.msi), warnings=warnings)
+
+
+def _covered(sensor: Sensor, reference: Reference) -> BoolArray:
+    """(c,) bands that the reference covers: all of them where it holds panels."""
+    if reference.kind == "panels":
+        return np.ones(len(sensor), bool)
+    covered = covered_bands(sensor, reference.nm)
     if not covered.any():
         raise InputRefused(
             f"its {len(reference.nm)} wavelengths, {reference.nm[0]:g}-{reference.nm[-1]:g} nm, "
@@ -213,42 +205,11 @@ def calibrate_scene(
             path=reference.path,
             remedy="give a reference that covers the camera's bands",
         )
-    plausible, skipped = _plausible(reference)
-    seen = reference.msi[plausible]
-    spectra = on_grid(reference.spectra[plausible], reference.nm, basis)
-    calibration = calibrate(
-        ResponseFamily.of(sensor, loaded.grid),
-        spectra,
-        seen,
-        basis=basis,
-        covered=covered,
-        patterns=reference.patterns[plausible],
-    )
-    used, left = len(seen), sum(skipped.values())
-    dataset = stf_dataset(
-        sensor=sensor,
-        grid=loaded.grid,
-        nominal=sensor.srf(loaded.grid),
-        scene=replace(calibration.estimate, valid_fraction=used / (used + left)),
-        crs_wkt=msi.crs_wkt,
-        transform=msi.transform,
-        attrs=_provenance(msi, loaded, reference, used=used, skipped=skipped),
-    ).drop_dims("tile")
-    if reference.kind != "panels" and covered.all():  # ground that is in the scene
-        good = calibration.weight >= MIN_REFERENCE_WEIGHT
-        pixels = ReferencePixels(spectra=spectra[good].astype(float), msi=seen[good])
-        dataset = with_reference_pixels(dataset, pixels.thinned())
-    predicted = spectra @ calibration.stf.rows[0, covered].numpy().T
-    warnings = (
-        *reference.warnings,
-        *_warnings(sensor, reference, calibration, covered, skipped),
-        *_misfits(reference.path.name, calibration.weight, seen[:, covered], predicted),
-    )
-    return SceneCalibration(dataset=dataset, used=used, warnings=warnings)
+    return covered
 
 
-def _plausible(reference: Reference) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """References (k,) of plausible reflectance in the image, and all skipped ones by reason."""
+def _plausible(reference: Reference) -> Reference:
+    """The reference without the places of implausible reflectance in the image."""
     low, high = PLAUSIBLE
     plausible = np.asarray(((reference.msi > low) & (reference.msi < high)).all(1))
     if not plausible.any():
@@ -258,23 +219,23 @@ def _plausible(reference: Reference) -> tuple[npt.NDArray[np.bool_], dict[str, i
             path=reference.path,
             remedy="check the image's scale with uavssr inspect",
         )
-    skipped = dict(reference.skipped)
-    if not plausible.all():
-        skipped["implausible in the image"] = int((~plausible).sum())
-    return plausible, skipped
+    rest = int((~plausible).sum())
+    return replace(
+        reference,
+        spectra=reference.spectra[plausible],
+        msi=reference.msi[plausible],
+        patterns=reference.patterns[plausible],
+        skipped=reference.skipped | ({"implausible in the image": rest} if rest else {}),
+    )
 
 
 def _warnings(
-    sensor: Sensor,
-    reference: Reference,
-    calibration: Calibration,
-    covered: npt.NDArray[np.bool_],
-    skipped: dict[str, int],
+    sensor: Sensor, reference: Reference, calibration: Calibration, covered: BoolArray
 ) -> Iterator[str]:
     """Sentences on skipped references, bands left at the data sheet, gains and offsets."""
-    name, roles = reference.path.name, sensor.roles
-    if skipped:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
+    name, roles, fit = reference.path.name, sensor.roles, calibration.fit
+    if reference.skipped:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in reference.skipped.items())
         yield f"left out of {name}: {reasons}"
     if not covered.all():
         rest = ", ".join(role for role, held in zip(roles, covered, strict=True) if not held)
@@ -285,11 +246,11 @@ def _warnings(
     if abs(float((gains / spread).mean())) > MAX_GAIN_DEVIATIONS:
         bright = float(gains.exp().mean())
         yield f"{name} makes the camera {bright:.2g} times as bright as expected: check the scales"
-    for index in np.flatnonzero(calibration.has_offset & covered):
-        offset, error = calibration.offset[index], calibration.offset_se[index]
+    for index in np.flatnonzero(fit.has_offset.numpy() & covered):
         yield (
-            f"band {roles[index]} has an additive offset of {offset:+.4f} +- {error:.4f} "
-            "reflectance (haze, dark current), which an STF cannot hold: correct the image first"
+            f"band {roles[index]} has an additive offset of {fit.offset[index]:+.4f} +- "
+            f"{fit.offset_se[index]:.4f} reflectance (haze, dark current), which an STF cannot "
+            "hold: correct the image first"
         )
 
 
@@ -305,10 +266,12 @@ def _misfits(
         yield f"{outliers} of {len(seen)} places of {name} do not fit the others: check them"
 
 
-def _provenance(
-    msi: MsiSource, model: Model, reference: Reference, *, used: int, skipped: dict[str, int]
-) -> dict[str, str]:
-    """Version, model, input and reference as attributes of the dataset."""
+def _dataset(
+    msi: MsiSource, model: Model, reference: Reference, estimate: StfEstimate
+) -> xr.Dataset:
+    """The STF product; version, model, input and reference are its attributes."""
+    used = len(reference.msi)
+    count = used + sum(reference.skipped.values())
     inputs = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, msi.summary.paths))
     facts = {
         "version": __version__,
@@ -320,6 +283,14 @@ def _provenance(
         "crs": msi.summary.crs,
         "reference": f"{reference.path.name} ({reference.path.stat().st_size} bytes)",
         "reference_kind": reference.kind,
-        "reference_used": f"{used} of {used + sum(skipped.values())}",
+        "reference_used": f"{used} of {count}",
     } | {f"reference_{key}": value for key, value in reference.facts.items()}
-    return {f"uavssr_{key}": value for key, value in facts.items()}
+    return stf_dataset(
+        sensor=msi.sensor,
+        grid=model.grid,
+        nominal=msi.sensor.srf(model.grid),
+        scene=replace(estimate, valid_fraction=used / count),
+        crs_wkt=msi.crs_wkt,
+        transform=msi.transform,
+        attrs={f"uavssr_{key}": value for key, value in facts.items()},
+    ).drop_dims("tile")

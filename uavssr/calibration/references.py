@@ -21,8 +21,15 @@ from uavssr.io.checks import data_file
 from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, metres_per_unit, parse_scale
-from uavssr.sensors import FloatArray
-from uavssr.spectra import FIELD_REFLECTANCE, FieldTable, read_field_table
+from uavssr.model import SpectralBasis
+from uavssr.sensors import FINE_NM, BoolArray, Float32Array, FloatArray, Sensor, WavelengthGrid
+from uavssr.spectra import (
+    FIELD_REFLECTANCE,
+    FieldTable,
+    SubspaceCompletion,
+    read_field_table,
+    resample,
+)
 from uavssr.tiling import Window
 
 MAX_SILENT_SHIFT_PX: Final = 0.5
@@ -31,6 +38,10 @@ MIN_BRIGHTNESS_CORRELATION: Final = 0.7
 """Correlation of brightness below which a warning asks whether both show the same ground."""
 MIN_CORRELATED_BLOCKS: Final = 20
 """Least number of blocks for that warning."""
+MIN_RESPONSE_SHARE: Final = 0.95
+"""Least share of a band's response that a reference must cover for the band to be calibrated."""
+MAX_EXTRAPOLATION_NM: Final = 12.0
+"""Nanometres past its ends to which a reference is extended by its end values."""
 _MAX_PIXELS: Final = 1_000_000
 """Most pixels around one place that are read."""
 
@@ -207,3 +218,35 @@ def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> I
         path=table.path,
         remedy="check the coordinates: x,y are in the image's CRS, lon,lat in degrees",
     )
+
+
+def covered_bands(sensor: Sensor, nm: FloatArray) -> BoolArray:
+    """(c,) bands of whose response wavelengths `nm` (W,) hold 95 % without a gap.
+
+    A gap is a step between wavelengths wider than the band.
+    """
+    inside = (nm[0] - MAX_EXTRAPOLATION_NM <= FINE_NM) & (nm[-1] + MAX_EXTRAPOLATION_NM >= FINE_NM)
+    share = sensor.response()[:, inside].sum(1)
+    covered = []
+    for band, held in zip(sensor.bands, share, strict=True):
+        near = (nm[1:] > band.centre - band.fwhm / 2) & (nm[:-1] < band.centre + band.fwhm / 2)
+        gapless = np.diff(nm)[near].max(initial=0) <= band.fwhm
+        covered.append(held >= MIN_RESPONSE_SHARE and gapless)
+    return np.array(covered)
+
+
+def on_grid(spectra: FloatArray, nm: FloatArray, basis: SpectralBasis) -> Float32Array:
+    """Spectra (k, W) at wavelengths `nm` (W,) on the grid of a basis (k, C).
+
+    Interpolated inside; beyond the ends completed with the basis (`spectra.SubspaceCompletion`).
+    """
+    centres, fwhm = basis.grid.centres, basis.grid.fwhm
+    known = (centres > nm[0] - MAX_EXTRAPOLATION_NM) & (centres < nm[-1] + MAX_EXTRAPOLATION_NM)
+    if known.all():
+        return resample(spectra, nm, basis.grid)
+    completed = np.zeros((len(spectra), len(centres)), np.float32)
+    completed[:, known] = resample(
+        spectra, nm, WavelengthGrid("known", centres[known], fwhm[known])
+    )
+    mean, factors = basis.mean.double().numpy(), basis.components.double().numpy()
+    return SubspaceCompletion(mean=mean, factors=factors).fill(completed, known)
