@@ -128,11 +128,11 @@ class Fitting:
         slope = _slope(design, precision * self._misfit(state)) - state
         step = torch.linalg.solve(_information(design, precision), slope)
         start = self._objective(state, precision)
-        for _ in range(_MAX_HALVINGS):
+        for halving in range(_MAX_HALVINGS + 1):
             worse = self._objective(state + step, precision) > start
-            step = torch.where(worse[:, None], step / 2, step)
-        worse = self._objective(state + step, precision) > start
-        return torch.where(worse[:, None], 0.0, step)
+            shorter = step / 2 if halving < _MAX_HALVINGS else torch.zeros_like(step)
+            step = torch.where(worse[:, None], shorter, step)
+        return step
 
     def _objective(self, state: Tensor, precision: Tensor) -> Tensor:
         """(c,) the module's formula."""
@@ -148,14 +148,12 @@ class Fitting:
         """
         relative = self._misfit(state).square() / self._expected()
         # effective parameters P - tr(H^-1), H the information
-        spent = information.shape[-1] - _diagonal(torch.linalg.inv(information)).sum(-1)
+        unused = torch.linalg.inv(information).diagonal(dim1=-2, dim2=-1).sum(-1)
+        spent = information.shape[-1] - unused
         square, freedom = (weight[:, None] * relative).sum(0), (weight.sum() - spent).clamp_min(1.0)
-        pooled = (EXPECTED_NOISE_COUNT + square[self.used].sum()) / (
-            EXPECTED_NOISE_COUNT + freedom[self.used].sum()
-        )
-        level = ((POOLED_NOISE_COUNT * pooled + square) / (POOLED_NOISE_COUNT + freedom)).clamp_min(
-            MIN_NOISE_LEVEL
-        )
+        prior, own = EXPECTED_NOISE_COUNT, POOLED_NOISE_COUNT
+        pooled = (prior + square[self.used].sum()) / (prior + freedom[self.used].sum())
+        level = ((own * pooled + square) / (own + freedom)).clamp_min(MIN_NOISE_LEVEL)
         distance = (relative / level)[:, self.used].sum(1)
         bands = int(self.used.sum())
         scale = max(float(distance.median()) / _chi_square(bands, _NORMAL_Q50), 1e-9)
@@ -187,10 +185,6 @@ def _information(design: Tensor, precision: Tensor) -> Tensor:
     """J^T W J + I (c, P, P): information of the data and of the prior N(0, I)."""
     identity = torch.eye(design.shape[-1], dtype=design.dtype)
     return design.mT @ (precision.T[..., None] * design) + identity
-
-
-def _diagonal(matrices: Tensor) -> Tensor:
-    return matrices.diagonal(dim1=-2, dim2=-1)
 
 
 def _chi_square(freedom: int, quantile: float) -> float:

@@ -35,7 +35,7 @@ _MAX_WINDOWS: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PairRegistration:
-    """The fit of a pair once its cube was moved to where the image shows it."""
+    """The fit of a pair once its cube was moved to where the image shows it; c camera bands."""
 
     warped: WarpedCube
     """The cube on the image's grid, moved."""
@@ -60,11 +60,7 @@ class PairRegistration:
         return self.warped.shift
 
     def refusal(self, *, max_shift: float) -> str | None:
-        """The reason why the pair cannot be used, None where it can.
-
-        Args:
-            max_shift: largest shift in pixels of the image.
-        """
+        """The reason why the pair cannot be used, None where it can; `max_shift` in pixels."""
         length = float(np.hypot(*self.shift))
         typical = float(np.median(self.correlation))
         moved = f"{self.shift[0]:+.2f} rows and {self.shift[1]:+.2f} columns"
@@ -104,7 +100,7 @@ class PairRegistration:
 
     def facts(self) -> dict[str, object]:
         """The figures as plain numbers, for the model card."""
-        bands = zip(self.roles, self.slope, self.offset, self.correlation, strict=True)
+        names = ("slope", "offset", "correlation")
         return {
             "shift_rows": round(self.shift[0], 3),
             "shift_columns": round(self.shift[1], 3),
@@ -113,12 +109,8 @@ class PairRegistration:
             "windows": self.windows,
             "resolution_ratio": round(self.warped.ratio, 3),
             "bands": {
-                role: {
-                    "slope": round(float(slope), 4),
-                    "offset": round(float(offset), 4),
-                    "correlation": round(float(correlation), 4),
-                }
-                for role, slope, offset, correlation in bands
+                role: {name: round(float(getattr(self, name)[k]), 4) for name in names}
+                for k, role in enumerate(self.roles)
             },
         }
 
@@ -160,15 +152,9 @@ def _compare(
     shifts = np.array([shift for pair in pairs if (shift := estimate_shift([pair]))])
     shifts = shifts if len(shifts) else np.zeros((1, 2))
     middle = np.median(shifts, axis=0)
-    predicted, seen = (
-        np.concatenate([pair[which].reshape(len(roles), -1) for pair in pairs], axis=1).astype(
-            float
-        )
-        for which in (0, 1)
-    )
-    valid = np.isfinite(predicted).all(0) & np.isfinite(seen).all(0)
+    images = np.concatenate([np.reshape(pair, (2, len(roles), -1)) for pair in pairs], axis=2)
     # slope = <x, y> / <x, x>,  offset = mean(y) - slope mean(x),  x and y centred
-    x, y = predicted[:, valid], seen[:, valid]
+    x, y = images[..., np.isfinite(images).all((0, 1))].astype(float)
     means = x.mean(1), y.mean(1)
     x, y = x - means[0][:, None], y - means[1][:, None]
     power, both = (x**2).sum(1), (x * y).sum(1)

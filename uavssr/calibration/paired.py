@@ -14,7 +14,13 @@ import torch
 from uavssr._version import __version__
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
-from uavssr.calibration.references import Reference, covered_bands, on_grid, open_reference
+from uavssr.calibration.references import (
+    Reference,
+    counted,
+    covered_bands,
+    on_grid,
+    open_reference,
+)
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.stf import ReferencePixels, StfEstimate, stf_dataset, with_reference_pixels
 from uavssr.model import (
@@ -235,8 +241,7 @@ def _warnings(
     """Sentences on skipped references, bands left at the data sheet, gains and offsets."""
     name, roles, fit = reference.path.name, sensor.roles, calibration.fit
     if reference.skipped:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in reference.skipped.items())
-        yield f"left out of {name}: {reasons}"
+        yield f"left out of {name}: {counted(reference.skipped)}"
     if not covered.all():
         rest = ", ".join(role for role, held in zip(roles, covered, strict=True) if not held)
         yield f"{name} does not cover {rest}: left at the data sheet"

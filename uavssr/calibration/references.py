@@ -1,13 +1,10 @@
-"""Reference spectra and the same places in an image: the data of a calibration.
-
-A reference is an overlapping cube, or a table of spectra or panels at coordinates.
-"""
+"""Reference spectra, of a cube or a table, and the reflectance of their places in an image."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -91,6 +88,11 @@ def open_reference(
     return _from_cube(file, msi, factor)
 
 
+def counted(skipped: Mapping[str, int]) -> str:
+    """The reasons and their numbers as text: 2 outside the image, 1 invalid in the image."""
+    return ", ".join(f"{number} {reason}" for reason, number in skipped.items())
+
+
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
     cube = open_cube(data_file(path), scale=scale)
     overlap = read_overlap(cube, msi)
@@ -99,10 +101,9 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
     skipped = Counter(overlap.skipped)
     skipped["reflectance out of range"] += int((~usable).sum())
     if not usable.any():
-        reasons = ", ".join(f"{number} {reason}" for reason, number in (+skipped).items())
         raise InputRefused(
             f"no block of {overlap.block} x {overlap.block} pixels of the image that it covers "
-            f"can be used{': ' + reasons if reasons else ''}",
+            f"can be used{': ' if +skipped else ''}{counted(+skipped)}",
             path=path,
             remedy="give a cube that overlaps the image, in the right CRS and scale",
         )
@@ -142,10 +143,8 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
     try:
         if table.geographic:
             places = reproject_points(places, WGS84, msi.crs_wkt)
-        means = [
-            _mean_around(msi, place, radius)
-            for place, radius in zip(places, table.radius, strict=True)
-        ]
+        around = zip(places, table.radius, strict=True)
+        means = [_mean_around(msi, place, radius) for place, radius in around]
     except InputRefused as err:
         raise InputRefused(err.fact, path=err.path or table.path, remedy=err.remedy) from err
     usable = [index for index, mean in enumerate(means) if not isinstance(mean, str)]
@@ -199,7 +198,7 @@ def _window(
     """The window that holds a circle of `radius` metres about a place, and the place's pixel."""
     x, y = metres_per_unit(msi.crs_wkt, y=place[1])
     a, b, _, d, e, _ = msi.transform
-    # The area of a pixel over its sides are its heights: how far apart its rows and columns lie.
+    # distance of rows or columns = area of a pixel / its side
     area = abs(a * e - b * d) * x * y
     down, right = area / math.hypot(a * x, d * y), area / math.hypot(b * x, e * y)
     centre = Window(math.floor(row), math.floor(column), 1, 1)
@@ -208,12 +207,10 @@ def _window(
 
 
 def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> InputRefused:
-    reasons = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
-    corners = np.array([[0.0, 0.0], [msi.width, msi.height]])
-    ends = pixel_to_map(msi.transform, corners)
+    ends = pixel_to_map(msi.transform, np.array([[0.0, 0.0], [msi.width, msi.height]]))
     (left, bottom), (right, top) = ends.min(0), ends.max(0)
     return InputRefused(
-        f"none of its places can be used: {reasons}; the image spans x {left:.10g} to "
+        f"none of its places can be used: {counted(skipped)}; the image spans x {left:.10g} to "
         f"{right:.10g} and y {bottom:.10g} to {top:.10g} in {msi.summary.crs}",
         path=table.path,
         remedy="check the coordinates: x,y are in the image's CRS, lon,lat in degrees",
@@ -227,12 +224,11 @@ def covered_bands(sensor: Sensor, nm: FloatArray) -> BoolArray:
     """
     inside = (nm[0] - MAX_EXTRAPOLATION_NM <= FINE_NM) & (nm[-1] + MAX_EXTRAPOLATION_NM >= FINE_NM)
     share = sensor.response()[:, inside].sum(1)
-    covered = []
-    for band, held in zip(sensor.bands, share, strict=True):
+    gapless = []
+    for band in sensor.bands:
         near = (nm[1:] > band.centre - band.fwhm / 2) & (nm[:-1] < band.centre + band.fwhm / 2)
-        gapless = np.diff(nm)[near].max(initial=0) <= band.fwhm
-        covered.append(held >= MIN_RESPONSE_SHARE and gapless)
-    return np.array(covered)
+        gapless.append(np.diff(nm)[near].max(initial=0) <= band.fwhm)
+    return np.asarray((share >= MIN_RESPONSE_SHARE) & gapless)
 
 
 def on_grid(spectra: FloatArray, nm: FloatArray, basis: SpectralBasis) -> Float32Array:
@@ -244,9 +240,8 @@ def on_grid(spectra: FloatArray, nm: FloatArray, basis: SpectralBasis) -> Float3
     known = (centres > nm[0] - MAX_EXTRAPOLATION_NM) & (centres < nm[-1] + MAX_EXTRAPOLATION_NM)
     if known.all():
         return resample(spectra, nm, basis.grid)
+    inside = WavelengthGrid("known", centres[known], fwhm[known])
     completed = np.zeros((len(spectra), len(centres)), np.float32)
-    completed[:, known] = resample(
-        spectra, nm, WavelengthGrid("known", centres[known], fwhm[known])
-    )
+    completed[:, known] = resample(spectra, nm, inside)
     mean, factors = basis.mean.double().numpy(), basis.components.double().numpy()
     return SubspaceCompletion(mean=mean, factors=factors).fill(completed, known)

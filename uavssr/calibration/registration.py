@@ -1,12 +1,9 @@
-"""The shift of a hyperspectral cube against an image, on common blocks of the image's pixels.
-
-Serves paired calibration (`overlap`) and training pairs (`pair_registration`) alike.
-"""
+"""The shift of a hyperspectral cube against an image, on common blocks of the image's pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -76,20 +73,18 @@ class CommonBlocks:
             return []
         tiles = TileGrid(height=common.height, width=common.width, tile=WINDOW_BLOCKS)
         chosen = np.linspace(0, len(tiles) - 1, min(len(tiles), count)).round().astype(int)
-        cores = [tiles[int(index)].core for index in chosen]
+        cores = (tiles[int(index)].core for index in chosen)
         return [
-            Window(core.row + common.row, core.col + common.col, core.height, core.width)
-            for core in cores
+            replace(core, row=core.row + common.row, col=core.col + common.col) for core in cores
         ]
 
     def image_means(self, window: Window) -> tuple[Float32Array, BoolArray, BoolArray]:
         """Means (c, y, x) of the image; wholly valid blocks, and partly saturated ones (y, x)."""
         side = self.block
-        pixels = Window(
-            window.row * side, window.col * side, window.height * side, window.width * side
-        )
+        height, width = window.height, window.width
+        pixels = Window(window.row * side, window.col * side, height * side, width * side)
         values, valid, saturated = read_unsaturated(self.msi, pixels)
-        shape = window.height, side, window.width, side
+        shape = height, side, width, side
         return (
             values.reshape(-1, *shape).mean((2, 4)),
             np.asarray(valid.reshape(shape).all((1, 3))),
