@@ -122,7 +122,6 @@ def test_an_untrained_stage_is_the_r_step_alone() -> None:
         seen, family = network.observation_model(before, stf_uncertainty=False), before.family
         likelihood = StfLikelihood.of(materials, network.mixture, seen)
         samples = EFFECTIVE_SAMPLES * material_diversity(likelihood.coefficients, materials.weight)
-        prior = family.prior, family.spread
         theta, share = r_step_mixture(
             before.theta, family.prior, family.spread, likelihood, samples
         )
