@@ -115,7 +115,7 @@ def test_small_file_is_put_in_place_whole_or_not_at_all(
 ) -> None:
     """Row 24: on a full disk the old one stays, and no temporary beside it."""
     path = tmp_path / "run.json"
-    write_durably(path, [b"one ", memoryview(b"whole")])
+    write_durably(path, b"one whole")
     assert path.read_bytes() == b"one whole"
 
     def full(_: int) -> None:
@@ -123,7 +123,7 @@ def test_small_file_is_put_in_place_whole_or_not_at_all(
 
     monkeypatch.setattr(output.os, "fsync", full)
     with pytest.raises(OutputError, match=r"run\.json: writing failed \(No space left on device"):
-        write_durably(path, [b"another"])
+        write_durably(path, b"another")
     assert path.read_bytes() == b"one whole"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,7 @@ _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNFINISHED: Final = ".unfinished"
 """Suffix of a small file while it is written."""
 STORE_PARTS: Final = frozenset(
-    {".zattrs", ".zgroup", ".zmetadata", "fwhm", "reflectance", "spatial_ref", "wavelength"}
-    | {"x", "y"}
+    {".zattrs", ".zgroup", ".zmetadata", "fwhm", "reflectance", "spatial_ref", "wavelength", *"xy"}
 )
 """Names at the top of a Zarr store that we write."""
 STORE_MARK: Final = "uavssr_product"
@@ -58,20 +57,18 @@ def check_output(
 
 
 def check_free_space(path: PathLike, needed_bytes: int) -> None:
-    """Refuse an output for which there is not enough free space.
+    """Refuse an output for which there is not enough free space: `OutputError`."""
+    if needed_bytes > shutil.disk_usage(Path(path).parent).free:
+        raise _no_space(Path(path), "", needed_bytes)
 
-    Raises:
-        OutputError: names the bytes needed and free.
-    """
-    out = Path(path)
-    free = shutil.disk_usage(out.parent).free
-    if needed_bytes > free:
-        raise OutputError(
-            f"needs up to {size_text(needed_bytes)}, "
-            f"and {size_text(free)} are free in {out.parent}",
-            path=out,
-            remedy="free some space or write to another disk",
-        )
+
+def _no_space(out: Path, said: str, needed_bytes: int) -> OutputError:
+    free = size_text(shutil.disk_usage(out.parent).free)
+    return OutputError(
+        f"{said}needs up to {size_text(needed_bytes)}, and {free} are free in {out.parent}",
+        path=out,
+        remedy="free some space or write to another disk",
+    )
 
 
 def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -> None:
@@ -136,11 +133,7 @@ def part_path(path: PathLike) -> Path:
 
 
 def remove_stale_parts(path: PathLike) -> list[Path]:
-    """Remove the part files of `path` that processes of this machine left when they ended.
-
-    Returns:
-        The files that were removed.
-    """
+    """Remove the part files of `path` that ended processes of this machine left; returns them."""
     out = Path(path)
     pattern = re.compile(rf"\.{re.escape(out.name)}\.(\d+)\.part.*")
     matches = [(part, pattern.fullmatch(part.name)) for part in out.parent.iterdir()]
@@ -153,10 +146,8 @@ def remove_stale_parts(path: PathLike) -> list[Path]:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as err:
+        return not isinstance(err, ProcessLookupError)
     return True
 
 
@@ -182,25 +173,23 @@ def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
     return out
 
 
-def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+def write_durably(path: Path, data: bytes | memoryview) -> None:
     """Put a small file of our own in place, whole or not at all.
 
     Raises:
         OutputError: the system refused, a full disk most often.
     """
     temporary = path.with_name(f"{path.name}{UNFINISHED}")
-    size = 0
     try:
         with temporary.open("wb") as file:
-            for part in parts:
-                size += file.write(part)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         sync(path.parent)
     except OSError as err:
         temporary.unlink(missing_ok=True)
-        raise write_failed(path, err.strerror, needed_bytes=size) from err
+        raise write_failed(path, err.strerror, needed_bytes=len(data)) from err
 
 
 def sync(path: Path) -> None:
@@ -259,12 +248,7 @@ def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> Output
             remedy="run again, and should it happen again, write to another disk",
         )
     said = str(reason) if full in str(reason) else f"{reason}; {full}"
-    return OutputError(
-        f"writing failed ({said}): needs up to {size_text(needed_bytes)}, "
-        f"and {size_text(shutil.disk_usage(out.parent).free)} are free in {out.parent}",
-        path=out,
-        remedy="free some space or write to another disk",
-    )
+    return _no_space(out, f"writing failed ({said}): ", needed_bytes)
 
 
 def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:

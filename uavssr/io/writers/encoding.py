@@ -70,7 +70,11 @@ def quantise(
         np.copyto(work, band)
         np.copyto(work, 0, where=invalid)
         if not np.isfinite(work).all():
-            _refuse_not_finite(cube, valid, where)
+            bad = valid & ~np.isfinite(cube).all(0)
+            raise IncompleteRun(
+                f"{where}: {bad.sum()} of {valid.sum()} valid pixels are NaN or infinite",
+                remedy="nothing of this tile was written; look at the input there and at the model",
+            )
         if dtype == "uint16":
             np.clip(work, 0, (NODATA - 1) * SCALE, out=work)
             np.multiply(work, np.float32(1 / SCALE), out=work)
@@ -78,16 +82,6 @@ def quantise(
         np.copyto(stored[index], work, casting="unsafe")
         np.copyto(stored[index], nodata, where=invalid)
     return stored
-
-
-def _refuse_not_finite(
-    cube: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], where: str
-) -> None:
-    bad = valid & ~np.isfinite(cube).all(0)
-    raise IncompleteRun(
-        f"{where}: {int(bad.sum())} of {int(valid.sum())} valid pixels are NaN or infinite",
-        remedy="nothing of this tile was written; look at the input there and at the model",
-    )
 
 
 def cube_bytes(height: int, width: int, bands: int, *, dtype: CubeDtype = "uint16") -> int:
@@ -167,9 +161,3 @@ def overview_levels(height: int, width: int) -> list[int]:
     if longest <= _OVERVIEWS_FROM:
         return []
     return [4 * 2**k for k in range(32) if k == 0 or longest // (2 * 2**k) > _OVERVIEWS_FROM]
-
-
-def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Height and width of a scene, then of each of its overviews."""
-    factors = [1, *overview_levels(height, width)]
-    return [(-(-height // factor), -(-width // factor)) for factor in factors]

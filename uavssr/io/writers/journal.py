@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -77,7 +76,7 @@ class Journal:
         self.out, self.folder = Path(out), journal_path(out)
         self._resume, self._overwrite = resume, overwrite
         self._lock: Lock | None = None
-        self._run: dict[str, Any] | None = None
+        self._run: dict[str, Any] = {}
         self._key = ""
 
     def __enter__(self) -> Self:
@@ -86,7 +85,7 @@ class Journal:
             self._open()
             return self
         except BaseException:  # nobody calls __exit__ when this fails, or is interrupted
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
 
     def _open(self) -> None:
@@ -105,12 +104,7 @@ class Journal:
             )
         self.clear()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         lock, self._lock = self._lock, None
         if lock is None:
             return
@@ -130,17 +124,15 @@ class Journal:
             if path.name != _LOCK:
                 remove(path)
 
-    # --- the record of the run -------------------------------------------------------------------
-
     @property
     def begun(self) -> bool:
         """Whether there is a run to go on with."""
-        return self._run is not None
+        return bool(self._run)
 
     @property
     def identity(self) -> dict[str, str]:
         """The run's identity as it was given to `begin`."""
-        return {} if self._run is None else dict(self._run["identity"])
+        return dict(self._run.get("identity", {}))
 
     @property
     def size(self) -> int:
@@ -150,7 +142,7 @@ class Journal:
     @property
     def scene(self) -> dict[str, NumberArray]:
         """The scene's STF as it was given to `begin`, in float64."""
-        scene = {} if self._run is None else self._run["scene"]
+        scene = self._run.get("scene", {})
         return {name: np.array(values, np.float64) for name, values in scene.items()}
 
     def begin(self, identity: Mapping[str, str], scene: Mapping[str, NumberArray]) -> None:
@@ -164,7 +156,7 @@ class Journal:
         self._run = {"format": _FORMAT, "identity": dict(identity), "scene": lists}
         self._key = _checksum(self._run)
         text = json.dumps({"checksum": self._key} | self._run, indent=1)
-        write_durably(self.folder / _RUN, [text.encode()])
+        write_durably(self.folder / _RUN, text.encode())
 
     def check(self, identity: Mapping[str, str]) -> None:
         """Refuse to go on with a run of another identity.
@@ -176,7 +168,7 @@ class Journal:
         for name in dict.fromkeys([*identity, *before]):
             was, now = before.get(name, "unknown"), identity.get(name, "unknown")
             if was != now:
-                had, has = _shortened(was), _shortened(now)
+                had, has = (f"{text[:77]}..." if len(text) > 80 else text for text in (was, now))
                 raise OutputError(
                     f"the run to resume had {name} {had}, and this one has {has}",
                     path=self.out,
@@ -206,9 +198,7 @@ class Journal:
 
     def publish(self) -> None:
         """Record that the outputs get their names from here on; see `was_publishing`."""
-        write_durably(self.folder / _PUBLISHING, [])
-
-    # --- tiles -----------------------------------------------------------------------------------
+        write_durably(self.folder / _PUBLISHING, b"")
 
     def finished(self, kind: RecordKind) -> set[int]:
         """Indices of the tiles that have a file, damaged ones included."""
@@ -219,11 +209,7 @@ class Journal:
         return [(name[1], int(name[2])) for name in names if name]
 
     def store(self, kind: RecordKind, record: TileRecord) -> None:
-        """Keep a tile.
-
-        Raises:
-            OutputError: the system refused, a full disk most often.
-        """
+        """Keep a tile; raises `OutputError` if the system refuses, mostly for a full disk."""
         write_durably(self._path(kind, record.index), pack_record(record, key=self._key))
 
     def load(self, kind: RecordKind, index: int, *, maps: bool = True) -> TileRecord | None:
@@ -250,7 +236,3 @@ class Journal:
 
 def _checksum(run: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."

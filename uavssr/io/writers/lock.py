@@ -40,14 +40,20 @@ class Lock:
             OutputError: another run holds it, and is named; or the file system has no locks.
         """
         while True:
-            _make_folder(path.parent)
+            try:
+                path.parent.mkdir(exist_ok=True)
+            except OSError as err:
+                raise OutputError(f"cannot be made ({err.strerror})", path=path.parent) from err
             with suppress(FileNotFoundError):  # its holder has just removed the folder, too
                 file = _opened(path, output)
                 try:
                     _lock(file, path, output)
-                    if _still_there(file, path):  # else its holder removed it while we opened it
+                    # Unless its holder removed it while we opened it:
+                    if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                        since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+                        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
                         file.truncate(0)
-                        file.write(json.dumps(_holder()).encode())
+                        file.write(json.dumps(holder).encode())
                         return cls(path=path, file=file)
                 except BaseException:
                     file.close()
@@ -58,13 +64,6 @@ class Lock:
         """Remove the file, then unlock it: whoever opened it meanwhile sees that it is gone."""
         self.path.unlink(missing_ok=True)
         self.file.close()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"cannot be made ({err.strerror})", path=folder) from err
 
 
 def _opened(path: Path, output: Path) -> FileIO:
@@ -91,18 +90,6 @@ def _lock(file: FileIO, path: Path, output: Path) -> None:
             path=output,
             remedy="write to another disk",
         ) from err
-
-
-def _still_there(file: FileIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _holder() -> dict[str, str | int]:
-    since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
 
 
 def _holder_named_in(file: FileIO) -> str:

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from uavssr.errors import OutputError
 from uavssr.io.hsi import CoefficientMetadata, CubeBasis
 from uavssr.io.raster import Transform
-from uavssr.io.writers.encoding import NODATA, CubeDtype, cube_bytes, pyramid_sizes
+from uavssr.io.writers.encoding import NODATA, CubeDtype, cube_bytes, overview_levels
 from uavssr.io.writers.metadata import CubeMetadata
 from uavssr.sensors import WavelengthGrid, subset
 from uavssr.tiling import Window
@@ -113,11 +113,7 @@ class Target(ABC):
         return Affine(*self.transform)
 
     def crs(self) -> CRS:
-        """The CRS as rasterio has it.
-
-        Raises:
-            OutputError: GDAL does not understand it.
-        """
+        """The CRS as rasterio has it; raises `OutputError` if GDAL does not understand it."""
         try:
             return CRS.from_wkt(self.crs_wkt)
         except CRSError as err:
@@ -153,10 +149,6 @@ class Target(ABC):
         """The pixels of a block."""
         top, left, side = row * self.block, col * self.block, self.block
         return Window(top, left, min(side, self.height - top), min(side, self.width - left))
-
-    def number_of(self, row: int, col: int) -> int:
-        """Position of a block, counted along the rows."""
-        return row * -(-self.width // self.block) + col
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +189,8 @@ class CubeTarget(Target):
     @property
     def levels(self) -> list[tuple[int, int]]:
         """Height and width of the image, and of each overview."""
-        return pyramid_sizes(self.height, self.width)
+        factors = [1, *overview_levels(self.height, self.width)]
+        return [(-(-self.height // factor), -(-self.width // factor)) for factor in factors]
 
     @property
     def takes(self) -> Literal["cube", "coefficients"]:
@@ -211,11 +204,7 @@ class CubeTarget(Target):
 
     @property
     def written_basis(self) -> CubeBasis:
-        """The basis of the chosen wavelengths.
-
-        Raises:
-            ValueError: there is no basis.
-        """
+        """The basis of the chosen wavelengths; raises `ValueError` if there is none."""
         if self.basis is None:
             raise ValueError("coefficients need their basis")
         return self.basis if self.wavelengths is None else self.basis.subset(self.wavelengths)

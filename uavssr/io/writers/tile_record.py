@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
-DAMAGE: Final = (
-    BadZipFile,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    NotImplementedError,
-    OSError,
-)
+DAMAGE = (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, TypeError, ValueError)
 """Errors that `unpack_record` raises for a file that is not as it was written."""
-_MAPS, _STF = "maps/", "stf/"
+_STF = "stf/"
 _CRC_BYTES: Final = 4
 
 
@@ -42,8 +33,8 @@ class TileRecord:
     """The tile's STF as named numbers; none for an empty tile."""
 
 
-def pack_record(record: TileRecord, *, key: str) -> list[bytes | memoryview]:
-    """The parts of an .npz file whose last bytes, a comment, are the CRC-32 of all before them.
+def pack_record(record: TileRecord, *, key: str) -> memoryview:
+    """An .npz file whose last bytes, a comment, are the CRC-32 of all before them.
 
     Without it a flipped bit between the members of the zip file would pass.
 
@@ -62,15 +53,13 @@ def pack_record(record: TileRecord, *, key: str) -> list[bytes | memoryview]:
     tile = np.zeros((), [(name, array.dtype, array.shape) for name, array in small.items()])
     for name, array in small.items():
         tile[name] = array
-    members = {"tile": tile, **{f"{_MAPS}{name}": maps for name, maps in record.maps.items()}}
-    file = BytesIO()
-    with ZipFile(file, "w") as archive:
+    file, members = BytesIO(), dict[str, Any](tile=tile, **record.maps)
+    np.savez(file, **members)
+    with ZipFile(file, "a") as archive:
         archive.comment = bytes(_CRC_BYTES)
-        for name, array in members.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    body = file.getbuffer()[:-_CRC_BYTES]
-    return [body, zlib.crc32(body).to_bytes(_CRC_BYTES, "big")]
+    data = file.getbuffer()
+    data[-_CRC_BYTES:] = zlib.crc32(data[:-_CRC_BYTES]).to_bytes(_CRC_BYTES, "big")
+    return data
 
 
 def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRecord:
@@ -85,32 +74,25 @@ def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRe
     Raises:
         ValueError: the file is of another run or tile, or damaged; so are the others of `DAMAGE`.
     """
-    with np.load(BytesIO(_checked(file.read())) if maps else file, allow_pickle=False) as arrays:
-        tile = arrays["tile"]
-        if len(arrays.zip.comment) != _CRC_BYTES:
+    if maps:
+        data = file.read()
+        crc = zlib.crc32(memoryview(data)[:-_CRC_BYTES])
+        if data[-_CRC_BYTES:] != crc.to_bytes(_CRC_BYTES, "big"):
+            raise ValueError("not as written")
+        file = BytesIO(data)
+    with np.load(file, allow_pickle=False) as members:
+        tile = members["tile"]
+        if len(members.zip.comment) != _CRC_BYTES:
             raise ValueError("cut")
         if (str(tile["key"]), int(tile["index"])) != (key, index):
             raise ValueError("of another run or tile")
         height, width = tile["shape"].tolist()
         valid = np.unpackbits(tile["valid"], count=height * width).astype(bool)
+        stf = [name for name in tile.dtype.names if name.startswith(_STF)]
+        stacks = [name for name in members.files if maps and name != "tile"]
         return TileRecord(
             index=index,
             valid=valid.reshape(height, width),
-            maps=_named(arrays, arrays.files, _MAPS) if maps else {},
-            stf=_named(tile, tile.dtype.names, _STF),
+            maps={name: np.asarray(members[name], order="C") for name in stacks},
+            stf={name.removeprefix(_STF): np.asarray(tile[name], order="C") for name in stf},
         )
-
-
-def _checked(data: bytes) -> bytes:
-    crc = zlib.crc32(memoryview(data)[:-_CRC_BYTES])
-    if data[-_CRC_BYTES:] != crc.to_bytes(_CRC_BYTES, "big"):
-        raise ValueError("not as written")
-    return data
-
-
-def _named(
-    arrays: Mapping[str, Any] | npt.NDArray[Any], names: Iterable[str], prefix: str
-) -> dict[str, npt.NDArray[Any]]:
-    """The arrays whose names begin with a prefix, by the rest of their names."""
-    chosen = [name for name in names if name.startswith(prefix)]
-    return {name.removeprefix(prefix): np.asarray(arrays[name], order="C") for name in chosen}

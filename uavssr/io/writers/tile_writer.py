@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import rasterio
@@ -72,16 +71,11 @@ class TileWriter(ABC):
                 self._create()
             self._open = True
         except BaseException:  # nobody calls __exit__ when this fails, or is interrupted
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
         # The part file is removed, so errors of closing it do not matter.
         with suppress(*LIBRARY_ERRORS):

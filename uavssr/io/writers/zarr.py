@@ -103,7 +103,7 @@ class ZarrWriter(TileWriter):
         return None
 
     def _sample_bands(self, row: int, col: int) -> slice:
-        return self._chunks[self.target.number_of(row, col) % len(self._chunks)]
+        return self._chunks[(row + col) % len(self._chunks)]
 
 
 class _SummingStore(LocalStore):
