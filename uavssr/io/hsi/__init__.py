@@ -8,9 +8,8 @@ from uavssr.io.hsi.coefficient_file import (
     is_coefficient_file,
     open_coefficients,
 )
-from uavssr.io.hsi.cube import CubeSource, open_cube, open_product
+from uavssr.io.hsi.cube import READ_TILE, CubeSource, open_cube, open_product
 from uavssr.io.hsi.geometry import map_to_pixel, pixel_to_map, reproject_points
-from uavssr.io.hsi.number_reader import READ_TILE
 from uavssr.io.hsi.spectral_basis import CoefficientMetadata, CubeBasis
 from uavssr.io.hsi.warp import AVERAGING_RATIO, TargetGrid, WarpedCube
 

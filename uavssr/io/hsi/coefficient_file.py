@@ -10,7 +10,7 @@ import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import CheckedFile, PathLike, check_raster
-from uavssr.io.hsi.file_reader import CubeFileReader
+from uavssr.io.hsi.cube_reader import CubeFileReader
 from uavssr.io.hsi.spectral_basis import CubeBasis, holds_coefficients
 from uavssr.io.raster import Place, opened_metadata, read_place
 from uavssr.sensors import BoolArray, Float32Array
@@ -45,11 +45,7 @@ class CoefficientSource:
     def provenance(self) -> dict[str, str]:
         """The tags of a cube that is made from this: how it was made, without the basis."""
         basis = self.basis.tags()
-        own = {
-            key: text
-            for key, text in self.tags.items()
-            if key.startswith("uavssr_") and key not in basis
-        }
+        own = {k: v for k, v in self.tags.items() if k.startswith("uavssr_") and k not in basis}
         size = self.reader.files[0].checked.identity[2]
         return own | {"uavssr_expanded_from": f"{self.path.name} ({size} bytes)"}
 
@@ -71,12 +67,8 @@ class CoefficientSource:
             ValueError: the window reaches outside the scene.
             InputRefused: a block cannot be decoded, or the file changed since it was opened.
         """
-        return self.expanded(window, self.basis)
-
-    def expanded(self, window: Window, basis: CubeBasis) -> tuple[Float32Array, BoolArray]:
-        """The same at the wavelengths of `basis`, a subset of the file's own."""
         coefficients, valid = self.coefficients(window)
-        cube = basis.expand(coefficients)
+        cube = self.basis.expand(coefficients)
         cube[:, ~valid] = np.nan
         return cube, valid
 
@@ -127,14 +119,14 @@ def coefficients_in(checked: CheckedFile) -> CoefficientSource | None:
         InputRefused: its tags say that it holds coefficients, but the rest does not fit.
     """
     with opened_metadata(checked) as dataset:
-        tags, count = dataset.tags(), dataset.count
+        tags, rank = dataset.tags(), dataset.count
         if not holds_coefficients(tags):
             return None
         place = read_place(dataset, checked)
     return CoefficientSource(
         path=checked.path,
-        basis=CubeBasis.of_tags(tags, rank=count, path=checked.path),
+        basis=CubeBasis.of_tags(tags, rank=rank, path=checked.path),
         place=place,
-        reader=CubeFileReader.of(checked, place, range(1, count + 1)),
+        reader=CubeFileReader.of(checked, place, range(1, rank + 1)),
         tags=tags,
     )

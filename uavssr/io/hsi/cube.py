@@ -11,22 +11,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from uavssr.errors import UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
-from uavssr.io.hsi.file_reader import CubeFileReader
-from uavssr.io.hsi.number_reader import READ_TILE, NumberReader
+from uavssr.io.hsi.cube_reader import CubeFileReader
 from uavssr.io.hsi.wavelengths import read_grid
-from uavssr.io.hsi.zarr_array import ZarrArray, read_json
+from uavssr.io.hsi.zarr_array import read_json
 from uavssr.io.hsi.zarr_cube import (
     ZarrReader,
-    check_cube,
     is_zarr,
-    read_georeference,
     read_store_grid,
-    store_facts,
+    read_store_place,
+    store_bands,
 )
 from uavssr.io.raster import (
     BandMetadata,
@@ -34,7 +32,6 @@ from uavssr.io.raster import (
     Scale,
     ScaleEvidence,
     ValidityRule,
-    make_place,
     opened_metadata,
     parse_scale,
     quantiles_of,
@@ -46,6 +43,10 @@ from uavssr.io.raster import (
 from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
 from uavssr.tiling import Window
 
+NumberReader = CubeFileReader | ZarrReader | CoefficientSource
+"""Gives stored numbers (band, y, x), from any thread or process."""
+READ_TILE: Final = 128
+"""Side in pixels of the windows in which a cube is read from end to end."""
 _MODEL_TAG: Final = "uavssr_model"
 _SAMPLE_WINDOWS: Final = 3
 """The scale is judged by the numbers in 3 x 3 windows of a scene."""
@@ -62,8 +63,6 @@ class CubeSource:
     """The file as given."""
     grid: WavelengthGrid
     """Its C bands, nm."""
-    wavelengths_from: str
-    """The place in the file that states them."""
     place: Place
     """Size, CRS and geotransform."""
     reader: NumberReader
@@ -146,12 +145,22 @@ def open_cube(
     """
     if scale is not None:
         parse_scale(scale)
-    opened = _open(path, assume_crs, max_pixels)
-    if isinstance(opened, CoefficientSource):
+    cube, bands, tags = _open(path, assume_crs, max_pixels)
+    if isinstance(cube.reader, CoefficientSource):
         if scale is not None:
-            raise UsageError("coefficients have no scale to be given", path=opened.path)
-        return _expanding(opened)
-    return opened.with_sampled_scale(scale)
+            raise UsageError("coefficients have no scale to be given", path=cube.path)
+        return cube
+    longest = max(cube.height, cube.width)
+    whole = longest <= _SAMPLE_WINDOWS * _SAMPLE_SIDE
+    count, side = (1, longest) if whole else (_SAMPLE_WINDOWS, _SAMPLE_SIDE)
+    sample = sample_values(
+        cube.reader, cube.rule, cube.path, count=count, side=side, search=READ_TILE
+    )
+    quantiles = quantiles_of(sample.numbers)
+    evidence = ScaleEvidence(bands=bands, tags=tags, quantiles=quantiles, path=cube.path)
+    resolved = evidence.resolve(scale, remedy=lambda _: _SCALE_REMEDY)
+    warnings = cube.warnings + sample.warnings + resolved.warnings
+    return replace(cube, scale=resolved, warnings=warnings)
 
 
 def open_product(path: PathLike) -> CubeSource:
@@ -162,125 +171,84 @@ def open_product(path: PathLike) -> CubeSource:
     Raises:
         InputRefused: the file is unsafe or broken, or lacks wavelengths.
     """
-    opened = _open(path, None, sys.maxsize)
-    return _expanding(opened) if isinstance(opened, CoefficientSource) else opened.as_tagged()
+    return _open(path, None, sys.maxsize).cube
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Metadata:
-    """A file or store that is not of coefficients: all that is known before a pixel is read."""
-
-    place: Place
+class _Opened(NamedTuple):
+    cube: CubeSource
+    """With the scale that its bands' tags state."""
     bands: Sequence[BandMetadata]
-    """Without alpha."""
+    """Its bands, without alpha; none for coefficients."""
     tags: Mapping[str, str]
-    grid: WavelengthGrid
-    wavelengths_from: str
-    reader: NumberReader
-    has_mask: bool = False
-    """Whether alpha or a mask band states validity."""
-
-    @property
-    def rule(self) -> ValidityRule:
-        nodata = tuple(band.nodata for band in self.bands)
-        return ValidityRule(nodata=nodata, has_mask=self.has_mask)
-
-    def with_sampled_scale(self, given: float | str | None) -> CubeSource:
-        """The cube, once its numbers have shown that the scale can be right."""
-        place, side = self.place, max(self.reader.height, self.reader.width)
-        whole = side <= _SAMPLE_WINDOWS * _SAMPLE_SIDE
-        count, side = (1, side) if whole else (_SAMPLE_WINDOWS, _SAMPLE_SIDE)
-        sample = sample_values(
-            self.reader, self.rule, place.path, count=count, side=side, search=READ_TILE
-        )
-        evidence = ScaleEvidence(
-            bands=self.bands,
-            tags=self.tags,
-            quantiles=quantiles_of(sample.numbers),
-            path=place.path,
-        )
-        scale = evidence.resolve(given, remedy=lambda _: _SCALE_REMEDY)
-        return self._source(scale, place.warnings + sample.warnings + scale.warnings)
-
-    def as_tagged(self) -> CubeSource:
-        """The cube with the scale that its bands' tags state."""
-        factors, offsets = zip(*((band.scale, band.offset) for band in self.bands), strict=True)
-        scale = Scale(factors=factors, offsets=offsets, evidence="tags of the bands")
-        return self._source(scale, self.place.warnings)
-
-    def _source(self, scale: Scale, warnings: tuple[str, ...]) -> CubeSource:
-        return CubeSource(
-            path=self.place.path,
-            grid=self.grid,
-            wavelengths_from=self.wavelengths_from,
-            place=self.place,
-            reader=self.reader,
-            rule=self.rule,
-            scale=scale,
-            warnings=warnings,
-            model=self.tags.get(_MODEL_TAG, ""),
-        )
+    """The dataset's tags."""
 
 
-def _open(
-    path: PathLike, assume_crs: str | None, max_pixels: int | None
-) -> _Metadata | CoefficientSource:
+def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> _Opened:
     check_path_text(os.fspath(path))
     if is_zarr(Path(path)):
-        return _open_store(Path(path), assume_crs, max_pixels)
+        return _open_store(ZarrReader.of(Path(path), max_pixels=max_pixels), assume_crs)
     checked = check_raster(path, max_pixels=max_pixels)
-    return coefficients_in(checked) or _open_file(checked, assume_crs)
+    coefficients = coefficients_in(checked)
+    return _open_file(checked, assume_crs) if coefficients is None else _expanding(coefficients)
 
 
-def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Metadata:
+def _open_store(reader: ZarrReader, assume_crs: str | None) -> _Opened:
+    path, size = reader.path, (reader.height, reader.width)
+    place = read_store_place(path, size, assume_crs)
+    grid = read_store_grid(path, count=reader.array.shape[0])
+    tags = {key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()}
+    return _as_tagged(place, grid, store_bands(reader, grid), reader, tags)
+
+
+def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:
     with opened_metadata(checked) as dataset:
         place = read_place(dataset, checked, assume_crs=assume_crs)
-        facts = read_band_metadata(dataset, checked)
-        bands = [fact for fact in facts if fact.colour != "alpha"]
+        every = read_band_metadata(dataset, checked)
+        bands = [band for band in every if band.colour != "alpha"]
         indexes = [band.index for band in bands]
         tags = read_tags(dataset, checked)
-        grid, wavelengths_from = read_grid(dataset, checked, indexes)
-    alpha = next((fact.index for fact in facts if fact.colour == "alpha"), None)
+        grid = read_grid(dataset, checked, indexes)
+    alpha = next((band.index for band in every if band.colour == "alpha"), None)
     mask = next((band.index for band in bands if band.masked), None)
-    return _Metadata(
-        place=place,
-        bands=bands,
-        tags=tags,
+    reader = CubeFileReader.of(checked, place, indexes, alpha=alpha, mask=mask)
+    has_mask = alpha is not None or mask is not None
+    return _as_tagged(place, grid, bands, reader, tags, has_mask=has_mask)
+
+
+def _as_tagged(
+    place: Place,
+    grid: WavelengthGrid,
+    bands: Sequence[BandMetadata],
+    reader: NumberReader,
+    tags: Mapping[str, str],
+    *,
+    has_mask: bool = False,
+) -> _Opened:
+    factors, offsets = zip(*((band.scale, band.offset) for band in bands), strict=True)
+    cube = CubeSource(
+        path=place.path,
         grid=grid,
-        wavelengths_from=wavelengths_from,
-        reader=CubeFileReader.of(checked, place, indexes, alpha=alpha, mask=mask),
-        has_mask=alpha is not None or mask is not None,
-    )
-
-
-def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> _Metadata:
-    cube = ZarrArray.of(path, "reflectance")
-    check_cube(cube, max_pixels=max_pixels)
-    crs, transform = read_georeference(path)
-    size = cube.shape[1], cube.shape[2]
-    place = make_place(path, crs=crs, transform=transform, size=size, assume_crs=assume_crs)
-    grid = read_store_grid(path, count=cube.shape[0])
-    return _Metadata(
         place=place,
-        bands=store_facts(cube, grid),
-        tags={key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()},
-        grid=grid,
-        wavelengths_from="wavelength coordinate",
-        reader=ZarrReader(array=cube),
+        reader=reader,
+        rule=ValidityRule(nodata=tuple(band.nodata for band in bands), has_mask=has_mask),
+        scale=Scale(factors=factors, offsets=offsets, evidence="tags of the bands"),
+        warnings=place.warnings,
+        model=tags.get(_MODEL_TAG, ""),
     )
+    return _Opened(cube, bands, tags)
 
 
-def _expanding(source: CoefficientSource) -> CubeSource:
+def _expanding(source: CoefficientSource) -> _Opened:
     """The cube that coefficients stand for: its stored numbers are reflectance already."""
     count = len(source.basis.grid)
-    return CubeSource(
+    cube = CubeSource(
         path=source.path,
         grid=source.basis.grid,
-        wavelengths_from="spectral basis",
         place=source.place,
         reader=source,
         rule=ValidityRule(nodata=(math.nan,) * count, has_mask=False),
-        scale=Scale(factors=(1.0,) * count, offsets=(0.0,) * count, evidence="spectral basis"),
+        scale=Scale.uniform(1.0, count, "spectral basis"),
         warnings=source.place.warnings,
         model=source.tags.get(_MODEL_TAG, ""),
     )
+    return _Opened(cube, (), source.tags)

@@ -6,12 +6,11 @@ import base64
 import binascii
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import MAX_BANDS
@@ -21,10 +20,8 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
 
 
-MARK: Final = "uavssr_product"
-"""Name of the tag that distinguishes a file of coefficients from a cube."""
-PRODUCT: Final = "coefficients"
-"""Value of that tag in a file of coefficients."""
+_MARK: Final = {"uavssr_product": "coefficients"}
+"""The tag that distinguishes a file of coefficients from a cube."""
 _PREFIX: Final = "uavssr_basis_"
 _STORED: Final = {"wavelength": "<f8", "fwhm": "<f8", "mean": "<f4", "components": "<f4"}
 """The arrays, each a tag of its own: base64 of numbers in this type."""
@@ -44,13 +41,9 @@ class CubeBasis:
     """SHA-256 of the model weights that the coefficients come from; empty where unknown."""
 
     def __post_init__(self) -> None:
-        count = len(self.grid)
-        if (
-            self.mean.shape != (count,)
-            or self.components.ndim != 2
-            or len(self.components) != count
-        ):
-            shapes = f"mean {self.mean.shape}, components {self.components.shape}"
+        count, mean, components = len(self.grid), self.mean.shape, self.components.shape
+        if mean != (count,) or len(components) != 2 or components[0] != count:
+            shapes = f"mean {mean}, components {components}"
             raise InputRefused(f"a basis of {shapes} does not fit {count} wavelengths")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.components).all()):
             raise InputRefused("the basis holds NaN or infinity")
@@ -63,12 +56,8 @@ class CubeBasis:
     def subset(self, indices: Sequence[int]) -> CubeBasis:
         """The basis of some of the wavelengths."""
         chosen = list(indices)
-        return CubeBasis(
-            grid=subset(self.grid, chosen),
-            mean=self.mean[chosen],
-            components=self.components[chosen],
-            sha256=self.sha256,
-        )
+        mean, components = self.mean[chosen], self.components[chosen]
+        return replace(self, grid=subset(self.grid, chosen), mean=mean, components=components)
 
     def expand(
         self, coefficients: Float32Array, *, bands: Sequence[int] | None = None
@@ -87,17 +76,15 @@ class CubeBasis:
 
     def tags(self) -> dict[str, str]:
         """The basis as tags."""
-        arrays: dict[str, npt.NDArray[np.floating]] = {
-            "wavelength": self.grid.centres,
-            "fwhm": self.grid.fwhm,
-            "mean": self.mean,
-            "components": self.components,
+        arrays = (self.grid.centres, self.grid.fwhm, self.mean, self.components)
+        raw = {
+            key: np.asarray(array, dtype).tobytes()
+            for (key, dtype), array in zip(_STORED.items(), arrays, strict=True)
         }
-        raw = {key: array.astype(_STORED[key]).tobytes() for key, array in arrays.items()}
         texts = {key: base64.b64encode(data).decode() for key, data in raw.items()}
         texts |= {"grid": self.grid.name, "model_sha256": self.sha256}
         texts["crc32"] = f"{zlib.crc32(b''.join(raw.values())):08x}"
-        return {f"{_PREFIX}{key}": text for key, text in texts.items() if text} | {MARK: PRODUCT}
+        return {f"{_PREFIX}{key}": text for key, text in texts.items() if text} | _MARK
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str], *, rank: int, path: Path) -> CubeBasis:
@@ -131,7 +118,7 @@ class CubeBasis:
 
 def holds_coefficients(tags: Mapping[str, str]) -> bool:
     """Whether a file's tags say that its bands are coefficients."""
-    return tags.get(MARK) == PRODUCT
+    return _MARK.items() <= tags.items()
 
 
 def _damaged(path: Path, why: str) -> InputRefused:

@@ -6,7 +6,7 @@ Only the pixels that a window needs are read and warped.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -117,35 +117,17 @@ class WarpedCube:
         cube, place = self.cube, self.cube.place
         outline = pixel_to_map(place.transform, _outline(Window(0, 0, cube.height, cube.width)))
         ground = reproject_points(outline, place.crs_wkt, self.target.crs_wkt)
-        points = map_to_pixel(self.target.transform, ground) + np.array(
-            [self.shift[1], self.shift[0]]
-        )
-        if not np.isfinite(points).all():
-            return None
-        (left, top), (right, bottom) = np.floor(points.min(0)), np.ceil(points.max(0))
-        first_row, last_row = max(int(top), 0), min(int(bottom), self.height)
-        first_col, last_col = max(int(left), 0), min(int(right), self.width)
-        if last_row <= first_row or last_col <= first_col:
-            return None
-        return Window(first_row, first_col, last_row - first_row, last_col - first_col)
+        points = map_to_pixel(self.target.transform, ground) + self.shift[::-1]
+        return _window_around(points, Window(0, 0, self.height, self.width))
 
     def _source_window(self, window: Window) -> Window | None:
         """The cube's pixels that a window of the target needs; None where there are none."""
-        points = self._to_cube(_outline(window))
-        if not np.isfinite(points).all():
-            return None
-        (left, top), (right, bottom) = np.floor(points.min(0)), np.ceil(points.max(0))
-        first_row, first_col = max(int(top) - _EDGE, 0), max(int(left) - _EDGE, 0)
-        last_row = min(int(bottom) + _EDGE, self.cube.height)
-        last_col = min(int(right) + _EDGE, self.cube.width)
-        if last_row <= first_row or last_col <= first_col:
-            return None
-        return Window(first_row, first_col, last_row - first_row, last_col - first_col)
+        scene = Window(0, 0, self.cube.height, self.cube.width)
+        return _window_around(self._to_cube(_outline(window)), scene, margin=_EDGE)
 
     def _to_cube(self, points: FloatArray) -> FloatArray:
         """Places (n, 2) given as (column, row) of the target, as (column, row) of the cube."""
-        moved = points - np.array([self.shift[1], self.shift[0]])
-        ground = pixel_to_map(self.target.transform, moved)
+        ground = pixel_to_map(self.target.transform, points - self.shift[::-1])
         place = self.cube.place
         own = reproject_points(ground, self.target.crs_wkt, place.crs_wkt)
         return map_to_pixel(place.transform, own)
@@ -154,6 +136,7 @@ class WarpedCube:
         """Numbers (band, y, x) of the cube's window `source`, warped to a window of the target."""
         start = window.col - self.shift[1], window.row - self.shift[0]
         warped = np.zeros((len(numbers), window.height, window.width), np.float32)
+        method = Resampling.average if self.ratio < AVERAGING_RATIO else Resampling.bilinear
         try:
             rasterio.warp.reproject(
                 numbers,
@@ -162,9 +145,7 @@ class WarpedCube:
                 src_crs=CRS.from_wkt(self.cube.place.crs_wkt),
                 dst_transform=_starting(self.target.transform, *start),
                 dst_crs=CRS.from_wkt(self.target.crs_wkt),
-                resampling=Resampling.average
-                if self.ratio < AVERAGING_RATIO
-                else Resampling.bilinear,
+                resampling=method,
                 init_dest_nodata=True,
                 tolerance=0,  # exact coordinates: the default may be an eighth of a pixel off
             )
@@ -180,14 +161,25 @@ def _starting(transform: Transform, column: float, row: float) -> Affine:
     return Affine(a, b, origin[0], d, e, origin[1])
 
 
+def _window_around(points: FloatArray, scene: Window, margin: int = 0) -> Window | None:
+    """The pixels of a scene around points (n, 2) given as (column, row); None: there are none."""
+    if not np.isfinite(points).all():
+        return None
+    left, top = map(int, np.floor(points.min(0)))
+    right, bottom = map(int, np.ceil(points.max(0)))
+    rows, cols = bottom - top + 2 * margin, right - left + 2 * margin
+    return Window(top - margin, left - margin, rows, cols).intersection(scene)
+
+
 def _halves(window: Window) -> tuple[Window, Window]:
     """A window cut across its longer side."""
-    row, col, height, width = window.row, window.col, window.height, window.width
-    if height >= width:
-        half = height // 2
-        return Window(row, col, half, width), Window(row + half, col, height - half, width)
-    half = width // 2
-    return Window(row, col, height, half), Window(row, col + half, height, width - half)
+    if window.height >= window.width:
+        half = window.height // 2
+        rest = replace(window, row=window.row + half, height=window.height - half)
+        return replace(window, height=half), rest
+    half = window.width // 2
+    rest = replace(window, col=window.col + half, width=window.width - half)
+    return replace(window, width=half), rest
 
 
 def _outline(window: Window, steps: int = 9) -> FloatArray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,8 @@ Column = list[float | None]
 
 def read_grid(
     dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]
-) -> tuple[WavelengthGrid, str]:
-    """The grid of the bands `indexes`, numbered from one, and the place that states its centres.
+) -> WavelengthGrid:
+    """The grid of the bands `indexes`, numbered from one.
 
     The first of these that names every band is taken: the bands' `wavelength` tags, the list
     in the ENVI domain, the IMAGERY domain (which GDAL rounds to 1 nm for ENVI files). An ENVI
@@ -36,20 +35,12 @@ def read_grid(
     Raises:
         InputRefused: a band without a wavelength, or wavelengths that do not increase.
     """
-    header = envi_header(Path(checked.absolute)) if checked.driver == "ENVI" else None
-    readers: tuple[tuple[str, Callable[[], tuple[Column, Column]]], ...] = (
-        ("wavelength tag", lambda: _from_tags(dataset, indexes)),
-        ("ENVI wavelength list", lambda: _from_domain(dataset, indexes)),
-        ("CENTRAL_WAVELENGTH_UM", lambda: _from_imagery(dataset, indexes)),
-    )
-    if header is not None:
-        readers = (("ENVI header", partial(_from_header, dataset, header, indexes)),)
     named = 0
-    for origin, read in readers:
-        centres, widths = read()
-        if all(centre is not None for centre in centres):
-            return make_grid(checked.path, centres, widths), origin
-        named = max(named, sum(centre is not None for centre in centres))
+    for centres, widths in _stated(dataset, checked, indexes):
+        count = len(indexes) - centres.count(None)
+        if count == len(indexes) > 0:
+            return make_grid(checked.path, centres, widths)
+        named = max(named, count)
     raise InputRefused(
         f"a wavelength for {named} of its {len(indexes)} bands", path=checked.path, remedy=_REMEDY
     )
@@ -79,57 +70,50 @@ def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
     return WavelengthGrid(path.name, nm, np.array(fwhm, float))
 
 
-def _from_tags(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
+def _stated(
+    dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]
+) -> Iterator[tuple[Column, Column]]:
+    """Centres and widths of the bands, from one place of the file after the other."""
+    envi = dataset.tags(ns="ENVI")
+    units = envi.get("wavelength_units", "")
+    header = envi_header(Path(checked.absolute)) if checked.driver == "ENVI" else None
+    if header is not None:
+        centres, widths = read_envi_list(header, "wavelength"), read_envi_list(header, "fwhm")
+        yield _of_lists(centres, widths, units, indexes, count=dataset.count)
+        return
+    imagery = [dataset.tags(index, ns="IMAGERY") for index in indexes]
+    imagery_widths = [nanometres(tags.get("FWHM_UM"), "um") for tags in imagery]
+    yield _of_tags(dataset, indexes, imagery_widths)
+    centres, widths = (
+        envi.get(key, "").strip("{} \n").split(",") for key in ("wavelength", "fwhm")
+    )
+    yield _of_lists(centres, widths, units, indexes, count=dataset.count)
+    yield [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in imagery], imagery_widths
+
+
+def _of_tags(
+    dataset: DatasetReader, indexes: Sequence[int], default_widths: Column
+) -> tuple[Column, Column]:
     centres: Column = []
     widths: Column = []
-    for index in indexes:
+    for index, default in zip(indexes, default_widths, strict=True):
         tags = {key.lower(): value for key, value in dataset.tags(index).items()}
-        imagery, units = dataset.tags(index, ns="IMAGERY"), tags.get("wavelength_units", "")
+        units = tags.get("wavelength_units", "")
         centres.append(nanometres(tags.get("wavelength"), units))
-        own = nanometres(tags.get("fwhm"), units or "nm")
-        widths.append(own or nanometres(imagery.get("FWHM_UM"), "um"))
+        widths.append(nanometres(tags.get("fwhm"), units or "nm") or default)
     return centres, widths
 
 
-def _from_domain(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
-    tags = dataset.tags(ns="ENVI")
-    centres, widths = (
-        [item.strip() for item in tags.get(key, "").strip("{} \n").split(",")]
-        for key in ("wavelength", "fwhm")
-    )
-    return _columns(dataset, centres, widths, tags.get("wavelength_units", ""), indexes)
-
-
-def _from_header(
-    dataset: DatasetReader, header: Path, indexes: Sequence[int]
-) -> tuple[Column, Column]:
-    centres, widths = read_envi_list(header, "wavelength"), read_envi_list(header, "fwhm")
-    units = dataset.tags(ns="ENVI").get("wavelength_units", "")
-    return _columns(dataset, centres, widths, units, indexes)
-
-
-def _columns(
-    dataset: DatasetReader,
-    centres: Sequence[str],
-    widths: Sequence[str],
-    units: str,
-    indexes: Sequence[int],
+def _of_lists(
+    centres: Sequence[str], widths: Sequence[str], units: str, indexes: Sequence[int], *, count: int
 ) -> tuple[Column, Column]:
     """Numbers of the chosen bands from lists of all bands; None from a list of another length."""
     empty: Column = [None] * len(indexes)
-    if len(centres) != dataset.count:
+    if len(centres) != count:
         return empty, empty
     chosen = [nanometres(centres[index - 1], units) for index in indexes]
-    if len(widths) != dataset.count:
+    if len(widths) != count:
         return chosen, empty
     # A width has no size from which to guess its unit, so it follows the wavelengths'.
     micro = not units.strip() and (nanometres(centres[0], "nm") or 1000) < 20
     return chosen, [nanometres(widths[i - 1], units or ("um" if micro else "nm")) for i in indexes]
-
-
-def _from_imagery(dataset: DatasetReader, indexes: Sequence[int]) -> tuple[Column, Column]:
-    imagery = [dataset.tags(index, ns="IMAGERY") for index in indexes]
-    return (
-        [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in imagery],
-        [nanometres(tags.get("FWHM_UM"), "um") for tags in imagery],
-    )

@@ -10,12 +10,10 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from numcodecs import Blosc, Zstd
 from zarr.abc.buffer import Buffer, BufferPrototype
@@ -34,99 +32,15 @@ _COMPRESSORS: Final = {"zstd": Zstd, "blosc": Blosc}
 _DTYPES: Final = ("u1", "u2", "i2", "u4", "i4", "f4", "f8")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZarrArray:
-    """One array of a store, whose metadata were checked; may be sent to other processes."""
-
-    path: Path
-    """The store, for messages."""
-    name: str
-    """The array's folder in it."""
-    metadata: ZarrJson
-    """Its `.zarray`."""
-    attributes: ZarrJson
-    """Its `.zattrs`."""
-    shape: tuple[int, ...]
-    """Numbers along each axis."""
-    chunks: tuple[int, ...]
-    """The same of a chunk."""
-    dtype: np.dtype[Any]
-    """Type of the numbers."""
-    fill: float
-    """The number that a missing chunk holds."""
-
-    @classmethod
-    def of(cls, path: Path, name: str) -> ZarrArray:
-        """Read and check the metadata of an array.
-
-        Raises:
-            InputRefused: it is missing, or of a kind that is not read.
-        """
-        metadata = read_json(path, f"{name}/.zarray")
-        try:
-            _check_metadata(metadata)
-            fill = metadata.get("fill_value")
-            found = cls(
-                path=path,
-                name=name,
-                metadata=metadata,
-                attributes=read_json(path, f"{name}/.zattrs"),
-                shape=tuple(map(int, metadata["shape"])),
-                chunks=tuple(map(int, metadata["chunks"])),
-                dtype=np.dtype(metadata["dtype"]),
-                fill=0.0 if fill is None else float(fill),
-            )
-            found.opened()
-        except (KeyError, TypeError, ValueError) as err:
-            raise InputRefused(
-                f"the metadata of its array {name} are not of the Zarr format 2 ({err})", path=path
-            ) from err
-        return found
-
-    def opened(self) -> zarr.Array[Any]:
-        """The array as zarr-python reads it."""
-        return zarr.open_array(_CheckedStore(self), mode="r", zarr_format=2)
-
-    def read(self, box: tuple[slice, ...]) -> npt.NDArray[np.generic]:
-        """The numbers in a box of the array.
-
-        Raises:
-            InputRefused: a chunk cannot be decoded.
-        """
-        return np.ascontiguousarray(self.opened()[box])
-
-    def unpacked(self, key: str) -> bytes | None:
-        """The bytes of a chunk before the filters, none where there is no such file.
-
-        Raises:
-            InputRefused: the chunk cannot be unpacked to the size that the metadata state.
-        """
-        name = f"{self.name}/{key}"
-        chunk = np.empty(math.prod(self.chunks), self.dtype)
-        try:
-            if not (self.path / name).exists():
-                return None
-            raw = _read_bytes(self.path, name, 2 * chunk.nbytes + 2**16)
-            compressor = self.metadata.get("compressor")
-            if compressor is None:
-                chunk[:] = np.frombuffer(raw, self.dtype)
-            else:
-                _COMPRESSORS[compressor["id"]]().decode(raw, out=chunk)  # never beyond its end
-        except (OSError, ValueError, RuntimeError) as err:
-            raise InputRefused(
-                f"chunk {key} of its array {self.name} cannot be read: {err}",
-                path=self.path,
-                remedy="the store is damaged: copy or write it again",
-            ) from err
-        return chunk.tobytes()
-
-
 class _CheckedStore(WrapperStore[MemoryStore]):
-    """Hands zarr-python the checked metadata of one array, and its chunks without compression."""
+    """Checked metadata of one array, and its chunks without compression, for zarr-python."""
 
-    def __init__(self, array: ZarrArray) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         super().__init__(MemoryStore(read_only=True))
-        self._array = array
+        self._path, self._name = path, name
+        self._metadata = read_json(path, f"{name}/.zarray")
+        self._attributes = read_json(path, f"{name}/.zattrs")
+        _check_metadata(self._metadata)
 
     async def get(
         self,
@@ -135,16 +49,52 @@ class _CheckedStore(WrapperStore[MemoryStore]):
         byte_range: ByteRequest | None = None,  # noqa: ARG002 - always None in format 2
     ) -> Buffer | None:
         """The content of a file of the array's folder; None where there is no such file."""
+        data: bytes | None = None
         if key == ".zarray":
-            data = json.dumps({**self._array.metadata, "compressor": None}).encode()
-        elif key.startswith("."):
-            return None
-        else:
-            unpacked = await asyncio.to_thread(self._array.unpacked, key)
-            if unpacked is None:
+            data = json.dumps({**self._metadata, "compressor": None}).encode()
+        elif key == ".zattrs":
+            data = json.dumps(self._attributes).encode()
+        elif not key.startswith("."):
+            data = await asyncio.to_thread(self._unpacked, key)
+        return None if data is None else prototype.buffer.from_bytes(data)
+
+    def _unpacked(self, key: str) -> bytes | None:
+        """The bytes of a chunk before the filters, none where there is no such file.
+
+        Raises:
+            InputRefused: the chunk cannot be unpacked to the size that the metadata state.
+        """
+        name, compressor = f"{self._name}/{key}", self._metadata.get("compressor")
+        try:
+            if not (self._path / name).exists():
                 return None
-            data = unpacked
-        return prototype.buffer.from_bytes(data)
+            chunk = np.empty(math.prod(self._metadata["chunks"]), self._metadata["dtype"])
+            raw = _read_bytes(self._path, name, 2 * chunk.nbytes + 2**16)
+            if compressor is None:
+                chunk[:] = np.frombuffer(raw, chunk.dtype)
+            else:
+                _COMPRESSORS[compressor["id"]]().decode(raw, out=chunk)  # never beyond its end
+        except (OSError, ValueError, RuntimeError, MemoryError) as err:
+            raise InputRefused(
+                f"chunk {key} of its array {self._name} cannot be read: {err}",
+                path=self._path,
+                remedy="the store is damaged: copy or write it again",
+            ) from err
+        return chunk.tobytes()
+
+
+def open_array(path: Path, name: str) -> zarr.Array[Any]:
+    """An array of a store as zarr-python reads it, from any thread or process.
+
+    Raises:
+        InputRefused: it is missing, or of a kind that is not read; when read, also a broken chunk.
+    """
+    try:
+        return zarr.open_array(_CheckedStore(path, name), mode="r", zarr_format=2)
+    except (KeyError, TypeError, ValueError) as err:
+        raise InputRefused(
+            f"the metadata of its array {name} are not of the Zarr format 2 ({err})", path=path
+        ) from err
 
 
 def _check_metadata(metadata: ZarrJson) -> None:

@@ -6,18 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import zarr
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import Layout, check_layout
-from uavssr.io.hsi.wavelengths import make_grid
-from uavssr.io.hsi.zarr_array import ZARR_REMEDY, ZarrArray, read_json
-from uavssr.io.raster import BandMetadata, Transform, nanometres
-from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
+from uavssr.io.hsi.wavelengths import Column, make_grid
+from uavssr.io.hsi.zarr_array import ZARR_REMEDY, open_array, read_json
+from uavssr.io.raster import BandMetadata, Place, make_place, nanometres
+from uavssr.sensors import BoolArray, Float32Array, NumberArray, WavelengthGrid
 from uavssr.tiling import Window
 
 
@@ -25,8 +26,38 @@ from uavssr.tiling import Window
 class ZarrReader:
     """Reads windows of a cube, from any thread or process."""
 
-    array: ZarrArray
+    path: Path
+    """The store."""
+    array: zarr.Array[Any]
     """(wavelength, y, x)."""
+
+    @classmethod
+    def of(cls, path: Path, *, max_pixels: int | None) -> ZarrReader:
+        """The reader of a store's cube.
+
+        Raises:
+            InputRefused: the store holds no cube, or one beyond the limits of `check_layout`.
+        """
+        array = open_array(path, "reflectance")
+        if array.attrs.get("_ARRAY_DIMENSIONS") != ["wavelength", "y", "x"]:
+            raise InputRefused(
+                "its array reflectance has other dimensions than (wavelength, y, x)",
+                path=path,
+                remedy=ZARR_REMEDY,
+            )
+        bands, height, width = array.shape
+        layout = Layout(
+            width=width,
+            height=height,
+            bands=bands,
+            bits=8 * array.dtype.itemsize,
+            is_complex=False,
+            block=(array.chunks[1], array.chunks[2]),
+            block_bytes=math.prod(array.chunks) * array.dtype.itemsize,
+        )
+        claimed = layout.claimed_bytes  # a store does not state the bytes that it takes
+        check_layout(layout, path=path, file_bytes=claimed, max_pixels=max_pixels)
+        return cls(path=path, array=array)
 
     @property
     def height(self) -> int:
@@ -38,7 +69,12 @@ class ZarrReader:
         """Columns of the scene."""
         return self.array.shape[2]
 
-    def read(self, window: Window) -> tuple[npt.NDArray[np.generic], BoolArray]:
+    @property
+    def nodata(self) -> float:
+        """The stored number of missing chunks."""
+        return float(self.array.fill_value or 0)
+
+    def read(self, window: Window) -> tuple[NumberArray, BoolArray]:
         """Stored numbers (band, y, x); all pixels may be valid, as a store has no mask.
 
         Raises:
@@ -48,7 +84,7 @@ class ZarrReader:
         bottom, right = window.row + window.height, window.col + window.width
         if min(window.row, window.col) < 0 or bottom > self.height or right > self.width:
             raise ValueError(f"{window} reaches outside a scene of {self.height} x {self.width}")
-        numbers = self.array.read((slice(0, self.array.shape[0]), window.rows, window.cols))
+        numbers = np.ascontiguousarray(self.array[:, window.rows, window.cols])
         return numbers, np.ones(numbers.shape[1:], bool)
 
     def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
@@ -65,8 +101,8 @@ class ZarrReader:
         cols = np.arange(width) * shape[1] // width
         for top in range(0, height, side):
             rows = slice(top, min(top + side, height))
-            numbers = self.array.read((slice(band, band + 1), rows, slice(0, width)))[0]
-            valid = np.isfinite(numbers) & (numbers != self.array.fill)
+            numbers = np.asarray(self.array[band, rows])
+            valid = np.isfinite(numbers) & (numbers != self.nodata)
             into = np.ix_(np.arange(rows.start, rows.stop) * shape[0] // height, cols)
             np.add.at(total, into, np.where(valid, numbers, 0))
             np.add.at(count, into, valid)
@@ -78,47 +114,22 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
 
 
-def check_cube(array: ZarrArray, *, max_pixels: int | None) -> None:
-    """Refuse an array that is no cube or would exhaust the machine.
+def read_store_place(path: Path, size: tuple[int, int], assume_crs: str | None) -> Place:
+    """The place that a store's variable spatial_ref states for a cube of (rows, columns).
 
     Raises:
-        InputRefused: other dimensions, or beyond the limits of `check_layout`.
-    """
-    if array.attributes.get("_ARRAY_DIMENSIONS") != ["wavelength", "y", "x"]:
-        raise InputRefused(
-            f"its array {array.name} has other dimensions than (wavelength, y, x)",
-            path=array.path,
-            remedy=ZARR_REMEDY,
-        )
-    bands, height, width = array.shape
-    layout = Layout(
-        width=width,
-        height=height,
-        bands=bands,
-        bits=8 * array.dtype.itemsize,
-        is_complex=False,
-        block=(array.chunks[1], array.chunks[2]),
-        block_bytes=math.prod(array.chunks) * array.dtype.itemsize,
-    )
-    claimed = layout.claimed_bytes  # a store does not state the bytes that it takes
-    check_layout(layout, path=array.path, file_bytes=claimed, max_pixels=max_pixels)
-
-
-def read_georeference(path: Path) -> tuple[CRS | None, Transform]:
-    """The CRS and the geotransform (a, b, c, d, e, f) that the variable spatial_ref states.
-
-    Raises:
-        InputRefused: it states none that can be read.
+        InputRefused: it states none that can be read, or one that `make_place` refuses.
     """
     about = read_json(path, "spatial_ref/.zattrs")
     wkt, numbers = about.get("crs_wkt"), str(about.get("GeoTransform", "")).split()
     try:
         c, a, b, f, d, e = map(float, numbers)
-        return CRS.from_wkt(str(wkt)) if wkt else None, (a, b, c, d, e, f)
+        crs = CRS.from_wkt(str(wkt)) if wkt else None
     except (CRSError, ValueError) as err:
         raise InputRefused(
             f"its spatial_ref holds no CRS and GeoTransform ({err})", path=path, remedy=ZARR_REMEDY
         ) from err
+    return make_place(path, crs=crs, transform=(a, b, c, d, e, f), size=size, assume_crs=assume_crs)
 
 
 def read_store_grid(path: Path, *, count: int) -> WavelengthGrid:
@@ -130,25 +141,25 @@ def read_store_grid(path: Path, *, count: int) -> WavelengthGrid:
     centres = _column(path, "wavelength", count)
     if None in centres:
         raise InputRefused("not a wavelength for every band", path=path, remedy=ZARR_REMEDY)
-    unknown: list[float | None] = [None] * count
+    unknown: Column = [None] * count
     widths = _column(path, "fwhm", count) if (path / "fwhm").is_dir() else unknown
     return make_grid(path, centres, widths)
 
 
-def _column(path: Path, name: str, count: int) -> list[float | None]:
-    array = ZarrArray.of(path, name)
+def _column(path: Path, name: str, count: int) -> Column:
+    array = open_array(path, name)
     if array.shape != (count,):
         raise InputRefused(f"its {name} has shape {array.shape}, not ({count},)", path=path)
-    values = array.read((slice(0, count),)).tolist()
-    units = str(array.attributes.get("units", ""))
-    return [nanometres(repr(value), units) for value in values]
+    units = str(array.attrs.get("units", ""))
+    return [nanometres(repr(value), units) for value in np.asarray(array[:]).tolist()]
 
 
-def store_facts(array: ZarrArray, grid: WavelengthGrid) -> list[BandMetadata]:
+def store_bands(reader: ZarrReader, grid: WavelengthGrid) -> list[BandMetadata]:
     """Type, nodata and scale of the bands of a store's cube."""
+    attributes = reader.array.attrs
     return [
         BandMetadata(
-            file=array.path,
+            file=reader.path,
             index=number,
             alone=False,
             description="",
@@ -156,10 +167,10 @@ def store_facts(array: ZarrArray, grid: WavelengthGrid) -> list[BandMetadata]:
             wavelength=float(centre),
             wavelength_from="wavelength coordinate",
             fwhm=float(width),
-            dtype=array.dtype.name,
-            nodata=array.fill,
-            scale=_number(array.attributes.get("scale_factor"), 1.0),
-            offset=_number(array.attributes.get("add_offset"), 0.0),
+            dtype=reader.array.dtype.name,
+            nodata=reader.nodata,
+            scale=_number(attributes.get("scale_factor"), 1.0),
+            offset=_number(attributes.get("add_offset"), 0.0),
             masked=False,
         )
         for number, (centre, width) in enumerate(zip(grid.centres, grid.fwhm, strict=True), start=1)

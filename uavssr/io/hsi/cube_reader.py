@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from rasterio.enums import Resampling
@@ -14,7 +13,6 @@ from uavssr.io.raster import BandReader, FileBands, Place
 from uavssr.sensors import Float32Array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CubeFileReader(BandReader):
     """Reads the bands of one file, from any thread or process."""
 
@@ -29,12 +27,9 @@ class CubeFileReader(BandReader):
         mask: int | None = None,
     ) -> CubeFileReader:
         """A reader of the bands `indexes`, numbered from one, in this order."""
+        bands, positions = tuple(indexes), tuple(range(len(indexes)))
         file = FileBands(
-            checked=checked,
-            indexes=tuple(indexes),
-            positions=tuple(range(len(indexes))),
-            alpha=alpha,
-            mask=mask,
+            checked=checked, indexes=bands, positions=positions, alpha=alpha, mask=mask
         )
         return cls(files=(file,), height=place.height, width=place.width)
 
