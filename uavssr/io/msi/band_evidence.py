@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from uavssr.io.msi.role_words import (
     Hint,
     bands_meant,
-    plain_band,
     read_colour,
     read_stem,
     read_text,
+    single_band,
 )
 from uavssr.io.raster import BandMetadata
 from uavssr.sensors import Sensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clue:
+class Clue(NamedTuple):
     """One piece of evidence for one stored band."""
 
     text: str
     """The evidence in words, for messages and the input summary."""
-    meant: frozenset[int]
-    """Indices of the sensor's bands that it can mean; empty if it means none of them."""
     hint: Hint
     """The hint in it."""
-    weak: bool = False
-    """Whether programs often write it by default, such as colours."""
+    meant: frozenset[int]
+    """Indices of the sensor's bands that it can mean; empty if it means none of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +51,15 @@ class Verdict:
 def judge(band: BandMetadata, sensor: Sensor) -> Verdict:
     """The role of a band by all that the file says about it."""
     clues = _clues(band, sensor)
+    evidence, unused = ", ".join(clue.text for clue in clues), False
     conflict = _conflict(clues)
     if conflict:
-        strongest = next((clue for clue in clues if not clue.weak), clues[0])
-        index = single_band(strongest.meant, [strongest.hint], sensor)
-        return Verdict(band=band, index=index, evidence=conflict, conflict=conflict)
-    evidence = ", ".join(clue.text for clue in clues)
-    if any(clue.hint.is_other for clue in clues):
-        return Verdict(band=band, index=None, evidence=evidence, unused=True)
+        evidence, clues = conflict, clues[:1]
+    elif any(clue.hint.is_other for clue in clues):
+        clues, unused = [], True
     meant = frozenset.intersection(*(clue.meant for clue in clues)) if clues else frozenset[int]()
     index = single_band(meant, [clue.hint for clue in clues], sensor)
-    return Verdict(band=band, index=index, evidence=evidence)
+    return Verdict(band=band, index=index, evidence=evidence, unused=unused, conflict=conflict)
 
 
 def judge_named(band: BandMetadata, role: str, sensor: Sensor, *, option: str) -> Verdict:
@@ -88,31 +84,24 @@ def judge_named(band: BandMetadata, role: str, sensor: Sensor, *, option: str) -
     )
 
 
-def single_band(indices: frozenset[int], hints: Sequence[Hint], sensor: Sensor) -> int | None:
-    """The only band left, where a mere colour means the band whose whole name it is."""
-    if len(indices) == 1:
-        return next(iter(indices))
-    plain = {plain_band(hint, sensor) for hint in hints} & indices
-    return next(iter(plain)) if len(plain) == 1 else None
-
-
 def _clues(band: BandMetadata, sensor: Sensor) -> list[Clue]:
-    """All evidence of a band that says anything."""
-    hints = [
-        (f"description {band.description!r}", read_text(band.description), False),
-        (f"colour interpretation {band.colour}", read_colour(band.colour), True),
-    ]
+    """All evidence of a band that says anything, the strongest first.
+
+    Colours and names of files are weak, because programs often write them by default.
+    """
+    hints = [(f"description {band.description!r}", read_text(band.description))]
     if band.wavelength is not None:
         text = f"{band.wavelength_from} tag {band.wavelength:g} nm"
-        hints.append((text, Hint(nm=band.wavelength), False))
+        hints.append((text, Hint(nm=band.wavelength)))
+    hints.append((f"colour interpretation {band.colour}", read_colour(band.colour)))
     if band.alone and band.colour != "alpha":
-        hints.append((f"file name {band.file.name!r}", read_stem(band.file.stem), True))
-    clues = []
-    for text, hint, weak in hints:
-        meant = frozenset[int]() if hint.is_other else bands_meant(hint, sensor)
-        if meant is not None:
-            clues.append(Clue(text=text, meant=meant, hint=hint, weak=weak))
-    return clues
+        hints.append((f"file name {band.file.name!r}", read_stem(band.file.stem)))
+    meant = [frozenset[int]() if hint.is_other else bands_meant(hint, sensor) for _, hint in hints]
+    return [
+        Clue(text, hint, indices)
+        for (text, hint), indices in zip(hints, meant, strict=True)
+        if indices is not None
+    ]
 
 
 def _conflict(clues: Sequence[Clue]) -> str:

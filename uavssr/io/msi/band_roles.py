@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.msi.band_evidence import Verdict, judge, judge_named, single_band
+from uavssr.io.msi.band_evidence import Verdict, judge, judge_named
 from uavssr.io.msi.request import Request
-from uavssr.io.msi.role_words import OTHERS, bands_meant, read_text
+from uavssr.io.msi.role_words import OTHERS, bands_meant, read_text, single_band
 from uavssr.io.raster import BandMetadata
 from uavssr.sensors import SENSORS, Sensor
 
@@ -83,16 +83,14 @@ def _verdicts(bands: Sequence[BandMetadata], sensor: Sensor, request: Request) -
     if len(roles) != len(selected) and request.bidx is None:
         selected = [band for band in selected if band.colour != "alpha"]
     if len(roles) != len(selected):
-        fact = f"the input holds {len(selected)} bands"
+        fact = f"{len(roles)} roles ({', '.join(roles)}), but "
         remedy = f"name every band in file order, with {SKIP!r} for those not to be used"
         if request.bidx:
-            fact = f"--bidx selects {len(selected)} bands"
+            fact += "--bidx selects"
             remedy = f"give as many band numbers as roles, of {len(bands)} bands"
-        raise InputRefused(
-            f"{len(roles)} roles ({', '.join(roles)}), but {fact}",
-            path=request.paths[0],
-            remedy=remedy,
-        )
+        else:
+            fact += "the input holds"
+        raise InputRefused(f"{fact} {len(selected)} bands", path=request.paths[0], remedy=remedy)
     option = "--bands" if request.bands else "--bidx"
     pairs = zip(selected, roles, strict=True)
     return [judge_named(band, role, sensor, option=option) for band, role in pairs]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.band_roles import assign_roles, proposed_roles
@@ -35,8 +35,7 @@ _MAX_BANDS: Final = 16
 """Bands; an image with more of them that nothing describes is taken for a hyperspectral cube."""
 
 
-@dataclass(frozen=True, slots=True)
-class CameraMatch:
+class CameraMatch(NamedTuple):
     """The camera of an input, and the evidence for it."""
 
     sensor: Sensor
@@ -83,9 +82,9 @@ def _by_tag(tags: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _by_wavelength(bands: Sequence[BandMetadata]) -> Sensor | None:
     """The only camera whose bands are all tagged, unless another one is nearly as close."""
-    tagged = [(b.wavelength, b.fwhm) for b in bands if b.wavelength and b.wavelength <= MAX_NM]
     if any(band.wavelength is None and band.colour != "alpha" for band in bands):
         return None
+    tagged = [(b.wavelength, b.fwhm) for b in bands if b.wavelength and b.wavelength <= MAX_NM]
     close = [s for s in SENSORS.values() if _fits(tagged, s, MATCH_NM)]
     nearly = [s for s in SENSORS.values() if _fits(tagged, s, 2 * MATCH_NM)]
     return close[0] if len(close) == 1 and nearly == close else None
@@ -93,13 +92,11 @@ def _by_wavelength(bands: Sequence[BandMetadata]) -> Sensor | None:
 
 def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, tolerance: float) -> bool:
     """Whether tags (centre, FWHM) in nm are those of all bands of a sensor."""
-    if len(tagged) != len(sensor):
-        return False
     by_nm = sorted(tagged, key=lambda pair: pair[0])
-    pairs = zip(by_nm, sorted((b.centre, b.fwhm) for b in sensor.bands), strict=True)
-    return all(
+    nominal = sorted((band.centre, band.fwhm) for band in sensor.bands)
+    return len(tagged) == len(sensor) and all(
         abs(nm - centre) <= tolerance and (fwhm is None or abs(fwhm - width) <= tolerance)
-        for (nm, fwhm), (centre, width) in pairs
+        for (nm, fwhm), (centre, width) in zip(by_nm, nominal, strict=True)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,10 +31,6 @@ _WORDS: Final = (
     ("red", r"\bred\b"),
 )
 _LETTERS: Final = {"b": "blue", "g": "green", "r": "red", "n": "nir"}
-_COLOURS: Final = {
-    **{n: n for n in ("coastal", "blue", "green", "red", "rededge", "nir", "alpha", "pan")},
-    **dict.fromkeys(("tir", "lwir", "mwir", "swir"), "thermal"),
-}
 MAX_NM: Final = 1100.0
 """Wavelength in nm above which bands (thermal, short-wave infrared) are not used."""
 _COLOUR_LIMITS: Final = (
@@ -70,7 +67,7 @@ def read_text(text: str) -> Hint:
     """The hint in a band description or in an item of `--bands`."""
     numbers = {float("".join(found)) for found in re.findall(_NANOMETRES, text)}
     return Hint(
-        kind=_kind(text, letter_last=False),
+        kind=_kind(text),
         # Two numbers may be the edges of a band or anything else, so they name no centre.
         nm=numbers.pop() if len(numbers) == 1 else None,
         word=_compact(text),
@@ -88,7 +85,7 @@ def read_stem(stem: str) -> Hint:
 
 def read_colour(colour: str) -> Hint:
     """The hint in GDAL's colour interpretation; gray and undefined give none."""
-    return Hint(kind=_COLOURS.get(colour))
+    return Hint(kind=_kind(colour))
 
 
 def _compact(text: str) -> str:
@@ -122,10 +119,8 @@ def _kind(text: str, *, letter_last: bool = False) -> str | None:
 
 def kind_of(band: Band) -> str:
     """The colour of a sensor's band, by its name or else by its centre wavelength."""
-    named = _kind(band.role)
-    if named is not None:
-        return named
-    return next((kind for limit, kind in _COLOUR_LIMITS if band.centre < limit), "nir")
+    by_centre = (kind for limit, kind in _COLOUR_LIMITS if band.centre < limit)
+    return _kind(band.role) or next(by_centre, "nir")
 
 
 def bands_meant(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
@@ -133,16 +128,25 @@ def bands_meant(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
     exact = _exact(hint, sensor)
     if exact is not None:
         return frozenset({exact})
-    near = None if hint.nm is None else _nearest(hint.nm, sensor)
+    near = None
+    if hint.nm is not None:
+        distance, i = min((abs(band.centre - hint.nm), i) for i, band in enumerate(sensor.bands))
+        near = frozenset({i} if distance <= NEAR_NM else ())
     if hint.kind is None:
         return near
-    same = frozenset(i for i, band in enumerate(sensor.bands) if _same(hint.kind, kind_of(band)))
+    kinds = {"blue", "coastal"} if hint.kind == "blue" else {hint.kind}
+    same = frozenset(i for i, band in enumerate(sensor.bands) if kind_of(band) in kinds)
     return same if near is None else same & near
 
 
-def plain_band(hint: Hint, sensor: Sensor) -> int | None:
-    """Index of the band named just like the hint's colour: "red" in a sensor with "red650" too."""
-    return sensor.roles.index(hint.kind) if hint.kind in sensor.roles else None
+def single_band(indices: frozenset[int], hints: Sequence[Hint], sensor: Sensor) -> int | None:
+    """The only band left, where a mere colour means the band whose whole name it is.
+
+    "Red" means the band "red", even in a sensor with "red650" too.
+    """
+    plain = {sensor.roles.index(hint.kind) for hint in hints if hint.kind in sensor.roles}
+    left = indices if len(indices) == 1 else indices & plain
+    return next(iter(left)) if len(left) == 1 else None
 
 
 def _exact(hint: Hint, sensor: Sensor) -> int | None:
@@ -154,12 +158,3 @@ def _exact(hint: Hint, sensor: Sensor) -> int | None:
         if compact in hint.tokens and re.search(r"\d", compact) and hint.nm is None:
             return i
     return None
-
-
-def _nearest(nm: float, sensor: Sensor) -> frozenset[int]:
-    distance, i = min((abs(band.centre - nm), i) for i, band in enumerate(sensor.bands))
-    return frozenset({i}) if distance <= NEAR_NM else frozenset()
-
-
-def _same(named: str, kind: str) -> bool:
-    return named == kind or (named == "blue" and kind == "coastal")
