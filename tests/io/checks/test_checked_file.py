@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -56,6 +56,12 @@ def tile_tags(side: int) -> list[Tag]:
 
 
 @pytest.fixture
+def field(tmp_path: Path) -> Path:
+    """Where a test writes the file that it opens."""
+    return tmp_path / "field.tif"
+
+
+@pytest.fixture
 def requests() -> Iterator[tuple[int, list[str]]]:
     """The port of a local web server, and the requests it has seen."""
     seen: list[str] = []
@@ -76,18 +82,17 @@ def requests() -> Iterator[tuple[int, list[str]]]:
 
 
 def test_virtual_file_named_tif_makes_no_request(
-    tmp_path: Path, requests: tuple[int, list[str]]
+    field: Path, requests: tuple[int, list[str]]
 ) -> None:
     """RELIABILITY row 1."""
     port, seen = requests
-    path = tmp_path / "field.tif"
-    path.write_text(
+    field.write_text(
         '<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1">'
         f"<SimpleSource><SourceFilename>/vsicurl/http://127.0.0.1:{port}/a.tif</SourceFilename>"
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
     with pytest.raises(InputRefused, match=r"virtual file \(VRT\)"):
-        open_msi(path, sensor="p4m")
+        open_msi(field, sensor="p4m")
     for name in (f"http://127.0.0.1:{port}/a.tif", f"/vsicurl/http://127.0.0.1:{port}/a.tif"):
         with pytest.raises(InputRefused):
             open_msi(name, sensor="p4m")
@@ -146,12 +151,11 @@ def test_unusual_name_of_a_real_file_is_accepted(
         b"PK\x03\x04" + bytes(60),
     ],
 )
-def test_file_that_is_no_tiff_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_tiff_is_refused(field: Path, content: bytes) -> None:
     """RELIABILITY row 3."""
-    path = tmp_path / "field.tif"
-    path.write_bytes(content)
+    field.write_bytes(content)
     with pytest.raises(InputRefused, match=r"field\.tif: "):
-        check_raster(path)
+        check_raster(field)
 
 
 LAYOUTS: dict[str, dict[str, object]] = {
@@ -210,97 +214,78 @@ def test_any_flipped_byte_is_refused_or_read(
         (tiff(image_tags(9, 9, bands=65535) + strip_tags()), "65535 bands"),
     ],
 )
-def test_impossible_size_is_refused_quickly(tmp_path: Path, content: bytes, fact: str) -> None:
+def test_impossible_size_is_refused_quickly(field: Path, content: bytes, fact: str) -> None:
     """RELIABILITY row 6; the bounds are ten times generous for a busy machine."""
-    path = tmp_path / "field.tif"
-    path.write_bytes(content)
+    field.write_bytes(content)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.monotonic()
     with pytest.raises(InputRefused, match=fact):
-        open_msi(path, sensor="p4m")
+        open_msi(field, sensor="p4m")
     assert time.monotonic() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 200_000
 
 
-def test_huge_tile_of_a_tiny_image_is_refused(tmp_path: Path) -> None:
+def test_huge_tile_of_a_tiny_image_is_refused(field: Path) -> None:
     """RELIABILITY row 7."""
-    path = tmp_path / "field.tif"
-    path.write_bytes(tiff(image_tags(1, 1) + tile_tags(32768)))
+    field.write_bytes(tiff(image_tags(1, 1) + tile_tags(32768)))
     with pytest.raises(InputRefused, match=r"32768 x 32768 pixels, 1\.1 GB to decode"):
-        check_raster(path)
+        check_raster(field)
 
 
-def test_sparse_file_needs_max_pixels(tmp_path: Path) -> None:
+def write_sparse(path: Path, *, side: int, **options: object) -> None:
+    """A tiled GeoTIFF of `side x side` pixels, none of which is stored."""
+    options |= {"driver": "GTiff", "tiled": True, "compress": "deflate", "SPARSE_OK": True}
+    size = {"height": side, "width": side}
+    rasterio.open(path, "w", crs=UTM, transform=TRANSFORM, **size, **options).close()
+
+
+def test_sparse_file_needs_max_pixels(field: Path) -> None:
     """RELIABILITY row 8: 400 GB claimed by a file of a few MB."""
-    path = tmp_path / "field.tif"
     side = 640_000
-    options = {"height": side, "width": side, "count": 1, "dtype": "uint8", "driver": "GTiff"}
-    tiles = {"tiled": True, "blockxsize": 2048, "blockysize": 2048, "compress": "deflate"}
-    with rasterio.open(path, "w", crs=UTM, transform=TRANSFORM, SPARSE_OK=True, **options, **tiles):
-        pass
+    write_sparse(field, side=side, count=1, dtype="uint8", blockxsize=2048, blockysize=2048)
     with pytest.raises(InputRefused, match=r"409\.6 GB once decoded.*--max-pixels 409600000000"):
-        check_raster(path)
-    assert check_raster(path, max_pixels=side * side).layout.pixels == side * side
+        check_raster(field)
+    assert check_raster(field, max_pixels=side * side).layout.pixels == side * side
 
 
-def test_mostly_absent_file_is_refused_below_the_limit_of_pixels(tmp_path: Path) -> None:
+def test_mostly_absent_file_is_refused_below_the_limit_of_pixels(field: Path) -> None:
     """RELIABILITY row 8, by the ratio of what is claimed to what is there."""
-    path = tmp_path / "field.tif"
-    options = {"height": 20_000, "width": 20_000, "count": 5, "dtype": "uint16"}
-    tiles = {"driver": "GTiff", "tiled": True, "compress": "deflate"}
-    with rasterio.open(path, "w", crs=UTM, transform=TRANSFORM, SPARSE_OK=True, **options, **tiles):
-        pass
+    write_sparse(field, side=20_000, count=5, dtype="uint16")
     with pytest.raises(InputRefused, match=r"mostly absent.*4.0 GB once decoded"):
-        check_raster(path)
+        check_raster(field)
 
 
-def test_loop_of_directories_is_refused(tmp_path: Path) -> None:
+def test_loop_of_directories_is_refused(field: Path) -> None:
     """RELIABILITY row 9."""
-    path = tmp_path / "field.tif"
-    path.write_bytes(tiff(image_tags(1, 1) + strip_tags(), following=8))
+    field.write_bytes(tiff(image_tags(1, 1) + strip_tags(), following=8))
     with pytest.raises(InputRefused, match="loop"):
-        check_raster(path)
+        check_raster(field)
 
 
-def test_million_tags_are_refused(tmp_path: Path) -> None:
+def test_million_tags_are_refused(field: Path) -> None:
     """RELIABILITY row 9."""
-    path = tmp_path / "field.tif"
-    path.write_bytes(b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1_000_000) + bytes(1000))
+    field.write_bytes(b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1_000_000) + bytes(1000))
     with pytest.raises(InputRefused, match="1000000 tags"):
-        check_raster(path)
-
-
-def make_directory(path: Path) -> None:
-    path.mkdir()
-
-
-def make_link(path: Path) -> None:
-    path.symlink_to(path.with_name("gone.tif"))
-
-
-def make_loop(path: Path) -> None:
-    path.symlink_to(path)
+        check_raster(field)
 
 
 @pytest.mark.parametrize(
     ("make", "fact"),
     [
-        (make_directory, "is a directory"),
+        (Path.mkdir, "is a directory"),
         (os.mkfifo, "is a FIFO"),
-        (make_link, "a link to .*gone.tif', which does not exist"),
-        (make_loop, "symbolic links"),
+        (lambda path: path.symlink_to("gone.tif"), "a link to .*gone.tif', which does not exist"),
+        (lambda path: path.symlink_to(path), "symbolic links"),
         (Path.exists, "no such file"),
     ],
 )
 def test_other_than_a_regular_file_is_refused_at_once(
-    tmp_path: Path, make: object, fact: str
+    field: Path, make: Callable[[Path], object], fact: str
 ) -> None:
     """RELIABILITY row 10; a FIFO would hang the test."""
-    path = tmp_path / "field.tif"
-    assert callable(make)
-    make(path)
+    make(field)
     with pytest.raises(InputRefused, match=fact):
-        open_msi(path, sensor="p4m")
+        open_msi(field, sensor="p4m")
 
 
 def test_device_is_refused() -> None:
