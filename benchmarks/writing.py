@@ -33,7 +33,6 @@ from rasterio.transform import Affine
 
 from uavssr.io.hsi import CubeBasis
 from uavssr.io.writers import (
-    FORMATS,
     SUFFIXES,
     CubeTarget,
     Format,
@@ -108,7 +107,7 @@ def measured(
         path = folder / "gdal.tif"
         found.setdefault("GDAL plain", []).append(by_gdal(path, counts, options, whole=False))
         found.setdefault("GDAL same", []).append(by_gdal(path, counts, options, whole=True))
-        for form in FORMATS:
+        for form in SUFFIXES:
             path = folder / f"{form}{SUFFIXES[form][0]}"
             found.setdefault(form, []).append(ours(path, form, basis, maps, options))
     least = {

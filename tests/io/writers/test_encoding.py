@@ -10,13 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uavssr.errors import IncompleteRun, OutputError, UsageError
-from uavssr.io.writers.encoding import (
-    NODATA,
-    SCALE,
-    creation_options,
-    overview_levels,
-    quantise,
-)
+from uavssr.io.writers.block_codec import creation_options
+from uavssr.io.writers.encoding import NODATA, SCALE, overview_levels, quantise
+from uavssr.io.writers.target import CubeTarget
+from uavssr.sensors import HEADWALL_NANO
 
 
 @given(
@@ -67,10 +64,10 @@ def test_quantise_of_nan_names_the_place() -> None:
         quantise(cube, np.ones((3, 4), bool))
 
 
-def options(given: dict[str, str], *, needed_bytes: int = 10**6) -> dict[str, str]:
-    return creation_options(
-        given, dtype="uint16", block=256, needed_bytes=needed_bytes, path=Path("cube.tif")
-    )
+def options(given: dict[str, str], *, side: int = 40) -> dict[str, str]:
+    place = {"crs_wkt": "", "transform": (1, 0, 0, 0, -1, 0), "path": Path("cube.tif")}
+    size = {"height": side, "width": side, "grid": HEADWALL_NANO}
+    return creation_options(CubeTarget(**place, **size, creation_options=given))
 
 
 def test_creation_options_are_merged_in_either_case() -> None:
@@ -125,6 +122,6 @@ def test_creation_options_with_sound_values_are_taken(key: str, value: str) -> N
 @pytest.mark.parametrize("value", ["NO", "IF_NEEDED", "if_safer"])
 def test_classic_tiff_over_4_gb_is_refused(value: str) -> None:
     """Row 29."""
-    with pytest.raises(OutputError, match=r"cube\.tif: BIGTIFF=.* may take 5\.0 GB"):
-        options({"BIGTIFF": value}, needed_bytes=5 * 10**9)
+    with pytest.raises(OutputError, match=r"cube\.tif: BIGTIFF=.* may take 5\.8 GB"):
+        options({"BIGTIFF": value}, side=3000)
     assert options({"BIGTIFF": value})["BIGTIFF"] == value

@@ -26,14 +26,13 @@ from rasterio.shutil import copy as rasterio_copy
 
 from uavssr.errors import IncompleteRun, OutputError
 from uavssr.io.writers import atomic as output
-from uavssr.io.writers import block_file, encoding
+from uavssr.io.writers import block_codec, block_file
 from uavssr.io.writers.atomic import remove_stale_parts
-from uavssr.io.writers.block_codec import BlockCodec
+from uavssr.io.writers.block_codec import BlockCodec, creation_options
 from uavssr.io.writers.encoding import (
     NODATA,
     SCALE,
     CubeDtype,
-    creation_options,
     cube_bytes,
     quantise,
 )
@@ -334,7 +333,7 @@ def test_failed_write_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.Monke
 def test_other_failures_are_not_called_lack_of_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "_check_value", lambda *_: None)
+    monkeypatch.setattr(block_codec, "_check_value", lambda *_: None)
     with pytest.raises(OutputError, match="PREDICTOR=3 is only supported") as caught:
         new_sink(tmp_path / "f.tif", creation_options={"PREDICTOR": "3"}).__enter__()
     assert "free" not in str(caught.value)
@@ -625,5 +624,7 @@ def test_unreadable_crs_is_refused(tmp_path: Path) -> None:
 def test_levels_of_compression_suit_the_numbers_unless_one_is_given(
     dtype: CubeDtype, given: dict[str, str], level: int
 ) -> None:
-    options = creation_options(given, dtype=dtype, block=256, needed_bytes=1, path=Path("c.tif"))
-    assert BlockCodec.of(options).level == level
+    size = {"height": 8, "width": 8, "dtype": dtype, "grid": GRID}
+    place = {"path": Path("c.tif"), "crs_wkt": UTM, "transform": TRANSFORM}
+    target = CubeTarget(**place, **size, creation_options=given)
+    assert BlockCodec.of(creation_options(target)).level == level

@@ -19,12 +19,11 @@ from uavssr.io.writers.journal import Journal, RecordKind, was_publishing
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.quality import Quality, QualityTarget
-from uavssr.io.writers.target import FORMATS, CubeTarget, Format
+from uavssr.io.writers.target import CubeTarget, Format
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
 
 __all__ = [
-    "FORMATS",
     "IMAGE_BLOCK",
     "NODATA",
     "SCALE",

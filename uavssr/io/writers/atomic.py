@@ -253,9 +253,9 @@ def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> Output
 
 def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
     """The reason why space ran out for `out`; None where there is enough."""
-    named = next((os.strerror(code) for code in _NO_SPACE if os.strerror(code) in reason), None)
-    if named is not None:
-        return named
+    for code in _NO_SPACE:
+        if os.strerror(code) in reason:
+            return os.strerror(code)
     part = part_path(out)
     try:
         status = part.stat()
@@ -270,15 +270,13 @@ def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
 def _refused_for_space(probe: Path, offset: int) -> str | None:
     """Why the system lets no file here grow beyond `offset` bytes, or None; leaves nothing."""
     try:
-        handle = os.open(probe, os.O_CREAT | os.O_WRONLY)
-        try:
+        with probe.open("wb", buffering=0) as file:
             end = offset + _PROBE_BYTES
             while offset < end:  # at a limit, the first write is short and the next one fails
-                offset += os.pwrite(handle, bytes(end - offset), offset)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-            probe.unlink(missing_ok=True)
+                offset += os.pwrite(file.fileno(), bytes(end - offset), offset)
+            os.fsync(file.fileno())
     except OSError as err:
         return os.strerror(err.errno) if err.errno in _NO_SPACE else None
+    finally:
+        probe.unlink(missing_ok=True)
     return None

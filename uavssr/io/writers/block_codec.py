@@ -1,30 +1,107 @@
-"""The bytes of one TIFF block: predicted along its rows, then compressed, without loss.
+"""Creation options of GeoTIFFs, and the bytes of a block that they ask for.
 
-GDAL does the same behind a lock and a cache, in twice the time.
+A block is predicted along its rows, then compressed, without loss. GDAL does the same behind a
+lock and a cache, in twice the time.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from zstandard import ZstdCompressor
 
+from uavssr.errors import OutputError, UsageError
+from uavssr.io.writers.encoding import CubeDtype
+from uavssr.io.writers.target import Target
+
 Block = npt.NDArray[np.generic]
 Rows = npt.NDArray[Any]
-Packing = Literal["NONE", "DEFLATE", "ZSTD"]
+
+_LOSSLESS = {"NONE", "DEFLATE", "ZSTD"}
+_FREE_OPTIONS = {
+    *("BIGTIFF", "COMPRESS", "GEOTIFF_KEYS_FLAVOR", "GEOTIFF_VERSION", "INTERLEAVE"),
+    *("NUM_THREADS", "PREDICTOR", "ZLEVEL", "ZSTD_LEVEL"),
+}
+"""What `--co` may set. The rest would lose digits, leave sidecars or break the blocks."""
+_CHOICES = {
+    "BIGTIFF": frozenset({"YES", "NO", "IF_NEEDED", "IF_SAFER"}),
+    "GEOTIFF_KEYS_FLAVOR": frozenset({"STANDARD", "ESRI_PE"}),
+    "GEOTIFF_VERSION": frozenset({"AUTO", "1.0", "1.1"}),
+    "INTERLEAVE": frozenset({"BAND", "PIXEL"}),
+}
+_RANGES = {"NUM_THREADS": (1, 1024), "PREDICTOR": (1, 3), "ZLEVEL": (1, 9), "ZSTD_LEVEL": (1, 22)}
+"""GDAL ignores some values outside with a warning of its own, and stops at others."""
+_CLASSIC_LIMIT = 2**32
+"""Bytes that a TIFF without BIGTIFF can address."""
+
+
+def creation_options(target: Target) -> dict[str, str]:
+    """GDAL's options for a GeoTIFF: the defaults with the target's own `K=V` on top.
+
+    Raises:
+        UsageError: an option that would lose digits or break the file's layout.
+        OutputError: the file might not fit without BIGTIFF.
+    """
+    dtype, size, block = target.dtype, target.max_bytes, str(target.block)
+    fixed = {"TILED": "YES", "BLOCKXSIZE": block, "BLOCKYSIZE": block}
+    merged = {
+        **fixed,
+        "INTERLEAVE": "BAND",
+        "COMPRESS": "ZSTD",
+        "PREDICTOR": "2" if dtype == "uint16" else "3",
+        "BIGTIFF": "NO" if size < target.classic_below else "YES",
+        "NUM_THREADS": str(min(4, os.cpu_count() or 1)),
+    }
+    for key, value in target.creation_options.items():
+        name = key.upper()
+        if name not in _FREE_OPTIONS and str(value).upper() != fixed.get(name):
+            allowed = ", ".join(sorted(_FREE_OPTIONS))
+            raise UsageError(f"creation option {name} cannot be set", remedy=f"use {allowed}")
+        merged[name] = str(value)
+    if merged["COMPRESS"].upper() not in _LOSSLESS:
+        names = ", ".join(sorted(_LOSSLESS))
+        raise UsageError(f"COMPRESS={merged['COMPRESS']} is not written", remedy=f"use {names}")
+    for name, value in merged.items():
+        _check_value(name, value, dtype)
+    if merged["BIGTIFF"].upper() != "YES" and size > _CLASSIC_LIMIT:
+        raise OutputError(
+            f"BIGTIFF={merged['BIGTIFF']}, but the cube may take {size / 1e9:.1f} GB",
+            path=target.path,
+            remedy="leave out --co BIGTIFF",
+        )
+    return merged
+
+
+def _check_value(name: str, value: str, dtype: CubeDtype) -> None:
+    choices = _CHOICES.get(name)
+    if choices is not None and value.upper() not in choices:
+        raise UsageError(f"{name}={value} is unknown", remedy=f"use {', '.join(sorted(choices))}")
+    if name == "NUM_THREADS" and value.upper() == "ALL_CPUS":
+        return
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        if not re.fullmatch(r"[0-9]{1,4}", value) or not low <= int(value) <= high:
+            raise UsageError(f"{name}={value} is no whole number from {low} to {high}")
+    if name == "PREDICTOR" and value == "3" and dtype != "float32":
+        raise UsageError(
+            f"PREDICTOR=3 is for float numbers, the cube is {dtype}",
+            remedy="use PREDICTOR=2, or --dtype float32",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockCodec:
     """Turns blocks of one file into bytes; may be used from any thread."""
 
-    packing: Packing
-    """Compression."""
+    packing: str
+    """NONE, DEFLATE or ZSTD."""
     level: int
     """Level of the compression."""
     predictor: int
@@ -35,7 +112,7 @@ class BlockCodec:
     @classmethod
     def of(cls, options: Mapping[str, str]) -> BlockCodec:
         """The codec that checked creation options of GDAL describe."""
-        packing = cast(Packing, options["COMPRESS"].upper())
+        packing = options["COMPRESS"].upper()
         predictor = 1 if packing == "NONE" else int(options["PREDICTOR"])
         # Most bytes of float numbers are noise, for which zstd's fast levels search less: as small.
         levels = {"DEFLATE": ("ZLEVEL", 6), "ZSTD": ("ZSTD_LEVEL", -1 if predictor == 3 else 1)}

@@ -163,13 +163,9 @@ def tag_values(form: TiffForm, kind: int, numbers: npt.ArrayLike) -> TagValues:
 def pack_directory(
     form: TiffForm, tags: Mapping[int, TagValues], start: int, *, followed: bool = False
 ) -> bytes:
-    """A directory with all its values.
+    """A directory for the position `start`, with all values of its tags by their numbers.
 
-    Args:
-        form: of the file.
-        tags: values by the number of the tag.
-        start: position of the directory in the file.
-        followed: whether another directory comes right behind this one.
+    If it is `followed` by another directory, that comes right behind it.
     """
     field = form.offset.size
     body, values = bytearray(form.tag_count.pack(len(tags))), bytearray()

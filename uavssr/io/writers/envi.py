@@ -31,9 +31,6 @@ class EnviWriter(TileWriter):
     """Writes a raw file and its header `<stem>.hdr`.
 
     The header gets its name just before the raw file does, as neither is of use alone.
-
-    Args:
-        target: the cube.
     """
 
     target: CubeTarget
@@ -53,7 +50,11 @@ class EnviWriter(TileWriter):
         with _env(), self._new_dataset("ENVI", INTERLEAVE="BSQ", SUFFIX="ADD") as dataset:
             self._metadata.apply(dataset)
             dataset.update_tags(ns="ENVI", **self._fields())
-        self._describe()
+        # A description in place of the part file's name:
+        text = self._part_header.read_text("utf-8")
+        description = "description = {\nReflectance reconstructed by uavssr}"
+        text = re.sub(r"description = \{[^}]*\}", description, text, count=1)
+        self._part_header.write_text(text, "utf-8")
         if self._moved():
             raise OutputError(
                 f"an ENVI header cannot hold the geotransform {tuple(self.target.transform)}",
@@ -70,13 +71,6 @@ class EnviWriter(TileWriter):
         }
         scale = 1 / SCALE if self.dtype == "uint16" else 1
         return {"reflectance_scale_factor": f"{scale:g}", **plain}
-
-    def _describe(self) -> None:
-        """Put a description in place of the part file's name."""
-        text = self._part_header.read_text("utf-8")
-        description = "description = {\nReflectance reconstructed by uavssr}"
-        text = re.sub(r"description = \{[^}]*\}", description, text, count=1)
-        self._part_header.write_text(text, "utf-8")
 
     def _moved(self) -> bool:
         """Whether a corner lies elsewhere by the header."""

@@ -38,9 +38,9 @@ def check_format(path: PathLike, name: str | None = None) -> Format:
     """
     suffix = Path(path).suffix.lower()
     if name is None:
-        meant = [format_ for format_ in FORMATS if suffix in SUFFIXES[format_]]
-        if meant:
-            return meant[0]
+        for chosen, suffixes in SUFFIXES.items():
+            if suffix in suffixes:
+                return chosen
         known = sorted({suffix for suffixes in SUFFIXES.values() for suffix in suffixes})
         raise UsageError(
             f"no format is written under the suffix {suffix!r}",

@@ -18,9 +18,8 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
-from uavssr.io.writers.block_codec import BlockCodec
+from uavssr.io.writers.block_codec import BlockCodec, creation_options
 from uavssr.io.writers.block_file import BlockFile
-from uavssr.io.writers.encoding import creation_options
 from uavssr.io.writers.overviews import Overviews
 from uavssr.io.writers.target import Target
 from uavssr.io.writers.tile_writer import TileWriter
@@ -36,24 +35,14 @@ _log = logging.getLogger(__name__)
 
 
 class GeoTiffWriter(TileWriter):
-    """Writes one GeoTIFF, tile by tile and from any thread.
-
-    Args:
-        target: the raster.
-    """
+    """Writes one GeoTIFF, tile by tile and from any thread."""
 
     copies = 1
     """Files of the output's size that are on the disk at a time."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(target, needed_bytes=self.copies * target.max_bytes)
-        self._options = creation_options(
-            target.creation_options,
-            dtype=target.dtype,
-            block=target.block,
-            needed_bytes=target.max_bytes,
-            path=target.path,
-        )
+        self._options = creation_options(target)
         threads = self._options["NUM_THREADS"].upper()
         self._threads = (os.cpu_count() or 1) if threads == "ALL_CPUS" else int(threads)
         self._codec = BlockCodec.of(self._options)
@@ -100,9 +89,7 @@ class GeoTiffWriter(TileWriter):
     ) -> tuple[list[bytes], list[NumberArray]]:
         """Blocks of some bands as they are stored, and as the next overview takes them."""
         packed = self._codec.encode(bands[:, None]) if apart else []
-        if level + 1 == len(self._levels):
-            return packed, []
-        return packed, [self._overviews.reduce(level, bands)]
+        return packed, self._overviews.reduce(level, bands)
 
     def _complete(self) -> None:
         for level in range(1, len(self._levels)):

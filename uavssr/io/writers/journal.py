@@ -68,8 +68,7 @@ class Journal:
         overwrite: without `resume`, remove a journal that is there.
 
     Raises:
-        OutputError: there is a journal and neither was asked, it is damaged or of another version,
-            or another run is using it.
+        OutputError: there is a journal and neither was asked, it cannot be read, or is in use.
     """
 
     def __init__(self, out: PathLike, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -215,10 +214,7 @@ class Journal:
     def load(self, kind: RecordKind, index: int, *, maps: bool = True) -> TileRecord | None:
         """A tile that was stored; None where there is none, or it is damaged or of another run.
 
-        Args:
-            kind: as it was stored.
-            index: of the tile.
-            maps: whether the maps are read too; they are nearly all of the file.
+        Without `maps`, which are nearly all of the file, they are neither read nor checked.
         """
         path = self._path(kind, index)
         try:

@@ -30,11 +30,7 @@ class Lock:
 
     @classmethod
     def take(cls, path: Path, *, output: Path) -> Lock:
-        """Lock a file; it is made if need be, and its folder too.
-
-        Args:
-            path: the file to lock.
-            output: the output that the lock is for, named in errors.
+        """Lock a file, which is made if need be, and its folder too; errors name the `output`.
 
         Raises:
             OutputError: another run holds it, and is named; or the file system has no locks.

@@ -32,19 +32,16 @@ class CubeMetadata:
     """Provenance for the dataset's default domain."""
 
     def apply(self, dataset: DatasetWriter) -> None:
-        """Write the four layers and the colours into an open dataset of C bands.
-
-        Raises:
-            ValueError: the dataset has another number of bands.
-        """
-        if dataset.count != len(self.grid):
-            raise ValueError(f"{dataset.count} bands for {len(self.grid)} wavelengths")
+        """Write the four layers and the colours into an open dataset of C bands."""
         if self.dtype == "uint16":
             dataset.scales = (SCALE,) * len(self.grid)
             dataset.offsets = (0.0,) * len(self.grid)
         dataset.update_tags(**self.tags)
         dataset.update_tags(ns="ENVI", **self.envi())
-        dataset.colorinterp = self.colours()
+        colours = [ColorInterp.undefined] * len(self.grid)
+        for index, colour in zip(true_colour(self.grid) or (), _COLOURS, strict=False):
+            colours[index] = colour
+        dataset.colorinterp = colours
         for number, description, plain, imagery in self._bands():
             dataset.set_band_description(number, description)
             dataset.update_tags(number, **plain)
@@ -83,13 +80,6 @@ class CubeMetadata:
         }
         shown = true_colour(self.grid)
         return fields | ({"default_bands": _braced([k + 1 for k in shown])} if shown else {})
-
-    def colours(self) -> list[ColorInterp]:
-        """One colour interpretation per band; all undefined where the grid misses the visible."""
-        colours = [ColorInterp.undefined] * len(self.grid)
-        for index, colour in zip(true_colour(self.grid) or (), _COLOURS, strict=False):
-            colours[index] = colour
-        return colours
 
 
 def true_colour(grid: WavelengthGrid) -> tuple[int, int, int] | None:

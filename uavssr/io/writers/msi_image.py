@@ -62,12 +62,8 @@ def write_image(target: ImageTarget, parts: Iterable[Part]) -> Path:
     nodata; the dataset names the sensor. As uint16, reflectance is clipped to 0..6.5534 and
     rounded to 0.0001; as float32 it is kept.
 
-    Args:
-        target: the image.
-        parts: windows of whole blocks, which together are all of the image.
-
-    Returns:
-        The final name, which appears when all has been written and read back.
+    The parts are windows of whole blocks, and together all of the image. The final name is
+    returned, and appears when all has been written and read back.
 
     Raises:
         OutputError: the output would destroy something, or the system refused to write.

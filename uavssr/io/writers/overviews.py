@@ -75,9 +75,11 @@ class Overviews:
         """Free the disk space; a second call does nothing."""
         self._handles.close()
 
-    def reduce(self, level: int, bands: Work) -> NumberArray:
-        """Some bands (k, y, x) of a block of `level`, reduced for `put`."""
-        return reduced(bands, factor=_factor(level), nodata=self._target.nodata)
+    def reduce(self, level: int, bands: Work) -> list[NumberArray]:
+        """Some bands (k, y, x) of a block of `level`, reduced for `put`; none of the last level."""
+        if level + 1 == len(self._levels):
+            return []
+        return [reduced(bands, factor=_factor(level), nodata=self._target.nodata)]
 
     def put(self, level: int, place: tuple[int, int], parts: Sequence[NumberArray]) -> None:
         """Keep a reduced block of `level`; it replaces an earlier one of that place.

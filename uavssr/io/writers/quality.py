@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,8 @@ class Quality(IntFlag):
     @classmethod
     def legend(cls) -> str:
         """All flags with their numbers."""
-        return "0 no data, " + ", ".join(
-            f"{flag.value} {str(flag.name).lower().replace('_', ' ')}" for flag in cls
-        )
+        names = (f"{flag.value} {str(flag.name).lower().replace('_', ' ')}" for flag in cls)
+        return ", ".join(["0 no data", *names])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +39,10 @@ class QualityTarget(Target):
     bands = 1
     nodata = 0.0
 
-    @property
-    def creation_options(self) -> Mapping[str, str]:
-        """GDAL options of a GeoTIFF."""
-        return {"BIGTIFF": self.bigtiff, "COMPRESS": "DEFLATE", "PREDICTOR": "1"}
+    creation_options: Mapping[str, str] = field(
+        default_factory=lambda: {"COMPRESS": "DEFLATE", "PREDICTOR": "1"}
+    )
+    """GDAL options of the file."""
 
     def describe(self, dataset: DatasetWriter) -> None:
         """Name the band and list the flags."""

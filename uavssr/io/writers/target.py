@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Format = Literal["gtiff", "cog", "envi", "zarr", "coefficients"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """The values of `--format`."""
-_CLASSIC_BYTES: Final = 2**31
-"""Below this size images and flags are classic TIFFs, which more programs read than BigTIFFs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +48,15 @@ class Target(ABC):
     """Side of the file's blocks in pixels, a multiple of 16; windows must start on them."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Provenance."""
+    creation_options: Mapping[str, str] = field(default_factory=dict)
+    """GDAL options of GeoTIFF files; they win over the defaults."""
     overwrite: bool = False
     """Whether an output at `path` may be replaced."""
     inputs: Sequence[Path] = ()
     """Files that must never be replaced."""
+
+    classic_below: ClassVar[int] = 2**31
+    """Bytes below which a GeoTIFF is no BigTIFF, which fewer programs read; 0 for cubes."""
 
     def __post_init__(self) -> None:
         if self.block < 16 or self.block % 16:
@@ -71,16 +74,6 @@ class Target(ABC):
     @abstractmethod
     def missing_from(self, dataset: DatasetReader) -> str | None:
         """The first part that an open dataset lacks of what `describe` wrote, or None."""
-
-    @property
-    def bigtiff(self) -> str:
-        """The creation option BIGTIFF."""
-        return "NO" if self.max_bytes < _CLASSIC_BYTES else "YES"
-
-    @property
-    def creation_options(self) -> Mapping[str, str]:
-        """GDAL options of a GeoTIFF; they win over the defaults."""
-        return {"BIGTIFF": self.bigtiff}
 
     @property
     def levels(self) -> list[tuple[int, int]]:
@@ -163,8 +156,8 @@ class CubeTarget(Target):
     """Increasing indices into `grid` of the wavelengths that the file is for; None for all."""
     basis: CubeBasis | None = None
     """Turns coefficients (r, y, x) into reflectance on `grid`; for the format `coefficients`."""
-    creation_options: Mapping[str, str] = field(default_factory=dict)
-    """GDAL options of GeoTIFF files; they win over the defaults."""
+    classic_below = 0
+    """Every cube is a BigTIFF."""
 
     @property
     def bands(self) -> int:

@@ -34,13 +34,9 @@ class TileRecord:
 
 
 def pack_record(record: TileRecord, *, key: str) -> memoryview:
-    """An .npz file whose last bytes, a comment, are the CRC-32 of all before them.
+    """An .npz file for the run `key`; its last bytes, a comment, are the CRC-32 of all before them.
 
     Without it a flipped bit between the members of the zip file would pass.
-
-    Args:
-        record: the tile.
-        key: of the run.
     """
     # All small arrays are fields of one: they are read ten times faster than as members.
     small = {
@@ -63,13 +59,9 @@ def pack_record(record: TileRecord, *, key: str) -> memoryview:
 
 
 def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRecord:
-    """The record in a file.
+    """The record of tile `index` in a file of the run `key`.
 
-    Args:
-        file: open for reading.
-        key: of the run.
-        index: of the tile.
-        maps: whether the maps are read and the whole file is checked; else a few kilobytes are.
+    With `maps` the whole file is read and checked, else the few kilobytes without them.
 
     Raises:
         ValueError: the file is of another run or tile, or damaged; so are the others of `DAMAGE`.

@@ -38,7 +38,7 @@ class TileWriter(ABC):
     written again. Windows that are never written are nodata.
 
     Args:
-        target: the raster to make.
+        target: the raster.
         needed_bytes: the most disk space that making it takes, beside an older output.
 
     Raises:
@@ -52,10 +52,7 @@ class TileWriter(ABC):
         self.path, self.bands = target.path, target.bands
         self.dtype, self.block, self.takes = target.dtype, target.block, target.takes
         check_output(
-            target.path,
-            overwrite=target.overwrite,
-            inputs=target.inputs,
-            needed_bytes=needed_bytes,
+            target.path, overwrite=target.overwrite, inputs=target.inputs, needed_bytes=needed_bytes
         )
         self._crs = target.crs()
         self._part = part_path(target.path)
@@ -124,10 +121,7 @@ class TileWriter(ABC):
                 self._changed.notify_all()
 
     def finish(self) -> Path:
-        """Complete the file, read all of it back, and give it its final name.
-
-        Returns:
-            The final name.
+        """Complete the file, read all of it back, and give it its final name, which is returned.
 
         Raises:
             OutputError: the file does not hold what was written; the final name is untouched.
@@ -139,11 +133,8 @@ class TileWriter(ABC):
             wrong = next((self._place(*block) for block in self._broken), None) or self._wrong()
             self._close()
         if wrong is not None:
-            raise write_failed(
-                self.path,
-                f"{wrong} not as written when read back",
-                needed_bytes=self.needed_bytes,
-            )
+            fact = f"{wrong} not as written when read back"
+            raise write_failed(self.path, fact, needed_bytes=self.needed_bytes)
         return self._publish()
 
     def _new_dataset(self, driver: str, **options: str) -> DatasetWriter:

@@ -44,11 +44,7 @@ them take half the space of differences along a row.
 
 
 class ZarrWriter(TileWriter):
-    """Writes one Zarr store.
-
-    Args:
-        target: the cube.
-    """
+    """Writes one Zarr store."""
 
     target: CubeTarget
 
