@@ -31,7 +31,13 @@ from scaling import cpu, field
 from writing import TILE, gdal_alone
 
 from uavssr.io.msi import open_msi
-from uavssr.reconstruction import Patch, freed_memory_reused, plan_reconstruction, torch_threads
+from uavssr.reconstruction import (
+    Patch,
+    ReconstructionOptions,
+    freed_memory_reused,
+    plan_reconstruction,
+    torch_threads,
+)
 from uavssr.sensors import SENSORS
 from uavssr.tiling import TileGrid, Window
 
@@ -122,7 +128,9 @@ def apart(part: str, folder: Path, size: int, options: argparse.Namespace) -> Co
 def network(options: argparse.Namespace) -> Cost:
     """All tiles through the network."""
     msi = open_msi(options.folder / f"{options.size}.tif", sensor="p4m", bands=BANDS, scale=SCALE)
-    plan = plan_reconstruction(msi, model=options.model, device="cpu", workers=options.workers)
+    plan = plan_reconstruction(
+        msi, ReconstructionOptions(model=options.model, device="cpu", workers=options.workers)
+    )
     scene = plan.scene
     engine = scene.engine()
     cores = [engine.read([index])[0].own for index in range(len(engine.tiles))]

@@ -29,7 +29,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from uavssr.io.msi import open_msi
-from uavssr.reconstruction import plan_reconstruction
+from uavssr.reconstruction import OutputOptions, ReconstructionOptions, plan_reconstruction
 from uavssr.reconstruction.cluster import Cluster, local_cluster
 from uavssr.sensors import SENSORS
 
@@ -128,11 +128,14 @@ def one(out: Path, image: Path, cluster: Cluster, options: argparse.Namespace) -
     roles = [band.role for band in SENSORS["p4m"].bands]
     msi = open_msi(image, sensor="p4m", bands=roles, scale="1/10000")
     plan = plan_reconstruction(
-        msi, model=options.model, tile=options.tile, device="cpu", cluster=cluster
+        msi,
+        ReconstructionOptions(
+            model=options.model, tile=options.tile, device="cpu", cluster=cluster
+        ),
     )
     target = out.with_suffix(".zarr" if options.format == "zarr" else ".tif")
     start, here, there = time.perf_counter(), time.process_time(), busy(cluster)
-    plan.write(target, format=options.format, overwrite=True)
+    plan.write(OutputOptions(cube=target, format=options.format, overwrite=True))
     seconds = time.perf_counter() - start
     peaks = cluster.client.run(peak).values()
     return {

@@ -49,7 +49,7 @@ TOP = {"__init__", "__main__", "_version", "errors", "tiling"}
 ONLY_IN = {
     "rasterio": {"io/"},
     "rioxarray": {"io/"},
-    "dask": {"reconstruction/lazy_dataset.py", "reconstruction/devices.py"},
+    "dask": {"reconstruction/api.py", "reconstruction/devices.py"},
     "zarr": {"io/"},
     "numcodecs": {"io/"},
     "zstandard": {"io/"},

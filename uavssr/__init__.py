@@ -13,11 +13,19 @@ if TYPE_CHECKING:
     from uavssr.evaluation import evaluate
     from uavssr.io.msi import open_msi
     from uavssr.model import PGUNet, load_model
-    from uavssr.reconstruction import estimate_stf, plan_reconstruction, reconstruct
+    from uavssr.reconstruction import (
+        OutputOptions,
+        ReconstructionOptions,
+        estimate_stf,
+        plan_reconstruction,
+        reconstruct,
+    )
     from uavssr.training import adapt_model, train
 
 __all__ = [
+    "OutputOptions",
     "PGUNet",
+    "ReconstructionOptions",
     "__version__",
     "adapt_model",
     "calibrate_stf",
@@ -32,7 +40,9 @@ __all__ = [
 ]
 
 _PACKAGES = {
+    "OutputOptions": "uavssr.reconstruction",
     "PGUNet": "uavssr.model",
+    "ReconstructionOptions": "uavssr.reconstruction",
     "adapt_model": "uavssr.training",
     "calibrate_stf": "uavssr.calibration",
     "estimate_stf": "uavssr.reconstruction",

@@ -145,10 +145,10 @@ def test_cube_is_nearer_the_truth_than_straight_lines(field: Path, cube: Path) -
 
 def test_python_as_in_the_readme(field: Path, cube: Path, released: Model) -> None:
     msi = uavssr.open_msi(field)
-    lazy = uavssr.reconstruct(msi, tile=64)
+    lazy = uavssr.reconstruct(msi, uavssr.ReconstructionOptions(tile=64))
     spectrum = lazy.reflectance.isel(y=60, x=70).compute()
     assert np.abs(spectrum.to_numpy() - read(cube)[:, 60, 70]).max() <= SCALE / 2 + 1e-5
-    found = uavssr.estimate_stf(msi, tile=64)
+    found = uavssr.estimate_stf(msi, uavssr.ReconstructionOptions(tile=64))
     assert np.allclose(found.scene_centre, stf_beside(cube).scene_centre)
     assert (found.scene_centre_se.values > 0).all()
 

@@ -23,14 +23,19 @@ from tests.helpers.fakes import FakeSource, failing_at, irregular_mask
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
+from uavssr.io.hsi.coefficient_file import open_coefficients
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.io.stf import ReferencePixels, with_reference_pixels, write_stf
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.weights import Model, load_model
-from uavssr.reconstruction.api import Outputs, PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.expand import expand
+from uavssr.reconstruction.fitted_scene import FittedScene
+from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
+from uavssr.reconstruction.output_files import Outputs
+from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import CubeRender
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.sensors import SENSORS
@@ -70,12 +75,21 @@ def field(path: Path, **options: object) -> MsiSource:
 def plan_of(
     source: FakeSource | MsiSource, model: Model, **options: object
 ) -> PlannedReconstruction:
-    return plan_reconstruction(source, **({"model": model, "tile": TILE, "workers": 2} | options))
+    return plan_reconstruction(
+        source, ReconstructionOptions(**{"model": model, "tile": TILE, "workers": 2} | options)
+    )
 
 
 def with_source(plan: PlannedReconstruction, source: FakeSource) -> PlannedReconstruction:
     """The same plan and scene's STF, with another source of the tiles' pixels."""
-    return PlannedReconstruction(replace(plan.plan, source=source), plan.scene.stf)
+    return planned(replace(plan.plan, source=source), plan.scene)
+
+
+def planned(plan: Plan, scene: FittedScene) -> PlannedReconstruction:
+    """A plan with the STF of another plan's scene."""
+    reconstruction = PlannedReconstruction(plan)
+    reconstruction.scene = replace(scene, plan=plan)
+    return reconstruction
 
 
 def read(path: Path) -> np.ndarray:
@@ -123,7 +137,7 @@ def test_dataset_and_file_hold_the_same_cube(tmp_path: Path, model: Model, scope
     lazy = plan_of(source, model, stf_scope=scope).dataset()["reflectance"].to_numpy()
     plan = plan_of(source, model, stf_scope=scope)
     rounded = read(plan.write(tmp_path / "a.tif").cube)
-    exact = read(plan.write(tmp_path / "b.tif", dtype="float32").cube)
+    exact = read(plan.write(OutputOptions(cube=tmp_path / "b.tif", dtype="float32")).cube)
     valid = fake().mask
     for cube in (lazy, rounded, exact):
         assert np.array_equal(np.isfinite(cube), np.broadcast_to(valid, cube.shape))
@@ -155,14 +169,14 @@ def test_rioxarray_sees_the_place_of_the_lazy_cube(tmp_path: Path, model: Model)
 def test_public_functions_do_what_the_plan_does(model: Model) -> None:
     source = fake()
     plan = plan_of(source, model)
-    lazy = uavssr.reconstruct(source, model=model, tile=TILE)
+    lazy = uavssr.reconstruct(source, ReconstructionOptions(model=model, tile=TILE))
     assert np.array_equal(lazy["scene_stf"], plan.dataset()["scene_stf"])
     block = {"y": slice(0, 40), "x": slice(30, 70)}
     expected = plan.dataset()["reflectance"].isel(block).to_numpy()
     assert np.array_equal(lazy["reflectance"].isel(block), expected, equal_nan=True)
-    alone = uavssr.estimate_stf(source, model=model, tile=TILE)
+    alone = uavssr.estimate_stf(source, ReconstructionOptions(model=model, tile=TILE))
     assert alone.sizes["tile"] == TILES - 1  # one tile is empty
-    assert np.array_equal(alone["scene_centre"], plan.scene.estimate.centre)
+    assert np.array_equal(alone["scene_centre"], plan.scene.stf.estimate.centre)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -202,12 +216,14 @@ def test_three_files_are_written_and_read_by_others(tmp_path: Path, model: Model
 
 def test_number_of_workers_does_not_change_the_cube(tmp_path: Path, model: Model) -> None:
     """Promise P2: to the last digit, so that a run may be resumed with more or fewer."""
-    known = plan_of(fake(), model).scene.stf
+    known = plan_of(fake(), model).scene
     one, three = (
-        read(plan.write(tmp_path / f"{plan.plan.threads.workers}.tif", dtype="float32").cube)
-        for plan in (
-            PlannedReconstruction(plan_of(fake(), model, workers=n).plan, known) for n in (1, 3)
+        read(
+            plan.write(
+                OutputOptions(cube=tmp_path / f"{plan.plan.threads.workers}.tif", dtype="float32")
+            ).cube
         )
+        for plan in (planned(plan_of(fake(), model, workers=n).plan, known) for n in (1, 3))
     )
     assert np.array_equal(one, three, equal_nan=True)
 
@@ -285,7 +301,7 @@ def test_source_that_fails_leaves_no_output(
     with pytest.raises(InputRefused, match="cannot be decoded"):
         with_source(plan, broken).write(tmp_path / "c.tif")
     assert listed(tmp_path) <= {".c.tif.uavssr"}
-    mended = plan.write(tmp_path / "c.tif", resume=True)
+    mended = plan.write(OutputOptions(cube=tmp_path / "c.tif", resume=True))
     assert np.array_equal(
         read(mended.cube), read(plan.write(tmp_path / "whole.tif").cube), equal_nan=True
     )
@@ -303,7 +319,7 @@ def test_failure_keeps_what_stood_there(tmp_path: Path, model: Model) -> None:
     with pytest.raises(
         IncompleteRun, match=r"tile 0 failed: RuntimeError.*bug in a worker.*report"
     ):
-        plan.write(tmp_path / "c.tif", overwrite=True)
+        plan.write(OutputOptions(cube=tmp_path / "c.tif", overwrite=True))
     assert {path: path.read_bytes() for path in old} == before
     assert len(listed(tmp_path)) == 3
 
@@ -331,7 +347,9 @@ def test_nan_in_one_tile_is_named_and_the_others_are_stored(
     assert listed(tmp_path) == {".c.tif.uavssr"}
     whole = plan.write(tmp_path / "w.tif")
     assert np.array_equal(
-        read(plan.write(tmp_path / "c.tif", resume=True).cube), read(whole.cube), equal_nan=True
+        read(plan.write(OutputOptions(cube=tmp_path / "c.tif", resume=True)).cube),
+        read(whole.cube),
+        equal_nan=True,
     )
 
 
@@ -345,7 +363,7 @@ def test_cube_that_fails_its_read_back_does_not_appear(
         with pytest.raises(OutputError, match=r"size not as written.* 9 of 9 tiles are kept"):
             plan.write(tmp_path / "c.tif")
     assert listed(tmp_path) == {".c.tif.uavssr"}
-    plan.write(tmp_path / "c.tif", resume=True)
+    plan.write(OutputOptions(cube=tmp_path / "c.tif", resume=True))
 
 
 def test_interrupt_while_the_file_is_created_leaves_nothing(
@@ -390,7 +408,7 @@ def test_input_is_never_an_output(tmp_path: Path, model: Model) -> None:
     (tmp_path / "c.stf.nc").hardlink_to(tmp_path / "in.tif")
     for name in ("in.tif", "hard.tif", "soft.tif", "c.tif"):
         with pytest.raises(OutputError, match="is the input"):
-            plan.write(tmp_path / name, overwrite=True)
+            plan.write(OutputOptions(cube=tmp_path / name, overwrite=True))
     assert (tmp_path / "in.tif").read_bytes() == before
 
 
@@ -433,7 +451,11 @@ def test_cube_is_corrected_with_reference_spectra(
     for name, only in (("with", False), ("without", True)):
         plan = plan_of(source, model, stf=calibrated, stf_only=only)
         out = plan.write(
-            tmp_path / f"{name}.tif", dtype="float32", uncertainty=tmp_path / f"{name}-sigma.tif"
+            OutputOptions(
+                cube=tmp_path / f"{name}.tif",
+                dtype="float32",
+                uncertainty=tmp_path / f"{name}-sigma.tif",
+            )
         )
         found[name] = read(out.cube)
         lazy = plan.dataset(uncertainty=True)
@@ -444,9 +466,10 @@ def test_cube_is_corrected_with_reference_spectra(
         index = TILES // 2
         maps = (each.record(index).maps["coefficients"] for each in (plan.scene.engine(), again))
         assert np.array_equal(*maps)
-        plan.write(tmp_path / f"{name}-coefficients.tif", format="coefficients")
+        plan.write(OutputOptions(cube=tmp_path / f"{name}-coefficients.tif", format="coefficients"))
         expanded = expand(
-            tmp_path / f"{name}-coefficients.tif", tmp_path / f"{name}-x.tif", dtype="float32"
+            open_coefficients(tmp_path / f"{name}-coefficients.tif"),
+            OutputOptions(cube=tmp_path / f"{name}-x.tif", dtype="float32"),
         )
         assert np.array_equal(read(expanded), found[name], equal_nan=True)
     middle, edge = (int(np.abs(GRID.centres - nm).argmin()) for nm in (940, 560))
@@ -465,8 +488,8 @@ def test_corrected_run_is_not_continued_without_its_references(
         with_source(plan, broken).write(tmp_path / "a.tif")
     other = plan_of(source, model, stf=calibrated, stf_only=True)
     with pytest.raises(OutputError, match="--stf-only"):
-        other.write(tmp_path / "a.tif", resume=True)
-    resumed = read(plan.write(tmp_path / "a.tif", resume=True).cube)
+        other.write(OutputOptions(cube=tmp_path / "a.tif", resume=True))
+    resumed = read(plan.write(OutputOptions(cube=tmp_path / "a.tif", resume=True)).cube)
     assert np.array_equal(resumed, read(plan.write(tmp_path / "b.tif").cube), equal_nan=True)
 
 

@@ -19,6 +19,7 @@ from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.model.weights import Model, load_model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH = 70, 90
@@ -43,13 +44,13 @@ def plan_of(folder: Path, model: Model) -> PlannedReconstruction:
     counts[2, *FULL] = 65535
     path = write(folder / "field.tif", counts, nodata=0)
     msi = open_msi(path, sensor="p4m", scale="1/60000")
-    return plan_reconstruction(msi, model=model, tile=32, workers=1)
+    return plan_reconstruction(msi, ReconstructionOptions(model=model, tile=32, workers=1))
 
 
 def test_files_hold_what_the_dataset_holds(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
     sigma, quality = tmp_path / "sigma.tif", tmp_path / "quality.tif"
-    plan.write(tmp_path / "hsi.tif", uncertainty=sigma, quality=quality)
+    plan.write(OutputOptions(cube=tmp_path / "hsi.tif", uncertainty=sigma, quality=quality))
     with rasterio.open(sigma) as file:
         stored, described = file.read(), file.descriptions
         assert (file.count, file.nodata) == (len(GRID), NODATA)
@@ -75,7 +76,11 @@ def test_files_hold_what_the_dataset_holds(tmp_path: Path, model: Model) -> None
 def test_cube_is_the_same_with_and_without_error_maps(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
     plan.write(tmp_path / "alone.tif")
-    plan.write(tmp_path / "both.tif", uncertainty=tmp_path / "s.tif", quality=tmp_path / "q.tif")
+    plan.write(
+        OutputOptions(
+            cube=tmp_path / "both.tif", uncertainty=tmp_path / "s.tif", quality=tmp_path / "q.tif"
+        )
+    )
     with rasterio.open(tmp_path / "alone.tif") as one, rasterio.open(tmp_path / "both.tif") as two:
         np.testing.assert_array_equal(one.read(), two.read())
 
@@ -83,7 +88,11 @@ def test_cube_is_the_same_with_and_without_error_maps(tmp_path: Path, model: Mod
 def test_wavelengths_of_the_cube_are_those_of_its_errors(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
     plan.write(
-        tmp_path / "hsi.tif", uncertainty=tmp_path / "s.tif", wavelengths=GRID.centres[[3, 20]]
+        OutputOptions(
+            cube=tmp_path / "hsi.tif",
+            uncertainty=tmp_path / "s.tif",
+            wavelengths=GRID.centres[[3, 20]],
+        )
     )
     lazy = plan.dataset(uncertainty=True).reflectance_se[[3, 20]].to_numpy()
     with rasterio.open(tmp_path / "s.tif") as file:
@@ -94,7 +103,11 @@ def test_wavelengths_of_the_cube_are_those_of_its_errors(tmp_path: Path, model: 
 
 def test_coefficients_may_have_errors_beside_them(tmp_path: Path, model: Model) -> None:
     plan = plan_of(tmp_path, model)
-    plan.write(tmp_path / "c.tif", format="coefficients", uncertainty=tmp_path / "s.tif")
+    plan.write(
+        OutputOptions(
+            cube=tmp_path / "c.tif", format="coefficients", uncertainty=tmp_path / "s.tif"
+        )
+    )
     with rasterio.open(tmp_path / "s.tif") as file:
         assert file.count == len(GRID)
 
@@ -108,19 +121,21 @@ def test_run_without_error_maps_does_not_resume_with_them(
         raise IncompleteRun("stopped", remedy="")
 
     with monkeypatch.context() as patched:
-        patched.setattr("uavssr.reconstruction.output_files._check_unchanged", stop)
+        patched.setattr("uavssr.reconstruction.output_files._is_unchanged", stop)
         with pytest.raises(IncompleteRun):
             plan.write(out)
     with pytest.raises(OutputError, match="--uncertainty or --quality no, and this"):
-        plan.write(out, uncertainty=tmp_path / "s.tif", resume=True)
-    plan.write(out, resume=True)
+        plan.write(OutputOptions(cube=out, uncertainty=tmp_path / "s.tif", resume=True))
+    plan.write(OutputOptions(cube=out, resume=True))
     assert not (tmp_path / "s.tif").exists()
 
 
 def test_an_existing_layer_is_not_replaced_without_overwrite(tmp_path: Path, model: Model) -> None:
     (tmp_path / "q.tif").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
-        plan_of(tmp_path, model).write(tmp_path / "hsi.tif", quality=tmp_path / "q.tif")
+        plan_of(tmp_path, model).write(
+            OutputOptions(cube=tmp_path / "hsi.tif", quality=tmp_path / "q.tif")
+        )
     assert (tmp_path / "q.tif").read_text() == "mine"
     assert not (tmp_path / "hsi.tif").exists()
 

@@ -16,15 +16,15 @@ from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import cli
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.hsi.coefficient_file import CoefficientSource
+from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.formats import Format
 from uavssr.model.weights import load_model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.devices import torch_threads
-from uavssr.reconstruction.expand import expand
-from uavssr.reconstruction.options import BLOCK
+from uavssr.reconstruction.expand import expand as write_cube
+from uavssr.reconstruction.options import BLOCK, OutputOptions, ReconstructionOptions
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH, TILE = 270, 30, 64
@@ -46,19 +46,24 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> PlannedReconstruction:
     mask = irregular_mask(HEIGHT, WIDTH, seed=2)
     mask[:TILE, :TILE] = False
     source = open_msi(write(folder / "in.tif", np.where(mask, image, np.nan)), sensor="p4m")
-    return plan_reconstruction(source, model=model, tile=TILE, workers=2)
+    return plan_reconstruction(source, ReconstructionOptions(model=model, tile=TILE, workers=2))
 
 
 @pytest.fixture(scope="module")
 def coefficients(plan: PlannedReconstruction, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("coefficients") / "coefficients.tif"
-    return plan.write(path, format="coefficients").cube
+    return plan.write(OutputOptions(cube=path, format="coefficients")).cube
 
 
 @pytest.fixture(scope="module")
 def direct(plan: PlannedReconstruction, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cube as `reconstruct` writes it."""
     return plan.write(tmp_path_factory.mktemp("direct") / "direct.tif").cube
+
+
+def expand(coefficients: Path, out: Path, *, workers: int | None = None, **options: object) -> Path:
+    source = open_coefficients(coefficients)
+    return write_cube(source, OutputOptions(cube=out, **options), workers=workers)
 
 
 def numbers(path: Path) -> np.ndarray:
@@ -80,7 +85,7 @@ def test_expanded_bands_are_those_written_directly_to_the_last_bit(
     plan: PlannedReconstruction, coefficients: Path, tmp_path: Path
 ) -> None:
     options = {"dtype": "float32", "wavelengths": GRID.centres[[*CHOSEN]]}
-    direct = numbers(plan.write(tmp_path / "direct.tif", **options).cube)
+    direct = numbers(plan.write(OutputOptions(cube=tmp_path / "direct.tif", **options)).cube)
     found = numbers(expand(coefficients, tmp_path / "expanded.tif", **options))
     assert found.shape == (len(CHOSEN), HEIGHT, WIDTH)
     assert found.tobytes() == direct.tobytes()
@@ -102,7 +107,9 @@ def test_coefficients_chosen_before_are_the_cube_chosen_after(
     plan: PlannedReconstruction, coefficients: Path, tmp_path: Path
 ) -> None:
     few = plan.write(
-        tmp_path / "few.tif", format="coefficients", wavelengths=GRID.centres[[*CHOSEN]]
+        OutputOptions(
+            cube=tmp_path / "few.tif", format="coefficients", wavelengths=GRID.centres[[*CHOSEN]]
+        )
     ).cube
     one = numbers(expand(few, tmp_path / "one.tif"))
     other = numbers(

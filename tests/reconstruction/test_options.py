@@ -1,36 +1,12 @@
-"""Options: the keywords of the public functions are their fields, and each is checked."""
+"""Options are checked when they are given."""
 
 from __future__ import annotations
-
-from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from tests.helpers.models import GRID
 from uavssr.errors import UsageError
-from uavssr.reconstruction.options import (
-    OutputKeywords,
-    OutputOptions,
-    ReconstructionKeywords,
-    ReconstructionOptions,
-    output_options,
-)
-
-
-def test_keywords_are_the_fields_of_the_options() -> None:
-    names = {field.name for field in fields(ReconstructionOptions)}
-    assert set(ReconstructionKeywords.__annotations__) == names
-    names = {field.name for field in fields(OutputOptions)} - {"cube"}
-    assert set(OutputKeywords.__annotations__) == names
-
-
-def test_keywords_replace_the_fields_of_given_options() -> None:
-    given = OutputOptions(cube=Path("a.tif"), dtype="float32")
-    assert output_options(given, {"resume": True}) == OutputOptions(
-        cube=Path("a.tif"), dtype="float32", resume=True
-    )
-    assert output_options("b.zarr", {}).cube_format == "zarr"
+from uavssr.reconstruction.options import OutputOptions
 
 
 def test_wavelengths_in_nm_are_the_nearest_bands() -> None:

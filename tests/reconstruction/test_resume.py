@@ -31,6 +31,7 @@ from uavssr.io.writers.journal import journal_path
 from uavssr.reconstruction import provenance
 from uavssr.reconstruction.api import plan_reconstruction
 from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.options import ReconstructionOptions
 
 KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
 """Kills in one test; more with UAVSSR_KILLS."""
@@ -246,7 +247,9 @@ def stop_at(number: int) -> Callable[..., None]:
 @pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory, image: Path, model: Path) -> Path:
     out = tmp_path_factory.mktemp("stopped") / "out.tif"
-    plan = plan_reconstruction(open_msi(image), model=model, tile=TILE, workers=2)
+    plan = plan_reconstruction(
+        open_msi(image), ReconstructionOptions(model=model, tile=TILE, workers=2)
+    )
     with pytest.raises(KeyboardInterrupt) as interrupt:
         plan.write(out, progress=stop_at(10))
     assert f"of {TILES} tiles are kept" in interrupt.value.__notes__[0]
@@ -307,7 +310,9 @@ def test_other_image_is_not_resumed(
 ) -> None:
     """Rows 20, 28: one flipped bit under the same size and time is enough."""
     source = scene(tmp_path / "in.tif")
-    plan = plan_reconstruction(open_msi(source), model=model, tile=TILE, workers=2)
+    plan = plan_reconstruction(
+        open_msi(source), ReconstructionOptions(model=model, tile=TILE, workers=2)
+    )
     with pytest.raises(KeyboardInterrupt):
         plan.write(tmp_path / "out.tif", progress=stop_at(10))
     times = source.stat().st_atime_ns, source.stat().st_mtime_ns

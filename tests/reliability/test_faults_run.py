@@ -31,8 +31,8 @@ from uavssr.io.writers.journal import journal_path
 from uavssr.model.weights import DEFAULT_MODEL, find_model
 from uavssr.reconstruction import output_files as files
 from uavssr.reconstruction.api import plan_reconstruction
-from uavssr.reconstruction.options import OutputOptions
-from uavssr.reconstruction.output_products import OutputProducts
+from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
+from uavssr.reconstruction.products import OutputWriters
 
 REPEATS = int(os.environ.get("UAVSSR_REPEATS", "1"))
 """Factor on the number of kills."""
@@ -121,27 +121,28 @@ def test_run_that_waited_for_another_does_not_replace_its_output(
 ) -> None:
     """Row 27: --resume is no --overwrite, though the other was giving its files their names."""
     torch.set_num_threads(1)
-    first = plan_reconstruction(
-        open_msi(workspace.image), model=workspace.model, tile=16, workers=1
-    )
-    second = plan_reconstruction(
-        open_msi(workspace.image), model=workspace.model, tile=16, workers=1, stages=1
+    first, second = (
+        plan_reconstruction(
+            open_msi(workspace.image),
+            ReconstructionOptions(model=workspace.model, tile=16, workers=1, stages=stages),
+        )
+        for stages in (None, 1)
     )
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_stfs", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             first.write(workspace.out)
     assert files.was_publishing(workspace.out)
-    real = files.Journal
+    real, resumed = files.Journal, OutputOptions(cube=workspace.out, resume=True)
 
     def late(*arguments: object, **options: object) -> files.Journal:
         monkeypatch.setattr(files, "Journal", real)
-        first.write(workspace.out, resume=True)  # the other one ends just before the lock is taken
+        first.write(resumed)  # the other one ends just before the lock is taken
         return real(*arguments, **options)
 
     monkeypatch.setattr(files, "Journal", late)
     with pytest.raises(OutputError, match="exists"):
-        second.write(workspace.out, resume=True)
+        second.write(resumed)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -150,12 +151,12 @@ def test_run_that_waited_for_another_does_not_replace_its_output(
 def remember(image: Path, model: str, out: Path, messages: Path) -> None:
     """Reconstruct in this process; tell the most memory that it had, and what was reckoned."""
     torch.set_num_threads(1)
-    plan = plan_reconstruction(open_msi(image), model=model, workers=2)
+    plan = plan_reconstruction(open_msi(image), ReconstructionOptions(model=model, workers=2))
     output = OutputOptions(cube=out, wavelengths=plan.plan.model.grid.centres[:20])
     plan.write(output)
     most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    products = OutputProducts.of(plan.plan, output, overwrite=True)
-    budget = plan.plan.memory_budget(products.pixel_bytes, error_maps=False)
+    writers = OutputWriters.of(plan.plan, output, overwrite=True)
+    budget = plan.plan.memory_budget(writers.pixel_bytes, error_maps=False)
     messages.write_text(json.dumps([most, budget.total]))
 
 

@@ -76,7 +76,7 @@ def estimate_stf(
     """Estimate the STF of an image, blind or calibrated with reference spectra."""
     from uavssr.io.stf import write_stf
     from uavssr.model import DEFAULT_MODEL
-    from uavssr.reconstruction import plan_reconstruction
+    from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
 
     if reference is None and reference_scale is not None:
         raise UsageError("--reference-scale without --reference")
@@ -91,11 +91,13 @@ def estimate_stf(
     if reference is None:
         planned = plan_reconstruction(
             msi,
-            model=model or DEFAULT_MODEL,
-            tile=tile,
-            stages=stages,
-            device=device,
-            workers=workers,
+            ReconstructionOptions(
+                model=model or DEFAULT_MODEL,
+                tile=tile,
+                stages=stages,
+                device=device,
+                workers=workers,
+            ),
         )
         facts["model"] = planned.plan.model.name
         with console.progress(quiet=context.obj["quiet"]) as progress:

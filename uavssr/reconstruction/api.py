@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
+import dask
+import dask.array
+import numpy as np
+import xarray as xr
+from dask.delayed import Delayed
+
+from uavssr.io.raster import coordinates
+from uavssr.io.writers import TileRecord
 from uavssr.reconstruction.dry_run import RunEstimate, estimate_run
+from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
-from uavssr.reconstruction.lazy_dataset import lazy_dataset
-from uavssr.reconstruction.options import (
-    OutputKeywords,
-    OutputOptions,
-    ReconstructionKeywords,
-    ReconstructionOptions,
-    output_options,
-)
+from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.plan import Plan, make_plan
+from uavssr.reconstruction.products import CubeRender, Render
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.tile_record import FittedStf
-from uavssr.reconstruction.tile_stf_pass import estimate_tile_stfs
+from uavssr.reconstruction.tile_engine import COEFFICIENTS
+from uavssr.sensors import Float32Array
+from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from uavssr.io.msi import MsiSource
-    from uavssr.tiling import Progress
 
 
 class PlannedReconstruction:
@@ -36,14 +37,12 @@ class PlannedReconstruction:
 
     Args:
         plan: what is fixed.
-        scene_stf: the scene's STF, if it is known already.
     """
 
-    def __init__(self, plan: Plan, scene_stf: FittedStf | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._scene_stf = scene_stf
 
-    @property
+    @cached_property
     def scene(self) -> FittedScene:
         """The plan with the scene's STF, which is estimated when it is first needed.
 
@@ -51,9 +50,7 @@ class PlannedReconstruction:
             InputRefused: the scene has no valid pixel.
             IncompleteRun: the network gave NaN or infinity.
         """
-        if self._scene_stf is None:
-            self._scene_stf = fit_scene(self.plan).stf
-        return FittedScene(plan=self.plan, stf=self._scene_stf)
+        return fit_scene(self.plan)
 
     def dataset(self, *, uncertainty: bool = False, progress: Progress | None = None) -> xr.Dataset:
         """The cube as a lazy dataset, one dask chunk per tile.
@@ -69,40 +66,45 @@ class PlannedReconstruction:
             the scene's STF (`scene_stf` (band, wavelength), `scene_centre` (band) ... with `_se`);
             coordinates wavelength (nm), band, spatial_ref, and y, x unless the raster is rotated.
         """
-        return lazy_dataset(self.scene, uncertainty=uncertainty, progress=progress)
+        scene, source, grid = self.scene, self.plan.source, self.plan.model.grid
+        engine = scene.cube_engine(MemoryStore(), progress, error_maps=uncertainty)
+        record = dask.delayed(partial(engine.record, stf=False), pure=False)
+        records = [record(index) for index in range(len(engine.tiles))]
+        dataset = scene.stf_dataset().drop_dims("tile", errors="ignore")
+        dataset = dataset.assign_coords(
+            coordinates(source.crs_wkt, source.transform, height=source.height, width=source.width)
+        )
+        for name, title, maps, render in _variables(scene, uncertainty=uncertainty):
+            array = _lazy_array(records, engine.tiles, len(grid), maps, render)
+            attributes = {"long_name": title, "units": "1", "grid_mapping": "spatial_ref"}
+            dataset[name] = ("wavelength", "y", "x"), array, attributes
+        dataset["fwhm"] = "wavelength", grid.fwhm, {"units": "nm"}
+        return dataset
 
     def stf(self, *, progress: Progress | None = None) -> xr.Dataset:
         """The STFs of the scene and of every tile, without a cube; see `estimate_stf`."""
         store = MemoryStore()
-        estimate_tile_stfs(self.scene, store, progress)
+        self.scene.estimate_tile_stfs(store, progress)
         records = (store.load("stf", index) for index in sorted(store.finished("stf")))
         return self.scene.stf_dataset(record for record in records if record is not None)
 
     def write(
-        self,
-        out: str | Path | OutputOptions,
-        *,
-        progress: Progress | None = None,
-        **keywords: Unpack[OutputKeywords],
+        self, out: str | Path | OutputOptions, *, progress: Progress | None = None
     ) -> Outputs:
         """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
 
         Args:
             out: the cube, or all options of the output.
             progress: called with each finished tile.
-            keywords: fields of `OutputOptions`.
 
         Raises:
             UavssrError: see `output_files.write_files`.
         """
-        output = output_options(out, keywords)
+        output = out if isinstance(out, OutputOptions) else OutputOptions(cube=out)
         return write_files(self.plan, output, fit=lambda: self.scene, progress=progress)
 
-    def estimate_run(
-        self, out: str | Path | OutputOptions, **keywords: Unpack[OutputKeywords]
-    ) -> RunEstimate:
+    def estimate_run(self, output: OutputOptions) -> RunEstimate:
         """Estimate the memory, disk and time that `write` would take, by a trial on one tile."""
-        output = output_options(out, keywords)
         return estimate_run(self.plan, output, fit=lambda: self.scene)
 
     def reference_notes(self) -> Iterator[str]:
@@ -120,32 +122,24 @@ class PlannedReconstruction:
 
 
 def plan_reconstruction(
-    msi: MsiSource,
-    options: ReconstructionOptions | None = None,
-    **keywords: Unpack[ReconstructionKeywords],
+    msi: MsiSource, options: ReconstructionOptions | None = None
 ) -> PlannedReconstruction:
     """Load the model and check the options; the scene's STF is estimated when it is needed.
 
     Args:
         msi: from `open_msi`.
         options: all settings; the defaults if None.
-        keywords: fields of `ReconstructionOptions`, in place of those in `options`.
 
     Raises:
         UsageError: an option is out of range.
         ModelRefused: the model is missing, damaged or of another camera.
         InputRefused: the file of a fixed STF cannot be used.
     """
-    chosen = replace(options or ReconstructionOptions(), **keywords)
-    return PlannedReconstruction(make_plan(msi, chosen))
+    return PlannedReconstruction(make_plan(msi, options or ReconstructionOptions()))
 
 
 def reconstruct(
-    msi: MsiSource,
-    options: ReconstructionOptions | None = None,
-    *,
-    uncertainty: bool = False,
-    **keywords: Unpack[ReconstructionKeywords],
+    msi: MsiSource, options: ReconstructionOptions | None = None, *, uncertainty: bool = False
 ) -> xr.Dataset:
     """The hyperspectral cube of an image as a lazy dataset.
 
@@ -153,7 +147,6 @@ def reconstruct(
         msi: from `open_msi`.
         options: all settings; the defaults if None.
         uncertainty: add the standard error of every band and pixel.
-        keywords: fields of `ReconstructionOptions`, in place of those in `options`.
 
     Returns:
         The dataset that `PlannedReconstruction.dataset` describes.
@@ -161,7 +154,7 @@ def reconstruct(
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
     """
-    return plan_reconstruction(msi, options, **keywords).dataset(uncertainty=uncertainty)
+    return plan_reconstruction(msi, options).dataset(uncertainty=uncertainty)
 
 
 def estimate_stf(
@@ -169,7 +162,6 @@ def estimate_stf(
     options: ReconstructionOptions | None = None,
     *,
     progress: Progress | None = None,
-    **keywords: Unpack[ReconstructionKeywords],
 ) -> xr.Dataset:
     """The STFs of a scene and of its tiles, with standard errors; no cube is made.
 
@@ -177,7 +169,6 @@ def estimate_stf(
         msi: from `open_msi`.
         options: all settings; the defaults if None.
         progress: called with each finished tile.
-        keywords: fields of `ReconstructionOptions`, in place of those in `options`.
 
     Returns:
         The dataset that `uavssr.io.stf.write_stf` writes; docs/formats.md lists its variables.
@@ -185,4 +176,34 @@ def estimate_stf(
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
     """
-    return plan_reconstruction(msi, options, **keywords).stf(progress=progress)
+    return plan_reconstruction(msi, options).stf(progress=progress)
+
+
+def _variables(scene: FittedScene, *, uncertainty: bool) -> Iterator[tuple[str, str, str, Render]]:
+    """Name, title, maps in a record and rendering of each variable made of tiles."""
+    cube = CubeRender(basis=scene.plan.basis, dtype="float32")
+    yield "reflectance", "reflectance", COEFFICIENTS, cube
+    if uncertainty:
+        errors = ErrorRender(uncertainty=scene.error_maps().uncertainty, dtype="float32")
+        yield "reflectance_se", "standard error of reflectance", ERROR_MAPS, errors
+
+
+def _lazy_array(
+    records: Sequence[Delayed], tiles: TileGrid, bands: int, maps: str, render: Render
+) -> dask.array.Array:
+    """(C, y, x) of the tiles' maps; arrays of the same records share their tasks."""
+    rows, cols = tiles.shape
+    rendered = dask.delayed(partial(_rendered, render, maps, bands), pure=False)
+
+    def block(index: int) -> dask.array.Array:
+        core = tiles[index].core
+        shape = (bands, core.height, core.width)
+        return dask.array.from_delayed(rendered(records[index]), shape, dtype=np.float32)
+
+    return dask.array.block([[block(i * cols + j) for j in range(cols)] for i in range(rows)])
+
+
+def _rendered(render: Render, maps: str, bands: int, record: TileRecord) -> Float32Array:
+    if maps not in record.maps:  # an empty tile
+        return np.full((bands, *record.valid.shape), np.nan, np.float32)
+    return render(record.maps[maps], record.valid)

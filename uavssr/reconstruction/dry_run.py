@@ -15,8 +15,8 @@ from uavssr.io.writers import SUFFIXES, TileRecord
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import OutputOptions
-from uavssr.reconstruction.output_products import OutputProducts, cube_product
 from uavssr.reconstruction.plan import Plan
+from uavssr.reconstruction.products import OutputWriters
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.tiling import Window
 
@@ -96,16 +96,17 @@ def estimate_run(
         OutputError: one worker needs more than the plan's memory limit, or an output exists.
         InputRefused: the scene has no valid pixel.
     """
-    products = OutputProducts.of(plan, output, overwrite=True)
-    budget = plan.memory_budget(products.pixel_bytes, error_maps=output.needs_error_maps)
+    writers = OutputWriters.of(plan, output, overwrite=True)
+    budget = plan.memory_budget(writers.pixel_bytes, error_maps=output.needs_error_maps)
     start = time.perf_counter()
-    engine = fit().engine(error_maps=output.needs_error_maps)
+    scene = fit()
+    engine = scene.engine(error_maps=output.needs_error_maps)
     sample_seconds = time.perf_counter() - start
     with torch_threads():
         start = time.perf_counter()
         record = _tile_with_pixels(engine)
         compute_seconds = time.perf_counter() - start
-        write_seconds = _write_seconds(plan, record, output)
+        write_seconds = _write_seconds(scene, record, output)
     on_gpu = plan.device.type == "cuda"
     count, workers = len(plan.tiles), budget.threads.workers
     shared = (write_seconds if on_gpu else compute_seconds + write_seconds) / CPU_COUNT
@@ -120,7 +121,7 @@ def estimate_run(
         precision=plan.precision,
         memory_bytes=budget.total,
         memory=budget.explained(),
-        output_bytes=products.output_bytes,
+        output_bytes=writers.output_bytes,
         journal_bytes=budget.journal,
         free_bytes=shutil.disk_usage(Path(output.cube).absolute().parent).free,
         sample_seconds=sample_seconds,
@@ -140,13 +141,16 @@ def _tile_with_pixels(engine: TileEngine) -> TileRecord:
     raise InputRefused("no tile has a valid pixel")
 
 
-def _write_seconds(plan: Plan, record: TileRecord, output: OutputOptions) -> float:
-    """Processor seconds to write a file of one tile, in a folder that is removed."""
+def _write_seconds(scene: FittedScene, record: TileRecord, output: OutputOptions) -> float:
+    """Processor seconds to write a cube of one tile, in a folder that is removed."""
     height, width = record.valid.shape
     with tempfile.TemporaryDirectory(prefix="uavssr-") as folder:
-        suffix = SUFFIXES[output.cube_format][0]
-        trial = replace(output, cube=Path(folder) / f"tile{suffix}", format=output.cube_format)
-        product = cube_product(plan, trial, size=(height, width))
+        cube = Path(folder) / f"tile{SUFFIXES[output.cube_format][0]}"
+        trial = replace(
+            output, cube=cube, format=output.cube_format, uncertainty=None, quality=None
+        )
+        writers = OutputWriters.of(scene.plan, trial, overwrite=False, size=(height, width))
+        [product] = writers.products(scene)
         start = time.process_time()
         with product.sink:
             product.add(Window(0, 0, height, width), record)

@@ -5,94 +5,72 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 import torch
 
 from uavssr.errors import UsageError
-from uavssr.io.checks import PathLike
-from uavssr.io.hsi import CoefficientSource, CubeBasis, open_coefficients
-from uavssr.io.writers import (
-    CubeTarget,
-    TileWriter,
-    open_writer,
-    remove_stale_parts,
-)
+from uavssr.io.hsi import CoefficientSource
+from uavssr.io.writers import CubeTarget, TileWriter, open_writer, remove_stale_parts
 from uavssr.model import SpectralBasis
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
-from uavssr.reconstruction.options import BLOCK, CubeKeywords, OutputOptions, output_options
+from uavssr.reconstruction.options import BLOCK, OutputOptions
 from uavssr.reconstruction.products import CubeRender
 from uavssr.tiling import Progress, TileGrid, Window
 
 
 def expand(
-    coefficients: PathLike | CoefficientSource,
-    out: str | Path | OutputOptions,
+    source: CoefficientSource,
+    output: OutputOptions,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
-    **keywords: Unpack[CubeKeywords],
 ) -> Path:
     """Write the cube X = mean + E A of coefficients A; memory is that of a few blocks.
 
     Args:
-        coefficients: a file, or an opened one.
-        out: the cube, or all options of the output.
+        source: the coefficients.
+        output: the cube; standard errors and flags do not exist for coefficients.
         workers: blocks that are expanded at a time; by default the number of cores.
         progress: called with each finished block.
-        keywords: fields of `OutputOptions`: `format`, `dtype`, `wavelengths` (nm),
-            `creation_options`, `overwrite`.
 
     Raises:
-        UsageError: options that do not fit.
-        InputRefused: no file of coefficients, or a damaged one.
+        UsageError: the options do not fit.
+        InputRefused: the file of coefficients is damaged.
         OutputError: the cube cannot be written.
     """
-    source = _opened(coefficients)
-    options = output_options(out, keywords)
-    if options.cube_format == "coefficients":
-        raise UsageError(
-            "expand writes cubes", path=Path(options.cube), remedy="use another --format"
-        )
-    indices = options.wavelength_indices(source.basis.grid)
+    path = Path(output.cube)
+    if output.cube_format == "coefficients":
+        raise UsageError("expand writes cubes", path=path, remedy="use another --format")
+    basis, bands = source.basis, output.wavelength_indices(source.basis.grid)
     target = CubeTarget(
-        path=Path(options.cube),
-        format=options.cube_format,
+        path=path,
+        format=output.cube_format,
         height=source.height,
         width=source.width,
-        grid=source.basis.grid,
+        grid=basis.grid,
         crs_wkt=source.place.crs_wkt,
         transform=source.place.transform,
-        dtype=options.dtype,
+        dtype=output.dtype,
         block=BLOCK,
-        overwrite=options.overwrite,
-        creation_options=options.creation_options or {},
+        overwrite=output.overwrite,
+        creation_options=output.creation_options or {},
         tags=source.provenance(),
         inputs=[source.path],
-        wavelengths=indices,
+        wavelengths=bands,
     )
-    sink = open_writer(target)
-    render = CubeRender(basis=_basis(source.basis), dtype=options.dtype, bands=indices)
-    remove_stale_parts(Path(options.cube))
-    with torch_threads(1), sink:
-        _stream(source, render, sink, workers or CPU_COUNT, progress)
-        return sink.finish()
-
-
-def _opened(coefficients: PathLike | CoefficientSource) -> CoefficientSource:
-    if isinstance(coefficients, CoefficientSource):
-        return coefficients
-    return open_coefficients(coefficients)
-
-
-def _basis(basis: CubeBasis) -> SpectralBasis:
-    return SpectralBasis(
+    tensors = SpectralBasis(
         grid=basis.grid,
         mean=torch.from_numpy(basis.mean),
         components=torch.from_numpy(basis.components),
         residual=torch.zeros(len(basis.grid)),
     )
+    sink = open_writer(target)
+    render = CubeRender(basis=tensors, dtype=output.dtype, bands=bands)
+    remove_stale_parts(path)
+    with torch_threads(), sink:
+        _stream(source, render, sink, workers or CPU_COUNT, progress)
+        return sink.finish()
 
 
 def _stream(

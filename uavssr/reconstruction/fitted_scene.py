@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from uavssr.io.stf import StfEstimate, estimate_of, stf_dataset
+from uavssr.io.stf import estimate_of, stf_dataset
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.error_maps import ErrorMaps, saturation
+from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
 from uavssr.reconstruction.scene_stf import estimate_scene_stf, evaluate_fixed_stf
 from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.reconstruction.tile_record import FittedStf, StfNumbers
+from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, TileStfs, stf_record
+from uavssr.tiling import Progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,18 +39,13 @@ class FittedScene:
         """The scene whose STF a journal or a worker gives as named arrays."""
         return cls(plan=plan, stf=FittedStf.from_numbers(numbers, plan.family))
 
-    @property
-    def estimate(self) -> StfEstimate:
-        """The scene's STF as numbers with standard errors."""
-        return self.stf.estimate
-
     def error_maps(self) -> ErrorMaps:
         """The maker of the maps of standard errors and flags."""
         plan = self.plan
         return ErrorMaps(
             uncertainty=plan.network.cube_uncertainty(self.stf.stf, plan.correction),
             saturation=torch.from_numpy(saturation(plan.source.summary)).to(plan.device),
-            prior_driven=bool(self.estimate.prior_driven.any()),
+            prior_driven=bool(self.stf.estimate.prior_driven.any()),
         )
 
     def engine(self, *, error_maps: bool = False) -> TileEngine:
@@ -72,6 +69,55 @@ class FittedScene:
             error_maps=self.error_maps() if error_maps else None,
         )
 
+    def cube_engine(
+        self,
+        store: RecordStore,
+        progress: Progress | None = None,
+        *,
+        error_maps: bool = False,
+        threads: ThreadCounts | None = None,
+    ) -> TileEngine:
+        """The engine that makes the cube.
+
+        With `stf_scope="tile"` the tiles' own STFs are estimated first and kept in `store`.
+        """
+        engine = self.engine(error_maps=error_maps)
+        if self.plan.options.stf_scope == "scene":
+            return engine
+        self.estimate_tile_stfs(store, progress, threads=threads)
+        tile_stfs = TileStfs(
+            load=partial(store.load, "stf", maps=False),
+            indices=frozenset(store.finished("stf")),
+            family=self.plan.family,
+        )
+        return replace(engine, tile_stfs=tile_stfs)
+
+    def estimate_tile_stfs(
+        self,
+        store: RecordStore,
+        progress: Progress | None = None,
+        *,
+        threads: ThreadCounts | None = None,
+    ) -> None:
+        """Estimate the STF of every tile with valid pixels and keep it in `store` under "stf".
+
+        Raises:
+            IncompleteRun: tiles failed, which are named; the others are stored.
+        """
+        plan, engine = self.plan, self.engine()
+        computer: TileComputer = engine
+        if plan.options.cluster is not None:
+            computer = plan.options.cluster.tiles(self, engine, maps=False)
+        with torch_threads():
+            TilePass(
+                computer=computer,
+                store=store,
+                kind="stf",
+                reduce=lambda record: stf_record(record.index, record.stf),
+                deliver=lambda record: plan.tile_done(progress, "estimating STFs", record.index),
+                threads=threads or plan.threads,
+            ).run()
+
     def stf_dataset(self, records: Iterable[TileRecord] = ()) -> xr.Dataset:
         """The STFs of the scene and of the tiles in `records`; docs/formats.md lists the variables.
 
@@ -82,7 +128,7 @@ class FittedScene:
             sensor=sensor,
             grid=plan.model.grid,
             nominal=sensor.srf(plan.model.grid),
-            scene=self.estimate,
+            scene=self.stf.estimate,
             tiles=[(plan.tiles[r.index].core, estimate_of(r.stf)) for r in records if r.stf],
             crs_wkt=plan.source.crs_wkt,
             transform=plan.source.transform,

@@ -1,14 +1,11 @@
-"""Options of a reconstruction and of its files, checked once, from the command line to the tiles.
-
-Options that depend on the image or the model are checked by the plan.
-"""
+"""Options of a reconstruction and of its files; the plan checks those that need image or model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from uavssr.errors import UsageError
 from uavssr.io.writers import CubeDtype, Format, check_format
@@ -16,7 +13,7 @@ from uavssr.model import DEFAULT_MODEL, Model
 from uavssr.sensors import WavelengthGrid, select_wavelengths
 
 if TYPE_CHECKING:
-    from uavssr.reconstruction.remote import RemoteWorkers
+    from uavssr.reconstruction.cluster import Cluster
 
 BLOCK: Final = 256
 """Side of a file's blocks in pixels; smaller tiles are one block each."""
@@ -57,7 +54,7 @@ class ReconstructionOptions:
     """Batches in the network at a time. None: the number of cores, or 2 on a GPU."""
     mem_limit: int | None = None
     """Most memory in bytes; the run uses fewer workers to stay within. None: no limit."""
-    cluster: RemoteWorkers | None = None
+    cluster: Cluster | None = None
     """Workers that compute the tiles, from `cluster.connect` or `cluster.local_cluster`."""
 
     def __post_init__(self) -> None:
@@ -72,33 +69,13 @@ class ReconstructionOptions:
         if self.precision not in (None, *get_args(Precision)):
             raise UsageError(f"--precision must be float32 or bf16, got {self.precision!r}")
         if self.tile < 16 or self.tile % min(self.tile, BLOCK) or self.tile % 16:
-            raise UsageError(
-                f"--tile must be a multiple of 256, or of 16 below that, got {self.tile}"
-            )
+            fact = f"--tile must be a multiple of 256, or of 16 below that, got {self.tile}"
+            raise UsageError(fact)
         if self.overlap is not None and not 0 <= self.overlap <= self.tile:
             raise UsageError(f"--overlap must be 0-{self.tile} (the tile), got {self.overlap}")
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"--batch must be positive, got {self.batch}")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers must be positive, got {self.workers}")
-
-
-class ReconstructionKeywords(TypedDict, total=False):
-    """The fields of `ReconstructionOptions`, as keywords of the public functions."""
-
-    model: str | Path | Model
-    stf: str | Path | None
-    stf_only: bool
-    stf_scope: StfScope
-    tile: int
-    overlap: int | None
-    stages: int | None
-    device: str
-    precision: Precision | None
-    batch: int | None
-    workers: int | None
-    mem_limit: int | None
-    cluster: RemoteWorkers | None
+        for name, number in (("batch", self.batch), ("workers", self.workers)):
+            if number is not None and number < 1:
+                raise UsageError(f"--{name} must be positive, got {number}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,30 +137,3 @@ class OutputOptions:
         if not isinstance(text, str):
             text = ",".join(str(float(wavelength)) for wavelength in text)
         return select_wavelengths(grid, text)[1]
-
-
-class CubeKeywords(TypedDict, total=False):
-    """The fields of `OutputOptions` that concern the cube alone, as keywords."""
-
-    format: Format | None
-    dtype: CubeDtype
-    wavelengths: str | Sequence[float] | None
-    creation_options: Mapping[str, str] | None
-    overwrite: bool
-
-
-class OutputKeywords(CubeKeywords, total=False):
-    """The fields of `OutputOptions` without `cube`, as keywords."""
-
-    uncertainty: str | Path | None
-    quality: str | Path | None
-    resume: bool
-
-
-def output_options(
-    out: str | Path | OutputOptions, keywords: OutputKeywords | CubeKeywords
-) -> OutputOptions:
-    """Options from what a public function is given: a cube's name or options, and keywords."""
-    if isinstance(out, OutputOptions):
-        return replace(out, **keywords)
-    return OutputOptions(cube=out, **keywords)

@@ -25,7 +25,6 @@ from uavssr.reconstruction.allocator import freed_memory_reused
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import OutputOptions
-from uavssr.reconstruction.output_products import OutputProducts
 from uavssr.reconstruction.pipeline import (
     ThreadCounts,
     TileComputer,
@@ -33,9 +32,8 @@ from uavssr.reconstruction.pipeline import (
     stored_tiles_reported,
 )
 from uavssr.reconstruction.plan import Plan
-from uavssr.reconstruction.products import Product
+from uavssr.reconstruction.products import OutputWriters, Product
 from uavssr.reconstruction.provenance import identity, input_identity
-from uavssr.reconstruction.tile_stf_pass import cube_engine, with_progress
 from uavssr.tiling import Progress
 
 STFS_IN_MEMORY: Final = 256
@@ -60,22 +58,6 @@ class Outputs:
 
     def __iter__(self) -> Iterator[Path]:
         return iter((self.cube, self.stf, self.tiles))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """A run that holds the journal's lock and has a scene."""
-
-    scene: FittedScene
-    """The plan with the scene's STF."""
-    output: OutputOptions
-    """The files."""
-    journal: Journal
-    """Finished tiles."""
-    threads: ThreadCounts
-    """Threads, as many as the memory limit allows."""
-    progress: Progress | None
-    """Called with each finished tile."""
 
 
 def write_files(
@@ -107,8 +89,9 @@ def write_files(
     replaceable = output.overwrite or (output.resume and was_publishing(outputs.cube))
     for path in (outputs.stf, outputs.tiles):
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
-    products = OutputProducts.of(plan, output, overwrite=replaceable)
-    budget = plan.memory_budget(products.pixel_bytes, error_maps=output.needs_error_maps)
+    writers = OutputWriters.of(plan, output, overwrite=replaceable)
+    error_maps = output.needs_error_maps
+    budget = plan.memory_budget(writers.pixel_bytes, error_maps=error_maps)
     with (
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,
         block_cache(),
@@ -119,18 +102,19 @@ def write_files(
                 check_output(path, inputs=plan.inputs)
         for path in (*outputs, *output.extra_files):
             remove_stale_parts(path)
-        needed_bytes = products.needed_bytes + max(budget.journal - journal.size, 0)
+        needed_bytes = writers.needed_bytes + max(budget.journal - journal.size, 0)
         check_free_space(outputs.cube, needed_bytes)
-        run = _Run(
-            scene=_scene(plan, journal, fit, error_maps=output.needs_error_maps),
-            output=output,
-            journal=journal,
-            threads=budget.threads,
-            progress=progress,
-        )
-        with stored_tiles_reported(journal, len(plan.tiles)), _journal_of_this_input(run):
-            _write_products(run, products.for_scene(run.scene))
-            _write_stfs(run, outputs, overwrite=replaceable)
+        scene = _scene(plan, journal, fit, error_maps=error_maps)
+        with stored_tiles_reported(journal, len(plan.tiles)), _cleared_if_changed(plan, journal):
+            _write_products(
+                scene,
+                journal,
+                writers.products(scene),
+                error_maps=error_maps,
+                threads=budget.threads,
+                progress=progress,
+            )
+            _write_stfs(scene, journal, outputs, overwrite=replaceable)
         journal.clear()
     return outputs
 
@@ -148,85 +132,79 @@ def _scene(
     return scene
 
 
-def _write_products(run: _Run, products: Sequence[Product]) -> None:
-    plan, journal = run.scene.plan, run.journal
+def _write_products(
+    scene: FittedScene,
+    journal: Journal,
+    products: Sequence[Product],
+    *,
+    error_maps: bool,
+    threads: ThreadCounts,
+    progress: Progress | None,
+) -> None:
+    plan = scene.plan
+
+    def deliver(record: TileRecord) -> None:
+        for product in products:
+            product.add(plan.tiles[record.index].core, record)
+        plan.tile_done(progress, "writing the cube", record.index)
+
     with torch_threads(), ExitStack() as stack:
-        engine = cube_engine(
-            run.scene,
-            journal,
-            run.progress,
-            error_maps=run.output.needs_error_maps,
-            threads=run.threads,
-        )
+        engine = scene.cube_engine(journal, progress, error_maps=error_maps, threads=threads)
         for product in products:
             stack.enter_context(product.sink)
         computer: TileComputer = engine
         if plan.options.cluster is not None:
-            computer = plan.options.cluster.tiles(run.scene, engine, maps=True)
-
-        def deliver(record: TileRecord) -> None:
-            for product in products:
-                product.add(plan.tiles[record.index].core, record)
-
+            computer = plan.options.cluster.tiles(scene, engine, maps=True)
         TilePass(
-            computer=computer,
-            store=journal,
-            kind="tile",
-            deliver=with_progress(deliver, "writing the cube", run.progress, plan.tiles),
-            threads=run.threads,
+            computer=computer, store=journal, kind="tile", deliver=deliver, threads=threads
         ).run()
-        _check_unchanged(run)
+        if not _is_unchanged(plan, journal):
+            raise InputRefused(
+                "changed while it was read",
+                path=plan.source.summary.paths[0],
+                remedy="start again when nothing writes to it",
+            )
         journal.publish()
         for product in products:
             product.sink.finish()
 
 
-def _write_stfs(run: _Run, outputs: Outputs, *, overwrite: bool) -> None:
-    parts = _stf_datasets(run)
-    first, inputs = next(parts), run.scene.plan.inputs
+def _write_stfs(scene: FittedScene, journal: Journal, outputs: Outputs, *, overwrite: bool) -> None:
+    parts = _stf_datasets(scene, journal)
+    first, inputs = next(parts), scene.plan.inputs
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)
     with xr.open_dataset(outputs.stf, engine="h5netcdf") as written:
         write_tiles(written, outputs.tiles, overwrite=overwrite, inputs=inputs)
 
 
-def _stf_datasets(run: _Run) -> Iterator[xr.Dataset]:
+def _stf_datasets(scene: FittedScene, journal: Journal) -> Iterator[xr.Dataset]:
     """The STFs of the tiles with valid pixels, `STFS_IN_MEMORY` tiles at a time."""
-    indices = sorted(run.journal.finished("tile"))
+    indices = sorted(journal.finished("tile"))
     for start in range(0, len(indices), STFS_IN_MEMORY):
         records = []
         for index in indices[start : start + STFS_IN_MEMORY]:
-            record = run.journal.load("tile", index, maps=False)
+            record = journal.load("tile", index, maps=False)
             if record is None:
                 raise IncompleteRun(f"tile {index} was damaged after it had been written")
             records += [record] if record.stf else []
         if records:
-            yield run.scene.stf_dataset(records)
+            yield scene.stf_dataset(records)
 
 
-def _check_unchanged(run: _Run) -> None:
-    if not _is_unchanged(run):
-        raise InputRefused(
-            "changed while it was read",
-            path=run.scene.plan.source.summary.paths[0],
-            remedy="start again when nothing writes to it",
-        )
-
-
-def _is_unchanged(run: _Run) -> bool:
-    current = input_identity(run.scene.plan.source.summary)
-    return current.items() <= run.journal.identity.items()
+def _is_unchanged(plan: Plan, journal: Journal) -> bool:
+    return input_identity(plan.source.summary).items() <= journal.identity.items()
 
 
 @contextmanager
-def _journal_of_this_input(run: _Run) -> Iterator[None]:
+def _cleared_if_changed(plan: Plan, journal: Journal) -> Iterator[None]:
     """Clear the journal if the body fails because the input changed: no run could continue it."""
     try:
         yield
     except InputRefused:
         try:
-            unchanged = _is_unchanged(run)
+            unchanged = _is_unchanged(plan, journal)
         except InputRefused:
             unchanged = False  # the input is gone
         if not unchanged:
-            run.journal.clear()
+            journal.clear()
         raise

@@ -37,7 +37,7 @@ from uavssr.reconstruction.options import Precision, ReconstructionOptions
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.scene_stf import stf_from_estimate
 from uavssr.reconstruction.tile_record import FittedStf
-from uavssr.tiling import TileGrid
+from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
@@ -114,6 +114,12 @@ class Plan:
     def basis(self) -> SpectralBasis:
         """Basis of the tiles' coefficients: the network's, widened by a correction."""
         return self.network.basis if self.correction is None else self.correction.basis
+
+    def tile_done(self, progress: Progress | None, task: str, index: int) -> None:
+        """Report a finished tile to `progress`, if there is one."""
+        if progress is not None:
+            core = self.tiles[index].core
+            progress(task, core.height * core.width, self.tiles.height * self.tiles.width)
 
     def memory_budget(self, pixel_bytes: int, *, error_maps: bool) -> MemoryBudget:
         """Memory and disk of a run, with as many workers as the memory limit allows.

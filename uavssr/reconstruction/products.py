@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from uavssr.errors import IncompleteRun
-from uavssr.io.writers import NODATA, SCALE, CubeDtype, TileRecord, TileWriter
+from uavssr.io.hsi import CubeBasis
+from uavssr.io.writers import (
+    NODATA,
+    SCALE,
+    CubeDtype,
+    CubeTarget,
+    QualityWriter,
+    Target,
+    TileRecord,
+    TileWriter,
+    check_format,
+    cube_bytes,
+    open_writer,
+)
 from uavssr.model import SpectralBasis
+from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender, render_flags
+from uavssr.reconstruction.fitted_scene import FittedScene
+from uavssr.reconstruction.options import BLOCK, OutputOptions
+from uavssr.reconstruction.plan import Plan
+from uavssr.reconstruction.provenance import provenance
+from uavssr.reconstruction.tile_engine import COEFFICIENTS
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
 
@@ -108,3 +129,123 @@ def _check_range(flat: Tensor, components: Tensor) -> None:
             f"coefficients of {float(flat.abs().amax()):.3g} are no reflectance",
             remedy="look at the input's values with uavssr inspect",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputWriters:
+    """Writers of the files that are made of tiles; nothing is created before they are entered."""
+
+    cube: TileWriter
+    """The cube, or its coefficients."""
+    errors: TileWriter | None
+    """Standard errors of the cube."""
+    flags: TileWriter | None
+    """Quality flags."""
+    bands: Sequence[int] | None
+    """Indices of the wavelengths that the files hold; None for all."""
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        output: OutputOptions,
+        *,
+        overwrite: bool,
+        size: tuple[int, int] | None = None,
+    ) -> OutputWriters:
+        """Check the names of the files and prepare their writers.
+
+        Args:
+            plan: the plan.
+            output: the files.
+            overwrite: whether existing files may be replaced.
+            size: (rows, columns) in place of the image's, for a trial.
+
+        Raises:
+            UsageError: the options do not fit the format.
+            OutputError: a file exists, or is an input.
+        """
+        height, width = size or (plan.source.height, plan.source.width)
+        target = CubeTarget(
+            path=Path(output.cube),
+            format=output.cube_format,
+            height=height,
+            width=width,
+            grid=plan.model.grid,
+            crs_wkt=plan.source.crs_wkt,
+            transform=plan.source.transform,
+            dtype=output.dtype,
+            block=min(plan.tiles.tile, BLOCK),
+            overwrite=overwrite,
+            creation_options=output.creation_options or {},
+            tags=provenance(plan),
+            inputs=plan.inputs,
+            basis=CubeBasis(
+                grid=plan.model.grid,
+                mean=plan.basis.mean.cpu().numpy(),
+                components=plan.basis.components.cpu().numpy(),
+                sha256=plan.model.sha256,
+            ),
+            wavelengths=output.wavelength_indices(plan.model.grid),
+        )
+        cube = open_writer(target)
+        errors: TileWriter | None = None
+        if output.uncertainty is not None:
+            # coefficients of standard errors do not exist: they are written as a GeoTIFF cube
+            as_cube = "gtiff" if target.format == "coefficients" else target.format
+            chosen = check_format(output.uncertainty, as_cube)
+            errors = open_writer(replace(target, path=Path(output.uncertainty), format=chosen))
+        flags: TileWriter | None = None
+        if output.quality is not None:
+            flags_target = Target(
+                path=Path(output.quality),
+                height=height,
+                width=width,
+                crs_wkt=target.crs_wkt,
+                transform=target.transform,
+                block=target.block,
+                tags=target.tags,
+                overwrite=overwrite,
+                inputs=target.inputs,
+            )
+            flags = QualityWriter(flags_target)
+        return cls(cube=cube, errors=errors, flags=flags, bands=target.wavelengths)
+
+    def products(self, scene: FittedScene) -> list[Product]:
+        """The products, once the scene's STF is known: standard errors are rendered with it."""
+        cube, errors, bands = self.cube, self.errors, self.bands
+        render = CubeRender(basis=scene.plan.basis, dtype=cube.dtype, bands=bands)
+        as_maps = cube.takes == "coefficients"
+        products = [Product(maps=COEFFICIENTS, sink=cube, render=None if as_maps else render)]
+        if errors is not None:
+            uncertainty = scene.error_maps().uncertainty
+            error_render = ErrorRender(uncertainty=uncertainty, dtype=errors.dtype, bands=bands)
+            products.append(Product(maps=ERROR_MAPS, sink=errors, render=error_render))
+        if self.flags is not None:
+            products.append(Product(maps=ERROR_MAPS, sink=self.flags, render=render_flags))
+        return products
+
+    def __iter__(self) -> Iterator[TileWriter]:
+        writers = (self.cube, self.errors, self.flags)
+        return (writer for writer in writers if writer is not None)
+
+    @property
+    def needed_bytes(self) -> int:
+        """Most bytes of disk while the files are written."""
+        return sum(writer.needed_bytes for writer in self)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of the uncompressed files."""
+        return sum(
+            cube_bytes(writer.target.height, writer.target.width, writer.bands, dtype=writer.dtype)
+            for writer in self
+        )
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel while it is written, in the larger of cube and standard errors."""
+        cube = self.cube.bands * np.dtype(self.cube.dtype).itemsize
+        if self.errors is None:
+            return cube
+        return max(cube, self.errors.bands * (np.dtype(self.errors.dtype).itemsize + 4))
