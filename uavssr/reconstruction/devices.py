@@ -7,23 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import dask.system
 import torch
-from dask.system import CPU_COUNT  # cores that affinity and cgroups leave to this process
 from torch import Tensor
 
-from uavssr.errors import UsageError
+from uavssr.errors import OutputError, UsageError
 from uavssr.sensors import Float32Array
 
-__all__ = [
-    "CPU_COUNT",
-    "TORCH_THREADS",
-    "is_out_of_memory",
-    "own_stream",
-    "resolve_device",
-    "to_host",
-    "torch_threads",
-]
-
+CPU_COUNT: Final = dask.system.CPU_COUNT
+"""Cores that affinity and cgroups leave to this process."""
 TORCH_THREADS: Final = 1
 """Threads of torch in one operation, for a tile and for the scene's STF.
 
@@ -99,3 +91,14 @@ def is_out_of_memory(err: Exception) -> bool:
     """Whether an error means that memory ran out: on the CPU only torch's message says so."""
     known = isinstance(err, MemoryError | torch.OutOfMemoryError)
     return known or "can't allocate memory" in str(err)
+
+
+@contextmanager
+def out_of_memory_as_error(fact: str) -> Iterator[None]:
+    """Raise an OutputError that states `fact` if the body runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as err:
+        if not is_out_of_memory(err):
+            raise
+        raise OutputError(fact, remedy="use a smaller --tile or fewer --workers") from err

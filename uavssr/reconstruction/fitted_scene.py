@@ -16,7 +16,7 @@ from uavssr.reconstruction.error_maps import ErrorMaps, saturation
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.scene_stf import estimate_scene_stf, evaluate_fixed_stf
+from uavssr.reconstruction.scene_stf import estimate_scene_stf
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, TileStfs, stf_record
 from uavssr.tiling import Progress
@@ -145,9 +145,12 @@ def fit_scene(plan: Plan) -> FittedScene:
     """
     if plan.options.cluster is not None:
         return FittedScene.from_numbers(plan, plan.options.cluster.fit_scene(plan))
-    fit = estimate_scene_stf
-    if plan.fixed_stf is not None:
-        fit = partial(evaluate_fixed_stf, given=plan.fixed_stf)
     with torch_threads():
-        fitted = fit(plan.network, plan.source, device=plan.device, stages=plan.stages)
+        fitted = estimate_scene_stf(
+            plan.network,
+            plan.source,
+            device=plan.device,
+            stages=plan.stages,
+            fixed=plan.fixed_stf,
+        )
     return FittedScene(plan=plan, stf=fitted.reloaded(plan.family))

@@ -1,7 +1,4 @@
-"""Memory and disk space that a run needs, computed from its settings, and workers that fit a limit.
-
-Nothing here measures: docs/design.md lists the terms, and a test compares them with a run.
-"""
+"""Memory and disk space that a run needs, computed from its settings, and workers that fit."""
 
 from __future__ import annotations
 
@@ -71,13 +68,8 @@ class MemoryBudget:
     def total(self) -> int:
         """Most bytes of memory of the run."""
         threads = self.threads
-        return (
-            PROGRAM_BYTES
-            + BLOCK_CACHE
-            + threads.workers * self.network
-            + threads.writers * self.writing
-            + threads.in_flight * self.waiting
-        )
+        batches = threads.workers * self.network + threads.in_flight * self.waiting
+        return PROGRAM_BYTES + BLOCK_CACHE + batches + threads.writers * self.writing
 
     def explained(self) -> str:
         """The total and its terms in one line."""

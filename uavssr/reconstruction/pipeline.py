@@ -1,7 +1,4 @@
-"""A pass over the tiles of a scene: reading, computing and writing run at the same time.
-
-Each record is stored as soon as it is finished, so that a stopped pass can be continued.
-"""
+"""A pass over the tiles of a scene: reading, computing and writing run at the same time."""
 
 from __future__ import annotations
 
@@ -86,7 +83,7 @@ class ThreadCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _GroupProgress:
+class _Group:
     """A group of tiles between two steps; empty if it failed or the pass stops."""
 
     stored: list[TileRecord] = field(default_factory=list)
@@ -99,7 +96,10 @@ class _GroupProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePass:
-    """One pass over all tiles of a scene; it can be stopped at any time and continued later."""
+    """One pass over all tiles of a scene.
+
+    Each record is stored as soon as it is finished, so that a stopped pass can be continued.
+    """
 
     computer: TileComputer
     """Computes the records."""
@@ -173,27 +173,26 @@ class TilePass:
             groups = self.computer.groups()
             yield from (group for group in groups if stored.issuperset(group) == wanted)
 
-    def _read(self, group: Sequence[int], stored: set[int]) -> _GroupProgress:
+    def _read(self, group: Sequence[int], stored: set[int]) -> _Group:
         """First step. A group with a missing or damaged record is computed as a whole."""
         if self._stop.is_set():
-            return _GroupProgress()
+            return _Group()
         if stored.issuperset(group):
             records = [self.store.load(self.kind, index) for index in group]
-            intact = [record for record in records if record is not None]
-            if len(intact) == len(group):
-                return _GroupProgress(stored=intact)
+            if None not in records:
+                return _Group(stored=[record for record in records if record is not None])
         try:
-            return _GroupProgress(inputs=self.computer.read(group))
+            return _Group(inputs=self.computer.read(group))
         except Exception as err:  # noqa: BLE001 - raised at the end of the pass
             self._fail(group, err)
-            return _GroupProgress()
+            return _Group()
 
-    def _compute(self, read: Future[_GroupProgress]) -> _GroupProgress:
+    def _compute(self, read: Future[_Group]) -> _Group:
         """Second step."""
-        progress = read.result()
+        group = read.result()
         if self._stop.is_set():
-            return _GroupProgress()
-        return _GroupProgress(stored=progress.stored, pending=self._begin(progress.inputs))
+            return _Group()
+        return _Group(stored=group.stored, pending=self._begin(group.inputs))
 
     def _begin(self, inputs: list[TileInput]) -> dict[int, PendingRecord]:
         """The network on a group; if that fails, on its tiles one by one."""
@@ -209,14 +208,14 @@ class TilePass:
             pending |= self._begin([tile_input])
         return pending
 
-    def _write(self, computed: Future[_GroupProgress]) -> None:
+    def _write(self, computed: Future[_Group]) -> None:
         """Third step: finish the records, store them, deliver them."""
         try:
-            progress = computed.result()
-            new = list(self._finish(progress.pending))
+            group = computed.result()
+            new = list(self._finish(group.pending))
             for record in new:
                 self.store.store(self.kind, record)
-            for record in (*progress.stored, *new):
+            for record in (*group.stored, *new):
                 if self._stop.is_set():
                     return
                 self.deliver(record)
@@ -266,11 +265,7 @@ def _concerns_all_tiles(err: Exception) -> bool:
 
 @contextmanager
 def stored_tiles_reported(journal: Journal, total: int) -> Iterator[None]:
-    """Add the number of stored tiles, of `total`, to an error or interrupt that ends the body.
-
-    An interrupt gets a note, an error of ours a longer remedy. Nothing is added if no tile is
-    stored.
-    """
+    """Add the number of stored tiles, if any, to an error or interrupt that ends the body."""
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -1,7 +1,4 @@
-"""What is fixed before a reconstruction starts: options, image, model, tiles and threads.
-
-Nothing here depends on the pixels; `fitted_scene` holds what is estimated from them.
-"""
+"""What is fixed before a reconstruction starts: options, image, model, tiles and threads."""
 
 from __future__ import annotations
 
@@ -86,8 +83,8 @@ class Plan:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files that are read: no output may replace them."""
-        stf = [] if self.options.stf is None else [Path(self.options.stf)]
-        return (*(Path(path) for path in self.source.summary.paths), *stf)
+        paths = [*self.source.summary.paths, self.options.stf]
+        return tuple(Path(path) for path in paths if path is not None)
 
     @property
     def family(self) -> ResponseFamily:
@@ -159,12 +156,8 @@ def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:
     network = model.network
     if device.type == "cuda":
         network = copy.deepcopy(network).to(device)
-    tiles = TileGrid(
-        height=source.height,
-        width=source.width,
-        tile=options.tile,
-        halo=network.halo(options.stages),
-    )
+    halo = network.halo(options.stages)
+    tiles = TileGrid(height=source.height, width=source.width, tile=options.tile, halo=halo)
     if cluster is None:
         threads = thread_counts(options.workers or (GPU_WORKERS if on_gpu else CPU_COUNT))
         gpu_memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else 0
@@ -172,7 +165,11 @@ def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:
     else:
         threads = cluster.thread_counts(device_kind, groups=options.workers)
         worker_memory = cluster.gpu_memory
-    fixed_stf, references = _read_fixed_stf(source, model, options)
+    fixed_stf = references = None
+    if options.stf is not None:
+        dataset = read_stf(Path(options.stf), sensor=source.sensor, grid=model.grid)
+        fixed_stf = scene_estimate(dataset)
+        references = None if options.stf_only else reference_pixels_of(dataset)
     return Plan(
         options=options,
         source=source,
@@ -191,20 +188,11 @@ def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:
     )
 
 
-def _read_fixed_stf(
-    source: MsiSource, model: Model, options: ReconstructionOptions
-) -> tuple[StfEstimate | None, ReferencePixels | None]:
-    if options.stf is None:
-        return None, None
-    dataset = read_stf(Path(options.stf), sensor=source.sensor, grid=model.grid)
-    return scene_estimate(dataset), None if options.stf_only else reference_pixels_of(dataset)
-
-
 def _batch(network: PGUNet, memory: int, side: int) -> int:
     """Tiles that take at most half of `memory`, a worker's share of its GPU in bytes.
 
-    A power of two up to `MAX_BATCH`; 1 without a GPU. It depends on the GPU's whole memory and not
-    on what is free, so that a resumed run has the same batches.
+    A power of two; 1 without a GPU. It depends on the GPU's whole memory and not on what is free,
+    so that a resumed run has the same batches.
     """
     tile_bytes = max(side, 1) ** 2 * network_bytes(network.config, len(network.stages))
     return min(MAX_BATCH, 2 ** int(math.log2(max(1, memory // 2 // tile_bytes))))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uavssr.errors import InputRefused
-from uavssr.sensors import BoolArray, Float32Array, Sensor
+from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import TileGrid, Window
+
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
 
 SAMPLE_SIZE: Final = 64
 """Side of a sampled window in pixels."""
@@ -28,25 +31,6 @@ WindowPixels = tuple[Float32Array, BoolArray]
 """Reflectance (c, y, x) and valid pixels (y, x) of a window."""
 
 
-class Source(Protocol):
-    """The part of an image that the engine needs; `uavssr.io.msi.MsiSource` is one."""
-
-    @property
-    def height(self) -> int:
-        """Rows of the scene."""
-
-    @property
-    def width(self) -> int:
-        """Columns of the scene."""
-
-    @property
-    def sensor(self) -> Sensor:
-        """The camera, its bands in the order in which they are read."""
-
-    def read(self, window: Window) -> WindowPixels:
-        """Reflectance (c, y, x) in the sensor's band order, and valid pixels (y, x)."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneSample:
     """Windows that represent a scene."""
@@ -59,7 +43,7 @@ class SceneSample:
     """Share of valid pixels in all windows that were read, 0 to 1."""
 
 
-def sample_scene(source: Source, fill: Float32Array) -> SceneSample:
+def sample_scene(source: MsiSource, fill: Float32Array) -> SceneSample:
     """Windows of `SAMPLE_SIZE` pixels at the centres of a lattice over the scene.
 
     The scene is cut into `SAMPLE_LATTICE` x `SAMPLE_LATTICE` cells. Of the windows at their centres
@@ -115,7 +99,7 @@ def fill_invalid(msi: Float32Array, valid: BoolArray, fill: Float32Array) -> Flo
     return np.where(valid, msi, fill[:, None, None]).astype(np.float32)
 
 
-def _first_valid_windows(source: Source, height: int, width: int) -> list[WindowPixels]:
+def _first_valid_windows(source: MsiSource, height: int, width: int) -> list[WindowPixels]:
     """The first `SAMPLE_COUNT` windows with a valid pixel, in row-major order."""
     windows: list[WindowPixels] = []
     for tile in TileGrid(height=source.height, width=source.width, tile=SAMPLE_SIZE):

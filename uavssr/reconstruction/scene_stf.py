@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -22,17 +22,20 @@ from uavssr.model import (
     Stf,
     find_materials,
 )
-from uavssr.reconstruction.scene_sample import Source, sample_scene
+from uavssr.reconstruction.scene_sample import sample_scene
 from uavssr.reconstruction.tile_record import FittedStf
 from uavssr.sensors import Float32Array, Sensor
+
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
 
 TILE_SPREAD: Final = 0.35
 """Prior standard deviation of a tile's STF around the scene's, over that of the camera prior."""
 TILE_PIXELS: Final = 2048
 """Pixels of a tile from which its materials are found, about fifty per material."""
 PRIOR_DRIVEN: Final = 0.75
-"""A band is prior-driven if more than this share of the prior variance of its centre and of its
-gain remains."""
+"""Share of the prior variance of centre and gain that remains, above which a band is prior-driven.
+"""
 
 
 def fill_values(network: PGUNet, stf: Stf) -> Float32Array:
@@ -42,23 +45,39 @@ def fill_values(network: PGUNet, stf: Stf) -> Float32Array:
 
 @torch.inference_mode()
 def estimate_scene_stf(
-    network: PGUNet, source: Source, *, device: torch.device, stages: int | None = None
+    network: PGUNet,
+    source: MsiSource,
+    *,
+    device: torch.device,
+    stages: int | None = None,
+    fixed: StfEstimate | None = None,
 ) -> FittedStf:
     """The scene's STF, estimated blind from a sample of windows together, on `device`.
+
+    A `fixed` STF is kept, with the residual, condition and valid fraction that it has in the scene.
 
     Raises:
         InputRefused: the scene has no valid pixel.
         IncompleteRun: the network gave NaN or infinity.
     """
-    prior = Stf.from_prior(ResponseFamily.of(source.sensor, network.grid).to(device))
-    sample = sample_scene(source, fill_values(network, prior))
+    if fixed is None:
+        start = Stf.from_prior(ResponseFamily.of(source.sensor, network.grid).to(device))
+    else:
+        start = stf_from_estimate(network, source.sensor, fixed, device=device)
+    sample = sample_scene(source, fill_values(network, start))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
-    result = network(msi, prior, estimate_stf=True, valid=valid, stages=stages)
-    stf = result.stf
-    statistics = _statistics(network.basis, msi, result.coefficients, stf, valid)
+    result = network(msi, start, estimate_stf=fixed is None, valid=valid, stages=stages)
+    statistics = _statistics(network.basis, msi, result.coefficients, result.stf, valid)
     fraction = sample.valid_fraction
-    estimate = summarise_stf(stf, statistics, network.basis, valid_fraction=fraction)
-    return FittedStf(stf=stf, estimate=estimate)
+    estimate = summarise_stf(result.stf, statistics, network.basis, valid_fraction=fraction)
+    if fixed is not None:
+        estimate = replace(
+            fixed,
+            residual=estimate.residual,
+            condition=estimate.condition,
+            valid_fraction=fraction,
+        )
+    return FittedStf(stf=result.stf, estimate=estimate)
 
 
 def stf_from_estimate(
@@ -71,50 +90,14 @@ def stf_from_estimate(
     family = ResponseFamily.of(sensor, network.grid)
     gain = np.maximum(estimate.gain, 1e-6)
     # theta: shift in nm, log of the stretch, log of the gain; errors of logarithms are relative
-    theta = [
-        estimate.centre - family.centre[0].numpy(),
-        np.log(estimate.fwhm / family.fwhm[0].numpy()),
-        np.log(gain),
-    ]
-    theta_se = [
-        estimate.centre_se,
-        estimate.fwhm_se / estimate.fwhm,
-        estimate.gain_se / gain,
-    ]
+    shift = estimate.centre - family.centre[0].numpy()
+    theta = [shift, np.log(estimate.fwhm / family.fwhm[0].numpy()), np.log(gain)]
+    theta_se = [estimate.centre_se, estimate.fwhm_se / estimate.fwhm, estimate.gain_se / gain]
     parameters, errors, rows = (
         torch.as_tensor(array[None], dtype=torch.float32, device=device)
         for array in (np.stack(theta, -1), np.stack(theta_se, -1), estimate.stf)
     )
     return Stf(family=family.to(device), theta=parameters, theta_se=errors, rows=rows)
-
-
-@torch.inference_mode()
-def evaluate_fixed_stf(
-    network: PGUNet,
-    source: Source,
-    given: StfEstimate,
-    *,
-    device: torch.device,
-    stages: int | None = None,
-) -> FittedStf:
-    """A given STF, with the residual, condition and valid fraction that it has in this scene.
-
-    Raises:
-        InputRefused: the scene has no valid pixel.
-        IncompleteRun: the network gave NaN or infinity.
-    """
-    stf = stf_from_estimate(network, source.sensor, given, device=device)
-    sample = sample_scene(source, fill_values(network, stf))
-    msi, valid = sample.msi.to(device), sample.valid.to(device)
-    result = network(msi, stf, estimate_stf=False, stages=stages)
-    statistics = _statistics(network.basis, msi, result.coefficients, stf, valid)
-    estimate = replace(
-        given,
-        residual=statistics.misfit[0].sqrt().double().cpu().numpy(),
-        condition=float(statistics.condition()[0]),
-        valid_fraction=sample.valid_fraction,
-    )
-    return FittedStf(stf=stf, estimate=estimate)
 
 
 @torch.inference_mode()

@@ -1,26 +1,27 @@
-"""The network on tiles: pixels in, records out.
-
-A `TileEngine` can be pickled, and `TileEngine.record` depends on the tile's number alone: any
-scheduler may run it anywhere.
-"""
+"""The network on tiles: pixels in, records out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.errors import IncompleteRun, OutputError
+from uavssr.errors import IncompleteRun
 from uavssr.io.writers import TileRecord
 from uavssr.model import Correction, PGUNet, SpectralBasis, Stf
-from uavssr.reconstruction.devices import is_out_of_memory, own_stream, to_host
+from uavssr.reconstruction.devices import (
+    is_out_of_memory,
+    out_of_memory_as_error,
+    own_stream,
+    to_host,
+)
 from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorMaps
-from uavssr.reconstruction.scene_sample import Source, usable_pixels
+from uavssr.reconstruction.scene_sample import usable_pixels
 from uavssr.reconstruction.scene_stf import estimate_tile_stf, fill_values
 from uavssr.reconstruction.tile_input import (
     Patch,
@@ -34,10 +35,11 @@ from uavssr.reconstruction.tile_record import FittedStf, PendingRecord, float32_
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Tile, TileGrid
 
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
+
 COEFFICIENTS: Final = "coefficients"
 """Name of the coefficient maps in a record."""
-
-_OUT_OF_MEMORY_REMEDY: Final = "use a smaller --tile or fewer --workers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +54,14 @@ class WindowResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileEngine:
-    """The network with everything that is the same for all tiles of a scene."""
+    """The network with everything that is the same for all tiles of a scene.
+
+    It can be pickled, and `record` depends on the tile's number alone: any scheduler may run it.
+    """
 
     network: PGUNet
     """The network in evaluation mode, on `device`."""
-    source: Source
+    source: MsiSource
     """The image."""
     tiles: TileGrid
     """Cores and halos."""
@@ -93,7 +98,7 @@ class TileEngine:
         return self.compute(self.read([index]), stf=stf)[0]
 
     def read(self, indices: Sequence[int]) -> list[TileInput]:
-        """The pixels that the tiles need. Cheap: it can run beside `begin` in another thread.
+        """The pixels that the tiles need.
 
         Raises:
             InputRefused: a block cannot be decoded, or the file changed.
@@ -118,8 +123,7 @@ class TileEngine:
         """Run the network on tiles of one group.
 
         Making the records then takes a tenth of the time and does not need the network: another
-        thread can do it. It raises OutputError if memory runs out, and IncompleteRun if a tile's
-        STF is not finite.
+        thread can do it, and meets the same errors.
 
         Args:
             inputs: from `read`.
@@ -145,19 +149,12 @@ class TileEngine:
     def _record(
         self, tile: Tile, result: WindowResult, valid: BoolArray, *, stf: bool
     ) -> TileRecord:
-        try:
-            with own_stream(self.device):
-                numbers = self._tile_stf(tile, result, valid).numbers() if stf else {}
-                maps = {COEFFICIENTS: to_host(result.coefficients)}
-                if self.error_maps is not None:
-                    errors = self.error_maps.maps(result.msi, result.coefficients)
-                    maps[ERROR_MAPS] = to_host(errors)
-        except (MemoryError, RuntimeError) as err:
-            if not is_out_of_memory(err):
-                raise
-            raise OutputError(
-                "out of memory beside the network", remedy=_OUT_OF_MEMORY_REMEDY
-            ) from err
+        with out_of_memory_as_error("out of memory beside the network"), own_stream(self.device):
+            numbers = self._tile_stf(tile, result, valid).numbers() if stf else {}
+            maps = {COEFFICIENTS: to_host(result.coefficients)}
+            if self.error_maps is not None:
+                errors = self.error_maps.maps(result.msi, result.coefficients)
+                maps[ERROR_MAPS] = to_host(errors)
         return TileRecord(index=tile.index, valid=valid, maps=maps, stf=float32_arrays(numbers))
 
     @staticmethod
@@ -254,16 +251,10 @@ class TileEngine:
         msi = torch.empty(len(patch.image), *size, device=self.device)
         coefficients = torch.empty(self.basis.rank, *size, device=self.device)
         for quarter in patch.quarters(self.tiles):
-            try:
+            height, width = quarter.image.shape[1:]
+            fact = f"out of memory, even for {height} x {width} pixels at a time"
+            with out_of_memory_as_error(fact):
                 [result] = self._forward([quarter], stf)
-            except (MemoryError, RuntimeError) as err:
-                if not is_out_of_memory(err):
-                    raise
-                height, width = quarter.image.shape[1:]
-                raise OutputError(
-                    f"out of memory, even for {height} x {width} pixels at a time",
-                    remedy=_OUT_OF_MEMORY_REMEDY,
-                ) from err
             rows, cols = quarter.window.within(patch.window)
             msi[:, rows, cols] = result.msi
             coefficients[:, rows, cols] = result.coefficients

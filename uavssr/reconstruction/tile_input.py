@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.reconstruction.scene_sample import Source, fill_invalid
+from uavssr.reconstruction.scene_sample import fill_invalid
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Tile, TileGrid, Window
+
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,9 @@ class TileInput:
         return self.patches.get(self.tile.index)
 
 
-def read_patch(source: Source, tiles: TileGrid, window: Window, fill: Float32Array) -> Patch | None:
+def read_patch(
+    source: MsiSource, tiles: TileGrid, window: Window, fill: Float32Array
+) -> Patch | None:
     """A window and its halo with `fill` (c,) where invalid; None if the window has no valid pixel.
 
     Raises:
@@ -85,17 +92,9 @@ def group_tiles(tiles: TileGrid, size: int) -> Iterator[tuple[int, ...]]:
 
     The groups depend on the grid alone, so a resumed run has the same.
     """
-    group: list[Tile] = []
-    for tile in tiles:
-        if group and (len(group) == size or not _same_size(group[0].read, tile.read)):
-            yield tuple(member.index for member in group)
-            group = []
-        group.append(tile)
-    yield tuple(member.index for member in group)
-
-
-def _same_size(one: Window, other: Window) -> bool:
-    return (one.height, one.width) == (other.height, other.width)
+    for _, run in groupby(tiles, key=lambda tile: (tile.read.height, tile.read.width)):
+        while group := tuple(tile.index for tile in islice(run, size)):
+            yield group
 
 
 def blend_windows(tiles: TileGrid, tile: Tile, overlap: int) -> Iterator[tuple[int, Window]]:

@@ -1,4 +1,4 @@
-"""Records of tiles, and STFs as tensors for the network and as named arrays for the journal."""
+"""STFs as tensors for the network and as named arrays for the records of tiles."""
 
 from __future__ import annotations
 
