@@ -27,10 +27,12 @@ from uavssr.io.checks.fingerprint import Fingerprint
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.journal import journal_path
 from uavssr.reconstruction import cluster_job
-from uavssr.reconstruction.api import Outputs, PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
 from uavssr.reconstruction.cluster_job import VERSIONS, ClusterError, WorkerInfo
 from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
+from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord
@@ -91,7 +93,7 @@ def cluster(address: str) -> Iterator[Cluster]:
 def plan(image: Path, model: Path) -> Callable[..., PlannedReconstruction]:
     def build(**options: object) -> PlannedReconstruction:
         given = {"model": model, "tile": TILE, "device": "cpu"} | options
-        return plan_reconstruction(open_msi(image), **given)
+        return plan_reconstruction(open_msi(image), ReconstructionOptions(**given))
 
     return build
 
@@ -191,7 +193,7 @@ def test_standard_errors_and_flags_are_the_same_too(
     (tmp_path / "here").mkdir()
     for folder, farm in ((tmp_path / "here", None), (tmp_path, cluster)):
         names = {"uncertainty": folder / "sigma.tif", "quality": folder / "quality.tif"}
-        plan(cluster=farm).write(folder / "out.tif", **names)
+        plan(cluster=farm).write(OutputOptions(cube=folder / "out.tif", **names))
     for name in ("sigma.tif", "quality.tif"):
         with rasterio.open(tmp_path / "here" / name) as one, rasterio.open(tmp_path / name) as two:
             np.testing.assert_array_equal(one.read(), two.read())
@@ -233,7 +235,7 @@ def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
     assert not (tmp_path / name).exists()
     (tmp_path / "here").mkdir()
     whole = plan().write(tmp_path / "here" / name)
-    assert_same(plan().write(tmp_path / name, resume=True), whole)
+    assert_same(plan().write(OutputOptions(cube=tmp_path / name, resume=True)), whole)
 
 
 @NAMES
@@ -249,7 +251,8 @@ def test_cluster_goes_on_with_what_one_process_began(
     computed = []
     before = cluster.client.run(os.getpid)
     there = plan(cluster=cluster).write(
-        tmp_path / name, resume=True, progress=lambda what, *_: computed.append(what)
+        OutputOptions(cube=tmp_path / name, resume=True),
+        progress=lambda what, *_: computed.append(what),
     )
     assert before == cluster.client.run(os.getpid)
     (tmp_path / "here").mkdir()
@@ -312,7 +315,7 @@ def test_scheduler_that_dies_leaves_what_was_finished(
     assert 0 < kept(tmp_path / "out.tif") < TILES
     (tmp_path / "here").mkdir()
     whole = plan().write(tmp_path / "here" / "out.tif")
-    assert_same(plan().write(tmp_path / "out.tif", resume=True), whole)
+    assert_same(plan().write(OutputOptions(cube=tmp_path / "out.tif", resume=True)), whole)
 
 
 def started(kind: str, *arguments: object) -> subprocess.Popen[bytes]:
