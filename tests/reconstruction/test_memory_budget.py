@@ -9,12 +9,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 
-from tests.helpers.models import CONFIG
+from tests.helpers.models import CONFIG, P4M
 from tests.helpers.places import REPO
 from tests.helpers.rasters import write
 from uavssr.errors import ModelRefused, OutputError, UsageError
@@ -24,26 +26,34 @@ from uavssr.model.weights import load_model
 from uavssr.reconstruction.memory_budget import (
     PROGRAM_BYTES,
     MemoryBudget,
+    memory_budget,
     parse_size,
     thread_counts,
 )
+from uavssr.reconstruction.options import ReconstructionOptions
 from uavssr.tiling import TileGrid
 
 
 def budget(
-    size: int = 2000, *, tile: int = 256, workers: int = 2, **changes: object
+    size: int = 2000,
+    *,
+    tile: int = 256,
+    workers: int = 2,
+    device: str = "cpu",
+    config: PGUNetConfig | None = None,
 ) -> MemoryBudget:
-    options = {
-        "config": PGUNetConfig(),
-        "stages": 4,
-        "msi_bands": 5,
-        "tiles": TileGrid(height=size, width=size, tile=tile, halo=16),
-        "batch": 1,
-        "threads": thread_counts(workers),
-        "pixel_bytes": 540,
-        "network_elsewhere": False,
-    }
-    return MemoryBudget(**(options | changes))
+    plan = SimpleNamespace(
+        network=SimpleNamespace(config=config or PGUNetConfig()),
+        stages=4,
+        source=SimpleNamespace(sensor=P4M),
+        tiles=TileGrid(height=size, width=size, tile=tile, halo=16),
+        batch=1,
+        threads=thread_counts(workers),
+        device=torch.device(device),
+        references=None,
+        options=ReconstructionOptions(),
+    )
+    return memory_budget(plan, 540, error_maps=False)
 
 
 def test_memory_does_not_depend_on_the_scene() -> None:
@@ -85,16 +95,15 @@ def test_limit_below_one_worker_is_refused_with_both_numbers() -> None:
 
 
 def test_network_on_a_gpu_takes_nothing_here() -> None:
-    assert budget(network_elsewhere=True).network == 0
-    assert budget(network_elsewhere=True).total < budget().total
+    assert budget(device="cuda").network == 0
+    assert budget(device="cuda").total < budget().total
 
 
 def test_journal_size_follows_from_pixels_and_tiles() -> None:
     """r floats and a bit, and some kilobytes a tile."""
     pixels = 2000**2
     assert 64 * pixels < budget().journal < 70 * pixels
-    tiny = replace(budget(config=CONFIG), tiles=TileGrid(height=10, width=10, tile=16))
-    assert 10_000 < tiny.journal < 20_000
+    assert 10_000 < budget(10, tile=16, config=CONFIG).journal < 20_000
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from uavssr.io.writers.journal import journal_path
 from uavssr.model.weights import DEFAULT_MODEL, find_model
 from uavssr.reconstruction import output_files as files
 from uavssr.reconstruction.api import plan_reconstruction
+from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.products import OutputWriters
 
@@ -156,7 +157,7 @@ def remember(image: Path, model: str, out: Path, messages: Path) -> None:
     plan.write(output)
     most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     writers = OutputWriters.of(plan.plan, output, overwrite=True)
-    budget = plan.plan.memory_budget(writers.pixel_bytes, error_maps=False)
+    budget = memory_budget(plan.plan, writers.pixel_bytes, error_maps=False)
     messages.write_text(json.dumps([most, budget.total]))
 
 

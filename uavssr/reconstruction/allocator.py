@@ -26,11 +26,10 @@ def freed_memory_reused() -> Iterator[None]:
 
 
 def reuse_freed_memory() -> None:
-    """Keep memory that is freed in the process, for the next array.
+    """Keep memory that is freed in the process, for the next array; does nothing without glibc.
 
-    Arrays of a tile have some megabytes. By default glibc requests each from the system and returns
-    it, which costs a page fault for each 4 KB. Threads share one arena from here on; memory in an
-    arena of one thread would be lost to the others. Does nothing with another C library.
+    By default glibc requests an array of megabytes from the system and returns it, which costs a
+    page fault for each 4 KB, and gives each thread an arena that others cannot use.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

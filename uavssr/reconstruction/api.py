@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 
 
 class PlannedReconstruction:
-    """A reconstruction that is ready to run: its options fit the image and the model.
-
-    Args:
-        plan: what is fixed.
-    """
+    """A reconstruction that is ready to run; made by `plan_reconstruction`."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -91,14 +87,11 @@ class PlannedReconstruction:
     def write(
         self, out: str | Path | OutputOptions, *, progress: Progress | None = None
     ) -> Outputs:
-        """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
+        """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`; see `output_files.write_files`.
 
         Args:
             out: the cube, or all options of the output.
             progress: called with each finished tile.
-
-        Raises:
-            UavssrError: see `output_files.write_files`.
         """
         output = out if isinstance(out, OutputOptions) else OutputOptions(cube=out)
         return write_files(self.plan, output, fit=lambda: self.scene, progress=progress)
@@ -126,10 +119,6 @@ def plan_reconstruction(
 ) -> PlannedReconstruction:
     """Load the model and check the options; the scene's STF is estimated when it is needed.
 
-    Args:
-        msi: from `open_msi`.
-        options: all settings; the defaults if None.
-
     Raises:
         UsageError: an option is out of range.
         ModelRefused: the model is missing, damaged or of another camera.
@@ -141,15 +130,7 @@ def plan_reconstruction(
 def reconstruct(
     msi: MsiSource, options: ReconstructionOptions | None = None, *, uncertainty: bool = False
 ) -> xr.Dataset:
-    """The hyperspectral cube of an image as a lazy dataset.
-
-    Args:
-        msi: from `open_msi`.
-        options: all settings; the defaults if None.
-        uncertainty: add the standard error of every band and pixel.
-
-    Returns:
-        The dataset that `PlannedReconstruction.dataset` describes.
+    """The hyperspectral cube of an image as a lazy dataset; see `PlannedReconstruction.dataset`.
 
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
@@ -165,13 +146,7 @@ def estimate_stf(
 ) -> xr.Dataset:
     """The STFs of a scene and of its tiles, with standard errors; no cube is made.
 
-    Args:
-        msi: from `open_msi`.
-        options: all settings; the defaults if None.
-        progress: called with each finished tile.
-
-    Returns:
-        The dataset that `uavssr.io.stf.write_stf` writes; docs/formats.md lists its variables.
+    docs/formats.md lists the variables. `progress` is called with each finished tile.
 
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.

@@ -14,6 +14,7 @@ from uavssr.io.checks import size_text
 from uavssr.io.writers import SUFFIXES, TileRecord
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
+from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import OutputWriters
@@ -87,17 +88,12 @@ def estimate_run(
 ) -> RunEstimate:
     """Fit the scene's STF, reconstruct one tile, write it elsewhere, and extrapolate.
 
-    Args:
-        plan: the plan.
-        output: the files.
-        fit: gives the scene's STF.
-
     Raises:
         OutputError: one worker needs more than the plan's memory limit, or an output exists.
         InputRefused: the scene has no valid pixel.
     """
     writers = OutputWriters.of(plan, output, overwrite=True)
-    budget = plan.memory_budget(writers.pixel_bytes, error_maps=output.needs_error_maps)
+    budget = memory_budget(plan, writers.pixel_bytes, error_maps=output.needs_error_maps)
     start = time.perf_counter()
     scene = fit()
     engine = scene.engine(error_maps=output.needs_error_maps)

@@ -30,7 +30,7 @@ def expand(
 
     Args:
         source: the coefficients.
-        output: the cube; standard errors and flags do not exist for coefficients.
+        output: the cube.
         workers: blocks that are expanded at a time; by default the number of cores.
         progress: called with each finished block.
 

@@ -49,11 +49,7 @@ class FittedScene:
         )
 
     def engine(self, *, error_maps: bool = False) -> TileEngine:
-        """The network on tiles, with the scene's STF.
-
-        Args:
-            error_maps: whether the records hold the maps of standard errors and flags.
-        """
+        """The network on tiles; `error_maps` adds standard errors and flags to the records."""
         plan = self.plan
         return TileEngine(
             network=plan.network,
@@ -77,10 +73,7 @@ class FittedScene:
         error_maps: bool = False,
         threads: ThreadCounts | None = None,
     ) -> TileEngine:
-        """The engine that makes the cube.
-
-        With `stf_scope="tile"` the tiles' own STFs are estimated first and kept in `store`.
-        """
+        """The engine that makes the cube; tiles' own STFs are first estimated into `store`."""
         engine = self.engine(error_maps=error_maps)
         if self.plan.options.stf_scope == "scene":
             return engine

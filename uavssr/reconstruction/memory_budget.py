@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from uavssr.errors import OutputError, UsageError
 from uavssr.io.checks import BLOCK_CACHE, size_text
-from uavssr.model import PGUNetConfig
+from uavssr.model import CORRECTION_DIRECTIONS, VARIANCE_MAPS, PGUNetConfig
 from uavssr.reconstruction.pipeline import ThreadCounts
-from uavssr.tiling import TileGrid
+
+if TYPE_CHECKING:
+    from uavssr.reconstruction.plan import Plan
 
 PROGRAM_BYTES: Final = 900 * 10**6
 """Bytes of Python, torch, GDAL, the weights, and the sample of the scene; measured."""
@@ -26,43 +28,16 @@ FLOAT: Final = 4
 class MemoryBudget:
     """Most bytes of memory during a run, and of disk at its end."""
 
-    config: PGUNetConfig
-    """Sizes of the network."""
-    stages: int
-    """Unrolled stages that run."""
-    msi_bands: int
-    """Bands of the camera."""
-    tiles: TileGrid
-    """Tiles and halos."""
-    batch: int
-    """Most tiles in one forward pass."""
     threads: ThreadCounts
     """Threads."""
-    pixel_bytes: int
-    """Bytes of one pixel while it is written."""
-    network_elsewhere: bool
-    """Whether the network runs on a GPU or in other processes: it takes no memory here then."""
-    extra_maps: int = 0
-    """float32 maps of a tile beside the network's coefficients."""
-
-    @property
-    def network(self) -> int:
-        """Bytes of one batch in the network."""
-        side = self.tiles.tile + 2 * self.tiles.halo
-        pixel = 0 if self.network_elsewhere else network_bytes(self.config, self.stages)
-        return self.batch * side**2 * pixel
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of one batch between two steps: image, coefficients, further maps."""
-        maps = self.msi_bands + self.config.rank + self.extra_maps
-        return self.batch * self.tiles.tile**2 * FLOAT * maps
-
-    @property
-    def writing(self) -> int:
-        """Bytes of one tile while it is expanded and written."""
-        expanded = FLOAT * (EXPANDED_BANDS + 2 * self.config.rank)
-        return self.tiles.tile**2 * (self.pixel_bytes + expanded)
+    network: int
+    """Bytes of one batch in the network; 0 if that runs on a GPU or in other processes."""
+    waiting: int
+    """Bytes of one batch between two steps: image, coefficients, further maps."""
+    writing: int
+    """Bytes of one tile while it is expanded and written."""
+    journal: int
+    """Bytes of the journal on disk when all tiles are finished."""
 
     @property
     def total(self) -> int:
@@ -98,13 +73,33 @@ class MemoryBudget:
             remedy="use a smaller --tile, or allow more",
         )
 
-    @property
-    def journal(self) -> int:
-        """Bytes of the journal on disk when all tiles are finished."""
-        pixels = self.tiles.height * self.tiles.width
-        maps = pixels * FLOAT * (self.config.rank + self.extra_maps) + pixels // 8
-        stf = 2 * FLOAT * self.msi_bands * self.config.bands  # responses and standard errors
-        return maps + len(self.tiles) * (stf + TILE_FILE_BYTES)
+
+def memory_budget(plan: Plan, pixel_bytes: int, *, error_maps: bool) -> MemoryBudget:
+    """Memory and disk of a run, with as many workers as the plan's memory limit allows.
+
+    Args:
+        plan: the plan.
+        pixel_bytes: bytes of one pixel while it is written.
+        error_maps: whether tiles keep the maps of standard errors and flags.
+
+    Raises:
+        OutputError: one worker needs more than the limit.
+    """
+    tiles, config, bands = plan.tiles, plan.network.config, len(plan.source.sensor)
+    maps = config.rank + (VARIANCE_MAPS + 1 if error_maps else 0)
+    maps += CORRECTION_DIRECTIONS if plan.references else 0
+    elsewhere = plan.device.type == "cuda" or plan.options.cluster is not None
+    side = tiles.tile + 2 * tiles.halo
+    network = 0 if elsewhere else plan.batch * side**2 * network_bytes(config, plan.stages)
+    pixels = tiles.height * tiles.width
+    stf_bytes = 2 * FLOAT * bands * config.bands  # responses and standard errors
+    return MemoryBudget(
+        threads=plan.threads,
+        network=network,
+        waiting=plan.batch * tiles.tile**2 * FLOAT * (bands + maps),
+        writing=tiles.tile**2 * (pixel_bytes + FLOAT * (EXPANDED_BANDS + 2 * config.rank)),
+        journal=pixels * FLOAT * maps + pixels // 8 + len(tiles) * (stf_bytes + TILE_FILE_BYTES),
+    ).within(plan.options.mem_limit)
 
 
 def network_bytes(config: PGUNetConfig, stages: int) -> int:

@@ -24,6 +24,7 @@ from uavssr.io.writers import (
 from uavssr.reconstruction.allocator import freed_memory_reused
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
+from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions
 from uavssr.reconstruction.pipeline import (
     ThreadCounts,
@@ -91,7 +92,7 @@ def write_files(
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
     writers = OutputWriters.of(plan, output, overwrite=replaceable)
     error_maps = output.needs_error_maps
-    budget = plan.memory_budget(writers.pixel_bytes, error_maps=error_maps)
+    budget = memory_budget(plan, writers.pixel_bytes, error_maps=error_maps)
     with (
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,
         block_cache(),

@@ -19,8 +19,6 @@ from uavssr.io.stf import (
     scene_estimate,
 )
 from uavssr.model import (
-    CORRECTION_DIRECTIONS,
-    VARIANCE_MAPS,
     Correction,
     Model,
     PGUNet,
@@ -29,7 +27,7 @@ from uavssr.model import (
     load_model,
 )
 from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
-from uavssr.reconstruction.memory_budget import MemoryBudget, network_bytes, thread_counts
+from uavssr.reconstruction.memory_budget import network_bytes, thread_counts
 from uavssr.reconstruction.options import Precision, ReconstructionOptions
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.scene_stf import stf_from_estimate
@@ -117,29 +115,6 @@ class Plan:
         if progress is not None:
             core = self.tiles[index].core
             progress(task, core.height * core.width, self.tiles.height * self.tiles.width)
-
-    def memory_budget(self, pixel_bytes: int, *, error_maps: bool) -> MemoryBudget:
-        """Memory and disk of a run, with as many workers as the memory limit allows.
-
-        Args:
-            pixel_bytes: bytes of one pixel while it is written.
-            error_maps: whether tiles keep the maps of standard errors and flags.
-
-        Raises:
-            OutputError: one worker needs more than the limit.
-        """
-        extra = VARIANCE_MAPS + 1 if error_maps else 0
-        return MemoryBudget(
-            config=self.network.config,
-            stages=self.stages,
-            msi_bands=len(self.source.sensor),
-            tiles=self.tiles,
-            batch=self.batch,
-            threads=self.threads,
-            pixel_bytes=pixel_bytes,
-            network_elsewhere=self.device.type == "cuda" or self.options.cluster is not None,
-            extra_maps=extra + (CORRECTION_DIRECTIONS if self.references else 0),
-        ).within(self.options.mem_limit)
 
 
 def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:

@@ -155,11 +155,7 @@ class OutputWriters:
     ) -> OutputWriters:
         """Check the names of the files and prepare their writers.
 
-        Args:
-            plan: the plan.
-            output: the files.
-            overwrite: whether existing files may be replaced.
-            size: (rows, columns) in place of the image's, for a trial.
+        A trial gives the `size` (rows, columns) in place of the image's.
 
         Raises:
             UsageError: the options do not fit the format.

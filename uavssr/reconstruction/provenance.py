@@ -42,12 +42,7 @@ def provenance(plan: Plan) -> dict[str, str]:
 
 
 def identity(plan: Plan, *, error_maps: bool) -> dict[str, str]:
-    """Everything that a run's records depend on, under the names in a refusal to resume.
-
-    Args:
-        plan: the plan.
-        error_maps: whether the records hold the maps of standard errors and flags.
-    """
+    """Everything that a run's records depend on, under the names in a refusal to resume."""
     source, summary = plan.source, plan.source.summary
     curves = source.sensor.srf(plan.model.grid)
     bands = (

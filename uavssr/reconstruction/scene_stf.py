@@ -119,9 +119,9 @@ def estimate_tile_stf(
         network: the network.
         scene: the scene's STF, with which the tile was reconstructed.
         msi: (1, c, h, w) reflectance of the tile's core.
-        coefficients: (1, r, h, w) the result there.
+        coefficients: (1, r, h, w) result there, in `basis`.
         valid: (1, h, w) pixels that count.
-        basis: of the coefficients.
+        basis: basis of the coefficients.
         valid_fraction: share of valid pixels, to be reported.
 
     Raises:
@@ -180,8 +180,8 @@ def summarise_stf(
 
     Args:
         stf: the STF.
-        statistics: of the scene or tile, with this STF.
-        basis: of the network.
+        statistics: statistics of the scene or tile with this STF.
+        basis: the network's basis.
         valid_fraction: share of valid pixels, 0 to 1.
         removed: (1, c, 3) share of the prior variance of each parameter that the image removed. By
             default it follows from the camera prior's spread.

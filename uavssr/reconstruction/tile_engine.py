@@ -133,22 +133,26 @@ class TileEngine:
             IncompleteRun: the network gave NaN or infinity in a tile, which is named.
             OutputError: out of memory, even in quarters.
         """
+        cores = {item.tile.index: item.own for item in inputs if item.own is not None}
         with own_stream(self.device):
-            results = self._blended(inputs) if self.tile_stfs else self._with_scene_stf(inputs)
-            for tile_input, result in zip(inputs, results, strict=True):
-                if result is not None:
-                    self._check(result.coefficients, tile_input.tile)
+            if self.tile_stfs:
+                computed = [self._blended(item) for item in inputs if item.own is not None]
+            else:
+                computed = self._run(list(cores.values()), self.scene_stf)
+            results = dict(zip(cores, computed, strict=True))
+            for index, result in results.items():
+                self._check(result.coefficients, self.tiles[index])
         return [
-            partial(_empty_record, tile_input.tile)
-            if result is None or tile_input.own is None
-            else partial(self._record, tile_input.tile, result, tile_input.own.valid, stf=stf)
-            for tile_input, result in zip(inputs, results, strict=True)
+            partial(self._record, item.tile, results.get(item.tile.index), item.valid, stf=stf)
+            for item in inputs
         ]
 
     @torch.inference_mode()
     def _record(
-        self, tile: Tile, result: WindowResult, valid: BoolArray, *, stf: bool
+        self, tile: Tile, result: WindowResult | None, valid: BoolArray, *, stf: bool
     ) -> TileRecord:
+        if result is None:
+            return TileRecord(index=tile.index, valid=valid)
         with out_of_memory_as_error("out of memory beside the network"), own_stream(self.device):
             numbers = self._tile_stf(tile, result, valid).numbers() if stf else {}
             maps = {COEFFICIENTS: to_host(result.coefficients)}
@@ -190,17 +194,8 @@ class TileEngine:
         misfit = (predicted - result.msi.flatten(1)).cpu().numpy()[:, valid.ravel()]
         return replace(stf, estimate=replace(stf.estimate, residual=np.sqrt((misfit**2).mean(1))))
 
-    def _with_scene_stf(self, inputs: Sequence[TileInput]) -> list[WindowResult | None]:
-        """Tiles with the scene's STF; None for an empty tile."""
-        cores = {item.tile.index: item.own for item in inputs if item.own is not None}
-        results = dict(zip(cores, self._run(list(cores.values()), self.scene_stf), strict=True))
-        return [results.get(item.tile.index) for item in inputs]
-
-    def _blended(self, inputs: Sequence[TileInput]) -> list[WindowResult | None]:
-        """Tiles with their own and their neighbours' STFs, blended; None for an empty tile."""
-        return [None if item.own is None else self._blended_tile(item, item.own) for item in inputs]
-
-    def _blended_tile(self, tile_input: TileInput, core: Patch) -> WindowResult:
+    def _blended(self, tile_input: TileInput) -> WindowResult:
+        """A tile with its own and its neighbours' STFs, blended."""
         tile = tile_input.tile
         shape = (self.basis.rank, tile.core.height, tile.core.width)
         total = torch.zeros(shape, device=self.device)
@@ -210,7 +205,8 @@ class TileEngine:
             weight = blend_weight(self.tiles, self.tiles[index], patch.window, self.overlap)
             rows, cols = patch.window.within(tile.core)
             total[:, rows, cols] += result.coefficients * torch.from_numpy(weight).to(self.device)
-        return WindowResult(msi=core.msi.clone().to(self.device), coefficients=total)
+        msi = tile_input.patches[tile.index].msi
+        return WindowResult(msi=msi.clone().to(self.device), coefficients=total)
 
     # --- the network -----------------------------------------------------------------------------
 
@@ -259,7 +255,3 @@ class TileEngine:
             msi[:, rows, cols] = result.msi
             coefficients[:, rows, cols] = result.coefficients
         return WindowResult(msi=msi, coefficients=coefficients)
-
-
-def _empty_record(tile: Tile) -> TileRecord:
-    return TileRecord(index=tile.index, valid=np.zeros((tile.core.height, tile.core.width), bool))

@@ -70,6 +70,12 @@ class TileInput:
         """The core; None where it has no valid pixel."""
         return self.patches.get(self.tile.index)
 
+    @property
+    def valid(self) -> BoolArray:
+        """(h, w) of the core."""
+        core = self.tile.core
+        return np.zeros((core.height, core.width), bool) if self.own is None else self.own.valid
+
 
 def read_patch(
     source: MsiSource, tiles: TileGrid, window: Window, fill: Float32Array
