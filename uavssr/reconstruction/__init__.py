@@ -3,14 +3,13 @@
 Start at `api`. Nothing here knows the inside of the network or the layout of a file.
 """
 
-from uavssr.reconstruction.allocator import freed_memory_reused
 from uavssr.reconstruction.api import (
     PlannedReconstruction,
     estimate_stf,
     plan_reconstruction,
     reconstruct,
 )
-from uavssr.reconstruction.devices import resolve_device, torch_threads
+from uavssr.reconstruction.devices import freed_memory_reused, resolve_device, torch_threads
 from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size

@@ -16,15 +16,14 @@ from dask.delayed import Delayed
 from uavssr.io.raster import coordinates
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction.dry_run import RunEstimate, estimate_run
-from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.plan import Plan, make_plan
-from uavssr.reconstruction.products import CubeRender, Render
+from uavssr.reconstruction.products import CubeRender, ErrorRender, Render
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.tile_engine import COEFFICIENTS
+from uavssr.reconstruction.tile_engine import COEFFICIENTS, ERROR_MAPS
 from uavssr.sensors import Float32Array
 from uavssr.tiling import Progress, TileGrid
 

@@ -19,8 +19,7 @@ from uavssr.errors import InputRefused, OutputError
 from uavssr.io.checks import Fingerprint, block_cache, envi_header, fingerprint
 from uavssr.io.msi import MsiSource
 from uavssr.io.writers import TileRecord
-from uavssr.reconstruction.allocator import return_freed_memory, reuse_freed_memory
-from uavssr.reconstruction.devices import TORCH_THREADS
+from uavssr.reconstruction.devices import TORCH_THREADS, return_freed_memory, reuse_freed_memory
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, stf_record

@@ -12,12 +12,11 @@ import torch
 from uavssr.io.stf import estimate_of, stf_dataset
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction.devices import torch_threads
-from uavssr.reconstruction.error_maps import ErrorMaps, saturation
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
 from uavssr.reconstruction.scene_stf import estimate_scene_stf
-from uavssr.reconstruction.tile_engine import TileEngine
+from uavssr.reconstruction.tile_engine import ErrorMaps, TileEngine, saturation
 from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, TileStfs, stf_record
 from uavssr.tiling import Progress
 

@@ -21,8 +21,7 @@ from uavssr.io.writers import (
     remove_stale_parts,
     was_publishing,
 )
-from uavssr.reconstruction.allocator import freed_memory_reused
-from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions

@@ -20,6 +20,7 @@ from uavssr.io.writers import (
     SCALE,
     CubeDtype,
     CubeTarget,
+    Quality,
     QualityWriter,
     Target,
     TileRecord,
@@ -27,14 +28,14 @@ from uavssr.io.writers import (
     check_format,
     cube_bytes,
     open_writer,
+    quantise,
 )
-from uavssr.model import SpectralBasis
-from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorRender, render_flags
+from uavssr.model import CubeUncertainty, SpectralBasis
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import BLOCK, OutputOptions
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.tile_engine import COEFFICIENTS
+from uavssr.reconstruction.tile_engine import COEFFICIENTS, ERROR_MAPS
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window
 
@@ -123,12 +124,39 @@ class CubeRender:
 
 
 def _check_range(flat: Tensor, components: Tensor) -> None:
-    largest = float(flat.abs().amax()) * float(components.abs().sum(1).amax())
-    if not largest < torch.finfo(torch.float32).max / 2:
+    largest = float(flat.abs().amax())
+    if not largest * float(components.abs().sum(1).amax()) < torch.finfo(torch.float32).max / 2:
         raise IncompleteRun(
-            f"coefficients of {float(flat.abs().amax()):.3g} are no reflectance",
+            f"coefficients of {largest:.3g} are no reflectance",
             remedy="look at the input's values with uavssr inspect",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRender:
+    """Renders the maps as standard errors in a cube's number type: steps of 0.0001, or float32."""
+
+    uncertainty: CubeUncertainty
+    """Standard errors of the cube for the scene's STF."""
+    dtype: CubeDtype
+    """Number type of the file."""
+    bands: Sequence[int] | None = None
+    """Indices of the wavelengths that the file holds; None for all."""
+
+    @torch.inference_mode()
+    def __call__(self, maps: Float32Array, valid: BoolArray) -> npt.NDArray[Any]:
+        """(C, h, w) in the file's type."""
+        device = self.uncertainty.expansion.device
+        sigma = self.uncertainty.expand(torch.tensor(maps[:-1], device=device)).cpu().numpy()
+        if self.bands is not None:
+            sigma = sigma[list(self.bands)]
+        return quantise(sigma, valid, dtype=self.dtype, where="standard errors")
+
+
+def render_flags(maps: Float32Array, valid: BoolArray) -> npt.NDArray[Any]:
+    """Flags (1, h, w) uint16 of the maps of a tile, 0 where invalid."""
+    flags = maps[-1].astype(np.uint16) | np.uint16(Quality.DATA)
+    return np.where(valid, flags, 0).astype(np.uint16)[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

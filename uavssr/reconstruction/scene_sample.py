@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -44,10 +45,9 @@ class SceneSample:
 
 
 def sample_scene(source: MsiSource, fill: Float32Array) -> SceneSample:
-    """Windows of `SAMPLE_SIZE` pixels at the centres of a lattice over the scene.
+    """Windows of `SAMPLE_SIZE` pixels at the centres of the cells of a lattice over the scene.
 
-    The scene is cut into `SAMPLE_LATTICE` x `SAMPLE_LATTICE` cells. Of the windows at their centres
-    those with a share `SAMPLE_VALID` of valid pixels are used, or any with valid pixels if there
+    Windows with a share `SAMPLE_VALID` of valid pixels are used, or any with valid pixels if there
     are none such; of these `SAMPLE_COUNT`, evenly spaced in row-major order. Nothing is random. If
     all windows are empty, the whole scene is searched.
 
@@ -101,15 +101,11 @@ def fill_invalid(msi: Float32Array, valid: BoolArray, fill: Float32Array) -> Flo
 
 def _first_valid_windows(source: MsiSource, height: int, width: int) -> list[WindowPixels]:
     """The first `SAMPLE_COUNT` windows with a valid pixel, in row-major order."""
-    windows: list[WindowPixels] = []
-    for tile in TileGrid(height=source.height, width=source.width, tile=SAMPLE_SIZE):
-        row = min(tile.core.row, source.height - height)
-        col = min(tile.core.col, source.width - width)
-        pixels = source.read(Window(row, col, height, width))
-        if pixels[1].any():
-            windows.append(pixels)
-        if len(windows) == SAMPLE_COUNT:
-            break
+    last_row, last_col = source.height - height, source.width - width
+    tiles = TileGrid(height=source.height, width=source.width, tile=SAMPLE_SIZE)
+    places = ((min(tile.core.row, last_row), min(tile.core.col, last_col)) for tile in tiles)
+    pixels = (source.read(Window(row, col, height, width)) for row, col in places)
+    windows = list(islice((window for window in pixels if window[1].any()), SAMPLE_COUNT))
     if not windows:
         raise InputRefused(
             f"no valid pixel in {source.width} x {source.height}",

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from uavssr.errors import IncompleteRun
-from uavssr.io.writers import TileRecord
-from uavssr.model import Correction, PGUNet, SpectralBasis, Stf
+from uavssr.io.writers import Quality, TileRecord
+from uavssr.model import Correction, CubeUncertainty, PGUNet, SpectralBasis, Stf
 from uavssr.reconstruction.devices import (
     is_out_of_memory,
     out_of_memory_as_error,
     own_stream,
     to_host,
 )
-from uavssr.reconstruction.error_maps import ERROR_MAPS, ErrorMaps
 from uavssr.reconstruction.scene_sample import usable_pixels
 from uavssr.reconstruction.scene_stf import estimate_tile_stf, fill_values
 from uavssr.reconstruction.tile_input import (
@@ -36,10 +35,45 @@ from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Tile, TileGrid
 
 if TYPE_CHECKING:
-    from uavssr.io.msi import MsiSource
+    from uavssr.io.msi import InputSummary, MsiSource
 
 COEFFICIENTS: Final = "coefficients"
 """Name of the coefficient maps in a record."""
+ERROR_MAPS: Final = "error_maps"
+"""Name of the maps of standard errors and flags in a record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorMaps:
+    """Computes a tile's maps of standard errors and flags; all fields are fixed for a scene."""
+
+    uncertainty: CubeUncertainty
+    """Standard errors of the cube for the scene's STF."""
+    saturation: Tensor
+    """(c,) reflectance of the largest number that each band can hold; infinite for floats."""
+    prior_driven: bool
+    """Whether the response of some band follows from its prior alone, hardly from the image."""
+
+    def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
+        """(q + 1, h, w) variance maps and flags, from Y (c, h, w) and A (r, h, w)."""
+        variance = self.uncertainty.maps(msi[None], coefficients[None])[0]
+        outlier = self.uncertainty.outliers(msi[None])[0]
+        full = (msi >= self.saturation[:, None, None]).any(0)
+        flags = Quality.OUTLIER * outlier.float() + Quality.SATURATED * full.float()
+        flags = flags + Quality.PRIOR_DRIVEN * float(self.prior_driven)
+        return torch.cat([variance, flags[None]])
+
+
+def saturation(summary: InputSummary) -> Float32Array:
+    """(c,) reflectance of the largest number of each band's type; infinite where it is a float."""
+    largest = [
+        float(np.iinfo(band.dtype).max) * band.scale
+        if np.issubdtype(np.dtype(band.dtype), np.integer)
+        else np.inf
+        for band in summary.bands
+    ]
+    # slightly less, as reflectance was rounded to float32
+    return np.array(largest, np.float32) * np.float32(1 - 1e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

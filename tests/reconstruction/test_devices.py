@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from uavssr.reconstruction.allocator import freed_memory_reused
+from uavssr.reconstruction.devices import freed_memory_reused
 
 GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 needs_glibc = pytest.mark.skipif(not GLIBC, reason="needs glibc")
@@ -17,7 +17,7 @@ FAULTS = """
 import resource, sys
 import numpy as np
 from contextlib import nullcontext
-from uavssr.reconstruction.allocator import freed_memory_reused
+from uavssr.reconstruction.devices import freed_memory_reused
 
 with freed_memory_reused() if sys.argv[1] == "reused" else nullcontext():
     for count in range(21):
@@ -47,7 +47,7 @@ def test_memory_is_returned_at_the_end() -> None:
     code = """
 from pathlib import Path
 import numpy as np
-from uavssr.reconstruction.allocator import freed_memory_reused
+from uavssr.reconstruction.devices import freed_memory_reused
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -72,7 +72,7 @@ def test_threads_share_one_arena() -> None:
 import threading
 from pathlib import Path
 import numpy as np
-from uavssr.reconstruction.allocator import freed_memory_reused
+from uavssr.reconstruction.devices import freed_memory_reused
 
 turn, together = threading.Lock(), threading.Barrier(6)
 
