@@ -14,7 +14,6 @@ from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
-from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.products import CubeRender, Render
 from uavssr.reconstruction.scene_sample import PLAUSIBLE
@@ -25,7 +24,6 @@ __all__ = [
     "PLAUSIBLE",
     "CubeRender",
     "OutputOptions",
-    "Outputs",
     "Patch",
     "PlannedReconstruction",
     "Precision",

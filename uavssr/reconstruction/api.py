@@ -69,10 +69,20 @@ class PlannedReconstruction:
         dataset = dataset.assign_coords(
             coordinates(source.crs_wkt, source.transform, height=source.height, width=source.width)
         )
-        for name, title, maps, render in _variables(scene, uncertainty=uncertainty):
-            array = _lazy_array(records, engine.tiles, len(grid), maps, render)
-            attributes = {"long_name": title, "units": "1", "grid_mapping": "spatial_ref"}
-            dataset[name] = ("wavelength", "y", "x"), array, attributes
+        render: Render = CubeRender(basis=self.plan.basis, dtype="float32")
+        dataset["reflectance"] = _variable(
+            records, engine.tiles, COEFFICIENTS, render, len(grid), "reflectance"
+        )
+        if uncertainty:
+            render = ErrorRender(uncertainty=scene.error_maps().uncertainty, dtype="float32")
+            dataset["reflectance_se"] = _variable(
+                records,
+                engine.tiles,
+                ERROR_MAPS,
+                render,
+                len(grid),
+                "standard error of reflectance",
+            )
         dataset["fwhm"] = "wavelength", grid.fwhm, {"units": "nm"}
         return dataset
 
@@ -153,19 +163,10 @@ def estimate_stf(
     return plan_reconstruction(msi, options).stf(progress=progress)
 
 
-def _variables(scene: FittedScene, *, uncertainty: bool) -> Iterator[tuple[str, str, str, Render]]:
-    """Name, title, maps in a record and rendering of each variable made of tiles."""
-    cube = CubeRender(basis=scene.plan.basis, dtype="float32")
-    yield "reflectance", "reflectance", COEFFICIENTS, cube
-    if uncertainty:
-        errors = ErrorRender(uncertainty=scene.error_maps().uncertainty, dtype="float32")
-        yield "reflectance_se", "standard error of reflectance", ERROR_MAPS, errors
-
-
-def _lazy_array(
-    records: Sequence[Delayed], tiles: TileGrid, bands: int, maps: str, render: Render
-) -> dask.array.Array:
-    """(C, y, x) of the tiles' maps; arrays of the same records share their tasks."""
+def _variable(
+    records: Sequence[Delayed], tiles: TileGrid, maps: str, render: Render, bands: int, title: str
+) -> xr.Variable:
+    """(C, y, x) of the tiles' maps; variables of the same records share their tasks."""
     rows, cols = tiles.shape
     rendered = dask.delayed(partial(_rendered, render, maps, bands), pure=False)
 
@@ -174,7 +175,9 @@ def _lazy_array(
         shape = (bands, core.height, core.width)
         return dask.array.from_delayed(rendered(records[index]), shape, dtype=np.float32)
 
-    return dask.array.block([[block(i * cols + j) for j in range(cols)] for i in range(rows)])
+    blocks = [[block(i * cols + j) for j in range(cols)] for i in range(rows)]
+    attributes = {"long_name": title, "units": "1", "grid_mapping": "spatial_ref"}
+    return xr.Variable(("wavelength", "y", "x"), dask.array.block(blocks), attributes)
 
 
 def _rendered(render: Render, maps: str, bands: int, record: TileRecord) -> Float32Array:

@@ -18,11 +18,8 @@ from uavssr.sensors import Float32Array
 CPU_COUNT: Final = dask.system.CPU_COUNT
 """Cores that affinity and cgroups leave to this process."""
 TORCH_THREADS: Final = 1
-"""Threads of torch in one operation, for a tile and for the scene's STF.
-
-With more, the last digits of a result depend on the number of cores, and tiles of the usual size
-run slower: the threads wait for each other longer than they save.
-"""
+"""Threads of torch in one operation: with more, last digits depend on the cores, and tiles take
+longer."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt, from glibc's malloc.h."""
@@ -127,20 +124,18 @@ def reuse_freed_memory() -> None:
     By default glibc requests an array of megabytes from the system and returns it, which costs a
     page fault for each 4 KB, and gives each thread an arena that others cannot use.
     """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_ARENA_MAX, 1)
-        _set_thresholds(library, _REUSE_BELOW)
+    _keep_freed_memory(_REUSE_BELOW)
 
 
 def return_freed_memory() -> None:
     """Return free memory to the system, now and whenever more is freed."""
+    _keep_freed_memory(_DEFAULT_BELOW)
+
+
+def _keep_freed_memory(most: int) -> None:
+    """Keep arrays up to `most` bytes for the process, in one arena of all threads."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
-        _set_thresholds(library, _DEFAULT_BELOW)
+        for parameter, value in ((_ARENA_MAX, 1), (_TRIM_THRESHOLD, most), (_MMAP_THRESHOLD, most)):
+            library.mallopt(parameter, value)
         library.malloc_trim(0)
-
-
-def _set_thresholds(library: ctypes.CDLL, value: int) -> None:
-    library.mallopt(_TRIM_THRESHOLD, value)
-    library.mallopt(_MMAP_THRESHOLD, value)

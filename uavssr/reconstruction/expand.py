@@ -87,19 +87,19 @@ def _stream(
             sink.write_quantised(window, render(finite, valid))
         return valid.size
 
-    total, pending = source.height * source.width, deque[Future[int]]()
+    pending = deque[Future[int]]()
 
-    def wait_until_pending(most: int) -> None:
-        while len(pending) > most:
-            done = pending.popleft().result()
+    def finish_until(left: int) -> None:
+        while len(pending) > left:
+            pixels = pending.popleft().result()
             if progress is not None:
-                progress("expanding", done, total)
+                progress("expanding", pixels, source.height * source.width)
 
     with ThreadPoolExecutor(workers) as pool:
         try:
             for tile in TileGrid(height=source.height, width=source.width, tile=BLOCK):
-                wait_until_pending(workers)
+                finish_until(workers)
                 pending.append(pool.submit(write_block, tile.core))
-            wait_until_pending(0)
+            finish_until(0)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -59,9 +59,8 @@ class ReconstructionOptions:
 
     def __post_init__(self) -> None:
         if self.stf is not None and self.stf_scope == "tile":
-            raise UsageError(
-                "--stf holds one STF fixed, --stf-scope tile estimates many", remedy="choose one"
-            )
+            fact = "--stf holds one STF fixed, --stf-scope tile estimates many"
+            raise UsageError(fact, remedy="choose one")
         if self.stf_only and self.stf is None:
             raise UsageError("--stf-only without --stf")
         if self.stf_scope not in get_args(StfScope):

@@ -102,8 +102,8 @@ def write_files(
                 check_output(path, inputs=plan.inputs)
         for path in (*outputs, *output.extra_files):
             remove_stale_parts(path)
-        needed_bytes = writers.needed_bytes + max(budget.journal - journal.size, 0)
-        check_free_space(outputs.cube, needed_bytes)
+        needed_bytes = sum(writer.needed_bytes for writer in writers)
+        check_free_space(outputs.cube, needed_bytes + max(budget.journal - journal.size, 0))
         scene = _scene(plan, journal, fit, error_maps=error_maps)
         with stored_tiles_reported(journal, len(plan.tiles)), _cleared_if_changed(plan, journal):
             _write_products(

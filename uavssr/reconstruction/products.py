@@ -26,7 +26,6 @@ from uavssr.io.writers import (
     TileRecord,
     TileWriter,
     check_format,
-    cube_bytes,
     open_writer,
     quantise,
 )
@@ -252,19 +251,6 @@ class OutputWriters:
     def __iter__(self) -> Iterator[TileWriter]:
         writers = (self.cube, self.errors, self.flags)
         return (writer for writer in writers if writer is not None)
-
-    @property
-    def needed_bytes(self) -> int:
-        """Most bytes of disk while the files are written."""
-        return sum(writer.needed_bytes for writer in self)
-
-    @property
-    def output_bytes(self) -> int:
-        """Bytes of the uncompressed files."""
-        return sum(
-            cube_bytes(writer.target.height, writer.target.width, writer.bands, dtype=writer.dtype)
-            for writer in self
-        )
 
     @property
     def pixel_bytes(self) -> int:

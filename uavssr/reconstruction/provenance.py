@@ -24,7 +24,7 @@ def provenance(plan: Plan) -> dict[str, str]:
         "model_sha256": plan.model.sha256,
         "sensor": plan.source.sensor.name,
         "input": ", ".join(
-            f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, summary.paths)
+            f"{p.name} ({p.stat().st_size} bytes)" for p in map(Path, summary.paths)
         ),
         "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in summary.bands),
         "scale": summary.scale_evidence,

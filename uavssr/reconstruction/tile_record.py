@@ -15,7 +15,6 @@ from uavssr.errors import IncompleteRun
 from uavssr.io.stf import QUANTITIES, StfEstimate, estimate_of
 from uavssr.io.writers import TileRecord
 from uavssr.model import ResponseFamily, Stf
-from uavssr.sensors import BoolArray
 
 StfNumbers = Mapping[str, npt.NDArray[Any]]
 """An STF as named arrays, float or bool: its parameters and the fields of `StfEstimate`."""
@@ -33,8 +32,7 @@ def finished_record(record: TileRecord) -> PendingRecord:
 
 def stf_record(index: int, stf: StfNumbers) -> TileRecord:
     """A record that holds a tile's STF alone."""
-    no_pixels: BoolArray = np.zeros((0, 0), bool)
-    return TileRecord(index=index, valid=no_pixels, stf=stf)
+    return TileRecord(index=index, valid=np.zeros((0, 0), bool), stf=stf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +95,8 @@ class TileStfs(Mapping[int, FittedStf]):
     def _loaded(self, index: int) -> FittedStf | None:
         record = self.load(index)
         if record is None:
-            raise IncompleteRun(
-                f"the STF of tile {index} is gone from the journal",
-                remedy="run again with --resume",
-            )
+            fact = f"the STF of tile {index} is gone from the journal"
+            raise IncompleteRun(fact, remedy="run again with --resume")
         return FittedStf.from_numbers(record.stf, self.family) if record.stf else None
 
     def __getitem__(self, index: int) -> FittedStf:
