@@ -17,7 +17,7 @@ from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
 from uavssr.reconstruction.scene_stf import estimate_scene_stf
 from uavssr.reconstruction.tile_engine import ErrorMaps, TileEngine, saturation
-from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, TileStfs, stf_record
+from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, TileStfs
 from uavssr.tiling import Progress
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ class FittedScene:
                 computer=computer,
                 store=store,
                 kind="stf",
-                reduce=lambda record: stf_record(record.index, record.stf),
                 deliver=lambda record: plan.tile_done(progress, "estimating STFs", record.index),
                 threads=threads or plan.threads,
             ).run()

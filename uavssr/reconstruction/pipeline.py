@@ -12,7 +12,12 @@ from typing import Final, Protocol
 from uavssr.errors import IncompleteRun, UavssrError
 from uavssr.io.writers import Journal, RecordKind, TileRecord
 from uavssr.reconstruction.tile_input import TileInput
-from uavssr.reconstruction.tile_record import PendingRecord
+from uavssr.reconstruction.tile_record import PendingRecord, stf_record
+
+_Read = tuple[list[TileRecord], list[TileInput]]
+"""A group after the first step: records that were stored, or tiles to compute."""
+_Computed = tuple[list[TileRecord], dict[int, PendingRecord]]
+"""A group after the second step: records that were stored, or pending ones by tile."""
 
 MAX_FAILURES: Final = 16
 """Failed tiles after which a pass stops: the tiles are not the reason then."""
@@ -83,18 +88,6 @@ class ThreadCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """A group of tiles between two steps; empty if it failed or the pass stops."""
-
-    stored: list[TileRecord] = field(default_factory=list)
-    """Records that the store had already."""
-    inputs: list[TileInput] = field(default_factory=list)
-    """Tiles that have been read."""
-    pending: dict[int, PendingRecord] = field(default_factory=dict)
-    """Tiles that have been through the network, by index."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TilePass:
     """One pass over all tiles of a scene.
 
@@ -106,13 +99,11 @@ class TilePass:
     store: RecordStore
     """Stores the records."""
     kind: RecordKind
-    """Kind under which the records are stored."""
+    """Kind under which the records are stored: whole tiles, or their STFs alone."""
     deliver: Callable[[TileRecord], None]
     """Called once with every record, stored before or new, from several threads in any order."""
     threads: ThreadCounts
     """Threads of each step."""
-    reduce: Callable[[TileRecord], TileRecord] | None = None
-    """Gives the part of a new record that is stored and delivered; None for all of it."""
     _failures: dict[int, Exception] = field(default_factory=dict, init=False, repr=False)
     _fatal: list[BaseException] = field(default_factory=list, init=False, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
@@ -173,26 +164,25 @@ class TilePass:
             groups = self.computer.groups()
             yield from (group for group in groups if stored.issuperset(group) == wanted)
 
-    def _read(self, group: Sequence[int], stored: set[int]) -> _Group:
-        """First step. A group with a missing or damaged record is computed as a whole."""
+    def _read(self, group: Sequence[int], stored: set[int]) -> _Read:
+        """First step; a group with a missing or damaged record is computed as a whole."""
         if self._stop.is_set():
-            return _Group()
+            return [], []
         if stored.issuperset(group):
             records = [self.store.load(self.kind, index) for index in group]
-            if None not in records:
-                return _Group(stored=[record for record in records if record is not None])
+            intact = [record for record in records if record is not None]
+            if len(intact) == len(group):
+                return intact, []
         try:
-            return _Group(inputs=self.computer.read(group))
+            return [], self.computer.read(group)
         except Exception as err:  # noqa: BLE001 - raised at the end of the pass
             self._fail(group, err)
-            return _Group()
+            return [], []
 
-    def _compute(self, read: Future[_Group]) -> _Group:
+    def _compute(self, read: Future[_Read]) -> _Computed:
         """Second step."""
-        group = read.result()
-        if self._stop.is_set():
-            return _Group()
-        return _Group(stored=group.stored, pending=self._begin(group.inputs))
+        stored, inputs = read.result()
+        return stored, {} if self._stop.is_set() else self._begin(inputs)
 
     def _begin(self, inputs: list[TileInput]) -> dict[int, PendingRecord]:
         """The network on a group; if that fails, on its tiles one by one."""
@@ -208,14 +198,14 @@ class TilePass:
             pending |= self._begin([tile_input])
         return pending
 
-    def _write(self, computed: Future[_Group]) -> None:
+    def _write(self, computed: Future[_Computed]) -> None:
         """Third step: finish the records, store them, deliver them."""
         try:
-            group = computed.result()
-            new = list(self._finish(group.pending))
+            stored, pending = computed.result()
+            new = list(self._finish(pending))
             for record in new:
                 self.store.store(self.kind, record)
-            for record in (*group.stored, *new):
+            for record in (*stored, *new):
                 if self._stop.is_set():
                     return
                 self.deliver(record)
@@ -227,7 +217,7 @@ class TilePass:
         for index in list(pending):
             try:
                 record = pending.pop(index)()
-                yield record if self.reduce is None else self.reduce(record)
+                yield record if self.kind == "tile" else stf_record(index, record.stf)
             except Exception as err:  # noqa: BLE001 - raised at the end of the pass
                 self._fail([index], err)
 

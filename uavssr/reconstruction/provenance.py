@@ -29,14 +29,9 @@ def provenance(plan: Plan) -> dict[str, str]:
         "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in summary.bands),
         "scale": summary.scale_evidence,
         "crs": summary.crs,
-        "stages": str(plan.stages),
-        "stf_scope": plan.options.stf_scope,
+        **_settings(plan),
         "stf_held": _stf_file(plan),
         "references": "" if references is None else str(len(references.msi)),
-        "tile": str(plan.tiles.tile),
-        "overlap": str(plan.overlap),
-        "precision": plan.precision,
-        "device": plan.device_kind,
     }
     return {f"uavssr_{key}": value for key, value in tags.items() if value}
 
@@ -59,17 +54,23 @@ def identity(plan: Plan, *, error_maps: bool) -> dict[str, str]:
         "bands": ", ".join(bands),
         "CRS": source.crs_wkt,
         "transform": ", ".join(map(repr, source.transform)),
-        "--tile": str(plan.tiles.tile),
-        "--stages": str(plan.stages),
+        **{f"--{name.replace('_', '-')}": value for name, value in _settings(plan).items()},
         "halo": str(plan.tiles.halo),
-        "--overlap": str(plan.overlap),
-        "--stf-scope": plan.options.stf_scope,
+        "--batch": str(plan.batch),
         "--stf": _stf_file(plan) or "none",
         "--stf-only": "yes" if plan.references is None else "no",
-        "--precision": plan.precision,
-        "--batch": str(plan.batch),
-        "--device": plan.device_kind,
         "--uncertainty or --quality": "yes" if error_maps else "no",
+    }
+
+
+def _settings(plan: Plan) -> dict[str, str]:
+    return {
+        "tile": str(plan.tiles.tile),
+        "stages": str(plan.stages),
+        "overlap": str(plan.overlap),
+        "stf_scope": plan.options.stf_scope,
+        "precision": plan.precision,
+        "device": plan.device_kind,
     }
 
 
