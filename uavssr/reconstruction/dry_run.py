@@ -93,10 +93,11 @@ def estimate_run(
         InputRefused: the scene has no valid pixel.
     """
     writers = OutputWriters.of(plan, output, overwrite=True)
-    budget = memory_budget(plan, writers.pixel_bytes, error_maps=output.needs_error_maps)
+    error_maps = bool(output.extra_files)
+    budget = memory_budget(plan, writers.pixel_bytes, error_maps=error_maps)
     start = time.perf_counter()
     scene = fit()
-    engine = scene.engine(error_maps=output.needs_error_maps)
+    engine = scene.engine(error_maps=error_maps)
     sample_seconds = time.perf_counter() - start
     with torch_threads():
         start = time.perf_counter()

@@ -138,10 +138,6 @@ def fit_scene(plan: Plan) -> FittedScene:
         return FittedScene.from_numbers(plan, plan.options.cluster.fit_scene(plan))
     with torch_threads():
         fitted = estimate_scene_stf(
-            plan.network,
-            plan.source,
-            device=plan.device,
-            stages=plan.stages,
-            fixed=plan.fixed_stf,
+            plan.network, plan.source, device=plan.device, stages=plan.stages, fixed=plan.fixed_stf
         )
     return FittedScene(plan=plan, stf=fitted.reloaded(plan.family))

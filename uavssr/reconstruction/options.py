@@ -119,11 +119,6 @@ class OutputOptions:
         """Files of standard errors and flags that are written beside the cube."""
         return tuple(Path(path) for path in (self.uncertainty, self.quality) if path is not None)
 
-    @property
-    def needs_error_maps(self) -> bool:
-        """Whether the tiles must keep the maps of standard errors and flags."""
-        return self.uncertainty is not None or self.quality is not None
-
     def wavelength_indices(self, grid: WavelengthGrid) -> tuple[int, ...] | None:
         """Indices of `wavelengths` in the model's grid, increasing; None for all.
 

@@ -61,11 +61,7 @@ class Outputs:
 
 
 def write_files(
-    plan: Plan,
-    output: OutputOptions,
-    *,
-    fit: Callable[[], FittedScene],
-    progress: Progress | None = None,
+    plan: Plan, output: OutputOptions, *, fit: Callable[[], FittedScene], progress: Progress | None
 ) -> Outputs:
     """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
 
@@ -90,7 +86,7 @@ def write_files(
     for path in (outputs.stf, outputs.tiles):
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
     writers = OutputWriters.of(plan, output, overwrite=replaceable)
-    error_maps = output.needs_error_maps
+    error_maps = bool(output.extra_files)
     budget = memory_budget(plan, writers.pixel_bytes, error_maps=error_maps)
     with (
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,

@@ -18,14 +18,7 @@ from uavssr.io.stf import (
     reference_pixels_of,
     scene_estimate,
 )
-from uavssr.model import (
-    Correction,
-    Model,
-    PGUNet,
-    ResponseFamily,
-    SpectralBasis,
-    load_model,
-)
+from uavssr.model import Correction, Model, PGUNet, ResponseFamily, SpectralBasis, load_model
 from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
 from uavssr.reconstruction.memory_budget import network_bytes, thread_counts
 from uavssr.reconstruction.options import Precision, ReconstructionOptions

@@ -72,10 +72,7 @@ def estimate_scene_stf(
     estimate = summarise_stf(result.stf, statistics, network.basis, valid_fraction=fraction)
     if fixed is not None:
         estimate = replace(
-            fixed,
-            residual=estimate.residual,
-            condition=estimate.condition,
-            valid_fraction=fraction,
+            fixed, residual=estimate.residual, condition=estimate.condition, valid_fraction=fraction
         )
     return FittedStf(stf=result.stf, estimate=estimate)
 
