@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from uavssr.io.stf import estimate_of, stf_dataset
-from uavssr.io.writers import TileRecord
+from uavssr.io.writers import RecordKind, TileRecord
 from uavssr.reconstruction.devices import torch_threads
-from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TileComputer, TilePass
+from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TilePass
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
 from uavssr.reconstruction.scene_stf import estimate_scene_stf
@@ -67,16 +67,16 @@ class FittedScene:
     def cube_engine(
         self,
         store: RecordStore,
-        progress: Progress | None = None,
+        progress: Progress | None,
         *,
-        error_maps: bool = False,
+        error_maps: bool,
         threads: ThreadCounts | None = None,
     ) -> TileEngine:
         """The engine that makes the cube; tiles' own STFs are first estimated into `store`."""
         engine = self.engine(error_maps=error_maps)
         if self.plan.options.stf_scope == "scene":
             return engine
-        self.estimate_tile_stfs(store, progress, threads=threads)
+        self.estimate_tile_stfs(store, progress, threads)
         tile_stfs = TileStfs(
             load=partial(store.load, "stf", maps=False),
             indices=frozenset(store.finished("stf")),
@@ -85,28 +85,33 @@ class FittedScene:
         return replace(engine, tile_stfs=tile_stfs)
 
     def estimate_tile_stfs(
-        self,
-        store: RecordStore,
-        progress: Progress | None = None,
-        *,
-        threads: ThreadCounts | None = None,
+        self, store: RecordStore, progress: Progress | None, threads: ThreadCounts | None = None
     ) -> None:
         """Estimate the STF of every tile with valid pixels and keep it in `store` under "stf".
 
         Raises:
             IncompleteRun: tiles failed, which are named; the others are stored.
         """
-        plan, engine = self.plan, self.engine()
-        computer: TileComputer = engine
-        if plan.options.cluster is not None:
-            computer = plan.options.cluster.tiles(self, engine, maps=False)
+
+        def deliver(record: TileRecord) -> None:
+            self.plan.tile_done(progress, "estimating STFs", record.index)
+
+        self.run_pass(self.engine(), store, "stf", deliver, threads)
+
+    def run_pass(
+        self,
+        engine: TileEngine,
+        store: RecordStore,
+        kind: RecordKind,
+        deliver: Callable[[TileRecord], None],
+        threads: ThreadCounts | None,
+    ) -> None:
+        """Run an engine on all tiles, here or on the cluster; see `TilePass`."""
+        cluster, threads = self.plan.options.cluster, threads or self.plan.threads
+        computer = engine if cluster is None else cluster.tiles(self, engine, maps=kind == "tile")
         with torch_threads():
             TilePass(
-                computer=computer,
-                store=store,
-                kind="stf",
-                deliver=lambda record: plan.tile_done(progress, "estimating STFs", record.index),
-                threads=threads or plan.threads,
+                computer=computer, store=store, kind=kind, deliver=deliver, threads=threads
             ).run()
 
     def stf_dataset(self, records: Iterable[TileRecord] = ()) -> xr.Dataset:

@@ -77,10 +77,7 @@ class MemoryBudget:
 def memory_budget(plan: Plan, pixel_bytes: int, *, error_maps: bool) -> MemoryBudget:
     """Memory and disk of a run, with as many workers as the plan's memory limit allows.
 
-    Args:
-        plan: the plan.
-        pixel_bytes: bytes of one pixel while it is written.
-        error_maps: whether tiles keep the maps of standard errors and flags.
+    `pixel_bytes` are those of one pixel while it is written.
 
     Raises:
         OutputError: one worker needs more than the limit.

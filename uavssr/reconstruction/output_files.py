@@ -25,12 +25,7 @@ from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions
-from uavssr.reconstruction.pipeline import (
-    ThreadCounts,
-    TileComputer,
-    TilePass,
-    stored_tiles_reported,
-)
+from uavssr.reconstruction.pipeline import ThreadCounts, stored_tiles_reported
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import OutputWriters, Product
 from uavssr.reconstruction.provenance import identity, input_identity
@@ -148,12 +143,7 @@ def _write_products(
         engine = scene.cube_engine(journal, progress, error_maps=error_maps, threads=threads)
         for product in products:
             stack.enter_context(product.sink)
-        computer: TileComputer = engine
-        if plan.options.cluster is not None:
-            computer = plan.options.cluster.tiles(scene, engine, maps=True)
-        TilePass(
-            computer=computer, store=journal, kind="tile", deliver=deliver, threads=threads
-        ).run()
+        scene.run_pass(engine, journal, "tile", deliver, threads)
         if not _is_unchanged(plan, journal):
             raise InputRefused(
                 "changed while it was read",
