@@ -31,13 +31,9 @@ from scaling import cpu, field
 from writing import TILE, gdal_alone
 
 from uavssr.io.msi import open_msi
-from uavssr.reconstruction import (
-    Patch,
-    ReconstructionOptions,
-    freed_memory_reused,
-    plan_reconstruction,
-    torch_threads,
-)
+from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
+from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
+from uavssr.reconstruction.tile_input import Patch
 from uavssr.sensors import SENSORS
 from uavssr.tiling import TileGrid, Window
 

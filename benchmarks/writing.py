@@ -44,7 +44,9 @@ from uavssr.io.writers import (
 from uavssr.io.writers.encoding import overview_levels
 from uavssr.io.xarray_backend import UavssrBackend
 from uavssr.model import SpectralBasis
-from uavssr.reconstruction import CubeRender, Render, ThreadCounts, torch_threads
+from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.pipeline import ThreadCounts
+from uavssr.reconstruction.products import CubeRender, Render
 from uavssr.sensors import HEADWALL_NANO, Float32Array
 from uavssr.tiling import TileGrid, Window
 

@@ -33,6 +33,7 @@ from uavssr.reconstruction.scene_stf import (
     stf_from_estimate,
     summarise_stf,
 )
+from uavssr.reconstruction.tile_input import WindowResult
 from uavssr.sensors import Sensor, response_moments
 
 CPU = torch.device("cpu")
@@ -313,19 +314,11 @@ def local_stf(
     )
     msi = msi[None]
     result = NETWORK(msi, scene, estimate_stf=False)
-    valid = torch.zeros(1, 32, 32, dtype=torch.bool)
-    valid[:, : int(32 * share)] = True
-    msi += wild * ~valid[:, None]
-    result.coefficients[:] += wild * ~valid[:, None]
-    fitted = estimate_tile_stf(
-        NETWORK,
-        scene,
-        msi,
-        result.coefficients,
-        valid,
-        basis=NETWORK.basis,
-        valid_fraction=share,
-    )
+    valid = np.zeros((32, 32), bool)
+    valid[: int(32 * share)] = True
+    beyond = torch.from_numpy(wild * ~valid).float()
+    window = WindowResult(msi=msi[0] + beyond, coefficients=result.coefficients[0] + beyond)
+    fitted = estimate_tile_stf(NETWORK, scene, window, valid, NETWORK.basis)
     assert fitted.estimate.valid_fraction == share
     return scene, fitted.stf, fitted.estimate
 

@@ -9,36 +9,27 @@ from uavssr.reconstruction.api import (
     plan_reconstruction,
     reconstruct,
 )
-from uavssr.reconstruction.devices import freed_memory_reused, resolve_device, torch_threads
+from uavssr.reconstruction.devices import resolve_device
 from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
-from uavssr.reconstruction.pipeline import ThreadCounts
-from uavssr.reconstruction.products import CubeRender, Render
 from uavssr.reconstruction.scene_sample import PLAUSIBLE
 from uavssr.reconstruction.scene_stf import summarise_stf
-from uavssr.reconstruction.tile_input import Patch
 
 __all__ = [
     "PLAUSIBLE",
-    "CubeRender",
     "OutputOptions",
-    "Patch",
     "PlannedReconstruction",
     "Precision",
     "ReconstructionOptions",
-    "Render",
     "RunEstimate",
     "StfScope",
-    "ThreadCounts",
     "estimate_stf",
     "expand",
-    "freed_memory_reused",
     "parse_size",
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
     "summarise_stf",
-    "torch_threads",
 ]

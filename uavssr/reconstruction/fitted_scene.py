@@ -133,12 +133,7 @@ class FittedScene:
 
 
 def fit_scene(plan: Plan) -> FittedScene:
-    """Estimate the scene's STF from a sample of windows, or take the fixed one.
-
-    Raises:
-        InputRefused: the scene has no valid pixel.
-        IncompleteRun: the network gave NaN or infinity.
-    """
+    """Estimate the scene's STF, here or on the cluster, or take the fixed one."""
     if plan.options.cluster is not None:
         return FittedScene.from_numbers(plan, plan.options.cluster.fit_scene(plan))
     with torch_threads():

@@ -78,9 +78,6 @@ def memory_budget(plan: Plan, pixel_bytes: int, *, error_maps: bool) -> MemoryBu
     """Memory and disk of a run, with as many workers as the plan's memory limit allows.
 
     `pixel_bytes` are those of one pixel while it is written.
-
-    Raises:
-        OutputError: one worker needs more than the limit.
     """
     tiles, config, bands = plan.tiles, plan.network.config, len(plan.source.sensor)
     maps = config.rank + (VARIANCE_MAPS + 1 if error_maps else 0)

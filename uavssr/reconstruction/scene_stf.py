@@ -22,9 +22,10 @@ from uavssr.model import (
     Stf,
     find_materials,
 )
-from uavssr.reconstruction.scene_sample import sample_scene
+from uavssr.reconstruction.scene_sample import sample_scene, usable_pixels
+from uavssr.reconstruction.tile_input import WindowResult
 from uavssr.reconstruction.tile_record import FittedStf
-from uavssr.sensors import Float32Array, Sensor
+from uavssr.sensors import BoolArray, Float32Array, Sensor
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
@@ -99,14 +100,7 @@ def stf_from_estimate(
 
 @torch.inference_mode()
 def estimate_tile_stf(
-    network: PGUNet,
-    scene: Stf,
-    msi: Tensor,
-    coefficients: Tensor,
-    valid: Tensor,
-    *,
-    basis: SpectralBasis,
-    valid_fraction: float,
+    network: PGUNet, scene: Stf, result: WindowResult, valid: BoolArray, basis: SpectralBasis
 ) -> FittedStf:
     """A tile's STF: the scene's STF and a deviation that the tile's own materials show.
 
@@ -115,19 +109,20 @@ def estimate_tile_stf(
     Args:
         network: the network.
         scene: the scene's STF, with which the tile was reconstructed.
-        msi: (1, c, h, w) reflectance of the tile's core.
-        coefficients: (1, r, h, w) result there, in `basis`.
-        valid: (1, h, w) pixels that count.
+        result: image and coefficients of the tile's core.
+        valid: (h, w) valid pixels there; those of plausible reflectance count.
         basis: basis of the coefficients.
-        valid_fraction: share of valid pixels, to be reported.
 
     Raises:
         IncompleteRun: the network gave NaN or infinity.
     """
+    msi, coefficients = result.msi[None], result.coefficients[None]
+    counted = torch.from_numpy(usable_pixels(result.msi.cpu().numpy(), valid))
+    counted = counted[None].to(msi.device)
     family = scene.family
     prior = Stf.of(family, scene.theta, TILE_SPREAD * family.spread)
     materials = find_materials(
-        msi.flatten(2), valid.flatten(1), pooled=True, max_pixels=TILE_PIXELS
+        msi.flatten(2), counted.flatten(1), pooled=True, max_pixels=TILE_PIXELS
     )
     deviation = network.refine_stf(materials, scene, prior=prior)
     theta_se = (deviation.theta_se.square() + scene.theta_se.square()).sqrt()
@@ -137,11 +132,10 @@ def estimate_tile_stf(
         theta_se=torch.minimum(theta_se, torch.maximum(family.spread, scene.theta_se)),
         rows=scene.rows + deviation.rows - family.rows(scene.theta),
     )
-    statistics = _statistics(basis, msi, coefficients, stf, valid)
+    statistics = _statistics(basis, msi, coefficients, stf, counted)
     removed = 1 - (deviation.theta_se / prior.theta_se.clamp_min(1e-9)).square()
-    estimate = summarise_stf(
-        stf, statistics, network.basis, valid_fraction=valid_fraction, removed=removed
-    )
+    share = float(valid.mean())
+    estimate = summarise_stf(stf, statistics, network.basis, valid_fraction=share, removed=removed)
     return FittedStf(stf=stf, estimate=estimate)
 
 

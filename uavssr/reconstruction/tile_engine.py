@@ -20,11 +20,11 @@ from uavssr.reconstruction.devices import (
     own_stream,
     to_host,
 )
-from uavssr.reconstruction.scene_sample import usable_pixels
 from uavssr.reconstruction.scene_stf import estimate_tile_stf, fill_values
 from uavssr.reconstruction.tile_input import (
     Patch,
     TileInput,
+    WindowResult,
     blend_weight,
     blend_windows,
     group_tiles,
@@ -74,16 +74,6 @@ def saturation(summary: InputSummary) -> Float32Array:
     ]
     # slightly less, as reflectance was rounded to float32
     return np.array(largest, np.float32) * np.float32(1 - 1e-6)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowResult:
-    """Image and result of a window of h x w pixels, on the engine's device."""
-
-    msi: Tensor
-    """(c, h, w) reflectance."""
-    coefficients: Tensor
-    """(r, h, w) coefficients of the basis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,16 +200,7 @@ class TileEngine:
         """The tile's STF with its residual: estimated here, or the one that made the cube."""
         if self.tile_stfs:
             return self._with_residual(self.tile_stfs[tile.index], result, valid)
-        usable = torch.from_numpy(usable_pixels(result.msi.cpu().numpy(), valid)).to(self.device)
-        return estimate_tile_stf(
-            self.network,
-            self.scene_stf,
-            result.msi[None],
-            result.coefficients[None],
-            usable[None],
-            basis=self.basis,
-            valid_fraction=float(valid.mean()),
-        )
+        return estimate_tile_stf(self.network, self.scene_stf, result, valid, self.basis)
 
     def _with_residual(self, stf: FittedStf, result: WindowResult, valid: BoolArray) -> FittedStf:
         """The STF with the residual (c,) of this result: RMS of R X - Y over valid pixels."""

@@ -1,4 +1,4 @@
-"""Pixels of tiles: windows with halos, groups of tiles, windows and weights for blending."""
+"""Pixels of tiles: windows with halos, their results, groups, and weights for blending."""
 
 from __future__ import annotations
 
@@ -75,6 +75,16 @@ class TileInput:
         """(h, w) of the core."""
         core = self.tile.core
         return np.zeros((core.height, core.width), bool) if self.own is None else self.own.valid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowResult:
+    """Image and result of a window of h x w pixels, on the engine's device."""
+
+    msi: Tensor
+    """(c, h, w) reflectance."""
+    coefficients: Tensor
+    """(r, h, w) coefficients of the basis."""
 
 
 def read_patch(
