@@ -33,7 +33,7 @@ from writing import TILE, gdal_alone
 from uavssr.io.msi import open_msi
 from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
 from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
-from uavssr.reconstruction.tile_input import Patch
+from uavssr.reconstruction.pixels import Patch
 from uavssr.sensors import SENSORS
 from uavssr.tiling import TileGrid, Window
 

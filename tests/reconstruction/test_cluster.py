@@ -33,8 +33,8 @@ from uavssr.reconstruction.cluster_job import VERSIONS, ClusterError, WorkerInfo
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs
+from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord
 
 HEIGHT, WIDTH, TILE = 80, 112, 16

@@ -21,7 +21,7 @@ from uavssr.reconstruction.pipeline import (
     TilePass,
     stored_tiles_reported,
 )
-from uavssr.reconstruction.tile_input import TileInput
+from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord
 from uavssr.tiling import TileGrid
 

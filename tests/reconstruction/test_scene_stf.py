@@ -25,7 +25,7 @@ from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
 from uavssr.reconstruction.devices import torch_threads
-from uavssr.reconstruction.scene_sample import SAMPLE_COUNT, SAMPLE_SIZE, sample_scene
+from uavssr.reconstruction.pixels import SAMPLE_COUNT, SAMPLE_SIZE, WindowResult, sample_scene
 from uavssr.reconstruction.scene_stf import (
     TILE_SPREAD,
     estimate_scene_stf,
@@ -33,7 +33,6 @@ from uavssr.reconstruction.scene_stf import (
     stf_from_estimate,
     summarise_stf,
 )
-from uavssr.reconstruction.tile_input import WindowResult
 from uavssr.sensors import Sensor, response_moments
 
 CPU = torch.device("cpu")

@@ -39,10 +39,9 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.reconstruction.devices import resolve_device, torch_threads
-from uavssr.reconstruction.scene_sample import fill_invalid
+from uavssr.reconstruction.pixels import blend_weight, blend_windows, fill_invalid, group_tiles
 from uavssr.reconstruction.scene_stf import fill_values
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, TileEngine
-from uavssr.reconstruction.tile_input import blend_weight, blend_windows, group_tiles
 from uavssr.reconstruction.tile_record import FittedStf, TileStfs, float32_arrays
 from uavssr.tiling import TileGrid
 

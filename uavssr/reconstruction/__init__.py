@@ -14,7 +14,7 @@ from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
-from uavssr.reconstruction.scene_sample import PLAUSIBLE
+from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.scene_stf import summarise_stf
 
 __all__ = [

@@ -98,9 +98,7 @@ class PlannedReconstruction:
     ) -> Outputs:
         """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`; see `output_files.write_files`.
 
-        Args:
-            out: the cube, or all options of the output.
-            progress: called with each finished tile.
+        `out` is the cube, or all options of the output.
         """
         output = out if isinstance(out, OutputOptions) else OutputOptions(cube=out)
         return write_files(self.plan, output, fit=lambda: self.scene, progress=progress)

@@ -37,9 +37,9 @@ from uavssr.reconstruction.cluster_job import (
 )
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.pipeline import ThreadCounts
+from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.reconstruction.tile_input import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord, StfNumbers, finished_record
 
 JOIN_SECONDS: Final = 120

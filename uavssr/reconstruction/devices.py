@@ -66,10 +66,7 @@ def torch_threads(count: int = TORCH_THREADS) -> Iterator[None]:
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """Run the body in this thread's GPU stream and wait for it; does nothing on a CPU.
-
-    Copies of one thread then run beside kernels of another.
-    """
+    """Run the body in this thread's GPU stream, so that copies run beside others' kernels."""
     if device.type != "cuda":
         yield
         return

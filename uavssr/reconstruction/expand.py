@@ -28,11 +28,7 @@ def expand(
 ) -> Path:
     """Write the cube X = mean + E A of coefficients A; memory is that of a few blocks.
 
-    Args:
-        source: the coefficients.
-        output: the cube.
-        workers: blocks that are expanded at a time; by default the number of cores.
-        progress: called with each finished block.
+    `workers` is the number of blocks that are expanded at a time; by default the number of cores.
 
     Raises:
         UsageError: the options do not fit.

@@ -57,7 +57,7 @@ class MemoryBudget:
         )
 
     def within(self, limit: int | None) -> MemoryBudget:
-        """The same run with as many workers as `limit` bytes allow; None for no limit.
+        """The same run with as many workers as `limit` bytes allow (None: no limit).
 
         Raises:
             OutputError: one worker needs more.
@@ -75,10 +75,7 @@ class MemoryBudget:
 
 
 def memory_budget(plan: Plan, pixel_bytes: int, *, error_maps: bool) -> MemoryBudget:
-    """Memory and disk of a run, with as many workers as the plan's memory limit allows.
-
-    `pixel_bytes` are those of one pixel while it is written.
-    """
+    """Memory and disk of a run, within its limit; `pixel_bytes` are of a pixel being written."""
     tiles, config, bands = plan.tiles, plan.network.config, len(plan.source.sensor)
     maps = config.rank + (VARIANCE_MAPS + 1 if error_maps else 0)
     maps += CORRECTION_DIRECTIONS if plan.references else 0

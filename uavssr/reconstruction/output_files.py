@@ -61,13 +61,8 @@ def write_files(
     """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
 
     Each file appears under its name when it is complete and has been read back, the cube first.
-    Until then a journal beside the cube holds the finished tiles.
-
-    Args:
-        plan: the plan.
-        output: the files.
-        fit: gives the scene's STF; called unless a journal has it.
-        progress: called with each finished tile.
+    Until then a journal beside the cube holds the finished tiles. `fit` is called unless a journal
+    has the scene's STF.
 
     Raises:
         UsageError: the options do not fit the format.

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from uavssr.errors import IncompleteRun, UavssrError
 from uavssr.io.writers import Journal, RecordKind, TileRecord
-from uavssr.reconstruction.tile_input import TileInput
+from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.tile_record import PendingRecord, stf_record
 
 _Read = tuple[list[TileRecord], list[TileInput]]
@@ -89,10 +89,7 @@ class ThreadCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePass:
-    """One pass over all tiles of a scene.
-
-    Each record is stored as soon as it is finished, so that a stopped pass can be continued.
-    """
+    """A pass over all tiles, whose records are stored at once so that it can be continued."""
 
     computer: TileComputer
     """Computes the records."""

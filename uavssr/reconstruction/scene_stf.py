@@ -22,8 +22,7 @@ from uavssr.model import (
     Stf,
     find_materials,
 )
-from uavssr.reconstruction.scene_sample import sample_scene, usable_pixels
-from uavssr.reconstruction.tile_input import WindowResult
+from uavssr.reconstruction.pixels import WindowResult, sample_scene, usable_pixels
 from uavssr.reconstruction.tile_record import FittedStf
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 
@@ -104,14 +103,8 @@ def estimate_tile_stf(
 ) -> FittedStf:
     """A tile's STF: the scene's STF and a deviation that the tile's own materials show.
 
-    Its standard errors include the scene's.
-
-    Args:
-        network: the network.
-        scene: the scene's STF, with which the tile was reconstructed.
-        result: image and coefficients of the tile's core.
-        valid: (h, w) valid pixels there; those of plausible reflectance count.
-        basis: basis of the coefficients.
+    Its standard errors include the scene's. Of the `valid` (h, w) pixels of the tile's core, those
+    of plausible reflectance count.
 
     Raises:
         IncompleteRun: the network gave NaN or infinity.
@@ -169,13 +162,8 @@ def summarise_stf(
 ) -> StfEstimate:
     """An STF of one camera (S = 1) as the numbers that are written.
 
-    Args:
-        stf: the STF.
-        statistics: statistics of the scene or tile with this STF.
-        basis: the network's basis.
-        valid_fraction: share of valid pixels, 0 to 1.
-        removed: (1, c, 3) share of the prior variance of each parameter that the image removed. By
-            default it follows from the camera prior's spread.
+    `removed` (1, c, 3) is the share of the prior variance of each parameter that the image removed;
+    by default it follows from the camera prior's spread.
     """
     family, theta, theta_se = stf.family, stf.theta[0], stf.theta_se[0]
     tangent = family.tangent(stf.theta)[0]  # (c, 3, C): d R / d theta

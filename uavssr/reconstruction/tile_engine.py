@@ -20,8 +20,7 @@ from uavssr.reconstruction.devices import (
     own_stream,
     to_host,
 )
-from uavssr.reconstruction.scene_stf import estimate_tile_stf, fill_values
-from uavssr.reconstruction.tile_input import (
+from uavssr.reconstruction.pixels import (
     Patch,
     TileInput,
     WindowResult,
@@ -30,6 +29,7 @@ from uavssr.reconstruction.tile_input import (
     group_tiles,
     read_patch,
 )
+from uavssr.reconstruction.scene_stf import estimate_tile_stf, fill_values
 from uavssr.reconstruction.tile_record import FittedStf, PendingRecord, float32_arrays
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Tile, TileGrid
@@ -122,11 +122,7 @@ class TileEngine:
         return self.compute(self.read([index]), stf=stf)[0]
 
     def read(self, indices: Sequence[int]) -> list[TileInput]:
-        """The pixels that the tiles need.
-
-        Raises:
-            InputRefused: a block cannot be decoded, or the file changed.
-        """
+        """The pixels that the tiles need."""
         fill = fill_values(self.network, self.scene_stf)
         return [self._read(self.tiles[index], fill) for index in indices]
 
@@ -146,12 +142,8 @@ class TileEngine:
     def begin(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[PendingRecord]:
         """Run the network on tiles of one group.
 
-        Making the records then takes a tenth of the time and does not need the network: another
-        thread can do it, and meets the same errors.
-
-        Args:
-            inputs: from `read`.
-            stf: whether the tiles' own STFs are estimated too.
+        Making the records, with the tiles' own STFs if `stf` is set, then takes a tenth of the time
+        and does not need the network: another thread can do it, and meets the same errors.
 
         Raises:
             IncompleteRun: the network gave NaN or infinity in a tile, which is named.

@@ -62,10 +62,7 @@ class FittedStf:
         return cls(stf=stf, estimate=estimate_of(numbers))
 
     def reloaded(self, family: ResponseFamily) -> FittedStf:
-        """The same STF with the memory layout of one that a journal holds.
-
-        The strides of a tensor may change the last digit of what is computed from it.
-        """
+        """The same STF in the memory layout of a journal's: strides may change last digits."""
         return FittedStf.from_numbers(self.numbers(), family)
 
 
