@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import threading
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from rasterio.crs import CRS
 
 import uavssr
 from tests.helpers.fakes import FakeSource, failing_at, irregular_mask
-from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
+from tests.helpers.models import GRID, P4M, tiny_msi, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.hsi.coefficient_file import open_coefficients
@@ -28,9 +27,8 @@ from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.io.stf import ReferencePixels, with_reference_pixels, write_stf
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
-from uavssr.model.weights import Model, load_model
+from uavssr.model.weights import Model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
@@ -44,17 +42,6 @@ from uavssr.tiling import Window
 HEIGHT, WIDTH, TILE = 70, 90, 32
 TILES = 9
 SCOPES = pytest.mark.parametrize("scope", ["scene", "tile"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_model(tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
 def fake(**changes: object) -> FakeSource:

@@ -19,7 +19,7 @@ import xarray as xr
 from distributed import LocalCluster
 
 from tests.helpers.fakes import irregular_mask
-from tests.helpers.models import P4M, tiny_model, tiny_msi
+from tests.helpers.models import P4M, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import cli
 from uavssr.errors import IncompleteRun, UsageError
@@ -30,7 +30,6 @@ from uavssr.reconstruction import cluster_job
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
 from uavssr.reconstruction.cluster_job import VERSIONS, ClusterError, WorkerInfo
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import TileInput
@@ -45,17 +44,6 @@ NAMES = pytest.mark.parametrize(
 """Zarr is slow to test, because of its many files."""
 BAD = 17
 """A tile in the middle."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +78,9 @@ def cluster(address: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def plan(image: Path, model: Path) -> Callable[..., PlannedReconstruction]:
+def plan(image: Path, model_folder: Path) -> Callable[..., PlannedReconstruction]:
     def build(**options: object) -> PlannedReconstruction:
-        given = {"model": model, "tile": TILE, "device": "cpu"} | options
+        given = {"model": model_folder, "tile": TILE, "device": "cpu"} | options
         return plan_reconstruction(open_msi(image), ReconstructionOptions(**given))
 
     return build
@@ -338,12 +326,12 @@ def started(kind: str, *arguments: object) -> subprocess.Popen[bytes]:
 def test_command_runs_on_a_scheduler(
     tmp_path: Path,
     image: Path,
-    model: Path,
+    model_folder: Path,
     address: str,
     plan: Callable[..., PlannedReconstruction],
 ) -> None:
     out = tmp_path / "out.tif"
-    options = ["--model", model, "--tile", TILE, "--device", "cpu", "--scheduler", address]
+    options = ["--model", model_folder, "--tile", TILE, "--device", "cpu", "--scheduler", address]
     assert run("-q", "reconstruct", image, "-o", out, *options) == 0
     (tmp_path / "here").mkdir()
     assert_same(plan().write(tmp_path / "here" / "out.tif"), Outputs.beside(out))
@@ -352,12 +340,12 @@ def test_command_runs_on_a_scheduler(
 def test_command_starts_a_cluster_of_its_own(
     tmp_path: Path,
     image: Path,
-    model: Path,
+    model_folder: Path,
     plan: Callable[..., PlannedReconstruction],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.tif"
-    options = ["--model", model, "--tile", TILE, "--device", "cpu", "--cluster", "local:1"]
+    options = ["--model", model_folder, "--tile", TILE, "--device", "cpu", "--cluster", "local:1"]
     assert run("-q", "reconstruct", image, "-o", out, *options) == 0
     assert capfd.readouterr().err == ""
     (tmp_path / "here").mkdir()
@@ -376,20 +364,20 @@ def test_command_starts_a_cluster_of_its_own(
 def test_command_refuses_clusters_that_make_no_sense(
     tmp_path: Path,
     image: Path,
-    model: Path,
+    model_folder: Path,
     options: list[str],
     said: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.tif"
-    assert run("reconstruct", image, "-o", out, "--model", model, *options) == 2
+    assert run("reconstruct", image, "-o", out, "--model", model_folder, *options) == 2
     assert said in capsys.readouterr().err
 
 
 def test_command_says_that_nobody_answers(
-    tmp_path: Path, image: Path, model: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, image: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--model", model, "--scheduler", "tcp://127.0.0.1:9"]
+    options = ["--model", model_folder, "--scheduler", "tcp://127.0.0.1:9"]
     with dask.config.set({"distributed.comm.timeouts.connect": "500ms"}):
         assert run("reconstruct", image, "-o", tmp_path / "out.tif", *options) == 5
     said = capsys.readouterr().err

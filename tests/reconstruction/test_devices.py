@@ -29,22 +29,8 @@ with freed_memory_reused() if sys.argv[1] == "reused" else nullcontext():
 """
 
 
-def faults(how: str) -> int:
-    """Page faults of twenty tiles of 40 MB in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True
-    )
-    return int(done.stdout)
-
-
-@needs_glibc
-def test_arrays_of_the_next_tile_need_no_new_pages() -> None:
-    assert faults("reused") < 0.1 * faults("usual")
-
-
-@needs_glibc
-def test_memory_is_returned_at_the_end() -> None:
-    code = """
+RESIDENT = """
+import threading
 from pathlib import Path
 import numpy as np
 from uavssr.reconstruction.devices import freed_memory_reused
@@ -53,14 +39,32 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 before = resident()
+"""
+
+
+def printed(code: str, *arguments: str) -> list[int]:
+    """Numbers that a process of its own prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [int(number) for number in done.stdout.split()]
+
+
+@needs_glibc
+def test_arrays_of_the_next_tile_need_no_new_pages() -> None:
+    (reused,), (usual,) = (printed(FAULTS, how) for how in ("reused", "usual"))
+    assert reused < 0.1 * usual
+
+
+@needs_glibc
+def test_memory_is_returned_at_the_end() -> None:
+    code = """
 with freed_memory_reused():
     arrays = [np.ones(2**22 + 4096 * k, "u1") for k in range(50)]
     del arrays
     held = resident()
 print(held - before, resident() - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    held, left = map(int, done.stdout.split())
+    held, left = printed(RESIDENT + code)
     assert held > 50 * 2**22, "no memory was held"
     assert left < 2**24
 
@@ -69,15 +73,7 @@ print(held - before, resident() - before)
 def test_threads_share_one_arena() -> None:
     """Memory in an arena of one thread would be lost to the others."""
     code = """
-import threading
-from pathlib import Path
-import numpy as np
-from uavssr.reconstruction.devices import freed_memory_reused
-
 turn, together = threading.Lock(), threading.Barrier(6)
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 def work():
     together.wait()
@@ -86,7 +82,6 @@ def work():
         del arrays
     together.wait()
 
-before = resident()
 with freed_memory_reused():
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
@@ -95,8 +90,7 @@ with freed_memory_reused():
         thread.join()
     print(resident() - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(done.stdout) < 2 * 40 * 2**20
+    assert printed(RESIDENT + code)[0] < 2 * 40 * 2**20
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 
-from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
+from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import TRANSFORM, UTM, write
 from uavssr.errors import IncompleteRun, OutputError
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.encoding import NODATA, SCALE
 from uavssr.io.writers.formats import open_writer
 from uavssr.io.writers.quality import Quality, QualityTarget
-from uavssr.model.weights import Model, load_model
+from uavssr.model.weights import Model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH = 70, 90
 HOLE, FULL = (slice(0, 32), slice(0, 40)), (50, 60)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_model(tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
 def plan_of(folder: Path, model: Model) -> PlannedReconstruction:

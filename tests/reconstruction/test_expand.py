@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 import rasterio
 
 from tests.helpers.fakes import irregular_mask
-from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
+from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import cli
 from uavssr.errors import InputRefused, UsageError
@@ -20,9 +19,8 @@ from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.formats import Format
-from uavssr.model.weights import load_model
+from uavssr.model.weights import Model
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.expand import expand as write_cube
 from uavssr.reconstruction.options import BLOCK, OutputOptions, ReconstructionOptions
 from uavssr.tiling import Window
@@ -31,17 +29,10 @@ HEIGHT, WIDTH, TILE = 270, 30, 64
 CHOSEN = (3, 9, 10, 11, 39)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
-
-
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> PlannedReconstruction:
+def plan(tmp_path_factory: pytest.TempPathFactory, model: Model) -> PlannedReconstruction:
     """A field with a hole that empties the first tile, and half of its first block of 256."""
     folder = tmp_path_factory.mktemp("plan")
-    model = load_model(tiny_model(folder / "tiny"))
     image = tiny_msi(P4M, HEIGHT, WIDTH)[0].numpy()
     mask = irregular_mask(HEIGHT, WIDTH, seed=2)
     mask[:TILE, :TILE] = False

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ from uavssr.io.writers.encoding import cube_bytes
 from uavssr.io.writers.journal import journal_path
 from uavssr.reconstruction import provenance
 from uavssr.reconstruction.api import plan_reconstruction
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.options import ReconstructionOptions
 
 KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
@@ -38,17 +37,6 @@ KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
 HEIGHT, WIDTH, TILE = 80, 112, 16
 TILES = 35
 SCOPES = pytest.mark.parametrize("scope", ["scene", "tile"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +57,12 @@ Go = Callable[..., list[object]]
 
 
 @pytest.fixture
-def command(image: Path, model: Path, tmp_path: Path) -> Go:
+def command(image: Path, model_folder: Path, tmp_path: Path) -> Go:
     """The arguments of a run to `out.tif`, with more behind."""
 
     def build(*more: object, source: Path = image) -> list[object]:
         out = tmp_path / "out.tif"
-        common = ["--model", model, "--tile", TILE, "--workers", 2]
+        common = ["--model", model_folder, "--tile", TILE, "--workers", 2]
         return ["-q", "reconstruct", source, "-o", out, *common, *more]
 
     return build
@@ -106,14 +94,14 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(scope="module")
 def golden(
-    tmp_path_factory: pytest.TempPathFactory, image: Path, model: Path
+    tmp_path_factory: pytest.TempPathFactory, image: Path, model_folder: Path
 ) -> dict[str, tuple[str, xr.Dataset]]:
     """Pixels and STFs of a run that nothing stopped, by scope."""
     found = {}
     for scope in ("scene", "tile"):
         out = tmp_path_factory.mktemp("golden") / "out.tif"
         options = ["--tile", TILE, "--workers", 2, "--stf-scope", scope]
-        assert run("-q", "reconstruct", image, "-o", out, "--model", model, *options) == 0
+        assert run("-q", "reconstruct", image, "-o", out, "--model", model_folder, *options) == 0
         found[scope] = digest(out), stfs(out)
     assert found["scene"][0] != found["tile"][0]
     return found
@@ -201,11 +189,11 @@ def test_run_killed_while_its_files_get_their_names_is_resumed(
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_within_a_tile_and_says_how_to_resume(
-    tmp_path: Path, model: Path, by: signal.Signals
+    tmp_path: Path, model_folder: Path, by: signal.Signals
 ) -> None:
     """Row 23: with a command that works."""
     large = scene(tmp_path / "large.tif", repeat=(6, 4))
-    options = ["--model", model, "--tile", TILE, "--stages", 1, "-q"]
+    options = ["--model", model_folder, "--tile", TILE, "--stages", 1, "-q"]
     arguments = ("reconstruct", large, "-o", tmp_path / "out.tif", *options)
     process = start(tmp_path / "said", *arguments, pause=3)
     with paused(process) as number:
@@ -245,10 +233,10 @@ def stop_at(number: int) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="module")
-def stopped_once(tmp_path_factory: pytest.TempPathFactory, image: Path, model: Path) -> Path:
+def stopped_once(tmp_path_factory: pytest.TempPathFactory, image: Path, model_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("stopped") / "out.tif"
     plan = plan_reconstruction(
-        open_msi(image), ReconstructionOptions(model=model, tile=TILE, workers=2)
+        open_msi(image), ReconstructionOptions(model=model_folder, tile=TILE, workers=2)
     )
     with pytest.raises(KeyboardInterrupt) as interrupt:
         plan.write(out, progress=stop_at(10))
@@ -306,12 +294,12 @@ def test_other_run_is_not_resumed(
 
 @pytest.mark.parametrize("how", ["content", "time", "size"])
 def test_other_image_is_not_resumed(
-    tmp_path: Path, model: Path, command: Go, capsys: pytest.CaptureFixture[str], how: str
+    tmp_path: Path, model_folder: Path, command: Go, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     """Rows 20, 28: one flipped bit under the same size and time is enough."""
     source = scene(tmp_path / "in.tif")
     plan = plan_reconstruction(
-        open_msi(source), ReconstructionOptions(model=model, tile=TILE, workers=2)
+        open_msi(source), ReconstructionOptions(model=model_folder, tile=TILE, workers=2)
     )
     with pytest.raises(KeyboardInterrupt):
         plan.write(tmp_path / "out.tif", progress=stop_at(10))

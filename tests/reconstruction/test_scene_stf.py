@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +23,6 @@ from uavssr.io.stf import QUANTITIES, StfEstimate
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.pixels import SAMPLE_COUNT, SAMPLE_SIZE, WindowResult, sample_scene
 from uavssr.reconstruction.scene_stf import (
     TILE_SPREAD,
@@ -39,12 +37,6 @@ CPU = torch.device("cpu")
 FAMILY = ResponseFamily.of(P4M, GRID)
 FILL = np.full(len(P4M), 0.3, np.float32)
 NETWORK = tiny_network().requires_grad_(False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 def coordinates(height: int, width: int, mask: np.ndarray | None = None) -> FakeSource:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -48,12 +47,6 @@ from uavssr.tiling import TileGrid
 CPU = torch.device("cpu")
 FAMILY = ResponseFamily.of(P4M, GRID)
 TILES = st.sampled_from([16, 32, 48, 64, 96])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @cache
