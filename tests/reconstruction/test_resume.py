@@ -439,10 +439,7 @@ def test_disk_too_full_for_a_tile_keeps_those_before(
 
 
 def test_free_space_for_the_journal_is_checked_too(
-    tmp_path: Path,
-    command: Go,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, command: Go, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row 24, at the start: the disk has space for the cube and not for both."""
     needed = cube_bytes(HEIGHT, WIDTH, len(GRID))
