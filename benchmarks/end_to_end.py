@@ -28,14 +28,14 @@ from pathlib import Path
 import rasterio
 import torch
 from scaling import cpu, field
-from writing import TILE, gdal_alone
+from writing import TILE, by_gdal, window_of
 
 from uavssr.io.msi import open_msi
 from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
 from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
 from uavssr.reconstruction.pixels import Patch
 from uavssr.sensors import SENSORS
-from uavssr.tiling import TileGrid, Window
+from uavssr.tiling import TileGrid
 
 Cost = dict[str, float]
 BANDS = [band.role for band in SENSORS["p4m"].bands]
@@ -149,19 +149,14 @@ def writing(options: argparse.Namespace) -> Cost:
     path = cube_of(options.folder / f"{options.size}.tif")
     with rasterio.open(path) as file:
         tiles = [
-            (tile.core, file.read(window=rasterio.windows.Window(*corner(tile.core))))
+            (tile.core, file.read(window=window_of(tile.core)))
             for tile in TileGrid(height=options.size, width=options.size, tile=TILE)
         ]
     how = argparse.Namespace(size=options.size, threads=options.workers)
     alone = path.with_name("gdal.tif")
     alone.unlink(missing_ok=True)
-    cost = gdal_alone(alone, tiles, how)
+    cost = by_gdal(alone, tiles, how, whole=False)
     return {"cpu_s": cost["cpu_s"], "wall_s": cost["all_s"]}
-
-
-def corner(core: Window) -> tuple[int, int, int, int]:
-    """A window in rasterio's order."""
-    return core.col, core.row, core.width, core.height
 
 
 PARTS = {"network": network, "writing": writing}
