@@ -151,9 +151,7 @@ def estimate_stf(
     *,
     progress: Progress | None = None,
 ) -> xr.Dataset:
-    """The STFs of a scene and of its tiles, with standard errors; no cube is made.
-
-    docs/formats.md lists the variables. `progress` is called with each finished tile.
+    """The STFs of a scene and of its tiles, without a cube; docs/formats.md lists the variables.
 
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.

@@ -87,16 +87,9 @@ class FittedScene:
     def estimate_tile_stfs(
         self, store: RecordStore, progress: Progress | None, threads: ThreadCounts | None = None
     ) -> None:
-        """Estimate the STF of every tile with valid pixels and keep it in `store` under "stf".
-
-        Raises:
-            IncompleteRun: tiles failed, which are named; the others are stored.
-        """
-
-        def deliver(record: TileRecord) -> None:
-            self.plan.tile_done(progress, "estimating STFs", record.index)
-
-        self.run_pass(self.engine(), store, "stf", deliver, threads)
+        """Estimate the STF of every tile with valid pixels; see `TilePass.run` for its errors."""
+        report = partial(self.plan.tile_done, progress, "estimating STFs")
+        self.run_pass(self.engine(), store, "stf", lambda record: report(record.index), threads)
 
     def run_pass(
         self,

@@ -177,7 +177,6 @@ class TilePass:
             return [], []
 
     def _compute(self, read: Future[_Read]) -> _Computed:
-        """Second step."""
         stored, inputs = read.result()
         return stored, {} if self._stop.is_set() else self._begin(inputs)
 

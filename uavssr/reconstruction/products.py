@@ -188,29 +188,7 @@ class OutputWriters:
             UsageError: the options do not fit the format.
             OutputError: a file exists, or is an input.
         """
-        height, width = size or (plan.source.height, plan.source.width)
-        target = CubeTarget(
-            path=Path(output.cube),
-            format=output.cube_format,
-            height=height,
-            width=width,
-            grid=plan.model.grid,
-            crs_wkt=plan.source.crs_wkt,
-            transform=plan.source.transform,
-            dtype=output.dtype,
-            block=min(plan.tiles.tile, BLOCK),
-            overwrite=overwrite,
-            creation_options=output.creation_options or {},
-            tags=provenance(plan),
-            inputs=plan.inputs,
-            basis=CubeBasis(
-                grid=plan.model.grid,
-                mean=plan.basis.mean.cpu().numpy(),
-                components=plan.basis.components.cpu().numpy(),
-                sha256=plan.model.sha256,
-            ),
-            wavelengths=output.wavelength_indices(plan.model.grid),
-        )
+        target = _cube_target(plan, output, overwrite=overwrite, size=size)
         cube = open_writer(target)
         errors: TileWriter | None = None
         if output.uncertainty is not None:
@@ -222,8 +200,8 @@ class OutputWriters:
         if output.quality is not None:
             flags_target = Target(
                 path=Path(output.quality),
-                height=height,
-                width=width,
+                height=target.height,
+                width=target.width,
                 crs_wkt=target.crs_wkt,
                 transform=target.transform,
                 block=target.block,
@@ -259,3 +237,32 @@ class OutputWriters:
         if self.errors is None:
             return cube
         return max(cube, self.errors.bands * (np.dtype(self.errors.dtype).itemsize + 4))
+
+
+def _cube_target(
+    plan: Plan, output: OutputOptions, *, overwrite: bool, size: tuple[int, int] | None
+) -> CubeTarget:
+    source, grid, basis = plan.source, plan.model.grid, plan.basis
+    height, width = size or (source.height, source.width)
+    return CubeTarget(
+        path=Path(output.cube),
+        format=output.cube_format,
+        height=height,
+        width=width,
+        grid=grid,
+        crs_wkt=source.crs_wkt,
+        transform=source.transform,
+        dtype=output.dtype,
+        block=min(plan.tiles.tile, BLOCK),
+        overwrite=overwrite,
+        creation_options=output.creation_options or {},
+        tags=provenance(plan),
+        inputs=plan.inputs,
+        basis=CubeBasis(
+            grid=grid,
+            mean=basis.mean.cpu().numpy(),
+            components=basis.components.cpu().numpy(),
+            sha256=plan.model.sha256,
+        ),
+        wavelengths=output.wavelength_indices(grid),
+    )

@@ -110,8 +110,7 @@ def estimate_tile_stf(
         IncompleteRun: the network gave NaN or infinity.
     """
     msi, coefficients = result.msi[None], result.coefficients[None]
-    counted = torch.from_numpy(usable_pixels(result.msi.cpu().numpy(), valid))
-    counted = counted[None].to(msi.device)
+    counted = torch.from_numpy(usable_pixels(result.msi.cpu().numpy(), valid))[None].to(msi.device)
     family = scene.family
     prior = Stf.of(family, scene.theta, TILE_SPREAD * family.spread)
     materials = find_materials(
