@@ -21,17 +21,17 @@ import uavssr
 from tests.helpers.fakes import FakeSource, failing_at, irregular_mask
 from tests.helpers.models import GRID, P4M, tiny_msi, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
+from uavssr import OutputOptions, ReconstructionOptions, open_msi, plan_reconstruction
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.hsi.coefficient_file import open_coefficients
-from uavssr.io.msi.source import MsiSource, open_msi
+from uavssr.io.msi.source import MsiSource
 from uavssr.io.stf import ReferencePixels, with_reference_pixels, write_stf
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.weights import Model
-from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.api import PlannedReconstruction
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.fitted_scene import FittedScene
-from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import CubeRender

@@ -10,14 +10,13 @@ import rasterio
 
 from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import TRANSFORM, UTM, write
+from uavssr import OutputOptions, ReconstructionOptions, open_msi, plan_reconstruction
 from uavssr.errors import IncompleteRun, OutputError
-from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.encoding import NODATA, SCALE
 from uavssr.io.writers.formats import open_writer
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.model.weights import Model
-from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
-from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
+from uavssr.reconstruction.api import PlannedReconstruction
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH = 70, 90

@@ -13,16 +13,15 @@ import rasterio
 from tests.helpers.fakes import irregular_mask
 from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import write
-from uavssr import cli
+from uavssr import OutputOptions, ReconstructionOptions, cli, open_msi, plan_reconstruction
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
 from uavssr.io.hsi.cube import open_cube
-from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.formats import Format
 from uavssr.model.weights import Model
-from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
+from uavssr.reconstruction.api import PlannedReconstruction
 from uavssr.reconstruction.expand import expand as write_cube
-from uavssr.reconstruction.options import BLOCK, OutputOptions, ReconstructionOptions
+from uavssr.reconstruction.options import BLOCK
 from uavssr.tiling import Window
 
 HEIGHT, WIDTH, TILE = 270, 30, 64

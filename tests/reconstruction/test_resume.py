@@ -23,14 +23,11 @@ from tests.helpers.fakes import irregular_mask
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi, tiny_network
 from tests.helpers.rasters import write
 from tests.helpers.runs import paused, start
-from uavssr import cli
-from uavssr.io.msi.source import open_msi
+from uavssr import ReconstructionOptions, cli, open_msi, plan_reconstruction
 from uavssr.io.writers import atomic as output
 from uavssr.io.writers.encoding import cube_bytes
 from uavssr.io.writers.journal import journal_path
 from uavssr.reconstruction import provenance
-from uavssr.reconstruction.api import plan_reconstruction
-from uavssr.reconstruction.options import ReconstructionOptions
 
 KILLS = int(os.environ.get("UAVSSR_KILLS", "4"))
 """Kills in one test; more with UAVSSR_KILLS."""
@@ -54,6 +51,8 @@ def scene(path: Path, *, repeat: tuple[int, int] = (1, 1)) -> Path:
 
 
 Go = Callable[..., list[object]]
+Golden = dict[str, tuple[str, xr.Dataset]]
+"""Digest of the pixels, and the STFs, by scope."""
 
 
 @pytest.fixture
@@ -93,9 +92,7 @@ def run(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def golden(
-    tmp_path_factory: pytest.TempPathFactory, image: Path, model_folder: Path
-) -> dict[str, tuple[str, xr.Dataset]]:
+def golden(tmp_path_factory: pytest.TempPathFactory, image: Path, model_folder: Path) -> Golden:
     """Pixels and STFs of a run that nothing stopped, by scope."""
     found = {}
     for scope in ("scene", "tile"):
@@ -119,7 +116,7 @@ def finished(folder: Path, golden: tuple[str, xr.Dataset]) -> None:
 
 @SCOPES
 def test_killed_run_resumes_to_the_same_pixels(
-    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], scope: str
+    tmp_path: Path, command: Go, golden: Golden, scope: str
 ) -> None:
     """Row 21, promises P1 and P2: kill -9 at random until it comes through."""
     rng, kills = random.Random(KILLS), 0
@@ -143,7 +140,7 @@ def test_killed_run_resumes_to_the_same_pixels(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(50))
 def test_run_killed_at_a_random_tile_is_resumed(
-    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]], seed: int
+    tmp_path: Path, command: Go, golden: Golden, seed: int
 ) -> None:
     """Row 21: a kill and a resume, at every stage of the run."""
     rng = random.Random(seed)
@@ -162,11 +159,7 @@ def test_run_killed_at_a_random_tile_is_resumed(
 
 @pytest.mark.parametrize("name", ["out.tif", "out.stf.nc", "out.tiles.gpkg"])
 def test_run_killed_while_its_files_get_their_names_is_resumed(
-    tmp_path: Path,
-    command: Go,
-    golden: dict[str, tuple[str, xr.Dataset]],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    tmp_path: Path, command: Go, golden: Golden, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Row 21: what is there then is our own, and needs no --overwrite."""
     real = Path.replace
@@ -326,10 +319,7 @@ def test_other_version_is_not_resumed(
     "options", [("--workers", 1), ("--workers", 5), ("--mem-limit", "1.5GB"), ("--overwrite",)]
 )
 def test_run_may_be_resumed_with_more_or_fewer_workers(
-    stopped: Path,
-    command: Go,
-    golden: dict[str, tuple[str, xr.Dataset]],
-    options: tuple[object, ...],
+    stopped: Path, command: Go, golden: Golden, options: tuple[object, ...]
 ) -> None:
     assert run(*command("--resume", *options)) == 0
     finished(stopped.parent, golden["scene"])
@@ -347,7 +337,7 @@ def test_resumed_run_may_store_the_cube_otherwise(
 
 
 def test_stopped_run_needs_overwrite_to_start_again(
-    stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+    stopped: Path, command: Go, golden: Golden
 ) -> None:
     count = stored_tiles(stopped.parent)
     assert run(*command()) == 5
@@ -357,7 +347,7 @@ def test_stopped_run_needs_overwrite_to_start_again(
 
 
 def test_tile_that_was_damaged_is_computed_again(
-    stopped: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+    stopped: Path, command: Go, golden: Golden
 ) -> None:
     """Row 22: cut, emptied, or with a flipped bit."""
     one, two, three = sorted(journal_path(stopped).glob("tile-*.npz"))[-3:]
@@ -392,7 +382,7 @@ def test_second_run_is_refused_with_the_first_ones_number(
 
 
 def test_full_disk_keeps_the_tiles_and_the_old_output(
-    tmp_path: Path, command: Go, golden: dict[str, tuple[str, xr.Dataset]]
+    tmp_path: Path, command: Go, golden: Golden
 ) -> None:
     """Row 24, in the middle: exit 5 with what is needed and free; more room, and it goes on."""
     old = tmp_path / "out.tif"
@@ -416,7 +406,7 @@ def test_full_disk_keeps_the_tiles_and_the_old_output(
 def test_disk_too_full_for_a_tile_keeps_those_before(
     tmp_path: Path,
     command: Go,
-    golden: dict[str, tuple[str, xr.Dataset]],
+    golden: Golden,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -20,6 +20,7 @@ from tests.helpers.fakes import (
 from tests.helpers.models import GRID, P4M, tiny_msi, tiny_network, tiny_scene
 from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.io.stf import QUANTITIES, StfEstimate
+from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
@@ -31,6 +32,7 @@ from uavssr.reconstruction.scene_stf import (
     stf_from_estimate,
     summarise_stf,
 )
+from uavssr.reconstruction.tile_record import FittedStf
 from uavssr.sensors import Sensor, response_moments
 
 CPU = torch.device("cpu")
@@ -50,6 +52,10 @@ def simulated(sensor: Sensor = P4M, *, mask: np.ndarray | None = None, seed: int
     image = tiny_msi(sensor, *size, seed=seed)[0].numpy()
     every = np.ones(size, bool)
     return FakeSource(image=image, sensor=sensor, mask=every if mask is None else mask)
+
+
+def fitted(source: FakeSource, network: PGUNet = NETWORK, **options: int | None) -> FittedStf:
+    return estimate_scene_stf(network, source, device=CPU, **options)
 
 
 # --- the sample ----------------------------------------------------------------------------------
@@ -132,7 +138,7 @@ def test_data_between_the_windows_are_found() -> None:
     sample = sample_scene(source, FILL)
     assert sample.valid.sum() == 2000
     assert sample.valid_fraction == pytest.approx(2000 / 1e6)
-    assert np.isfinite(estimate_scene_stf(NETWORK, source, device=CPU).estimate.stf).all()
+    assert np.isfinite(fitted(source).estimate.stf).all()
 
 
 def test_empty_scene_is_refused() -> None:
@@ -153,7 +159,7 @@ def same(one: StfEstimate, other: StfEstimate, **tolerance: float) -> bool:
 
 
 def test_scene_stf_is_the_same_again() -> None:
-    one, other = (estimate_scene_stf(NETWORK, simulated(), device=CPU).estimate for _ in range(2))
+    one, other = (fitted(simulated()).estimate for _ in range(2))
     assert same(one, other, rtol=0, atol=0)
 
 
@@ -164,11 +170,9 @@ def test_only_valid_pixels_make_the_scene_stf() -> None:
     wild, other = source.image.copy(), source.image.copy()
     wild[:, ~mask] = 9.0
     other[:, mask] *= np.float32(1.1)
-    found = estimate_scene_stf(NETWORK, source, device=CPU).estimate
-    assert same(
-        found, estimate_scene_stf(NETWORK, replace(source, image=wild), device=CPU).estimate, atol=0
-    )
-    brighter = estimate_scene_stf(NETWORK, replace(source, image=other), device=CPU).estimate
+    found = fitted(source).estimate
+    assert same(found, fitted(replace(source, image=wild)).estimate, atol=0)
+    brighter = fitted(replace(source, image=other)).estimate
     assert np.abs(found.gain - brighter.gain).max() > 1e-4
 
 
@@ -180,9 +184,7 @@ def test_invalid_pixels_are_not_counted_as_what_they_are_filled_with() -> None:
     few = simulated().image[:, :4, :10]  # no more colours than materials: each of them is one
     half = FakeSource(image=np.tile(few, (1, 16, 6)), sensor=P4M, mask=mask)
     alone = FakeSource(image=half.image[:, :32], sensor=P4M, mask=mask[:32])
-    one, other = (
-        estimate_scene_stf(pixelwise, each, device=CPU).estimate for each in (half, alone)
-    )
+    one, other = (fitted(each, pixelwise).estimate for each in (half, alone))
     assert (one.valid_fraction, other.valid_fraction) == (0.5, 1.0)
     assert same(replace(one, valid_fraction=1.0), other, rtol=1e-4, atol=1e-5)
     assert np.abs(one.gain - 1).max() > 1e-3
@@ -194,14 +196,14 @@ def test_pixels_that_are_no_reflectance_do_not_make_the_scene_stf() -> None:
     mask = source.mask.copy()
     mask[10:12, 20:25] = False
     source.image[:, ~mask] = 9.0
-    glint = estimate_scene_stf(NETWORK, source, device=CPU).stf
-    hidden = estimate_scene_stf(NETWORK, replace(source, mask=mask), device=CPU).stf
+    glint = fitted(source).stf
+    hidden = fitted(replace(source, mask=mask)).stf
     for name in ("theta", "theta_se", "rows"):
         assert torch.allclose(getattr(glint, name), getattr(hidden, name), atol=1e-6), name
 
 
 def test_scene_stf_does_not_depend_on_the_stages_of_the_cube() -> None:
-    one, other = (estimate_scene_stf(NETWORK, simulated(), device=CPU, stages=n) for n in (0, None))
+    one, other = (fitted(simulated(), stages=n) for n in (0, None))
     assert torch.equal(one.stf.theta, other.stf.theta)
     assert not np.array_equal(one.estimate.residual, other.estimate.residual)
 
@@ -210,7 +212,7 @@ def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:
     turned = P4M.subset(P4M.roles[::-1])
     source = simulated()
     other = replace(source, sensor=turned, image=source.image[::-1].copy())
-    one, two = (estimate_scene_stf(NETWORK, each, device=CPU).estimate for each in (source, other))
+    one, two = (fitted(each).estimate for each in (source, other))
     for name in ("stf", "centre", "fwhm", "gain", "centre_se", "gain_se", "residual"):
         assert np.allclose(getattr(one, name)[::-1], getattr(two, name), atol=1e-3), name
     assert np.abs(one.centre - two.centre).max() > 10
@@ -219,8 +221,8 @@ def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:
 def test_numbers_of_an_estimate_agree_with_its_curves() -> None:
     """Gain is the row's sum; the residual is what integrating the cube leaves of the image."""
     source = simulated()
-    fitted = estimate_scene_stf(NETWORK, source, device=CPU)
-    stf, found = fitted.stf, fitted.estimate
+    scene = fitted(source)
+    stf, found = scene.stf, scene.estimate
     assert np.allclose(found.stf.sum(1), found.gain, rtol=1e-3)
     centre, _, _ = response_moments(found.stf, GRID.centres)
     assert np.abs(centre - found.centre).max() < 3  # 15 nm between the tiny grid's bands
@@ -271,15 +273,15 @@ def test_nan_from_the_network_is_incomplete_and_no_bug() -> None:
     source = simulated()
     source.image[0, 5, 5] = 1e25
     with pytest.raises(IncompleteRun, match="the network gave NaN or infinity"):
-        estimate_scene_stf(NETWORK, source, device=CPU)
+        fitted(source)
 
 
 # --- an STF that is given ------------------------------------------------------------------------
 
 
 def test_given_estimate_is_the_stf_it_was_made_from() -> None:
-    fitted = estimate_scene_stf(NETWORK, simulated(), device=CPU)
-    stf, estimate = fitted.stf, fitted.estimate
+    scene = fitted(simulated())
+    stf, estimate = scene.stf, scene.estimate
     back = stf_from_estimate(NETWORK, P4M, estimate, device=CPU)
     assert torch.equal(back.rows, stf.rows)
     assert torch.allclose(back.theta, stf.theta, atol=1e-4)
@@ -309,9 +311,9 @@ def local_stf(
     valid[: int(32 * share)] = True
     beyond = torch.from_numpy(wild * ~valid).float()
     window = WindowResult(msi=msi[0] + beyond, coefficients=result.coefficients[0] + beyond)
-    fitted = estimate_tile_stf(NETWORK, scene, window, valid, NETWORK.basis)
-    assert fitted.estimate.valid_fraction == share
-    return scene, fitted.stf, fitted.estimate
+    tile = estimate_tile_stf(NETWORK, scene, window, valid, NETWORK.basis)
+    assert tile.estimate.valid_fraction == share
+    return scene, tile.stf, tile.estimate
 
 
 def test_tile_stf_without_valid_pixels_is_the_scenes() -> None:
