@@ -54,6 +54,8 @@ def main() -> int:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not options.part and options.size < 2 * TILE:
+        parser.error(f"--size must be at least {2 * TILE}: half of it is measured too")
     if options.part:
         print(json.dumps(PARTS[options.part](options)))
         return 0
