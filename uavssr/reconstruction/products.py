@@ -21,8 +21,7 @@ from uavssr.io.writers import (
     CubeDtype,
     CubeTarget,
     Quality,
-    QualityWriter,
-    Target,
+    QualityTarget,
     TileRecord,
     TileWriter,
     check_format,
@@ -198,7 +197,7 @@ class OutputWriters:
             errors = open_writer(replace(target, path=Path(output.uncertainty), format=chosen))
         flags: TileWriter | None = None
         if output.quality is not None:
-            flags_target = Target(
+            flags_target = QualityTarget(
                 path=Path(output.quality),
                 height=target.height,
                 width=target.width,
@@ -209,7 +208,7 @@ class OutputWriters:
                 overwrite=overwrite,
                 inputs=target.inputs,
             )
-            flags = QualityWriter(flags_target)
+            flags = open_writer(flags_target)
         return cls(cube=cube, errors=errors, flags=flags, bands=target.wavelengths)
 
     def products(self, scene: FittedScene) -> list[Product]:
