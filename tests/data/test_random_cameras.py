@@ -57,7 +57,7 @@ def test_true_parameters_have_the_spread_of_the_prior() -> None:
         np.testing.assert_allclose(scaled.std((0, 1)), 1, rtol=0.05)
         np.testing.assert_allclose(scaled.mean((0, 1)), 0, atol=0.1)
         assert abs(np.corrcoef(scaled[:, 0, 0], scaled[:, 1, 0])[0, 1]) < 0.15
-        np.testing.assert_allclose(cameras.spread_factor, spread_factor, rtol=1e-6)
+        np.testing.assert_allclose(cameras.family.spread[0], expected, rtol=1e-6)
 
 
 def test_true_rows_are_shifted_as_their_parameters_say() -> None:
@@ -75,11 +75,11 @@ def test_nominal_arrays_are_those_of_the_sensors() -> None:
     sensors = [P4M, SENSORS["altum"]]
     cameras = cameras_of(sensors)
     for i, sensor in enumerate(sensors):
-        np.testing.assert_allclose(cameras.curves[i], sensor.response(), atol=1e-7)
-        np.testing.assert_allclose(cameras.centre[i], [band.centre for band in sensor.bands])
-        np.testing.assert_allclose(cameras.fwhm[i], [band.fwhm for band in sensor.bands])
-    assert cameras.curves.shape == (2, 5, FINE_NM.size)
-    kinds = {each.dtype for each in (cameras.curves, cameras.theta, cameras.rows)}
+        np.testing.assert_allclose(cameras.family.curves[i], sensor.response(), atol=1e-7)
+        np.testing.assert_allclose(cameras.family.centre[i], [band.centre for band in sensor.bands])
+        np.testing.assert_allclose(cameras.family.fwhm[i], [band.fwhm for band in sensor.bands])
+    assert cameras.family.curves.shape == (2, 5, FINE_NM.size)
+    kinds = {each.dtype for each in (cameras.theta, cameras.rows)}
     assert kinds == {np.dtype("float32")}
 
 

@@ -18,7 +18,7 @@ from tests.helpers.rasters import UTM, shared
 from uavssr import cli
 from uavssr.data.random_cameras import draw_cameras
 from uavssr.data.simulate import simulate
-from uavssr.data.simulated_camera import draw_camera
+from uavssr.data.simulated_camera import SimulationOptions, draw_camera
 from uavssr.errors import InputRefused, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
 from uavssr.io.msi.source import open_msi
@@ -141,7 +141,9 @@ def test_shifted_bands_are_seamless_and_lie_where_they_should(
     hsi: Path, tmp_path: Path, cube: np.ndarray, valid: np.ndarray
 ) -> None:
     image = made(hsi, tmp_path, misregistration=1.5, seed=8, tile=128)
-    camera = draw_camera(P4M, open_cube(hsi), seed=8, misregistration=1.5, perfect=False)
+    random = {"sensor": P4M, "seed": 8, "snr_db": INF, "misregistration": 1.5, "perfect": False}
+    files = {"scale": None, "dtype": "float32", "overwrite": False, "tile": 128}
+    camera = draw_camera(SimulationOptions(**random, **files), GRID)
     assert (camera.shifts[0] == 0).all()
     assert np.abs(camera.shifts).max() == 2  # seed 8 has one that is clipped
     assert {True, False} == set((camera.shifts[1:] > 0).ravel().tolist())

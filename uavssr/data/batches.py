@@ -1,7 +1,4 @@
-"""Simulated training batches: scenes, random cameras, and the images that these take.
-
-All random draws follow from the seed, the step and the shard.
-"""
+"""Simulated training batches: scenes, random cameras, and the images that these take."""
 
 from __future__ import annotations
 
@@ -51,16 +48,7 @@ class Batch:
 def draw_batch(
     library: SpectralLibrary, *, seed: int, step: int, shard: int = 0, count: int, size: int
 ) -> Batch:
-    """Simulate scenes from a library and observe them with random cameras.
-
-    Args:
-        library: spectra to build the scenes from.
-        seed: of the run.
-        step: number of the training step.
-        shard: number of the shard; several GPUs compute one shard of a step each.
-        count: scenes.
-        size: side of a scene in pixels.
-    """
+    """Simulate `count` scenes of `size` x `size` pixels and observe them with random cameras."""
     rng = np.random.default_rng([seed, step, shard])
     scenes = simulate_batch(library, rng, count, size + 2 * MAX_BAND_SHIFT)
     return observe_batch(rng, scenes, library.grid)
@@ -74,17 +62,16 @@ def observe_batch(rng: np.random.Generator, scenes: Float32Array, grid: Waveleng
     """
     count = len(scenes)
     bands = random_band_count(rng, grid)
-    spread_factor = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
-    cameras = draw_cameras(
-        rng, random_sensors(rng, count, bands, grid), grid, spread_factor=spread_factor
-    )
+    factor = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
+    sensors = random_sensors(rng, count, bands, grid)
+    cameras = draw_cameras(rng, sensors, grid, spread_factor=factor)
     shifted = np.where(rng.random(count) < _MISREGISTERED, rng.random(count), 0.0)
     images = observe(rng, scenes, cameras.rows, misregistration=_MAX_SHIFT_STD * shifted)
     inner = slice(MAX_BAND_SHIFT, -MAX_BAND_SHIFT)
     return Batch(
         msi=torch.from_numpy(np.ascontiguousarray(images[..., inner, inner])),
         hsi=torch.from_numpy(np.ascontiguousarray(scenes[..., inner, inner])),
-        family=cameras.family(grid),
+        family=cameras.family,
         theta=torch.from_numpy(cameras.theta),
         rows=torch.from_numpy(cameras.rows),
     )

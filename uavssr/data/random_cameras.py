@@ -46,28 +46,12 @@ _SHAPE_LOG_STD: Final = 0.25
 class RandomCameras:
     """S cameras of c bands each: their data sheets and their true responses."""
 
-    curves: Float32Array
-    """(S, c, F) nominal responses on `sensors.FINE_NM`."""
-    centre: Float32Array
-    """(S, c) nominal centres in nm."""
-    fwhm: Float32Array
-    """(S, c) nominal full widths at half maximum in nm."""
-    spread_factor: Float32Array
-    """(S,) factor on the prior spread: 0 for an exactly known camera, 1 for a data sheet alone."""
+    family: ResponseFamily
+    """What a model is given of them: nominal response curves and the prior spread."""
     theta: Float32Array
     """(S, c, 3) true shift (nm), log stretch and log gain."""
     rows: Float32Array
     """(S, c, C) true STF on the bands of the cube."""
-
-    def family(self, grid: WavelengthGrid) -> ResponseFamily:
-        """What a model is given of these cameras: nominal curves and the prior spread."""
-        return ResponseFamily.stack(
-            curves=self.curves,
-            centre=self.centre,
-            fwhm=self.fwhm,
-            grid=grid,
-            spread_factor=self.spread_factor,
-        )
 
 
 def draw_cameras(
@@ -86,23 +70,21 @@ def draw_cameras(
         spread_factor: (S,) factor on the spread of the deviations, ones by default; 0 gives the
             data sheet itself.
     """
-    fwhm = np.array([[band.fwhm for band in sensor.bands] for sensor in sensors])
     factors = np.ones(len(sensors)) if spread_factor is None else spread_factor
+    centre = np.array([[band.centre for band in sensor.bands] for sensor in sensors])
+    fwhm = np.array([[band.fwhm for band in sensor.bands] for sensor in sensors])
     theta = rng.normal(size=(*fwhm.shape, 3)) * nominal_spread(fwhm) * factors[:, None, None]
-    true = np.stack(
-        [
-            _true_curves(rng, sensor, deviation, factor)
-            for sensor, deviation, factor in zip(sensors, theta, factors, strict=True)
-        ]
-    )
-    return RandomCameras(
+    cameras = zip(sensors, theta, factors, strict=True)
+    true = np.stack([_true_curves(rng, *camera) for camera in cameras])
+    family = ResponseFamily.stack(
         curves=np.stack([sensor.response() for sensor in sensors]).astype(np.float32),
-        centre=np.array([[b.centre for b in s.bands] for s in sensors], dtype=np.float32),
+        centre=centre.astype(np.float32),
         fwhm=fwhm.astype(np.float32),
+        grid=grid,
         spread_factor=factors.astype(np.float32),
-        theta=theta.astype(np.float32),
-        rows=(true @ grid.interpolation()).astype(np.float32),
     )
+    rows = (true @ grid.interpolation()).astype(np.float32)
+    return RandomCameras(family=family, theta=theta.astype(np.float32), rows=rows)
 
 
 def random_band_count(rng: np.random.Generator, grid: WavelengthGrid) -> int:
@@ -141,20 +123,15 @@ def _invented_sensor(rng: np.random.Generator, count: int, grid: WavelengthGrid)
     widest = np.minimum(1.6 * np.diff(span) / count, 90.0)
     widths = np.exp(rng.uniform(np.log(10), np.log(90), count)).clip(8, widest)
     shape = float(rng.choice([2.0, 3.0, 4.0, 6.0]))
-    return Sensor(
-        name="random",
-        bands=tuple(
-            Band(role=f"b{i}", centre=float(c), fwhm=float(w), shape=shape)
-            for i, (c, w) in enumerate(zip(centres, widths, strict=True))
-        ),
-    )
+    bands = [
+        Band(role=f"b{i}", centre=centre, fwhm=width, shape=shape)
+        for i, (centre, width) in enumerate(zip(centres.tolist(), widths.tolist(), strict=True))
+    ]
+    return Sensor(name="random", bands=tuple(bands))
 
 
 def _true_curves(
-    rng: np.random.Generator,
-    sensor: Sensor,
-    theta: FloatArray,
-    spread_factor: float,
+    rng: np.random.Generator, sensor: Sensor, theta: FloatArray, spread_factor: float
 ) -> FloatArray:
     """Draw the true responses (c, F) of a camera on `FINE_NM`.
 
@@ -190,10 +167,9 @@ def observe(
         misregistration: standard deviation in pixels of the shifts of all bands but the first, a
             number or (S,).
     """
-    count, _, height, width = scenes.shape
+    count, bands, height, width = scenes.shape
     # Y = R X
-    clean = np.matmul(rows, scenes.reshape(count, scenes.shape[1], -1))
-    images = clean.reshape(count, -1, height, width)
+    images = np.matmul(rows, scenes.reshape(count, bands, -1)).reshape(count, -1, height, width)
     for image, spread in zip(images, np.broadcast_to(misregistration, count), strict=True):
         for band in image[1:]:
             shift = np.clip(spread * rng.normal(size=2), -MAX_BAND_SHIFT, MAX_BAND_SHIFT)
@@ -202,8 +178,7 @@ def observe(
     # sigma = rms 10^(-SNR / 20)
     rms = np.sqrt(np.square(images).mean((2, 3), keepdims=True))
     sigma = rms * 10 ** (-rng.uniform(*snr_db, (count, 1, 1, 1)) / 20)
-    noisy = images + sigma * rng.normal(size=images.shape)
-    return noisy.astype(np.float32)
+    return (images + sigma * rng.normal(size=images.shape)).astype(np.float32)
 
 
 def shift_band(band: Float32Array, shift: FloatArray) -> Float32Array:

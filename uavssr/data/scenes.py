@@ -20,12 +20,12 @@ MAX_REFLECTANCE: Final = 1.3
 """Scenes are clipped to 0..1.3: sunlit slopes and glints exceed 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SceneType:
     """A type of scene: its materials and their layout."""
 
-    kinds: tuple[tuple[str, ...], ...]
-    """Groups of library kinds; materials come from each group in turn. Empty: any spectrum."""
+    groups: tuple[str, ...]
+    """Groups of library kinds, separated by blanks; materials come from each group in turn."""
     weight: float
     """Relative frequency of the type."""
     rows: float = 0.0
@@ -34,28 +34,13 @@ class SceneType:
     """Probability of rectangles of one material: roofs, roads, plots."""
 
 
-SCENE_TYPES: Final[tuple[SceneType, ...]] = (
-    # crop fields
-    SceneType(
-        kinds=(("canopy",), ("soil",), ("canopy", "leaf"), ("soil", "mineral")),
-        weight=0.35,
-        rows=0.6,
-        blocks=0.3,
-    ),
-    # natural vegetation
-    SceneType(kinds=(("canopy", "leaf"), ("canopy",), ("soil", "mineral", "other")), weight=0.15),
-    # built-up land
-    SceneType(kinds=(("manmade",), ("manmade", "mineral"), ("canopy",)), weight=0.15, blocks=0.9),
-    # water
-    SceneType(
-        kinds=(("water",), ("soil", "mineral", "other"), ("canopy",)), weight=0.1, blocks=0.2
-    ),
-    # pixels of airborne scenes
-    SceneType(
-        kinds=(("other",), ("other", "manmade"), ("other", "canopy")), weight=0.1, blocks=0.4
-    ),
-    # anything
-    SceneType(kinds=(), weight=0.15, rows=0.1, blocks=0.3),
+SCENE_TYPES: Final = (
+    SceneType(("canopy", "soil", "canopy leaf", "soil mineral"), 0.35, rows=0.6, blocks=0.3),
+    SceneType(("canopy leaf", "canopy", "soil mineral other"), 0.15),  # natural vegetation
+    SceneType(("manmade", "manmade mineral", "canopy"), 0.15, blocks=0.9),
+    SceneType(("water", "soil mineral other", "canopy"), 0.1, blocks=0.2),
+    SceneType(("other", "other manmade", "other canopy"), 0.1, blocks=0.4),  # airborne scenes
+    SceneType(("",), 0.15, rows=0.1, blocks=0.3),  # any spectrum
 )
 """Types of scene, drawn by their weights."""
 
@@ -65,7 +50,7 @@ class Perturbation:
     """Strengths of the deviations from pure library spectra; 0 leaves one out."""
 
     siblings: int = 4
-    """Largest number of similar spectra that are blended with a material's own."""
+    """Largest number of similar spectra, 2 or more, that are blended with a material's own."""
     texture: float = 0.12
     """Largest standard deviation of the logarithm of the brightness texture."""
     slope: float = 0.04
@@ -78,10 +63,6 @@ class Perturbation:
     """Probability of glints, single bright pixels."""
 
 
-DEFAULT_PERTURBATION: Final = Perturbation()
-"""The strengths used in training."""
-
-
 def simulate_scene(
     library: SpectralLibrary,
     rng: np.random.Generator,
@@ -89,7 +70,7 @@ def simulate_scene(
     width: int,
     *,
     materials: int | None = None,
-    perturbation: Perturbation = DEFAULT_PERTURBATION,
+    perturbation: Perturbation | None = None,
 ) -> Float32Array:
     """Simulate one scene (C, height, width) of reflectance, 0..1.3.
 
@@ -99,7 +80,7 @@ def simulate_scene(
         height: rows, 2 or more.
         width: columns, 2 or more.
         materials: number of materials; by default 2 to 8 at random.
-        perturbation: strengths of the deviations from library spectra.
+        perturbation: strengths of the deviations from library spectra; None: as in training.
 
     Raises:
         UsageError: fewer than two rows or columns, or no material.
@@ -112,13 +93,13 @@ def simulate_scene(
     chance = np.array([scene_type.weight for scene_type in SCENE_TYPES])
     scene_type = SCENE_TYPES[rng.choice(len(SCENE_TYPES), p=chance / chance.sum())]
     count = int(rng.integers(2, 9)) if materials is None else materials
-    materials_drawn, first_group = _draw_materials(library, scene_type, count, rng)
-    bias = _layout(scene_type, first_group, rng, height, width)
-    maps = abundances(rng, count, height, width, bias=bias)
-    weights, spectra = _with_siblings(library, materials_drawn, maps, perturbation, rng)
+    draw = _SceneDraw(library, rng, height, width, perturbation or Perturbation())
+    indices, first_group = draw.materials(scene_type, count)
+    maps = abundances(rng, count, height, width, bias=draw.layout(scene_type, first_group))
+    weights, spectra = draw.with_siblings(indices, maps)
     # x = sum_m a_m s_m * brightness * light
-    scene = spectra.T @ (weights * _brightness(perturbation, rng, height, width))
-    scene *= _light(library, perturbation, rng, height, width)
+    scene = spectra.T @ (weights * draw.brightness())
+    scene *= draw.light()
     np.clip(scene, 0, MAX_REFLECTANCE, out=scene)
     return scene.reshape(-1, height, width)
 
@@ -133,33 +114,100 @@ def simulate_batch(
     return batch
 
 
-def _draw_materials(
-    library: SpectralLibrary, scene_type: SceneType, count: int, rng: np.random.Generator
-) -> tuple[IndexArray, BoolArray]:
-    """Draw indices (count,) into the library; also returns which belong to the first group."""
-    groups = scene_type.kinds or ((),)
-    pools = [library.of_kind(*group) for group in groups]
-    pools = [pool if pool.size else np.arange(len(library)) for pool in pools]
-    turn = np.arange(count) % len(pools)
-    chosen = np.array([rng.choice(pools[t]) for t in turn], np.intp)
-    return chosen, turn == 0
+@dataclass(frozen=True, slots=True)
+class _SceneDraw:
+    """The random draws of one scene of N = height x width pixels and C wavelengths."""
 
+    library: SpectralLibrary
+    rng: np.random.Generator
+    height: int
+    width: int
+    perturbation: Perturbation
 
-def _layout(
-    scene_type: SceneType, first: BoolArray, rng: np.random.Generator, height: int, width: int
-) -> Float32Array:
-    """Draw crop rows and rectangles as a bias (materials, height, width) for `abundances`."""
-    bias = np.zeros((first.size, height, width), np.float32)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    if rng.random() < scene_type.rows:
-        angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3), np.log(24)))
-        phase = (x * np.cos(angle) + y * np.sin(angle)) / period + rng.random()
-        strength = rng.uniform(0.5, 2.5)
-        wave = strength * np.cos(2 * np.pi * phase)
-        bias += np.where(first, 1, -1)[:, None, None] * wave
-    if rng.random() < scene_type.blocks:
-        _add_blocks(bias, y, x, rng)
-    return bias
+    def materials(self, scene_type: SceneType, count: int) -> tuple[IndexArray, BoolArray]:
+        """Indices (count,) into the library, and which of them belong to the first group."""
+        pools = [self.library.of_kind(*group.split()) for group in scene_type.groups]
+        pools = [pool if pool.size else np.arange(len(self.library)) for pool in pools]
+        turn = np.arange(count) % len(pools)
+        return np.array([self.rng.choice(pools[t]) for t in turn], np.intp), turn == 0
+
+    def layout(self, scene_type: SceneType, first: BoolArray) -> Float32Array:
+        """Crop rows and rectangles as a bias (materials, height, width) for `abundances`."""
+        rng = self.rng
+        bias = np.zeros((first.size, self.height, self.width), np.float32)
+        y, x = np.mgrid[: self.height, : self.width].astype(np.float32)
+        if rng.random() < scene_type.rows:
+            angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3), np.log(24)))
+            phase = (x * np.cos(angle) + y * np.sin(angle)) / period + rng.random()
+            wave = rng.uniform(0.5, 2.5) * np.cos(2 * np.pi * phase)
+            bias += np.where(first, 1, -1)[:, None, None] * wave
+        if rng.random() < scene_type.blocks:
+            _add_blocks(bias, y, x, rng)
+        return bias
+
+    def with_siblings(
+        self, materials: IndexArray, maps: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """Weights (k, N) and spectra (k, C) of the materials (m,) and spectra similar to them.
+
+        The abundance maps (m, height, width) are divided among each material and its siblings.
+        """
+        library, rng = self.library, self.rng
+        flat = maps.reshape(len(maps), -1)
+        if self.perturbation.siblings == 0:
+            return flat, library.spectra[materials]
+        extra = int(rng.integers(2, self.perturbation.siblings + 1))
+        picks = rng.integers(0, library.neighbours.shape[1], (materials.size, extra))
+        neighbours = library.neighbours[materials[:, None], picks]
+        members = np.concatenate([materials[:, None], neighbours], axis=1)
+        blend = random_fields(rng, members.size, *maps.shape[1:]).reshape(*members.shape, -1)
+        blend *= np.float32(rng.uniform(0.5, 2.5))
+        np.exp(blend, out=blend)
+        blend *= (flat / blend.sum(1))[:, None]
+        spectra = library.spectra[members.ravel()] * self._smooth_changes(members.size)
+        return blend.reshape(members.size, -1), spectra
+
+    def _smooth_changes(self, count: int) -> Float32Array:
+        """Smooth relative changes (count, C), so that no two scenes share a spectrum."""
+        position = self._position() * np.pi / 2 + np.pi / 2
+        waves = np.cos(np.outer(np.arange(1, 7), position)).astype(np.float32)
+        strength = np.float32(self.perturbation.slope / 4)
+        amount = self.rng.standard_normal((count, 6), np.float32) * strength
+        return np.asarray(1 + amount @ waves)
+
+    def _position(self) -> Float32Array:
+        """The wavelengths scaled to -1..1 over the grid, (C,)."""
+        nm = self.library.grid.centres
+        return np.asarray(2 * (nm - nm[0]) / (nm[-1] - nm[0]) - 1, np.float32)
+
+    def brightness(self) -> Float32Array:
+        """A factor (N,) of texture, illumination gradient and glints for all wavelengths."""
+        rng = self.rng
+        texture = random_fields(rng, 2, self.height, self.width)
+        amount = self.perturbation.texture * rng.random(2).astype(np.float32)
+        factor = np.exp(np.tensordot(amount, texture, 1))
+        slope = self.perturbation.gradient * rng.uniform(-0.5, 0.5, 2)
+        y, x = np.linspace(-1, 1, self.height)[:, None], np.linspace(-1, 1, self.width)[None]
+        factor *= 1 + slope[0] * y + slope[1] * x
+        if rng.random() < self.perturbation.glint:
+            spots = rng.integers(0, factor.size, rng.integers(1, 12))
+            factor.ravel()[spots] *= rng.uniform(1.5, 4, spots.size)
+        return np.asarray(factor.ravel(), np.float32)
+
+    def light(self) -> Float32Array:
+        """A factor (C, N) of 1 + tilt + bow, and of shadow, where bluish sky light remains."""
+        rng, position = self.rng, self._position()
+        fields = random_fields(rng, 3, self.height, self.width).reshape(3, -1)
+        bends = [position, position**2 - np.float32(1 / 3)]
+        amount = self.perturbation.slope * rng.random((2, 1)).astype(np.float32)
+        maps = list(amount * fields[:2] + amount * rng.standard_normal((2, 1), np.float32))
+        if rng.random() < self.perturbation.shadow:
+            edge, cover = rng.uniform(1, 12), rng.uniform(0.3, 2.2)
+            depth = 1 / (1 + np.exp(np.clip(-edge * (fields[2] - cover), -60, 60)))
+            sky = (self.library.grid.centres / 600.0) ** -rng.uniform(0.2, 1.8)
+            bends.append(np.asarray(rng.uniform(0.15, 0.6) * sky - 1, np.float32))
+            maps.append(np.asarray(depth, np.float32))
+        return np.asarray(1 + np.stack(bends, axis=1) @ np.stack(maps))
 
 
 def _add_blocks(
@@ -176,92 +224,3 @@ def _add_blocks(
             np.abs(dy * along - dx * across) < half[1]
         )
         bias[rng.integers(count)][inside] += np.float32(rng.uniform(2, 8))
-
-
-def _with_siblings(
-    library: SpectralLibrary,
-    materials: IndexArray,
-    maps: Float32Array,
-    perturbation: Perturbation,
-    rng: np.random.Generator,
-) -> tuple[Float32Array, Float32Array]:
-    """Split each material over itself and similar spectra; returns weights (k, N), spectra (k, C).
-
-    Args:
-        library: C wavelengths.
-        materials: (m,) indices into the library.
-        maps: (m, height, width) abundances; N = height x width.
-        perturbation: number of similar spectra, and the strength of their smooth changes.
-        rng: random generator.
-    """
-    most = perturbation.siblings
-    extra = int(rng.integers(2, most + 1)) if most >= 2 else most
-    flat = maps.reshape(len(maps), -1)
-    if extra == 0:
-        return flat, library.spectra[materials]
-    picks = rng.integers(0, library.neighbours.shape[1], (materials.size, extra))
-    neighbours = library.neighbours[materials[:, None], picks]
-    members = np.concatenate([materials[:, None], neighbours], axis=1)
-    blend = random_fields(rng, members.size, *maps.shape[1:]).reshape(*members.shape, -1)
-    blend *= np.float32(rng.uniform(0.5, 2.5))
-    np.exp(blend, out=blend)
-    blend *= (flat / blend.sum(1))[:, None]
-    spectra = library.spectra[members.ravel()]
-    return (
-        blend.reshape(members.size, -1),
-        spectra * _smooth_changes(library, perturbation, rng, members.size),
-    )
-
-
-def _smooth_changes(
-    library: SpectralLibrary, perturbation: Perturbation, rng: np.random.Generator, count: int
-) -> Float32Array:
-    """Draw smooth relative changes (count, C), so that no two scenes share a spectrum."""
-    position = _position(library) * np.pi / 2 + np.pi / 2
-    waves = np.cos(np.outer(np.arange(1, 7), position)).astype(np.float32)
-    amount = rng.standard_normal((count, 6), np.float32) * np.float32(perturbation.slope / 4)
-    return np.asarray(1 + amount @ waves)
-
-
-def _position(library: SpectralLibrary) -> Float32Array:
-    """Return the wavelengths scaled to -1..1 over the grid, (C,)."""
-    nm = library.grid.centres
-    return np.asarray(2 * (nm - nm[0]) / (nm[-1] - nm[0]) - 1, np.float32)
-
-
-def _brightness(
-    perturbation: Perturbation, rng: np.random.Generator, height: int, width: int
-) -> Float32Array:
-    """Draw a factor (N,) of texture, illumination gradient and glints for all wavelengths."""
-    texture = random_fields(rng, 2, height, width)
-    amount = perturbation.texture * rng.random(2).astype(np.float32)
-    factor = np.exp(np.tensordot(amount, texture, 1))
-    slope = perturbation.gradient * rng.uniform(-0.5, 0.5, 2)
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
-    factor *= 1 + slope[0] * y + slope[1] * x
-    if rng.random() < perturbation.glint:
-        spots = rng.integers(0, factor.size, rng.integers(1, 12))
-        factor.ravel()[spots] *= rng.uniform(1.5, 4, spots.size)
-    return np.asarray(factor.ravel(), np.float32)
-
-
-def _light(
-    library: SpectralLibrary,
-    perturbation: Perturbation,
-    rng: np.random.Generator,
-    height: int,
-    width: int,
-) -> Float32Array:
-    """Draw a factor (C, N) of 1 + tilt + bow, and of shadow, where bluish sky light remains."""
-    position = _position(library)
-    fields = random_fields(rng, 3, height, width).reshape(3, -1)
-    bends = [position, position**2 - np.float32(1 / 3)]
-    amount = perturbation.slope * rng.random((2, 1)).astype(np.float32)
-    maps = list(amount * fields[:2] + amount * rng.standard_normal((2, 1), np.float32))
-    if rng.random() < perturbation.shadow:
-        edge, cover = rng.uniform(1, 12), rng.uniform(0.3, 2.2)
-        depth = 1 / (1 + np.exp(np.clip(-edge * (fields[2] - cover), -60, 60)))
-        sky = (library.grid.centres / 600.0) ** -rng.uniform(0.2, 1.8)
-        bends.append(np.asarray(rng.uniform(0.15, 0.6) * sky - 1, np.float32))
-        maps.append(np.asarray(depth, np.float32))
-    return np.asarray(1 + np.stack(bends, axis=1) @ np.stack(maps))

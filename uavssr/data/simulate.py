@@ -1,7 +1,6 @@
 """Simulate the image that a camera takes of a hyperspectral cube on disk, and its true STF.
 
-The camera is drawn as in training. Memory depends on the window that is read, not on the scene,
-and no pixel depends on how the scene is cut into windows.
+Memory depends on the window that is read, and no pixel on how the scene is cut into windows.
 """
 
 from __future__ import annotations
@@ -18,15 +17,16 @@ from uavssr.data.pair_sources import MAX_GAP_NM
 from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.simulated_camera import (
     SimulatedCamera,
+    SimulationOptions,
     draw_camera,
     noise,
     shift_bands,
     true_stf,
 )
-from uavssr.errors import InputRefused, UsageError
+from uavssr.errors import InputRefused
 from uavssr.io.checks import PathLike
 from uavssr.io.hsi import CubeSource, open_cube
-from uavssr.io.stf import stf_dataset, write_stf
+from uavssr.io.stf import StfEstimate, stf_dataset, write_stf
 from uavssr.io.writers import (
     IMAGE_BLOCK,
     CubeDtype,
@@ -35,7 +35,7 @@ from uavssr.io.writers import (
     check_output,
     write_image,
 )
-from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, load_sensor
+from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, WavelengthGrid, load_sensor
 from uavssr.tiling import Progress, TileGrid, Window
 
 
@@ -93,98 +93,110 @@ def simulate(
         InputRefused: the cube is refused, or does not cover the sensor's bands.
         OutputError: an output exists, is the input, or cannot be written.
     """
-    _check(seed, snr_db, misregistration, tile)
-    data_sheet = sensor if isinstance(sensor, Sensor) else load_sensor(sensor)
-    cube = _open_dense_cube(hsi, scale)
+    options = SimulationOptions(
+        sensor=sensor if isinstance(sensor, Sensor) else load_sensor(sensor),
+        seed=seed,
+        snr_db=snr_db,
+        misregistration=misregistration,
+        perfect=perfect,
+        scale=scale,
+        dtype=dtype,
+        overwrite=overwrite,
+        tile=tile,
+    )
+    return _simulate(hsi, Path(out), None if stf_out is None else Path(stf_out), options, progress)
+
+
+def _simulate(
+    hsi: PathLike,
+    out: Path,
+    stf_out: Path | None,
+    options: SimulationOptions,
+    progress: Progress | None,
+) -> SimulatedImage:
+    cube = _open_cube(hsi, options)
     for path in (out, stf_out):
         if path is not None:
-            check_output(path, overwrite=overwrite, inputs=[cube.path])
-    camera = draw_camera(
-        data_sheet, cube, seed=seed, misregistration=misregistration, perfect=perfect
-    )
-    observation = _Observation(cube=cube, camera=camera, tile=tile, progress=progress)
-    rms, valid_fraction = observation.brightness()
-    sigma = rms * 10 ** (-snr_db / 20)
-    tags = _tags(camera, cube, snr_db=snr_db, seed=seed, perfect=perfect)
-    tags["uavssr_misregistration"] = f"{misregistration:g}"
-    if stf_out is not None:
-        ds = stf_dataset(
-            sensor=data_sheet,
-            grid=cube.grid,
-            nominal=data_sheet.srf(cube.grid),
-            scene=true_stf(camera, sigma, valid_fraction),
-            crs_wkt=cube.place.crs_wkt,
-            transform=cube.place.transform,
-            attrs=tags,
-        )
-        write_stf(ds.drop_dims("tile"), stf_out, overwrite=overwrite, inputs=[cube.path])
+            check_output(path, overwrite=options.overwrite, inputs=[cube.path])
     target = ImageTarget(
-        path=Path(out),
+        path=out,
         height=cube.height,
         width=cube.width,
         crs_wkt=cube.place.crs_wkt,
         transform=cube.place.transform,
-        sensor=data_sheet,
-        dtype=dtype,
-        tags=tags,
-        overwrite=overwrite,
+        sensor=options.sensor,
+        dtype=options.dtype,
+        tags=_tags(options, cube),
+        overwrite=options.overwrite,
         inputs=[cube.path],
     )
-    image = write_image(target, observation.image(sigma, seed))
-    return SimulatedImage(image=image, stf=None if stf_out is None else Path(stf_out))
+    camera = draw_camera(options, cube.grid)
+    observation = _Observation(cube, camera, options.tile, progress)
+    rms, valid_fraction = observation.brightness()
+    sigma = rms * 10 ** (-options.snr_db / 20)
+    if stf_out is not None:
+        estimate = true_stf(camera, sigma, valid_fraction)
+        _write_stf(stf_out, estimate, cube.grid, target)
+    return SimulatedImage(
+        image=write_image(target, observation.image(sigma, options.seed)), stf=stf_out
+    )
 
 
-def _check(seed: int, snr_db: float, misregistration: float, tile: int) -> None:
-    if seed < 0:
-        raise UsageError(f"the seed must not be negative, got {seed}")
-    if math.isnan(snr_db) or snr_db < 0:
-        raise UsageError(f"the SNR must be 0 dB or more, got {snr_db}")
-    if not 0 <= misregistration <= MAX_BAND_SHIFT:
-        raise UsageError(f"misregistration must be 0 to 2 pixels, got {misregistration}")
-    if tile < IMAGE_BLOCK or tile % IMAGE_BLOCK:
-        raise UsageError(f"a tile must be a multiple of {IMAGE_BLOCK} pixels, got {tile}")
-
-
-def _open_dense_cube(hsi: PathLike, scale: float | str | None) -> CubeSource:
-    """Open a cube and refuse one with wide gaps between its wavelengths."""
-    cube = open_cube(hsi, scale=scale)
-    gap = float(np.diff(cube.grid.centres).max()) if len(cube.grid) > 1 else np.inf
+def _open_cube(hsi: PathLike, options: SimulationOptions) -> CubeSource:
+    """Open a cube; refuse one with wide gaps, or that does not cover the sensor's bands."""
+    cube = open_cube(hsi, scale=options.scale)
+    gap = float(np.diff(cube.grid.centres).max())
     if gap > MAX_GAP_NM:
         raise InputRefused(
             f"its wavelengths are up to {gap:g} nm apart, more than {MAX_GAP_NM:g}",
             path=cube.path,
             remedy="give a hyperspectral cube: spectra between the bands would be guessed",
         )
+    try:
+        options.sensor.srf(cube.grid)
+    except InputRefused as err:
+        remedy = "take a cube that covers the camera, or leave the band out of a sensor file"
+        raise InputRefused(err.fact, path=cube.path, remedy=remedy) from err
     return cube
 
 
-def _tags(
-    camera: SimulatedCamera, cube: CubeSource, *, snr_db: float, seed: int, perfect: bool
-) -> dict[str, str]:
-    """Return the tags of the image and the STF that say how they were made."""
-    drawn = "its data sheet" if perfect else f"drawn near its data sheet, seed {seed}"
+def _tags(options: SimulationOptions, cube: CubeSource) -> dict[str, str]:
+    """The tags of the image and the STF that say how they were made."""
+    drawn = f"drawn near its data sheet, seed {options.seed}"
+    if options.perfect:
+        drawn = "its data sheet"
     return {
         "synthetic": f"simulated from {cube.path.name}; no camera took this image",
         "uavssr_version": __version__,
         "uavssr_input": cube.label,
-        "uavssr_camera": f"{camera.sensor.name}, {drawn}",
-        "uavssr_seed": str(seed),
-        "uavssr_snr_db": f"{snr_db:g}",
+        "uavssr_camera": f"{options.sensor.name}, {drawn}",
+        "uavssr_seed": str(options.seed),
+        "uavssr_snr_db": f"{options.snr_db:g}",
+        "uavssr_misregistration": f"{options.misregistration:g}",
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _write_stf(path: Path, true: StfEstimate, grid: WavelengthGrid, target: ImageTarget) -> None:
+    ds = stf_dataset(
+        sensor=target.sensor,
+        grid=grid,
+        nominal=target.sensor.srf(grid),
+        scene=true,
+        crs_wkt=target.crs_wkt,
+        transform=target.transform,
+        attrs=target.tags,
+    )
+    write_stf(ds.drop_dims("tile"), path, overwrite=target.overwrite, inputs=target.inputs)
+
+
+@dataclass(frozen=True, slots=True)
 class _Observation:
     """A cube and the camera that observes it, window by window."""
 
     cube: CubeSource
-    """C bands."""
     camera: SimulatedCamera
-    """c bands."""
     tile: int
-    """Side of the windows in pixels."""
     progress: Progress | None
-    """Called after each window."""
 
     def brightness(self) -> tuple[FloatArray, float]:
         """Root mean square (c,) of the bands over the valid pixels, and these pixels' share."""
@@ -201,16 +213,10 @@ class _Observation:
         return np.sqrt(total / count), count / (self.cube.height * self.cube.width)
 
     def image(self, sigma: FloatArray, seed: int) -> Iterator[Part]:
-        """Yield each window, its image (c, h, w) with shifts and noise, and its valid pixels.
-
-        Args:
-            sigma: (c,) standard deviations of the noise in reflectance.
-            seed: of the noise.
-        """
-        halo = MAX_BAND_SHIFT if self.camera.shifts.any() else 0
-        for tile in self._tiles(halo):
+        """Yield each window, its image (c, h, w) with shifts and noise, and its valid pixels."""
+        for tile in self._tiles(MAX_BAND_SHIFT if self.camera.shifts.any() else 0):
             clean, _ = self._clean(tile.read)
-            image = shift_bands(clean, self.camera.shifts, tile.core, tile.read, halo)
+            image = shift_bands(clean, self.camera.shifts, tile)
             valid = np.asarray(np.isfinite(image).all(0))
             if sigma.any():
                 image += noise(seed, sigma, tile.core)

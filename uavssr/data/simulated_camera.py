@@ -1,7 +1,4 @@
-"""A true camera near its data sheet, the shifts of its bands, and its noise, window by window.
-
-No pixel depends on how a scene is cut into windows.
-"""
+"""A true camera near its data sheet, the shifts of its bands, and its noise, window by window."""
 
 from __future__ import annotations
 
@@ -11,15 +8,39 @@ from dataclasses import dataclass
 import numpy as np
 
 from uavssr.data.random_cameras import MAX_BAND_SHIFT, draw_cameras, shift_band
-from uavssr.errors import InputRefused
-from uavssr.io.hsi import CubeSource
+from uavssr.errors import UsageError
 from uavssr.io.stf import StfEstimate
-from uavssr.io.writers import IMAGE_BLOCK
-from uavssr.sensors import Float32Array, FloatArray, Sensor
-from uavssr.tiling import TileGrid, Window
+from uavssr.io.writers import IMAGE_BLOCK, CubeDtype
+from uavssr.sensors import Float32Array, FloatArray, Sensor, WavelengthGrid
+from uavssr.tiling import Tile, TileGrid, Window
 
 _CAMERA_STREAM, _SHIFT_STREAM, _NOISE_STREAM = 5, 6, 7
 """Ends of the seeds: separate random streams, so that no option changes the draws of another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationOptions:
+    """The options of `uavssr.simulate`, where they are documented."""
+
+    sensor: Sensor
+    seed: int
+    snr_db: float
+    misregistration: float
+    perfect: bool
+    scale: float | str | None
+    dtype: CubeDtype
+    overwrite: bool
+    tile: int
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"the seed must not be negative, got {self.seed}")
+        if not self.snr_db >= 0:
+            raise UsageError(f"the SNR must be 0 dB or more, got {self.snr_db}")
+        if not 0 <= self.misregistration <= MAX_BAND_SHIFT:
+            raise UsageError(f"misregistration must be 0 to 2 pixels, got {self.misregistration}")
+        if self.tile < IMAGE_BLOCK or self.tile % IMAGE_BLOCK:
+            raise UsageError(f"a tile must be a multiple of {IMAGE_BLOCK} pixels, got {self.tile}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,73 +57,40 @@ class SimulatedCamera:
     """(c, 2) pixels by which each band lies further down and right than the cube."""
 
 
-def draw_camera(
-    sensor: Sensor, cube: CubeSource, *, seed: int, misregistration: float, perfect: bool
-) -> SimulatedCamera:
-    """Draw the true camera of a seed, for the wavelengths of a cube.
-
-    Args:
-        sensor: the data sheet.
-        cube: gives the wavelengths.
-        seed: of the draw.
-        misregistration: standard deviation in pixels of the shifts of all bands but the first.
-        perfect: take the data sheet itself as the true camera.
-
-    Raises:
-        InputRefused: the cube does not cover the sensor's bands.
-    """
-    try:
-        nominal = sensor.srf(cube.grid)
-    except InputRefused as err:
-        raise InputRefused(
-            err.fact,
-            path=cube.path,
-            remedy="take a cube that covers the camera, or leave the band out of a sensor file",
-        ) from err
+def draw_camera(options: SimulationOptions, grid: WavelengthGrid) -> SimulatedCamera:
+    """Draw the true camera of a data sheet, for the C wavelengths of a cube."""
+    sensor, seed = options.sensor, options.seed
     rng = np.random.default_rng([seed, _SHIFT_STREAM])
-    shifts = rng.normal(size=(len(sensor), 2)) * misregistration
+    shifts = rng.normal(size=(len(sensor), 2)) * options.misregistration
     shifts[0] = 0
-    rows, theta = nominal.astype(np.float32), np.zeros((len(sensor), 3))
-    if not perfect:
-        rng = np.random.default_rng([seed, _CAMERA_STREAM])
-        drawn = draw_cameras(rng, [sensor], cube.grid)
+    rows, theta = sensor.srf(grid).astype(np.float32), np.zeros((len(sensor), 3))
+    if not options.perfect:
+        drawn = draw_cameras(np.random.default_rng([seed, _CAMERA_STREAM]), [sensor], grid)
         rows, theta = drawn.rows[0], drawn.theta[0].astype(float)
-    return SimulatedCamera(
-        sensor=sensor,
-        rows=rows,
-        theta=theta,
-        shifts=np.clip(shifts, -MAX_BAND_SHIFT, MAX_BAND_SHIFT),
-    )
+    shifts = np.clip(shifts, -MAX_BAND_SHIFT, MAX_BAND_SHIFT)
+    return SimulatedCamera(sensor=sensor, rows=rows, theta=theta, shifts=shifts)
 
 
-def shift_bands(
-    image: Float32Array, shifts: FloatArray, core: Window, read: Window, halo: int
-) -> Float32Array:
+def shift_bands(image: Float32Array, shifts: FloatArray, tile: Tile) -> Float32Array:
     """Shift the bands of an image and return its core (c, h, w), NaN where a band has no data.
 
     Args:
-        image: (c, y, x) the window `read`, NaN where invalid.
-        shifts: (c, 2) pixels down and right, at most `halo`.
-        core: the window to return.
-        read: the core and its halo, clipped to the scene.
-        halo: pixels around the core.
+        image: (c, y, x) the window that a tile reads, NaN where invalid.
+        shifts: (c, 2) pixels down and right.
+        tile: its core, and the window that it reads: the core and a halo within the scene.
     """
+    core, halo = tile.core, MAX_BAND_SHIFT
     whole = Window(core.row - halo, core.col - halo, core.height + 2 * halo, core.width + 2 * halo)
     padded = np.full((len(image), whole.height, whole.width), np.nan, np.float32)
-    padded[:, *read.within(whole)] = image
-    shifted = np.stack(
-        [shift_band(band, shift) for band, shift in zip(padded, shifts, strict=True)]
-    )
-    return shifted[:, *core.within(whole)]
+    padded[:, *tile.read.within(whole)] = image
+    shifted = [shift_band(band, shift) for band, shift in zip(padded, shifts, strict=True)]
+    return np.stack(shifted)[:, *core.within(whole)]
 
 
 def noise(seed: int, sigma: FloatArray, window: Window) -> Float32Array:
-    """Draw white noise (c, h, w) for a window, block by block of the scene.
+    """Draw white noise (c, h, w) of standard deviations (c,), block by block of the scene.
 
-    Args:
-        seed: of the draw.
-        sigma: (c,) standard deviations in reflectance.
-        window: starts at a corner of the scene's blocks of `IMAGE_BLOCK` pixels.
+    The window starts at a corner of the scene's blocks of `IMAGE_BLOCK` pixels.
     """
     values = np.empty((len(sigma), window.height, window.width), np.float32)
     for block in TileGrid(height=window.height, width=window.width, tile=IMAGE_BLOCK):
@@ -115,12 +103,9 @@ def noise(seed: int, sigma: FloatArray, window: Window) -> Float32Array:
 
 
 def true_stf(camera: SimulatedCamera, sigma: FloatArray, valid_fraction: float) -> StfEstimate:
-    """Return the true STF in the form of an estimate: no errors, nothing left to the prior.
+    """The true STF in the form of an estimate: no errors, nothing left to the prior.
 
-    Args:
-        camera: the truth.
-        sigma: (c,) standard deviation of the noise in reflectance.
-        valid_fraction: share of the scene's pixels that are valid.
+    `sigma` (c,) is the standard deviation of the noise in reflectance.
     """
     bands, (shift, stretch, gain) = camera.sensor.bands, camera.theta.T
     zeros = np.zeros(len(bands))

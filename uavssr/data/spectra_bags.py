@@ -94,9 +94,9 @@ class SpectraBags:
         """Draw `count` bags under random illumination, observed by random cameras with noise."""
         rng = np.random.default_rng([seed, step, shard, _DRAW_STREAM])
         grid = self.basis.grid
-        spread_factor = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
+        factor = np.where(rng.random(count) < _DATA_SHEET_ONLY, 1.0, rng.random(count))
         sensors = random_sensors(rng, count, random_band_count(rng, grid), grid)
-        cameras = draw_cameras(rng, sensors, grid, spread_factor=spread_factor)
+        cameras = draw_cameras(rng, sensors, grid, spread_factor=factor)
         illumination = _illumination(rng, count, grid)
         # Y = R diag(illumination) (E A + mean)
         projected = torch.from_numpy(cameras.rows * illumination[:, None]) @ self.basis.extended
@@ -108,7 +108,7 @@ class SpectraBags:
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
         return SpectraBagBatch(
             msi=clean + sigma * noise,
-            family=cameras.family(grid),
+            family=cameras.family,
             theta=torch.from_numpy(cameras.theta),
             rows=torch.from_numpy(cameras.rows),
         )

@@ -194,12 +194,6 @@ def load_data(
     grid, sets = prepare_patches(out, request, progress=progress)
     splits, method = _split(request, sets)
     libraries = {row: load_library(row.hsi, grid) for row in manifest.rows if row.kind == "spectra"}
-    if not libraries and not any(split.train.size for split in splits):
-        raise InputRefused(
-            "nothing is left to train on",
-            path=manifest.path,
-            remedy="add rows, or use less for validation: data.share, data.guard",
-        )
     rows = [split.facts() for split in splits]
     rows += [{"line": row.line, **_library_facts(lib, row.hsi)} for row, lib in libraries.items()]
     facts = {"rows": rows, "validation": method, "grid": grid.name}
@@ -219,10 +213,17 @@ def _split(
     request: PatchRequest, sets: Sequence[PatchSet]
 ) -> tuple[tuple[SceneSplit, ...], SplitMethod]:
     """Divide the patches of all rows into training and validation."""
-    config = request.config
+    config, manifest = request.config, request.manifest
     splits = split_patches(sets, fraction=config.share, guard=config.guard, seed=request.seed)
     if splits.problems:
-        raise ManifestRefused(request.manifest.path, splits.problems)
+        raise ManifestRefused(manifest.path, splits.problems)
+    trained = any((roles == TRAIN).any() for roles in splits.roles)
+    if not trained and all(row.kind != "spectra" for row in manifest.rows):
+        raise InputRefused(
+            "nothing is left to train on",
+            path=manifest.path,
+            remedy="add rows, or use less for validation: data.share, data.guard",
+        )
     scenes = tuple(
         SceneSplit(
             patches=patches,
