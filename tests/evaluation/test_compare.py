@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -291,7 +292,7 @@ def test_stf_errors_are_those_put_in(tmp_path: Path, files: tuple[Path, Path]) -
 
 
 def test_bands_of_stfs_are_paired_by_name(tmp_path: Path, files: tuple[Path, Path]) -> None:
-    turned = P4M.subset(P4M.roles[::-1])
+    turned = replace(P4M, bands=P4M.bands[::-1])
     one = write_stf_of(tmp_path / "one.stf.nc", sensor=turned)
     two = write_stf_of(tmp_path / "two.stf.nc")
     found = uavssr.evaluate(*files, stf=one, true_stf=two)["stf"]

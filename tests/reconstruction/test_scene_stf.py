@@ -209,7 +209,7 @@ def test_scene_stf_does_not_depend_on_the_stages_of_the_cube() -> None:
 
 
 def test_scene_stf_does_not_depend_on_the_order_of_bands() -> None:
-    turned = P4M.subset(P4M.roles[::-1])
+    turned = replace(P4M, bands=P4M.bands[::-1])
     source = simulated()
     other = replace(source, sensor=turned, image=source.image[::-1].copy())
     one, two = (fitted(each).estimate for each in (source, other))

@@ -131,10 +131,6 @@ def test_band_without_response_on_the_wavelengths_is_refused() -> None:
         Band(role="nir", centre=840, fwhm=10, shape=8).response(np.arange(330.0, 401.0))
 
 
-def test_subset_has_the_order_of_its_argument() -> None:
-    assert SENSORS["p4m"].subset(["nir", "red"]).roles == ("nir", "red")
-
-
 def test_grid_matches_within_tolerance_only() -> None:
     near = WavelengthGrid("near", HEADWALL_NANO.centres + 0.04, HEADWALL_NANO.fwhm)
     far = WavelengthGrid("far", HEADWALL_NANO.centres + 0.06, HEADWALL_NANO.fwhm)

@@ -33,9 +33,8 @@ class Band:
 
     def __post_init__(self) -> None:
         if self.role.lower().split() != [self.role] or "," in self.role:
-            raise InputRefused(
-                f"band role must be lower case without blanks or commas, got {self.role!r}"
-            )
+            fact = f"band role must be lower case without blanks or commas, got {self.role!r}"
+            raise InputRefused(fact)
         if not 350 <= self.centre <= 1050:
             raise InputRefused(
                 f"band {self.role} is centred at {self.centre} nm, outside 350-1050 nm",
@@ -58,19 +57,13 @@ class Band:
                 values = np.exp2(-(np.abs(2 * (nm - self.centre) / self.fwhm) ** self.shape))
         else:
             values = np.interp(nm, self.curve[0], self.curve[1], left=0.0, right=0.0)
-        total = float(values.sum())
-        if not total > 0:
+        if not values.sum() > 0:
             raise InputRefused(f"band {self.role} has no response at {nm[0]:g}-{nm[-1]:g} nm")
-        return np.asarray(values / total)
+        return np.asarray(values / values.sum())
 
     @classmethod
     def from_curve(cls, role: str, nm: Sequence[float], response: Sequence[float]) -> Band:
-        """A band from a measured curve; negative readings are taken as 0.
-
-        Args:
-            role: unique name of the band.
-            nm: (n,) wavelengths in nm, increasing.
-            response: (n,) relative response at those wavelengths.
+        """A band from a relative response at increasing wavelengths; negative values become 0.
 
         Raises:
             InputRefused: fewer than three increasing wavelengths, or no finite positive response.
@@ -78,11 +71,9 @@ class Band:
         axis, values = np.asarray(nm, float), np.clip(np.asarray(response, float), 0, None)
         if axis.size < 3 or axis.size != values.size or not np.all(np.diff(axis) > 0):
             raise InputRefused(f"band {role}: a curve needs three or more increasing wavelengths")
-        if not np.isfinite([axis, values]).all() or values.max() <= 0:
-            raise InputRefused(f"band {role}: the curve holds no positive finite response")
         fine = np.interp(FINE_NM, axis, values, left=0.0, right=0.0)
-        if fine.sum() <= 0:
-            raise InputRefused(f"band {role}: the curve has no response at 330-1080 nm")
+        if not np.isfinite([axis, values]).all() or fine.sum() <= 0:
+            raise InputRefused(f"band {role}: the curve has no finite response at 330-1080 nm")
         centre, fwhm, _ = response_moments(fine[None] / fine.sum(), FINE_NM)
         curve = (tuple(axis.tolist()), tuple(values.tolist()))
         return cls(role=role, centre=float(centre[0]), fwhm=float(fwhm[0]), curve=curve)
@@ -107,10 +98,7 @@ def _half_maximum_width(row: FloatArray, nm: FloatArray) -> float:
     """FWHM in nm, with crossings interpolated linearly between wavelengths."""
     half = row.max() / 2
     above = np.flatnonzero(row >= half)
-    first, last = int(above[0]), int(above[-1])
-    left, right = nm[first], nm[last]
-    if first > 0:
-        left = np.interp(half, row[first - 1 : first + 1], nm[first - 1 : first + 1])
-    if last < nm.size - 1:
-        right = np.interp(half, row[last : last + 2][::-1], nm[last : last + 2][::-1])
+    rise, fall = slice(max(above[0] - 1, 0), above[0] + 1), slice(above[-1], above[-1] + 2)
+    left = np.interp(half, row[rise], nm[rise])
+    right = np.interp(half, row[fall][::-1], nm[fall][::-1])
     return float(right - left)

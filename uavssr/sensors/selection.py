@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,36 +36,34 @@ def select_wavelengths(grid: WavelengthGrid, text: str) -> tuple[WavelengthGrid,
     """
     indices = sorted({index for item in _items(text) for index in _bands(grid, item)})
     if len(indices) < 2:
-        bands = "1 band" if indices else "no band"
+        bands, spacing = "1 band" if indices else "no band", np.diff(grid.centres).mean()
         raise UsageError(
             f"--wavelengths {text} selects {bands}; a cube needs two or more",
-            remedy=f"the {len(grid)} bands of the model are {_spacing(grid):.3g} nm apart",
+            remedy=f"the {len(grid)} bands of the model are {spacing:.3g} nm apart",
         )
     return subset(grid, indices), tuple(indices)
 
 
 def subset(grid: WavelengthGrid, indices: Sequence[int]) -> WavelengthGrid:
     """The bands of a grid with these indices."""
-    selected = list(indices)
-    return WavelengthGrid(grid.name, grid.centres[selected], grid.fwhm[selected])
+    return WavelengthGrid(grid.name, grid.centres[list(indices)], grid.fwhm[list(indices)])
 
 
-def _items(text: str) -> Iterator[str]:
-    items = text.split(",") if _LIST.fullmatch(text) else _first_column(Path(text))
-    yield from (item.strip() for item in items if item.strip())
-
-
-def _first_column(path: Path) -> Iterator[str]:
-    """The cells of the first column of a file, whose first line may be a header."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES)
-    except (OSError, ValueError) as err:
-        raise UsageError(f"--wavelengths {path} is no list and no file", remedy=_REMEDY) from err
-    rows = raw.decode("utf-8-sig", errors="replace").splitlines()
-    cells = [re.split(r"[,;\t]", row.split("#")[0])[0].strip() for row in rows]
-    start = 1 if cells and not _ITEM.fullmatch(cells[0]) else 0
-    yield from cells[start:]
+def _items(text: str) -> list[str]:
+    """The items of a list, or of the first column of a file, whose first line may be a header."""
+    items = text.split(",")
+    if not _LIST.fullmatch(text):
+        try:
+            with Path(text).open("rb") as file:
+                raw = file.read(_MAX_BYTES)
+        except (OSError, ValueError) as err:
+            fact = f"--wavelengths {Path(text)} is no list and no file"
+            raise UsageError(fact, remedy=_REMEDY) from err
+        rows = raw.decode("utf-8-sig", errors="replace").splitlines()
+        items = [re.split(r"[,;\t]", row.split("#")[0])[0] for row in rows]
+        if items and not _ITEM.fullmatch(items[0].strip()):
+            del items[0]
+    return [item.strip() for item in items if item.strip()]
 
 
 def _bands(grid: WavelengthGrid, item: str) -> list[int]:
@@ -73,30 +71,17 @@ def _bands(grid: WavelengthGrid, item: str) -> list[int]:
     match = _ITEM.fullmatch(item)
     if match is None:
         raise UsageError(f"--wavelengths: {item[:40]!r} is no wavelength or range", remedy=_REMEDY)
-    if match[2] is None:
-        return [_nearest(grid, float(match[1]))]
-    low, high = float(match[1]), float(match[2])
-    inside = np.flatnonzero((grid.centres >= low) & (grid.centres <= high))
-    if not inside.size:
-        raise UsageError(f"--wavelengths: no band in {item} nm", remedy=_extent(grid))
-    return [int(index) for index in inside]
-
-
-def _nearest(grid: WavelengthGrid, nm: float) -> int:
+    extent = f"the bands lie from {grid.centres[0]:.1f} to {grid.centres[-1]:.1f} nm"
+    if match[2] is not None:
+        low, high = float(match[1]), float(match[2])
+        inside = np.flatnonzero((grid.centres >= low) & (grid.centres <= high)).tolist()
+        if not inside:
+            raise UsageError(f"--wavelengths: no band in {item} nm", remedy=extent)
+        return inside
+    nm = float(match[1])
     index = grid.nearest(nm)
-    spacing = float(np.gradient(grid.centres)[index])
     distance = abs(float(grid.centres[index]) - nm)
-    if distance > max(spacing, float(grid.fwhm[index])) / 2:
-        raise UsageError(
-            f"--wavelengths: {nm:g} nm is {distance:.3g} nm from the nearest band",
-            remedy=_extent(grid),
-        )
-    return index
-
-
-def _extent(grid: WavelengthGrid) -> str:
-    return f"the bands lie from {grid.centres[0]:.1f} to {grid.centres[-1]:.1f} nm"
-
-
-def _spacing(grid: WavelengthGrid) -> float:
-    return float(np.diff(grid.centres).mean())
+    if distance > max(np.gradient(grid.centres)[index], grid.fwhm[index]) / 2:
+        fact = f"--wavelengths: {nm:g} nm is {distance:.3g} nm from the nearest band"
+        raise UsageError(fact, remedy=extent)
+    return [index]

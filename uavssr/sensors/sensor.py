@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,9 +28,8 @@ class Sensor:
     def __post_init__(self) -> None:
         if not 1 <= len(self.bands) <= 64:
             raise InputRefused(f"sensor {self.name}: {len(self.bands)} bands, not 1-64")
-        roles = self.roles
-        if len(set(roles)) != len(roles):
-            raise InputRefused(f"sensor {self.name}: a band role is given twice: {roles}")
+        if len(set(self.roles)) != len(self.roles):
+            raise InputRefused(f"sensor {self.name}: a band role is given twice: {self.roles}")
 
     def __len__(self) -> int:
         return len(self.bands)
@@ -46,10 +44,7 @@ class Sensor:
         return np.stack([band.response(nm) for band in self.bands])
 
     def srf(self, grid: WavelengthGrid) -> FloatArray:
-        """The nominal spectral response function (SRF) on the bands of a cube.
-
-        Args:
-            grid: the C bands of the cube.
+        """The nominal spectral response function (SRF) on the C bands of a cube.
 
         Returns:
             (c, C) matrix R with Y = R X for reflectance X (C,) of the cube and Y (c,) of the
@@ -59,11 +54,8 @@ class Sensor:
             InputRefused: 5 % or more of a band's response lies outside the grid.
         """
         response = self.response()
-        margin = grid.fwhm[[0, -1]]
-        inside = (grid.centres[0] - margin[0] <= FINE_NM) & (
-            grid.centres[-1] + margin[1] >= FINE_NM
-        )
-        share = response[:, inside].sum(1)
+        low, high = grid.centres[0] - grid.fwhm[0], grid.centres[-1] + grid.fwhm[-1]
+        share = response[:, (low <= FINE_NM) & (high >= FINE_NM)].sum(1)
         for band, covered in zip(self.bands, share, strict=True):
             if covered < 0.95:
                 raise InputRefused(
@@ -75,11 +67,6 @@ class Sensor:
         # R = r H, with responses r on FINE_NM and interpolation H from the grid to FINE_NM
         srf = response @ grid.interpolation()
         return np.asarray(srf / srf.sum(1, keepdims=True))
-
-    def subset(self, roles: Sequence[str]) -> Sensor:
-        """The camera with only the bands of these roles, in that order."""
-        by_role = {band.role: band for band in self.bands}
-        return replace(self, bands=tuple(by_role[role] for role in roles))
 
 
 def nominal_spread(fwhm: FloatArray) -> FloatArray:

@@ -37,9 +37,8 @@ class WavelengthGrid:
 
     def matches(self, other: WavelengthGrid, *, tolerance: float = 0.05) -> bool:
         """Whether both have the same centres within `tolerance` nm."""
-        return len(self) == len(other) and bool(
-            np.all(np.abs(self.centres - other.centres) <= tolerance)
-        )
+        distance = np.abs(self.centres - other.centres) if len(self) == len(other) else np.inf
+        return bool(np.all(distance <= tolerance))
 
     def nearest(self, nm: float) -> int:
         """Index of the band nearest to `nm`."""
@@ -48,10 +47,9 @@ class WavelengthGrid:
     def interpolation(self) -> FloatArray:
         """Matrix H (F, C) of linear interpolation: x(FINE_NM) = H x(grid), constant past the ends.
 
-        A response r (F,) on FINE_NM acts on a cube as r H. That is exact for spectra that are
-        linear between the bands, so it holds on a coarse grid too. Each row of H is the mean over
-        a step of 1 nm: between bands 2.2 nm apart lie two or three steps, and with rows sampled at
-        points a flat response would become rippled. The array is read only.
+        A response r (F,) on FINE_NM acts on a cube as r H, exactly so for spectra that are linear
+        between the bands. Each row of H is the mean over a step of 1 nm: sampled at points, a flat
+        response would become rippled on bands 2.2 nm apart. The array is read only.
         """
         return _interpolation(tuple(self.centres.tolist()))
 
