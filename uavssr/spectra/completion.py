@@ -1,4 +1,4 @@
-"""Bands that a sensor lacks or measures badly, filled from what full spectra look like."""
+"""Completion of spectra whose bands are missing or badly measured."""
 
 from __future__ import annotations
 
@@ -58,9 +58,8 @@ class SubspaceCompletion:
 
     def _seam(self, known: BoolArray) -> FloatArray:
         """Weights (C, C) that carry the misfit of the nearest known bands into a gap, decaying."""
-        distance = np.abs(np.subtract.outer(np.arange(known.size), np.flatnonzero(known)))
+        bands, given = np.arange(known.size), np.flatnonzero(known)
+        distance = np.abs(np.subtract.outer(bands, given))
         weights = np.zeros((known.size, known.size))
-        nearest = distance.argmin(1)
-        decay = np.exp(-distance.min(1) / self.reach)
-        weights[np.flatnonzero(known)[nearest], np.arange(known.size)] = decay
+        weights[given[distance.argmin(1)], bands] = np.exp(-distance.min(1) / self.reach)
         return weights

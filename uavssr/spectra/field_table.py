@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -35,7 +36,7 @@ class FieldTable:
     path: Path
     """The file as given."""
     kind: TableKind
-    """MeasuredSpectra, or panels of one reflectance at all wavelengths."""
+    """Spectra, or panels of one reflectance at all wavelengths."""
     geographic: bool
     """Whether places are longitude and latitude (WGS 84), else coordinates of the image's CRS."""
     places: FloatArray
@@ -51,35 +52,32 @@ class FieldTable:
 
 
 def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
-    """Read a table: a header, then a row for each place.
+    """Read a table of reflectance / scale: a header, then a row for each place.
 
     Columns are `x,y` or `lon,lat`, then either `reflectance` (of a grey panel) or a column for each
     wavelength, headed by it in nm. Columns `radius` and `name` may be added.
-
-    Args:
-        path: the file, UTF-8, cells separated by commas.
-        scale: reflectance = number in the table x scale.
 
     Raises:
         InputRefused: no such file, columns that are missing, unknown or ambiguous, a cell that is
             no number, or most values out of range.
     """
     header, rows = _cells(path)
-    kind, place, wavelengths = _columns(header, path)
-    nm = FINE_NM[[0, -1]] if kind == "panels" else np.array([float(c) for c in wavelengths])
-    _check_wavelengths(nm, path)
-    values = {name: _column(rows, header.index(name), path) for name in (*place, *wavelengths)}
-    radius = _column(rows, header.index("radius"), path) if "radius" in header else None
-    reflectance = np.stack([values[name] for name in wavelengths], axis=1) * scale
+    kind, place, names = _columns(header, path)
+    nm = FINE_NM[[0, -1]] if kind == "panels" else _wavelengths(names, path)
+    reflectance = _numbers(header, rows, names, path) * scale
     spectra = np.repeat(reflectance, 2, axis=1) if kind == "panels" else reflectance
-    places = np.stack([values[name] for name in place], axis=1)
+    places = _numbers(header, rows, place, path)
+    radius = np.zeros(len(rows))
+    if "radius" in header:
+        radius = _numbers(header, rows, ["radius"], path)[:, 0]
+    _check_places(places, radius, path)
     plausible = _plausible(reflectance, path)
     return FieldTable(
         path=path,
         kind=kind,
         geographic=place == _PLACES[1],
-        places=_finite(places, "coordinates", path)[plausible],
-        radius=_radius(radius, len(rows), path)[plausible],
+        places=places[plausible],
+        radius=radius[plausible],
         nm=nm,
         spectra=spectra[plausible],
         skipped=int((~plausible).sum()),
@@ -90,22 +88,17 @@ def read_spectra_table(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, F
     """Wavelengths (W,) in nm and numbers x scale (n, W) of the rows of a table without places.
 
     Columns headed by a number are wavelengths, others are ignored. An empty cell is NaN.
-
-    Raises:
-        InputRefused: no such file, no wavelengths, or a cell that is no number.
     """
     header, rows = _cells(path)
-    columns = [index for index, name in enumerate(header) if _is_number(name)]
-    if not columns:
+    names = [name for name in header if _is_number(name)]
+    if not names:
         raise InputRefused(
             f"none of its {len(header)} columns is headed by a wavelength in nm",
             path=path,
             remedy="write a header such as name,400,405,410 and a row for each spectrum, and "
             "separate cells by commas",
         )
-    nm = np.array([float(header[index]) for index in columns])
-    _check_wavelengths(nm, path)
-    return nm, np.stack([_column(rows, index, path) for index in columns], axis=1) * scale
+    return _wavelengths(names, path), _numbers(header, rows, names, path) * scale
 
 
 def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -113,9 +106,9 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
     check_path_text(str(path))
     if not path.is_file():
         raise InputRefused("no such file", path=path, remedy="give the path of a local file")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise InputRefused(f"{path.stat().st_size} bytes, more than a table has", path=path)
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise InputRefused(f"{path.stat().st_size} bytes, more than a table has", path=path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as err:
@@ -163,8 +156,9 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _check_wavelengths(nm: FloatArray, path: Path) -> None:
-    low, high = _RANGE_NM
+def _wavelengths(names: list[str], path: Path) -> FloatArray:
+    """The wavelengths (W,) in nm that head columns."""
+    nm = np.array([float(name) for name in names])
     if len(nm) < 2 or not np.all(np.diff(nm) > 0):
         raise InputRefused(
             f"{len(nm)} wavelengths from {nm[0]:g} to {nm[-1]:g} nm do not increase from column to "
@@ -172,33 +166,39 @@ def _check_wavelengths(nm: FloatArray, path: Path) -> None:
             path=path,
             remedy="give two or more columns by increasing wavelength",
         )
-    if nm[0] < low or nm[-1] > high:
-        raise InputRefused(
-            f"wavelengths from {nm[0]:g} to {nm[-1]:g}", path=path, remedy="give nanometres"
-        )
+    if nm[0] < _RANGE_NM[0] or nm[-1] > _RANGE_NM[1]:
+        fact = f"wavelengths from {nm[0]:g} to {nm[-1]:g}"
+        raise InputRefused(fact, path=path, remedy="give nanometres")
+    return nm
 
 
-def _column(rows: list[list[str]], index: int, path: Path) -> FloatArray:
-    """A column (n,); NaN where a cell is empty."""
-    values = []
-    for number, row in enumerate(rows, start=1):
+def _numbers(
+    header: list[str], rows: list[list[str]], names: Sequence[str], path: Path
+) -> FloatArray:
+    """The columns of these names (n, len(names)); NaN where a cell is empty."""
+    indices = [header.index(name) for name in names]
+
+    def number(row: int, cell: str) -> float:
         try:
-            values.append(float(row[index].strip() or "nan"))
+            return float(cell.strip() or "nan")
         except ValueError as err:
-            raise InputRefused(
-                f"row {number} holds {row[index]!r} where a number is needed",
-                path=path,
-                remedy=_REMEDY,
-            ) from err
-    return np.array(values)
+            fact = f"row {row} holds {cell!r} where a number is needed"
+            raise InputRefused(fact, path=path, remedy=_REMEDY) from err
+
+    return np.array([[number(row, cells[i]) for i in indices] for row, cells in enumerate(rows, 1)])
+
+
+def _check_places(places: FloatArray, radius: FloatArray, path: Path) -> None:
+    for values, name in ((places.sum(1), "coordinates"), (radius, "radius")):
+        if not np.isfinite(values).all():
+            row = np.isfinite(values).argmin() + 1
+            raise InputRefused(f"row {row} has no {name}", path=path, remedy=_REMEDY)
+    if radius.min() < 0:
+        raise InputRefused(f"a radius of {radius.min():g} m", path=path, remedy=_REMEDY)
 
 
 def _plausible(reflectance: FloatArray, path: Path) -> BoolArray:
-    """Mask (n,) of the rows of (n, W) with a plausible reflectance at every wavelength.
-
-    Raises:
-        InputRefused: at least half of the complete rows are implausible, or none is complete.
-    """
+    """Mask (n,) of the rows with a plausible reflectance at all W wavelengths: most must have."""
     low, high = FIELD_REFLECTANCE
     complete = np.isfinite(reflectance).all(1)
     inside = (reflectance >= low) & (reflectance <= high)  # false where it is NaN
@@ -211,19 +211,3 @@ def _plausible(reflectance: FloatArray, path: Path) -> BoolArray:
             remedy="give what a number means in reflectance, such as --reference-scale 1/100",
         )
     return plausible
-
-
-def _finite(values: FloatArray, what: str, path: Path) -> FloatArray:
-    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
-    if wrong.size:
-        raise InputRefused(f"row {wrong[0] + 1} has no {what}", path=path, remedy=_REMEDY)
-    return values
-
-
-def _radius(given: FloatArray | None, count: int, path: Path) -> FloatArray:
-    if given is None:
-        return np.zeros(count)
-    radius = _finite(given, "radius", path)
-    if (radius < 0).any():
-        raise InputRefused(f"a radius of {radius.min():g} m", path=path, remedy=_REMEDY)
-    return radius

@@ -76,8 +76,7 @@ class SpectralLibrary:
 
     def counts(self) -> dict[str, int]:
         """Number of spectra by kind, without kinds of which there are none."""
-        counts = {kind: int((self.kind == kind).sum()) for kind in KINDS}
-        return {kind: count for kind, count in counts.items() if count}
+        return {kind: self.of_kind(kind).size for kind in KINDS if kind in self.kind}
 
     @cached_property
     def neighbours(self) -> IndexArray:
@@ -88,26 +87,21 @@ class SpectralLibrary:
         Of a kind with one spectrum the neighbour is itself.
         """
         result = np.empty((len(self), _NEIGHBOURS), np.intp)
+        coarse = self.spectra[:, :: max(len(self.grid) // 30, 1)]
         for kind in self.counts():
             members = self.of_kind(kind)
-            result[members] = self._neighbours_among(members)
-        return result
-
-    def _neighbours_among(self, members: IndexArray) -> IndexArray:
-        """Neighbours (m, k) of the spectra (m,) of one kind, by ||a - b||^2 - ||a||^2."""
-        stride = -(-members.size // _NEIGHBOUR_POOL)
-        pool = members[::stride]
-        coarse = self.spectra[:, :: max(len(self.grid) // 30, 1)]
-        target, neighbours = coarse[pool], np.empty((members.size, _NEIGHBOURS), np.intp)
-        norm = (target**2).sum(1)
-        for start in range(0, members.size, 1000):
-            part = members[start : start + 1000]
-            distance = norm - 2 * coarse[part] @ target.T
-            distance[part[:, None] == pool[None]] = np.inf
+            pool = members[:: -(-members.size // _NEIGHBOUR_POOL)]
             count = min(_NEIGHBOURS, max(pool.size - 1, 1))
-            nearest = np.argpartition(distance, count - 1, axis=1)[:, :count]
-            neighbours[start : start + 1000] = pool[nearest][:, np.arange(_NEIGHBOURS) % count]
-        return neighbours
+            target = coarse[pool]
+            norm = (target**2).sum(1)
+            for start in range(0, members.size, 1000):
+                part = members[start : start + 1000]
+                # ||a - b||^2 - ||a||^2 of spectra a and the pool's b
+                distance = norm - 2 * coarse[part] @ target.T
+                distance[part[:, None] == pool] = np.inf
+                nearest = np.argpartition(distance, count - 1, axis=1)[:, :count]
+                result[part] = pool[nearest][:, np.arange(_NEIGHBOURS) % count]
+        return result
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz without pickled objects."""
@@ -135,9 +129,7 @@ def concatenate(parts: Sequence[SpectralLibrary]) -> SpectralLibrary:
 
 
 def load_library(path: str | Path, grid: WavelengthGrid) -> SpectralLibrary:
-    """Read a library that `SpectralLibrary.save` wrote, on `grid`.
-
-    Linear interpolation where its wavelengths are not the grid's, see `resample`.
+    """Read a library that `SpectralLibrary.save` wrote, resampled to `grid`.
 
     Raises:
         InputRefused: not a library, or one that does not reach over the grid.
@@ -153,12 +145,10 @@ def load_library(path: str | Path, grid: WavelengthGrid) -> SpectralLibrary:
             path=path,
             remedy="make one with scripts/build_library.py",
         ) from err
-    stored = WavelengthGrid("stored", centres, fwhm)
-    if not stored.matches(grid):
+    if not WavelengthGrid("stored", centres, fwhm).matches(grid):
         spectra = resample(spectra, centres, grid)
-    return SpectralLibrary(
-        spectra=np.asarray(spectra, np.float32), kind=kind, source=source, grid=grid
-    )
+    spectra = np.asarray(spectra, np.float32)
+    return SpectralLibrary(spectra=spectra, kind=kind, source=source, grid=grid)
 
 
 def resample(spectra: npt.ArrayLike, nm: npt.ArrayLike, grid: WavelengthGrid) -> Float32Array:

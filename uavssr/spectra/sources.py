@@ -34,7 +34,7 @@ class MeasuredSpectra:
     """(W,) wavelengths, increasing."""
     reflectance: FloatArray
     """(n, W) unchecked; NaN where a table has a gap."""
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     """Doubtful facts, such as a cube that uavssr made."""
 
 
@@ -42,8 +42,7 @@ def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
     """The rows of a table, or up to 4000 pixels of a cube.
 
     Args:
-        path: a table (.csv; see `read_spectra_table`), else anything `open_cube` reads, also
-            an ENVI header.
+        path: a table (.csv), else anything that `open_cube` reads, also an ENVI header.
         scale: reflectance = stored number x scale; a table's numbers are reflectance without it.
 
     Raises:
@@ -51,18 +50,16 @@ def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
         InputRefused: there is no such file, or it cannot be read.
     """
     if path.suffix.lower() == ".csv":
-        nm, reflectance = read_spectra_table(
-            path, scale=1.0 if scale is None else parse_scale(scale)
-        )
-        return MeasuredSpectra(path=path, nm=nm, reflectance=reflectance, warnings=())
+        factor = 1.0 if scale is None else parse_scale(scale)
+        nm, reflectance = read_spectra_table(path, scale=factor)
+        return MeasuredSpectra(path=path, nm=nm, reflectance=reflectance)
     cube = open_cube(data_file(path), scale=scale)
-    warnings = cube.warnings
-    if cube.model:
-        warnings += (
-            f"{path.name} was made by uavssr ({cube.model}): its spectra are not measured",
-        )
+    made = f"{path.name} was made by uavssr ({cube.model}): its spectra are not measured"
     return MeasuredSpectra(
-        path=cube.path, nm=cube.grid.centres, reflectance=sample_pixels(cube), warnings=warnings
+        path=cube.path,
+        nm=cube.grid.centres,
+        reflectance=sample_pixels(cube),
+        warnings=(*cube.warnings, made) if cube.model else cube.warnings,
     )
 
 
