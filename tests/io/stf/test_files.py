@@ -18,7 +18,9 @@ from rasterio.transform import Affine
 
 from uavssr.errors import InputRefused, OutputError
 from uavssr.io.stf import (
+    QUANTITIES,
     StfEstimate,
+    estimate_of,
     read_stf,
     scene_estimate,
     stf_dataset,
@@ -29,7 +31,6 @@ from uavssr.io.stf import (
 )
 from uavssr.io.stf import dataset as layout
 from uavssr.io.stf import files as stf_files
-from uavssr.io.stf.dataset import tile_estimates
 from uavssr.sensors import SENSORS, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 
@@ -49,7 +50,7 @@ ROTATED = (0.1, 0.02, 500000.0, 0.03, -0.1, 3000000.0)
 def estimate(seed: int, **changes: object) -> StfEstimate:
     rng, c = np.random.default_rng(seed), len(SENSOR)
     values: dict[str, object] = {}
-    for name, quantity in layout.QUANTITIES.items():
+    for name, quantity in QUANTITIES.items():
         shape = tuple({"band": c, "wavelength": len(GRID)}[d] for d in quantity.dims)
         drawn = rng.random(shape, np.float32).astype(float)  # what a file of float32 can hold
         values[name] = drawn if shape else float(rng.random())
@@ -87,7 +88,7 @@ def test_attributes_say_what_the_numbers_are() -> None:
 
 
 def test_estimate_and_table_hold_the_same_names() -> None:
-    assert [field.name for field in dataclasses.fields(StfEstimate)] == list(layout.QUANTITIES)
+    assert [field.name for field in dataclasses.fields(StfEstimate)] == list(QUANTITIES)
 
 
 def test_estimate_of_other_shape_is_refused() -> None:
@@ -110,7 +111,7 @@ def test_dataset_has_the_documented_names_and_dimensions() -> None:
         "tile_bounds": ("tile", "bounds_edge"),
         "tile_window": ("tile", "window_edge"),
     } | dict.fromkeys(tile_band, ("tile", "band"))
-    expected |= {"scene_" + n: d[1:] for n, d in expected.items() if n in layout.QUANTITIES}
+    expected |= {"scene_" + n: d[1:] for n, d in expected.items() if n in QUANTITIES}
     assert {name: ds[name].dims for name in ds.data_vars} == expected
     assert ds["band"].to_numpy().tolist() == list(SENSOR.roles)
     assert ds["scene_centre"].attrs["units"] == "nm"
@@ -171,10 +172,10 @@ def test_write_and_read_round_trip(tmp_path: Path, tiles: int) -> None:
     back = read_stf(path, sensor=SENSOR, grid=GRID)
     assert back.identical(ds)
     assert_same(scene_estimate(back), estimate(0, condition=np.inf))
-    assert len(tile_estimates(back)) == tiles
-    for i, (window, found) in enumerate(tile_estimates(back)):
+    for i in range(tiles):
+        window = Window(*back["tile_window"].to_numpy()[i].tolist())
         assert window == TileGrid(height=60, width=100, tile=32)[i].core
-        assert_same(found, estimate(1 + i))
+        assert_same(estimate_of({n: back[n].to_numpy()[i] for n in QUANTITIES}), estimate(1 + i))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -182,7 +183,6 @@ def test_scene_alone_round_trips_without_tiles(tmp_path: Path) -> None:
     ds = dataset().drop_dims("tile")
     back = read_stf(write_stf(ds, tmp_path / "a.stf.nc"), sensor=SENSOR, grid=GRID)
     assert back.identical(ds)
-    assert tile_estimates(back) == []
     with pytest.raises(ValueError, match="no tiles"):
         write_tiles(ds, tmp_path / "a.tiles.gpkg")
 

@@ -13,8 +13,7 @@ from uavssr.io.stf.dataset import (
     stf_dataset,
     with_reference_pixels,
 )
-from uavssr.io.stf.files import read_stf, stf_path, write_stf
-from uavssr.io.stf.tile_map import tiles_path, write_tiles
+from uavssr.io.stf.files import read_stf, stf_path, tiles_path, write_stf, write_tiles
 
 __all__ = [
     "QUANTITIES",

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from uavssr.sensors import FloatArray, Sensor, WavelengthGrid
+from uavssr.sensors import BoolArray, FloatArray, NumberArray, Sensor, WavelengthGrid
 from uavssr.tiling import Window
 
 if TYPE_CHECKING:
@@ -52,6 +51,12 @@ REFERENCES: Final[dict[str, Quantity]] = {
 MAX_REFERENCES: Final = 200
 """Reference pixels that a file holds at most; more would hardly improve a correction."""
 
+NOMINAL: Final = Quantity(
+    ("band", "wavelength"), "1", "nominal spectral response function, rows sum to one"
+)
+TILE_WINDOW: Final = Quantity(
+    ("tile", "window_edge"), "1", "first row, first column, height and width in pixels"
+)
 MAY_BE_INFINITE: Final = {"condition"}
 """Variables with infinite values: a simulated, true STF has no condition number."""
 
@@ -80,7 +85,7 @@ class StfEstimate:
     """Condition number of the scene's second moments; capped at 1e12, where they are singular."""
     span_share: FloatArray
     """(c,) share of the STF's energy inside the spectral basis; the rest is the prior's alone."""
-    prior_driven: npt.NDArray[np.bool_]
+    prior_driven: BoolArray
     """(c,) True where the image reveals next to nothing of the band."""
     residual: FloatArray
     """(c,) RMS of stf @ cube - MSI in reflectance."""
@@ -92,9 +97,8 @@ class StfEstimate:
             raise ValueError(f"stf must be (band, wavelength), got shape {np.shape(self.stf)}")
         sizes = dict(zip(("band", "wavelength"), self.stf.shape, strict=True))
         for name, quantity in QUANTITIES.items():
-            expected = tuple(sizes[dim] for dim in quantity.dims)
-            if np.shape(getattr(self, name)) != expected:
-                got = np.shape(getattr(self, name))
+            got, expected = np.shape(getattr(self, name)), tuple(sizes[d] for d in quantity.dims)
+            if got != expected:
                 raise ValueError(f"{name} must have shape {expected}, got {got}")
 
 
@@ -109,25 +113,19 @@ class ReferencePixels:
     image: str = ""
     """Name of the image, as outputs record it; empty where it is not known."""
 
-    def thinned(self, most: int = MAX_REFERENCES) -> ReferencePixels:
-        """At most so many of the pixels, evenly spaced."""
+    def thinned(self) -> ReferencePixels:
+        """At most `MAX_REFERENCES` of the pixels, evenly spaced."""
         count = len(self.msi)
-        chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+        chosen = np.linspace(0, count - 1, min(count, MAX_REFERENCES)).round().astype(int)
         return replace(self, spectra=self.spectra[chosen], msi=self.msi[chosen])
 
 
 def with_reference_pixels(ds: xr.Dataset, references: ReferencePixels) -> xr.Dataset:
     """The same dataset with reference pixels in it."""
     values = {"reference_hsi": references.spectra, "reference_msi": references.msi}
-    variables = {
-        name: (
-            q.dims,
-            values[name].astype(np.float32),
-            {"units": q.units, "long_name": q.long_name},
-        )
-        for name, q in REFERENCES.items()
-    }
-    return ds.assign(variables)
+    return ds.assign(
+        {name: _labelled(values[name].astype(np.float32), q) for name, q in REFERENCES.items()}
+    )
 
 
 def reference_pixels_of(ds: xr.Dataset) -> ReferencePixels | None:
@@ -171,39 +169,31 @@ def stf_dataset(
     shape = scene.stf.shape
     variables = _estimate_variables("scene_", [scene], shape)
     variables |= _estimate_variables("", [estimate for _, estimate in tiles], shape)
-    variables["nominal_stf"] = (
-        ("band", "wavelength"),
-        np.asarray(nominal, float),
-        {"units": "1", "long_name": "nominal spectral response function, rows sum to one"},
-    )
-    variables["tile_window"] = (
-        ("tile", "window_edge"),
-        windows,
-        {"units": "1", "long_name": "first row, first column, height and width in pixels"},
-    )
-    variables["tile_bounds"] = (
-        ("tile", "bounds_edge"),
-        _bounds(corners(windows, transform)),
-        {"long_name": "xmin, ymin, xmax, ymax in the CRS", "grid_mapping": "spatial_ref"},
-    )
-    return xr.Dataset(
+    variables["nominal_stf"] = _labelled(np.asarray(nominal, float), NOMINAL)
+    variables["tile_window"] = _labelled(windows, TILE_WINDOW)
+    ds = xr.Dataset(
         variables,
         coords=_coordinates(sensor, grid, crs_wkt, transform),
         attrs={"Conventions": "CF-1.11", "sensor": sensor.name, **(attrs or {})},
     )
+    outlines = tile_outlines(ds)
+    bounds = np.concatenate([outlines.min(1), outlines.max(1)], axis=1)
+    about = {"long_name": "xmin, ymin, xmax, ymax in the CRS", "grid_mapping": "spatial_ref"}
+    return ds.assign(tile_bounds=(("tile", "bounds_edge"), bounds, about))
 
 
-_Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic], dict[str, str]]]
+_Variable = tuple[tuple[str, ...], NumberArray, dict[str, str]]
+"""Dimensions, values and attributes, as xarray takes them."""
 
 
 def _estimate_variables(
     prefix: str, estimates: Sequence[StfEstimate], shape: tuple[int, ...]
-) -> _Variables:
+) -> dict[str, _Variable]:
     """A variable for each field: of the scene where there is a prefix, else of all tiles.
 
     A tile's arrays are float32, as the network gives them, because there may be very many tiles.
     """
-    variables: _Variables = {}
+    variables: dict[str, _Variable] = {}
     for name, quantity in QUANTITIES.items():
         exact = prefix or not quantity.dims
         dtype = bool if name == "prior_driven" else np.float64 if exact else np.float32
@@ -211,15 +201,19 @@ def _estimate_variables(
         dims = quantity.dims if prefix else ("tile", *quantity.dims)
         # a file without tiles needs the shape of none of them
         values = values[0] if prefix else values.reshape(-1, *shape[: len(quantity.dims)])
-        attrs = {"units": quantity.units} if quantity.units else {}
-        variables[prefix + name] = (dims, values, attrs | {"long_name": quantity.long_name})
+        variables[prefix + name] = _labelled(values, quantity._replace(dims=dims))
     return variables
+
+
+def _labelled(values: NumberArray, quantity: Quantity) -> _Variable:
+    attrs = {"units": quantity.units} if quantity.units else {}
+    return quantity.dims, values, attrs | {"long_name": quantity.long_name}
 
 
 def _coordinates(
     sensor: Sensor, grid: WavelengthGrid, crs_wkt: str, transform: Sequence[float]
-) -> _Variables:
-    a, b, c, d, e, f = (float(v) for v in tuple(transform)[:6])
+) -> dict[str, _Variable]:
+    a, b, c, d, e, f = map(float, transform)
     georeference = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt} if crs_wkt else {}
     georeference["GeoTransform"] = " ".join(repr(v) for v in (c, a, b, f, d, e))
     axis = {"units": "nm", "long_name": "wavelength", "standard_name": "radiation_wavelength"}
@@ -230,23 +224,13 @@ def _coordinates(
     }
 
 
-def corners(windows: npt.NDArray[np.int64], transform: Sequence[float]) -> FloatArray:
-    """Map coordinates (n, 5, 2) of the closed outlines of n windows (row, col, height, width)."""
-    row, col, height, width = np.asarray(windows, float).reshape(-1, 4).T
-    a, b, c, d, e, f = (float(v) for v in tuple(transform)[:6])
+def tile_outlines(ds: xr.Dataset) -> FloatArray:
+    """Map coordinates (n, 5, 2) of the closed outlines of the n tiles of a dataset."""
+    row, col, height, width = ds["tile_window"].to_numpy().astype(float).T
+    c, a, b, f, d, e = map(float, ds["spatial_ref"].attrs["GeoTransform"].split())
     rows = np.stack([row, row, row + height, row + height, row], axis=1)
     cols = np.stack([col, col + width, col + width, col, col], axis=1)
     return np.stack([a * cols + b * rows + c, d * cols + e * rows + f], axis=2)
-
-
-def _bounds(outlines: FloatArray) -> FloatArray:
-    return np.concatenate([outlines.min(1), outlines.max(1)], axis=1)
-
-
-def affine(ds: xr.Dataset) -> tuple[float, ...]:
-    """The scene's geotransform (a, b, c, d, e, f), as given to `stf_dataset`."""
-    c, a, b, f, d, e = (float(v) for v in ds["spatial_ref"].attrs["GeoTransform"].split())
-    return a, b, c, d, e, f
 
 
 def scene_estimate(ds: xr.Dataset) -> StfEstimate:
@@ -254,19 +238,7 @@ def scene_estimate(ds: xr.Dataset) -> StfEstimate:
     return estimate_of({name: ds["scene_" + name].to_numpy() for name in QUANTITIES})
 
 
-def tile_estimates(ds: xr.Dataset) -> list[tuple[Window, StfEstimate]]:
-    """Each tile's window in the scene and its estimate; empty for an STF of the scene alone."""
-    if "tile" not in ds.sizes:
-        return []
-    stacks = {name: ds[name].to_numpy() for name in QUANTITIES}
-    windows = ds["tile_window"].to_numpy().tolist()
-    return [
-        (Window(*window), estimate_of({name: stack[index] for name, stack in stacks.items()}))
-        for index, window in enumerate(windows)
-    ]
-
-
-def estimate_of(values: Mapping[str, npt.NDArray[np.generic]]) -> StfEstimate:
+def estimate_of(values: Mapping[str, NumberArray]) -> StfEstimate:
     """The estimate whose fields are among these arrays, by name."""
     fields = {name: values[name] for name in QUANTITIES}
     scalar = {name: float(v) for name, v in fields.items() if not QUANTITIES[name].dims}

@@ -1,9 +1,7 @@
-"""STF datasets as files: netCDF-4, written and read back, and checked before they are used."""
+"""The files of an STF: netCDF-4, checked when it is read, and a map of the tiles."""
 
 from __future__ import annotations
 
-import os
-import stat
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
@@ -17,25 +15,33 @@ from uavssr.io.checks import PathLike
 from uavssr.io.stf.dataset import (
     MAX_REFERENCES,
     MAY_BE_INFINITE,
+    NOMINAL,
     QUANTITIES,
     REFERENCES,
+    TILE_WINDOW,
+    tile_outlines,
 )
 from uavssr.io.writers import replacing, write_failed
-from uavssr.sensors import Sensor, WavelengthGrid
+from uavssr.sensors import NumberArray, Sensor, WavelengthGrid
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+_NO_CRS: Final = 'LOCAL_CS["unknown",UNIT["metre",1]]'
+"""CRS of a map of a scene without one."""
 _MAX_TILES: Final = 1_000_000
 _TOLERANCE_NM: Final = 0.05
 """Difference in nm up to which two wavelengths are the same."""
-_REMEDY: Final = "give a .stf.nc file that uavssr wrote for this sensor and wavelength grid"
 
 
 def stf_path(out: PathLike) -> Path:
     """Where the STF of the cube `out` goes: `<out stem>.stf.nc`."""
     return Path(out).with_suffix(".stf.nc")
+
+
+def tiles_path(out: PathLike) -> Path:
+    """Where the tile map of the cube `out` goes: `<out stem>.tiles.gpkg`."""
+    return Path(out).with_suffix(".tiles.gpkg")
 
 
 def write_stf(
@@ -115,6 +121,57 @@ def _tile_variables(ds: xr.Dataset) -> list[str]:
     return sorted(str(name) for name in ds.data_vars if "tile" in ds[name].dims)
 
 
+def write_tiles(
+    ds: xr.Dataset, path: PathLike, *, overwrite: bool = False, inputs: Sequence[Path] = ()
+) -> Path:
+    """Write the tiles' outlines with their scalars as a GeoPackage, for a map.
+
+    Columns: `tile`, `condition`, `valid_fraction`, and per band `<name>_<role>`, such as
+    `centre_red`, `centre_se_red`, `prior_driven_red`.
+
+    Raises:
+        OutputError: something stands in the way, or the disk is full.
+        ValueError: the dataset has no tile dimension.
+    """
+    import pyogrio
+    import shapely
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    if "tile" not in ds.sizes:
+        raise ValueError("an STF of the scene alone has no tiles to map")
+    columns = _columns(ds)
+    outlines = shapely.polygons(tile_outlines(ds))
+    needed = 2**20 + ds.sizes["tile"] * (256 + 16 * len(columns))
+    with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
+        try:
+            pyogrio.raw.write(
+                part,
+                geometry=np.asarray(shapely.to_wkb(outlines), object),
+                field_data=list(columns.values()),
+                fields=np.array(list(columns), object),
+                geometry_type="Polygon",
+                crs=ds["spatial_ref"].attrs.get("crs_wkt", _NO_CRS),
+                driver="GPKG",
+                layer="tiles",
+            )
+            count = pyogrio.read_info(part)["features"]
+        except (DataLayerError, DataSourceError, OSError, RuntimeError) as err:
+            raise write_failed(path, err, needed_bytes=needed) from err
+        if count != ds.sizes["tile"]:
+            raise write_failed(path, f"{count} tiles when read back", needed_bytes=needed)
+    return Path(path)
+
+
+def _columns(ds: xr.Dataset) -> dict[str, NumberArray]:
+    """Columns (n,) of the scalars by name: first those of a whole tile, then band by band."""
+    columns: dict[str, NumberArray] = {"tile": np.arange(ds.sizes["tile"])}
+    flat = {name: q for name, q in QUANTITIES.items() if "wavelength" not in q.dims}
+    columns |= {name: ds[name].to_numpy() for name, q in flat.items() if not q.dims}
+    for index, role in enumerate(ds["band"].to_numpy().tolist()):
+        columns |= {f"{n}_{role}": ds[n].to_numpy()[:, index] for n, q in flat.items() if q.dims}
+    return columns
+
+
 def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> xr.Dataset:
     """Read an STF dataset for a camera and a grid; rows come in the sensor's order.
 
@@ -126,7 +183,8 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
     import xarray as xr
 
     file = Path(path)
-    _check_hdf5(file)
+    if not file.is_file():  # opening a FIFO would hang
+        raise _refused(file, "is not a regular file" if file.exists() else "no such file")
     try:
         _check_self_contained(file)
         with xr.open_dataset(file, engine="h5netcdf", decode_times=False) as opened:
@@ -135,27 +193,15 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
         if sensor is not None:
             ds = ds.sel(band=list(sensor.roles))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise InputRefused(
-            f"not a readable STF file ({type(err).__name__}: {str(err)[:200]})",
-            path=file,
-            remedy=_REMEDY,
-        ) from err
+        reason = f"{type(err).__name__}: {str(err)[:200]}"
+        raise _refused(file, f"not a readable STF file ({reason})") from err
     _check_values(ds, file)
     return ds
 
 
-def _check_hdf5(file: Path) -> None:
-    """Refuse anything but a regular file that begins as HDF5 does; opening a FIFO would hang."""
-    try:
-        if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - also refuses a NUL
-            raise InputRefused("is not a regular file", path=file, remedy=_REMEDY)
-        with file.open("rb") as opened:
-            start = opened.read(len(_HDF5_MAGIC))
-    except (OSError, ValueError) as err:
-        reason = err.strerror if isinstance(err, OSError) else err
-        raise InputRefused(f"cannot be read ({reason})", path=file, remedy=_REMEDY) from err
-    if start != _HDF5_MAGIC:
-        raise InputRefused("is not a netCDF-4 file", path=file, remedy=_REMEDY)
+def _refused(file: Path, fact: str) -> InputRefused:
+    remedy = "give a .stf.nc file that uavssr wrote for this sensor and wavelength grid"
+    return InputRefused(fact, path=file, remedy=remedy)
 
 
 def _check_self_contained(file: Path) -> None:
@@ -165,51 +211,41 @@ def _check_self_contained(file: Path) -> None:
     with h5py.File(file, "r") as opened:
         for name in opened:
             if not isinstance(opened.get(name, getlink=True), h5py.HardLink):
-                raise InputRefused(f"variable {name} is a link", path=file, remedy=_REMEDY)
+                raise _refused(file, f"variable {name} is a link")
             item = opened[name]
             if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
-                raise InputRefused(f"variable {name} is not inside", path=file, remedy=_REMEDY)
+                raise _refused(file, f"variable {name} is not inside")
 
 
 def _check_bands(ds: xr.Dataset, file: Path, sensor: Sensor | None) -> int:
-    """The number of bands: those of the sensor, or any distinct ones without a sensor.
-
-    Raises:
-        InputRefused: other bands, or an STF of another camera.
-    """
+    """The number of bands, which must be the sensor's; without a sensor any distinct ones do."""
     roles = [str(role) for role in ds["band"].to_numpy().tolist()] if "band" in ds else []
     expected = sorted(set(roles)) if sensor is None else sorted(sensor.roles)
     if sorted(roles) != expected or not roles:
         wanted = "each is needed once"
         if sensor is not None:
             wanted = f"{sensor.name} has {', '.join(sensor.roles)}"
-        raise InputRefused(
-            f"variable band holds {', '.join(roles) or 'nothing'}, and {wanted}",
-            path=file,
-            remedy=_REMEDY,
-        )
+        raise _refused(file, f"variable band holds {', '.join(roles) or 'nothing'}, and {wanted}")
     taken_by = ds.attrs.get("sensor")
     if sensor is not None and taken_by not in (None, sensor.name):
-        raise InputRefused(f"is of {taken_by}, not of {sensor.name}", path=file, remedy=_REMEDY)
+        raise _refused(file, f"is of {taken_by}, not of {sensor.name}")
     return len(roles)
 
 
 def _check_layout(ds: xr.Dataset, file: Path, sensor: Sensor | None, grid: WavelengthGrid) -> None:
     """Refuse other names, shapes, bands and wavelengths; only the values of the axes are read."""
-    bands = _check_bands(ds, file, sensor)
-    sizes = {"band": bands, "wavelength": len(grid)}
+    sizes = {"band": _check_bands(ds, file, sensor), "wavelength": len(grid)}
     for dim, most in (("tile", _MAX_TILES), ("reference", MAX_REFERENCES)):
         sizes[dim] = ds.sizes.get(dim, 0)
         if sizes[dim] > most:
-            raise InputRefused(f"holds {sizes[dim]} {dim}s", path=file, remedy=_REMEDY)
+            raise _refused(file, f"holds {sizes[dim]} {dim}s")
     _check_variables(ds, file, sizes)
     centres = ds["wavelength"].to_numpy()
     if not np.all(np.abs(centres - grid.centres) <= _TOLERANCE_NM):
-        raise InputRefused(
+        raise _refused(
+            file,
             f"variable wavelength holds {centres[0]:g}-{centres[-1]:g} nm, and grid {grid.name} "
             f"{grid.centres[0]:g}-{grid.centres[-1]:g} nm or other steps",
-            path=file,
-            remedy=_REMEDY,
         )
 
 
@@ -217,31 +253,24 @@ def _check_variables(ds: xr.Dataset, file: Path, sizes: dict[str, int]) -> None:
     """Refuse missing variables, and other dimensions, sizes or types; other sizes are 4."""
     for name, dims in _expected_dims(ds).items():
         if name not in ds:
-            raise InputRefused(f"variable {name} is missing", path=file, remedy=_REMEDY)
+            raise _refused(file, f"variable {name} is missing")
         shape, variable = tuple(sizes.get(d, 4) for d in dims), ds[name]
         right = variable.dims == dims and variable.shape == shape
         if not right or variable.dtype.kind not in "fiub":
-            raise InputRefused(
-                f"variable {name} is {variable.dtype} {variable.shape}, not numbers {shape}",
-                path=file,
-                remedy=_REMEDY,
-            )
+            kind = f"{variable.dtype} {variable.shape}"
+            raise _refused(file, f"variable {name} is {kind}, not numbers {shape}")
 
 
 def _expected_dims(ds: xr.Dataset) -> dict[str, tuple[str, ...]]:
     """The variables of a file and their dimensions; an estimate of the scene alone has no tiles."""
-    scene = {"scene_" + name: quantity.dims for name, quantity in QUANTITIES.items()}
-    common: dict[str, tuple[str, ...]] = {
-        "wavelength": ("wavelength",),
-        "nominal_stf": ("band", "wavelength"),
-    }
+    expected = {"wavelength": ("wavelength",), "nominal_stf": NOMINAL.dims}
     if "reference" in ds.sizes:
-        common |= {name: quantity.dims for name, quantity in REFERENCES.items()}
-    if "tile" not in ds.sizes:
-        return common | scene
-    window: dict[str, tuple[str, ...]] = {"tile_window": ("tile", "window_edge")}
-    tiles = {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
-    return common | scene | window | tiles
+        expected |= {name: quantity.dims for name, quantity in REFERENCES.items()}
+    expected |= {"scene_" + name: quantity.dims for name, quantity in QUANTITIES.items()}
+    if "tile" in ds.sizes:
+        expected["tile_window"] = TILE_WINDOW.dims
+        expected |= {name: ("tile", *quantity.dims) for name, quantity in QUANTITIES.items()}
+    return expected
 
 
 def _check_values(ds: xr.Dataset, file: Path) -> None:
@@ -249,6 +278,6 @@ def _check_values(ds: xr.Dataset, file: Path) -> None:
     for name in _expected_dims(ds):
         values, plain = ds[name].to_numpy(), name.removeprefix("scene_")
         if plain not in MAY_BE_INFINITE and not np.isfinite(values).all():
-            raise InputRefused(f"variable {name} is not finite", path=file, remedy=_REMEDY)
+            raise _refused(file, f"variable {name} is not finite")
         if plain.endswith("_se") and (values < 0).any():
-            raise InputRefused(f"variable {name} is negative", path=file, remedy=_REMEDY)
+            raise _refused(file, f"variable {name} is negative")
