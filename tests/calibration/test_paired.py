@@ -20,7 +20,7 @@ from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate, write_stf
 from uavssr.model.response import GAIN, SHIFT, ResponseFamily
 from uavssr.model.state import Stf
-from uavssr.reconstruction.scene_stf import stf_from_estimate
+from uavssr.reconstruction.stf_estimates import stf_from_estimate
 
 NETWORK = tiny_network(asleep=True)
 FAMILY = ResponseFamily.of(P4M, GRID)

@@ -20,7 +20,7 @@ from uavssr.data.spectra_bags import SpectraBags
 from uavssr.model.freeform import CurveNet, moment_parameters
 from uavssr.model.likelihood import StfLikelihood
 from uavssr.model.response import GAIN, SHIFT
-from uavssr.model.solvers import SceneStatistics, r_step
+from uavssr.model.solvers import SceneStatistics, r_step_free
 from uavssr.training.loss import bag_loss
 
 FREE = replace(CONFIG, stf="free")
@@ -39,7 +39,7 @@ def test_untrained_stage_is_the_closed_form() -> None:
         seen.offset,
         valid=materials.weight * materials.weight.shape[1],
     )
-    expected = r_step(start.rows, network.basis.extended, statistics, torch.tensor(1.0))
+    expected = r_step_free(start.rows, network.basis.extended, statistics, torch.tensor(1.0))
     torch.testing.assert_close(found.rows, expected)
     assert torch.equal(found.theta_se, start.family.spread)  # it claims to know nothing
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from uavssr.model.solvers import (
     SceneStatistics,
     participation,
-    r_step,
+    r_step_free,
     wiener_gain,
     x_step,
 )
@@ -227,7 +227,7 @@ def test_an_image_without_valid_pixels_says_nothing(generator: torch.Generator) 
     assert found.pixels.item() == 0
     assert not found.second.any()
     assert not found.cross.any()
-    torch.testing.assert_close(r_step(rows, extended, found, torch.tensor(0.1).double()), rows)
+    torch.testing.assert_close(r_step_free(rows, extended, found, torch.tensor(0.1).double()), rows)
 
 
 def test_a_constant_image_is_finite_and_its_condition_huge(generator: torch.Generator) -> None:
@@ -238,7 +238,7 @@ def test_a_constant_image_is_finite_and_its_condition_huge(generator: torch.Gene
     assert found.condition().item() > 1e9
     assert np.isfinite(found.condition().item())
     assert participation(found.second).item() == pytest.approx(1)
-    assert torch.isfinite(r_step(rows, extended, found, torch.tensor(1e-3).double())).all()
+    assert torch.isfinite(r_step_free(rows, extended, found, torch.tensor(1e-3).double())).all()
 
 
 def test_condition_and_participation_of_known_moments(generator: torch.Generator) -> None:
@@ -277,7 +277,7 @@ def test_r_step_equals_augmented_least_squares_row_by_row(
     prior = normal(generator, 2, CHANNELS, BANDS)
     msi = normal(generator, 2, CHANNELS, PIXELS)
     coefficients = normal(generator, 2, extended.shape[1] - 1, PIXELS)
-    found = r_step(
+    found = r_step_free(
         prior,
         extended,
         statistics_of(msi, coefficients, extended, prior),
@@ -300,7 +300,7 @@ def test_r_step_moves_only_inside_the_span_of_the_basis(generator: torch.Generat
     extended, prior = normal(generator, BANDS, 6), normal(generator, 1, CHANNELS, BANDS)
     msi, coefficients = normal(generator, 1, CHANNELS, PIXELS), normal(generator, 1, 5, PIXELS)
     statistics = statistics_of(msi, coefficients, extended, prior)
-    change = r_step(prior, extended, statistics, torch.tensor(0.1).double()) - prior
+    change = r_step_free(prior, extended, statistics, torch.tensor(0.1).double()) - prior
     outside = torch.linalg.svd(extended)[0][:, 6:]
     assert change.abs().max() > 0.1
     torch.testing.assert_close(change @ outside, torch.zeros(1, CHANNELS, BANDS - 6).double())
@@ -313,13 +313,13 @@ def test_r_step_keeps_a_prior_that_explains_the_image(generator: torch.Generator
     msi = mixing @ coefficients + offset[..., None]
     statistics = statistics_of(msi, coefficients, extended, prior)
     torch.testing.assert_close(
-        r_step(prior, extended, statistics, torch.tensor(1e-2).double()), prior
+        r_step_free(prior, extended, statistics, torch.tensor(1e-2).double()), prior
     )
 
 
 def test_r_step_has_the_gradient_of_its_differences(generator: torch.Generator) -> None:
     def step(prior: Tensor, extended: Tensor, msi: Tensor, maps: Tensor, beta: Tensor) -> Tensor:
-        return r_step(prior, extended, statistics_of(msi, maps, extended, prior), beta)
+        return r_step_free(prior, extended, statistics_of(msi, maps, extended, prior), beta)
 
     inputs = (
         normal(generator, 1, 2, 6),

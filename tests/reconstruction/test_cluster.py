@@ -30,11 +30,11 @@ from uavssr.reconstruction import cluster_job
 from uavssr.reconstruction.api import PlannedReconstruction, plan_reconstruction
 from uavssr.reconstruction.cluster import Cluster, connect, local_cluster
 from uavssr.reconstruction.cluster_job import VERSIONS, ClusterError, WorkerInfo
+from uavssr.reconstruction.fitted_stf import PendingRecord
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.reconstruction.tile_record import PendingRecord
 
 HEIGHT, WIDTH, TILE = 80, 112, 16
 TILES = 35

@@ -14,6 +14,7 @@ import pytest
 
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UavssrError
 from uavssr.io.writers import Journal, TileRecord
+from uavssr.reconstruction.fitted_stf import PendingRecord
 from uavssr.reconstruction.pipeline import (
     MAX_FAILURES,
     MemoryStore,
@@ -22,7 +23,6 @@ from uavssr.reconstruction.pipeline import (
     stored_tiles_reported,
 )
 from uavssr.reconstruction.pixels import TileInput
-from uavssr.reconstruction.tile_record import PendingRecord
 from uavssr.tiling import TileGrid
 
 GRID = TileGrid(height=40, width=50, tile=10)

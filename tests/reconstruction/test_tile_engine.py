@@ -38,10 +38,10 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.reconstruction.devices import resolve_device, torch_threads
+from uavssr.reconstruction.fitted_stf import FittedStf, TileStfs, float32_arrays
 from uavssr.reconstruction.pixels import blend_weight, blend_windows, fill_invalid, group_tiles
-from uavssr.reconstruction.scene_stf import fill_values
+from uavssr.reconstruction.stf_estimates import fill_reflectance
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, TileEngine
-from uavssr.reconstruction.tile_record import FittedStf, TileStfs, float32_arrays
 from uavssr.tiling import TileGrid
 
 CPU = torch.device("cpu")
@@ -109,7 +109,7 @@ def found(engine: TileEngine, index: int) -> FittedStf:
 
 def whole(engine: TileEngine) -> np.ndarray:
     """The network run once on the filled image, without an engine: the oracle."""
-    fill = fill_values(engine.network, engine.scene_stf)
+    fill = fill_reflectance(engine.network, engine.scene_stf)
     source = engine.source
     image = torch.from_numpy(fill_invalid(source.image, source.mask, fill))[None]
     result = engine.network(image, engine.scene_stf, estimate_stf=False, stages=engine.stages)

@@ -16,7 +16,7 @@ from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import encoder
 from uavssr.model.response import ResponseFamily
-from uavssr.model.solvers import SceneStatistics, r_step
+from uavssr.model.solvers import SceneStatistics, r_step_free
 from uavssr.model.state import ObservationModel, Stf
 
 
@@ -86,7 +86,7 @@ class FreeStage(nn.Module):
                 seen.offset,
                 valid=materials.weight * materials.weight.shape[1],
             )
-        update = r_step(stf.rows, basis.extended, statistics, self.log_beta.exp())
+        update = r_step_free(stf.rows, basis.extended, statistics, self.log_beta.exp())
         peak = stf.rows.detach().abs().amax(-1, keepdim=True).clamp_min(1e-9)
         change = self.pnet(_curves(stf.rows, update, peak, statistics, basis))
         rows = update + change * peak

@@ -27,9 +27,9 @@ class StfLikelihood:
         gradient   g = E[p_k (V_k^-1 d) * (Q a_k)]
         curvature  H = E[p_k (Q a_k)(Q a_k)^T * V_k^-1]
 
-    E is the weighted mean over materials, summed over k. g leaves out the change of det V_k, which
-    pulls bands towards each other in scenes less diverse than the prior; H is Gauss-Newton's, for
-    spectra held at their mean.
+    E[.] sums over components k and takes the weighted mean over materials. g leaves out the change
+    of det V_k, which pulls bands towards each other in scenes less diverse than the prior. H is
+    that of Gauss-Newton, with spectra held at their mean.
     """
 
     curvature: Tensor

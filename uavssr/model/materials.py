@@ -86,9 +86,9 @@ def _thin(pixels: Tensor, usable: Tensor, max_pixels: int) -> tuple[Tensor, Tens
 def _initial_centres(points: Tensor, usable: Tensor, count: int) -> Tensor:
     """k-means++ (Arthur and Vassilvitskii 2007): (S, J, c) centres far from each other.
 
-    A centre is drawn with probability proportional to its squared distance to the centres so far:
-    the point whose exponential waiting time with that rate is shortest. All scenes and devices use
-    the same waiting times.
+    A centre is drawn with probability proportional to its squared distance to the centres so far.
+    To draw it, each point gets an exponential waiting time with that rate; the shortest wins. All
+    scenes and devices use the same waiting times.
     """
     distance = torch.full_like(usable, torch.inf)
     rate, chosen = usable + 1e-12, []

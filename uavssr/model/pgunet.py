@@ -41,7 +41,8 @@ Less costs accuracy where the STF is wrong, more breaks the round trip (docs/des
 FINAL_STF_VARIANCE_FACTOR: Final = 4.0
 """Factor on the variance that an STF from the prior alone adds to `FINAL_NOISE` squared.
 
-More than one: an X-step expects errors as large as spectra vary, and Z-Net's are smaller.
+Greater than one, because an X-step expects errors as large as the spread of spectra. The errors
+that Z-Net leaves are smaller.
 """
 
 

@@ -87,9 +87,9 @@ class ZNet(nn.Module):
 class PNet(nn.Module):
     """Proximal operator of the STF prior, from tokens of one material in one band each.
 
-    Tokens of a material share its spectrum under the prior, tokens of a band are pooled over the
-    materials, and the bands attend to each other without any order: permuting materials changes
-    nothing, permuting the camera's bands permutes the result.
+    Tokens of a material share its spectrum under the prior. Tokens of a band are pooled over the
+    materials, and the bands attend to each other in no order. So permuting materials changes
+    nothing, and permuting the camera's bands permutes the result.
     """
 
     TOKEN = 4

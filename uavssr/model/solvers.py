@@ -104,7 +104,9 @@ class SceneStatistics:
         return values[..., -1] / values.clamp_min(floor)[..., 0]
 
 
-def r_step(prior: Tensor, extended: Tensor, statistics: SceneStatistics, beta: Tensor) -> Tensor:
+def r_step_free(
+    prior: Tensor, extended: Tensor, statistics: SceneStatistics, beta: Tensor
+) -> Tensor:
     """The free-form R-step in the subspace: R (S, c, C).
 
         R = argmin |Y - R D a|^2 / N + beta |R - P|^2 = P + T (D^T D M + beta I)^-1 D^T

@@ -15,7 +15,7 @@ from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
 from uavssr.reconstruction.pixels import PLAUSIBLE
-from uavssr.reconstruction.scene_stf import summarise_stf
+from uavssr.reconstruction.stf_estimates import summarise_stf
 
 __all__ = [
     "PLAUSIBLE",

@@ -36,11 +36,11 @@ from uavssr.reconstruction.cluster_job import (
     worker_info,
 )
 from uavssr.reconstruction.fitted_scene import FittedScene
+from uavssr.reconstruction.fitted_stf import PendingRecord, StfNumbers, finished_record
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.reconstruction.tile_record import PendingRecord, StfNumbers, finished_record
 
 JOIN_SECONDS: Final = 120
 """Longest time until the first worker joins, in seconds."""

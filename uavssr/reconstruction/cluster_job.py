@@ -21,8 +21,8 @@ from uavssr.io.msi import MsiSource
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction.devices import TORCH_THREADS, return_freed_memory, reuse_freed_memory
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
+from uavssr.reconstruction.fitted_stf import FittedStf, StfNumbers, stf_record
 from uavssr.reconstruction.plan import Plan
-from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, stf_record
 
 VERSIONS: Final = (__version__, torch.__version__)
 """Versions of uavssr and torch; with others a tile may come out differently."""

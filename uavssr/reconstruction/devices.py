@@ -24,9 +24,9 @@ longer."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt, from glibc's malloc.h."""
 _REUSE_BELOW: Final = 2**30
-"""Bytes above which an array goes back to the system while tiles are computed: none is larger."""
+"""Arrays smaller than this (bytes) are kept for the next tile; tiles need no larger ones."""
 _DEFAULT_BELOW: Final = 2**25
-"""The same threshold in bytes as glibc sets it by itself, at most."""
+"""The largest threshold (bytes) that glibc chooses by itself."""
 _REMEDY: Final = "use auto, cpu or cuda[:i]"
 _THREAD: Final = threading.local()
 

@@ -12,12 +12,12 @@ import torch
 from uavssr.io.stf import estimate_of, stf_dataset
 from uavssr.io.writers import RecordKind, TileRecord
 from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.fitted_stf import FittedStf, StfNumbers, TileStfs
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TilePass
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.scene_stf import estimate_scene_stf
+from uavssr.reconstruction.stf_estimates import estimate_scene_stf
 from uavssr.reconstruction.tile_engine import ErrorMaps, TileEngine, saturation
-from uavssr.reconstruction.tile_record import FittedStf, StfNumbers, TileStfs
 from uavssr.tiling import Progress
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from uavssr.errors import IncompleteRun, UavssrError
 from uavssr.io.writers import Journal, RecordKind, TileRecord
+from uavssr.reconstruction.fitted_stf import PendingRecord, stf_record
 from uavssr.reconstruction.pixels import TileInput
-from uavssr.reconstruction.tile_record import PendingRecord, stf_record
 
 _Read = tuple[list[TileRecord], list[TileInput]]
 """A group after the first step: records that were stored, or tiles to compute."""
@@ -117,8 +117,8 @@ class TilePass:
             UavssrError: the error that stopped the pass.
         """
         # The steps start from a thread of their own: an interrupt reaches the main thread alone.
-        # Not join(): Python 3.11 takes a thread whose join was interrupted for ended. And short
-        # waits: a signal just before a wait begins would not end it.
+        # Not join(): if it is interrupted, Python 3.11 believes that the thread has ended. And
+        # short waits: a signal just before a wait begins would not end it.
         ended = threading.Event()
         runner = threading.Thread(target=self._run_steps, args=[ended], name="tile-pass")
         try:

@@ -48,9 +48,10 @@ class SceneSample:
 def sample_scene(source: MsiSource, fill: Float32Array) -> SceneSample:
     """Windows of `SAMPLE_SIZE` pixels at the centres of the cells of a lattice over the scene.
 
-    Windows with a share `SAMPLE_VALID` of valid pixels are used, or any with valid pixels if there
-    are none such; of these `SAMPLE_COUNT`, evenly spaced in row-major order. Nothing is random. If
-    all windows are empty, the whole scene is searched. Invalid pixels are set to `fill` (c,).
+    Windows with a share of at least `SAMPLE_VALID` valid pixels are used. Without any, windows with
+    some valid pixels are used. At most `SAMPLE_COUNT` are taken, evenly spaced in row-major order.
+    Nothing is random. If all windows are empty, the whole scene is searched. Invalid pixels are set
+    to `fill` (c,).
 
     Raises:
         InputRefused: the scene has no valid pixel.
@@ -161,7 +162,7 @@ class TileInput:
     tile: Tile
     """The tile."""
     patches: Mapping[int, Patch]
-    """Patches with valid pixels, by the tile whose STF is used there; its own for the core."""
+    """Patches with valid pixels, keyed by the tile whose STF is used there."""
 
     @property
     def own(self) -> Patch | None:

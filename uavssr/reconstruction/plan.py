@@ -20,11 +20,11 @@ from uavssr.io.stf import (
 )
 from uavssr.model import Correction, Model, PGUNet, ResponseFamily, SpectralBasis, load_model
 from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
+from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.memory_budget import network_bytes, thread_counts
 from uavssr.reconstruction.options import Precision, ReconstructionOptions
 from uavssr.reconstruction.pipeline import ThreadCounts
-from uavssr.reconstruction.scene_stf import stf_from_estimate
-from uavssr.reconstruction.tile_record import FittedStf
+from uavssr.reconstruction.stf_estimates import stf_from_estimate
 from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from uavssr.reconstruction.devices import (
     own_stream,
     to_host,
 )
+from uavssr.reconstruction.fitted_stf import FittedStf, PendingRecord, float32_arrays
 from uavssr.reconstruction.pixels import (
     Patch,
     TileInput,
@@ -29,8 +30,7 @@ from uavssr.reconstruction.pixels import (
     group_tiles,
     read_patch,
 )
-from uavssr.reconstruction.scene_stf import estimate_tile_stf, fill_values
-from uavssr.reconstruction.tile_record import FittedStf, PendingRecord, float32_arrays
+from uavssr.reconstruction.stf_estimates import estimate_tile_stf, fill_reflectance
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Tile, TileGrid
 
@@ -123,7 +123,7 @@ class TileEngine:
 
     def read(self, indices: Sequence[int]) -> list[TileInput]:
         """The pixels that the tiles need."""
-        fill = fill_values(self.network, self.scene_stf)
+        fill = fill_reflectance(self.network, self.scene_stf)
         return [self._read(self.tiles[index], fill) for index in indices]
 
     def _read(self, tile: Tile, fill: Float32Array) -> TileInput:
@@ -142,8 +142,8 @@ class TileEngine:
     def begin(self, inputs: Sequence[TileInput], *, stf: bool = True) -> list[PendingRecord]:
         """Run the network on tiles of one group.
 
-        Making the records, with the tiles' own STFs if `stf` is set, then takes a tenth of the time
-        and does not need the network: another thread can do it, and meets the same errors.
+        Calling the result makes the records, with the tiles' own STFs if `stf` is set. That needs
+        no network and a tenth of its time, so another thread can do it. It raises the same errors.
 
         Raises:
             IncompleteRun: the network gave NaN or infinity in a tile, which is named.

@@ -16,7 +16,7 @@ from tests.helpers.models import GRID, tiny_library
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
 from uavssr.io.hsi.cube import open_cube
-from uavssr.io.hsi.spectral_basis import CubeBasis
+from uavssr.io.hsi.cube_basis import CubeBasis
 from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.model.basis import SpectralBasis
 from uavssr.sensors import WavelengthGrid

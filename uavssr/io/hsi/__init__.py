@@ -9,8 +9,8 @@ from uavssr.io.hsi.coefficient_file import (
     open_coefficients,
 )
 from uavssr.io.hsi.cube import READ_TILE, CubeSource, open_cube, open_product
+from uavssr.io.hsi.cube_basis import CoefficientMetadata, CubeBasis
 from uavssr.io.hsi.geometry import map_to_pixel, pixel_to_map, reproject_points
-from uavssr.io.hsi.spectral_basis import CoefficientMetadata, CubeBasis
 from uavssr.io.hsi.warp import AVERAGING_RATIO, TargetGrid, WarpedCube
 
 __all__ = [

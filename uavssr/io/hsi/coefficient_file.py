@@ -10,8 +10,8 @@ import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import CheckedFile, PathLike, check_raster
+from uavssr.io.hsi.cube_basis import CubeBasis, holds_coefficients
 from uavssr.io.hsi.cube_reader import CubeFileReader
-from uavssr.io.hsi.spectral_basis import CubeBasis, holds_coefficients
 from uavssr.io.raster import Place, opened_metadata, read_place
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Window

@@ -1,4 +1,4 @@
-"""Assignment of stored bands to the bands of a camera, by evidence that agrees or not at all.
+"""Assignment of stored bands to the bands of a camera; refused where the evidence disagrees.
 
 Evidence is `--bands` or `--bidx`, descriptions, colour interpretation, wavelength tags and file
 names. The number of bands and elimination are no evidence.
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.msi.band_evidence import Verdict, judge, judge_named
 from uavssr.io.msi.request import Request
+from uavssr.io.msi.role_evidence import Verdict, judge, judge_named
 from uavssr.io.msi.role_words import OTHERS, bands_meant, read_text, single_band
 from uavssr.io.raster import BandMetadata
 from uavssr.sensors import SENSORS, Sensor

@@ -13,8 +13,8 @@ from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raste
 from uavssr.io.msi.band_roles import BandAssignment, assign_roles
 from uavssr.io.msi.camera import CameraMatch, resolve_camera
 from uavssr.io.msi.input_summary import BandSummary, InputSummary
-from uavssr.io.msi.msi_scale import conventional_scale
 from uavssr.io.msi.request import Request
+from uavssr.io.msi.scale_conventions import conventional_scale
 from uavssr.io.raster import (
     BandMetadata,
     BandReader,

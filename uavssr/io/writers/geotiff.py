@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
 _AT_ONCE: Final = 8
-"""Bands that one thread packs in a row: fewer would spend more on handing them out."""
+"""Bands that one thread packs per task; with fewer, the overhead of tasks shows."""
 
 _log = logging.getLogger(__name__)
 

@@ -24,15 +24,15 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
+from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.pixels import SAMPLE_COUNT, SAMPLE_SIZE, WindowResult, sample_scene
-from uavssr.reconstruction.scene_stf import (
+from uavssr.reconstruction.stf_estimates import (
     TILE_SPREAD,
     estimate_scene_stf,
     estimate_tile_stf,
     stf_from_estimate,
     summarise_stf,
 )
-from uavssr.reconstruction.tile_record import FittedStf
 from uavssr.sensors import Sensor, response_moments
 
 CPU = torch.device("cpu")

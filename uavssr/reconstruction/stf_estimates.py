@@ -22,8 +22,8 @@ from uavssr.model import (
     Stf,
     find_materials,
 )
+from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.pixels import WindowResult, sample_scene, usable_pixels
-from uavssr.reconstruction.tile_record import FittedStf
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ PRIOR_DRIVEN: Final = 0.75
 """
 
 
-def fill_values(network: PGUNet, stf: Stf) -> Float32Array:
+def fill_reflectance(network: PGUNet, stf: Stf) -> Float32Array:
     """(c,) reflectance that the camera measures of the prior's mean spectrum: R mean."""
     return (stf.rows[0].cpu() @ network.mean.cpu()).numpy()
 
@@ -64,7 +64,7 @@ def estimate_scene_stf(
         start = Stf.from_prior(ResponseFamily.of(source.sensor, network.grid).to(device))
     else:
         start = stf_from_estimate(network, source.sensor, fixed, device=device)
-    sample = sample_scene(source, fill_values(network, start))
+    sample = sample_scene(source, fill_reflectance(network, start))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
     result = network(msi, start, estimate_stf=fixed is None, valid=valid, stages=stages)
     statistics = _statistics(network.basis, msi, result.coefficients, result.stf, valid)
