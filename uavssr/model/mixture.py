@@ -1,13 +1,8 @@
-"""A Gaussian mixture prior of spectra and its Wiener estimate, from which the network starts.
-
-Given the camera, each component's posterior mean is a Wiener filter in closed form. The camera's
-uncertainty enters as noise, component by component.
-"""
+"""A Gaussian mixture prior of spectra and its Wiener estimate, from which the network starts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,8 +32,7 @@ class SpectralMixture:
     def second_moments(self) -> Tensor:
         """(K, r+1, r+1) E[a a^T] of a = [A; 1] under each component."""
         # E[a a^T] = [mu; 1][mu; 1]^T + diag(C, 0)
-        one = torch.ones_like(self.mean[:, :1])
-        extended = torch.cat([self.mean, one], dim=1)
+        extended = torch.cat([self.mean, torch.ones_like(self.mean[:, :1])], dim=1)
         moments = extended[:, :, None] * extended[:, None, :]
         moments[:, :-1, :-1] += self.covariance
         return moments
@@ -68,8 +62,10 @@ class SpectralMixture:
         variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
         variance = variance.clamp_min(0)
         whitening = _whitening(predicted, factor)
+        # on a CPU as many pixels at a time as its cache holds
+        cached = max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight)))
         means, variances = [], []
-        for part in self._split(msi):
+        for part in msi.split(cached, -1) if msi.device.type == "cpu" else [msi]:
             share = self._probability(_squared_distance(part, *whitening), factor)
             # sum_k p_k (constant_k + G_k y), one band at a time
             mean = constant.mT @ share
@@ -79,21 +75,10 @@ class SpectralMixture:
             variances.append(variance.mT @ share)
         return torch.cat(means, -1), torch.cat(variances, -1)
 
-    def _split(self, msi: Tensor) -> Iterator[Tensor]:
-        """Pixels (B, c, n) that are computed at a time."""
-        if msi.device.type != "cpu":
-            return iter([msi])
-        return iter(msi.split(max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight))), -1))
-
     def component_posterior(
         self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The posterior probability of each component at each pixel, and the distance from it.
-
-        Returns:
-            p_k and (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), both (B, K, N); arguments and
-            symbols as in `posterior`.
-        """
+        """p_k and (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), both (B, K, N), see `posterior`."""
         predicted, _, factor = self._predicted(mixing, offset, noise)
         distance = _squared_distance(msi, *_whitening(predicted, factor))
         return self._probability(distance.clone(), factor), distance
@@ -128,13 +113,11 @@ def _whitening(predicted: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
 
 def _squared_distance(msi: Tensor, whiten: Tensor, shift: Tensor) -> Tensor:
     """|W y - t|^2 (B, K, N) of pixels y (B, c, N) from each component."""
-    total: Tensor | None = None
+    total = torch.zeros((), dtype=msi.dtype, device=msi.device)
     for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
         part = whiten[:, :, row] @ msi
         part -= shift[:, :, row, None]
-        total = part.square_() if total is None else torch.addcmul(total, part, part)
-    if total is None:
-        raise ValueError("an image without bands")
+        total = torch.addcmul(total, part, part)
     return total
 
 

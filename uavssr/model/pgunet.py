@@ -154,9 +154,7 @@ class PGUNet(nn.Module):
     def estimate_stf(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
         """The STFs of S scenes: the initial one and the result of each stage.
 
-        Args:
-            materials: of the scenes.
-            stf: the initial STF; its family holds the prior.
+        The prior is that of the initial STF's family.
         """
         estimates = [stf]
         for stage in self.response_stages:
@@ -190,15 +188,13 @@ class PGUNet(nn.Module):
     ) -> Correction:
         """The correction of a scene's cube with k reference spectra.
 
-        Each is reconstructed as a uniform piece of ground.
-
         Args:
-            stf: of the scene (S = 1); it stays as it is.
+            stf: of the scene (S = 1).
             msi: Y (k, c) the references in the image, reflectance.
             spectra: X (k, C) reflectance.
             stages: number of stages that will run.
         """
-        halo = self.halo(stages)
+        halo = self.halo(stages)  # each is reconstructed as a uniform piece of ground
         ground = msi[:, :, None, None].expand(-1, -1, 2 * halo + 1, 2 * halo + 1)
         coefficients = self(ground, stf, estimate_stf=False, stages=stages).coefficients
         estimate = coefficients[:, :, halo, halo]

@@ -3,8 +3,8 @@
     X-step:  argmin_A (Y - R X)^T S^-1 (Y - R X) + |A - Z|^2    with X = mean + E A
     R-step:  argmin_R |Y - R X|^2 / N + beta |R - P|^2
 
-Images are (B, c, N), cameras (S, ...) with S = B or S = 1: one camera shared by all windows, whose
-statistics are then pooled. float32 or float64 follows the input.
+Images are (B, c, N), cameras (S, ...) with S = B or S = 1: one camera shared by all windows.
+float32 or float64 follows the input.
 """
 
 from __future__ import annotations
@@ -85,10 +85,9 @@ class SceneStatistics:
         second = weighted @ extended.mT
         cross = residual @ weighted.mT
         misfit = (residual.square() * weight[:, None]).sum(-1)
-        if mixing.shape[0] == 1:
-            pixels, second, cross, misfit = (
-                total.sum(0, keepdim=True) for total in (pixels, second, cross, misfit)
-            )
+        if len(mixing) == 1:
+            totals = (pixels, second, cross, misfit)
+            pixels, second, cross, misfit = (total.sum(0, keepdim=True) for total in totals)
         count = pixels.clamp_min(1.0)
         return cls(
             pixels=pixels,

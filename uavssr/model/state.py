@@ -37,10 +37,9 @@ class Stf:
         return cls(family=family, theta=theta, theta_se=theta_se, rows=family.rows(theta))
 
     def prior_dominance(self) -> Tensor:
-        """(S,) one where the STF is the prior alone, falling steeply to zero with information.
+        """mean(min(theta_se^2 / spread^2, 1))^40 (S,) over bands and parameters.
 
-        mean(min(theta_se^2 / spread^2, 1))^40 over bands and parameters: a thousandth where an
-        image has removed a sixth of the prior variance.
+        It is one where the STF is the prior alone, and falls steeply to zero with information.
         """
         ratio = self.theta_se.detach() / self.family.spread.clamp_min(1e-9)
         return ratio.square().clamp_max(1).mean((1, 2)) ** PRIOR_DOMINANCE_POWER
@@ -55,8 +54,7 @@ class Stf:
 class ObservationModel:
     """The linear Gaussian model of an image under an STF: Y = B A + b + noise.
 
-    A (B, r, N) are spectral coefficients, X = mean + E A. The uncertainty of the STF is part of the
-    noise.
+    A (B, r, N) are spectral coefficients, X = mean + E A.
     """
 
     mixing: Tensor

@@ -1,8 +1,7 @@
 """The standard error of a cube: what the camera's bands leave open, and the STF's uncertainty.
 
-Under component k of the mixture a pixel's spectrum has a posterior covariance that no image
-changes. So the variance of all bands of all pixels is the product of a few maps (the components'
-probabilities, and the uncertainty of each camera band) and a matrix that is fixed for a scene.
+A component's posterior covariance is the same at all pixels. So the variance of all bands is the
+product of a few maps and a matrix that is fixed for a scene.
 """
 
 from __future__ import annotations
@@ -65,16 +64,7 @@ class CubeUncertainty:
         *,
         correction: Correction | None = None,
     ) -> CubeUncertainty:
-        """The uncertainty with a scene's STF (S = 1); symbols as above.
-
-        Args:
-            stf: of the scene.
-            seen: its observation model, without the STF's uncertainty.
-            basis: of the coefficients.
-            mixture: the prior.
-            scale: s (C,).
-            correction: of the cube, with reference spectra.
-        """
+        """The uncertainty with a scene's STF (S = 1); `scale` is s (C,), symbols as above."""
         if correction is not None:
             scale = scale * correction.sigma_scale
         # P_k = C_k - C_k B^T (B C_k B^T + diag(noise_k))^-1 B C_k

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from uavssr.io.checks import PathLike
 from uavssr.io.writers import replacing
@@ -23,16 +22,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_quicklook", "draw_stf"]
-
 _NEAR_NM: Final = 40.0
 """Distance in nm from a colour beyond which a band is not called by it."""
 _TRUE_COLOUR: Final = (650.0, 560.0, 450.0)
 _COLOUR_INFRARED: Final = (860.0, 650.0, 560.0)
 _SPOT_COLOURS: Final = ("#009e73", "#e69f00", "#d55e00", "#cc79a7", "#0072b2", "#56b4e9")
+_BAND_COLOURS: Final = {
+    400: "#5b2a86",
+    450: "#1f4fd8",
+    490: "#0891b2",
+    530: "#14994a",
+    560: "#3f9b0b",
+    590: "#c9a400",
+    620: "#e8710a",
+    665: "#d62020",
+    705: "#b8127e",
+    740: "#7d2bb0",
+    800: "#6b3e26",
+    1000: "#403734",
+}
+"""Colours of bands by wavelength in nm: as the eye sees them; magenta, violet and brown beyond."""
 _NINETY: Final = 1.645
 """Half width of a 90 % interval in standard errors."""
 _MOST_LINES: Final = 60
+"""Most tiles whose STF is drawn."""
 _DASHED: Final = (0, (4, 2))
 
 
@@ -140,11 +153,7 @@ def _draw_spectra(axes: Axes, preview: CubePreview, spots: Sequence[Spot]) -> No
 
 
 def draw_stf(
-    ds: xr.Dataset,
-    png_path: PathLike,
-    *,
-    overwrite: bool = False,
-    inputs: Sequence[Path] = (),
+    ds: xr.Dataset, png_path: PathLike, *, overwrite: bool = False, inputs: Sequence[Path] = ()
 ) -> Path:
     """Draw an STF dataset: nominal SRF, scene STF with its 90 % interval, and the tiles' spread.
 
@@ -205,35 +214,19 @@ def _draw_stf_legends(figure: Figure, ds: xr.Dataset, colours: Sequence[str]) ->
 
 def _band_labels(ds: xr.Dataset) -> Iterator[str]:
     """Role, centre, width and gain with their standard errors, and whether the prior decided."""
-    values = {
-        name: ds[f"scene_{name}"].to_numpy().tolist()
-        for name in ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "prior_driven")
-    }
-    for k, role in enumerate(ds["band"].to_numpy().tolist()):
-        v = {name: column[k] for name, column in values.items()}
-        first = f"{role}: {v['centre']:.1f} ± {v['centre_se']:.1f} nm"
-        first += f", width {v['fwhm']:.1f} ± {v['fwhm_se']:.1f} nm"
-        second = f"gain {v['gain']:.3f} ± {v['gain_se']:.3f}"
-        second += ", prior-driven" if v["prior_driven"] else ""
-        yield f"{first}\n{second}"
+    names = ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "prior_driven")
+    columns = [ds[f"scene_{name}"].to_numpy().tolist() for name in names]
+    for role, *values in zip(ds["band"].to_numpy().tolist(), *columns, strict=True):
+        centre, centre_se, fwhm, fwhm_se, gain, gain_se, prior_driven = values
+        yield (
+            f"{role}: {centre:.1f} ± {centre_se:.1f} nm, width {fwhm:.1f} ± {fwhm_se:.1f} nm\n"
+            f"gain {gain:.3f} ± {gain_se:.3f}{', prior-driven' if prior_driven else ''}"
+        )
 
 
-def _band_colours(centres: npt.NDArray[np.float64]) -> list[str]:
-    """A band's own colour where the eye sees it; magenta, violet and brown beyond."""
-    from matplotlib.colors import to_hex
+def _band_colours(centres: FloatArray) -> list[str]:
+    from matplotlib.colors import to_hex, to_rgb
 
-    at: FloatArray = np.array([400.0, 450, 490, 530, 560, 590, 620, 665, 705, 740, 800, 1000])
-    colours = (
-        "#5b2a86",
-        "#1f4fd8",
-        "#0891b2",
-        "#14994a",
-        "#3f9b0b",
-        "#c9a400",
-        "#e8710a",
-        "#d62020",
-    )
-    beyond = ("#b8127e", "#7d2bb0", "#6b3e26", "#403734")
-    table = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colours + beyond])
-    mixed = np.stack([np.interp(centres, at, table[:, i]) for i in range(3)], axis=1)
+    table = np.array([to_rgb(colour) for colour in _BAND_COLOURS.values()])
+    mixed = np.stack([np.interp(centres, list(_BAND_COLOURS), c) for c in table.T], axis=1)
     return [to_hex(tuple(row)) for row in mixed.tolist()]

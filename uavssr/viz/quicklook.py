@@ -94,17 +94,14 @@ class CubePreview:
             place = _place_at(measures[measure], percentile, list(places))
             if place is not None:
                 places.setdefault(place, name)
-        spectra = [(name, y, x, self._spectrum(y, x)) for (y, x), name in places.items()]
-        return [
-            Spot(name=name, x=x, y=y, ndvi=self._ndvi(spectrum), spectrum=spectrum)
-            for name, y, x, spectrum in spectra
-            if np.isfinite(spectrum).any()  # a preview's pixel may be the mean of few valid ones
-        ]
-
-    def _ndvi(self, spectrum: FloatArray) -> float:
-        """NDVI of a spectrum (C,) that is shown, and not of the measure it was chosen by."""
-        _, _, red, nir = spectrum[list(self.indices)].tolist()
-        return (nir - red) / (nir + red) if nir + red else math.nan
+        spots = []
+        for (y, x), name in places.items():
+            spectrum = self._spectrum(y, x)
+            if np.isfinite(spectrum).any():  # a preview's pixel may be the mean of few valid ones
+                _, _, red, nir = spectrum[list(self.indices)].tolist()
+                ndvi = (nir - red) / (nir + red) if nir + red else math.nan
+                spots.append(Spot(name=name, x=x, y=y, ndvi=ndvi, spectrum=spectrum))
+        return spots
 
     def _spectrum(self, y: int, x: int) -> FloatArray:
         """Mean spectrum (C,) of the valid pixels around a preview's pixel; NaN where none is."""
@@ -127,10 +124,7 @@ def _is_smoothed(bands: FloatArray | Float32Array) -> bool:
 
 
 def _smoothed(bands: FloatArray) -> FloatArray:
-    """Means over a small box, NaN within half a box of nodata and of the edge.
-
-    A place chosen on them is typical of its surroundings. Small images stay as they are.
-    """
+    """Means over a small box, NaN within half a box of nodata and edge; small images unchanged."""
     if not _is_smoothed(bands):
         return bands
     boxes = np.lib.stride_tricks.sliding_window_view(bands, (_BOX, _BOX), axis=(1, 2))
@@ -148,11 +142,8 @@ def _measures(bands: FloatArray) -> dict[str, FloatArray]:
     known = ndvi[np.isfinite(ndvi)]
     low = np.percentile(known, 20) if known.size else np.nan
     brightness = green + red + nir
-    return {
-        "ndvi": ndvi,
-        "brightness": brightness,
-        "bare": np.where(ndvi <= low, brightness, np.nan),
-    }
+    bare = np.where(ndvi <= low, brightness, np.nan)
+    return {"ndvi": ndvi, "brightness": brightness, "bare": bare}
 
 
 def _place_at(
@@ -165,8 +156,7 @@ def _place_at(
     values = measure[np.isfinite(measure)]
     if not values.size:
         return None
-    ends = max(percentile - 0.5, 0), min(percentile + 0.5, 100)
-    low, wanted, high = np.percentile(values, (ends[0], percentile, ends[1]))
+    low, wanted, high = np.percentile(values, (percentile - 0.5, percentile, percentile + 0.5))
     # Few values may leave none between the ends, so the nearest one is always a candidate.
     distance = np.abs(measure - wanted)
     nearest = distance <= np.nanmin(distance)
@@ -193,13 +183,7 @@ def read_preview(path: Path) -> CubePreview:
     bands = cube.decimated(indices, (height, width))
     if not np.isfinite(bands).all(0).any():
         raise InputRefused("holds no valid pixel to show", path=path)
-    metres = _metres_per_pixel(cube) * cube.width / width
+    place, middle = cube.place, np.array([[cube.width / 2, cube.height / 2]])
+    y = float(pixel_to_map(place.transform, middle)[0, 1])  # where a degree is measured
+    metres = place.gsd[0] * metres_per_unit(place.crs_wkt, y=y)[0] * cube.width / width
     return CubePreview(cube=cube, indices=indices, bands=bands, metres_per_pixel=metres)
-
-
-def _metres_per_pixel(cube: CubeSource) -> float:
-    """Length of a pixel along a row; a degree is measured at the scene's middle."""
-    place = cube.place
-    middle = np.array([[cube.width / 2, cube.height / 2]])
-    y = float(pixel_to_map(place.transform, middle)[0, 1])
-    return place.gsd[0] * metres_per_unit(place.crs_wkt, y=y)[0]
