@@ -10,9 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -21,46 +19,20 @@ import torch
 import xarray as xr
 
 import uavssr
+from tests.helpers.commands import Ran, Run
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.places import REPO
 from tests.helpers.rasters import TRANSFORM, write
-from uavssr import cli
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.proximal import ZNet
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.sensors import SENSORS
 
 HEIGHT, WIDTH = 40, 48
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    def ran(*arguments: object) -> Ran:
-        capfd.readouterr()
-        code = cli.main([str(each) for each in arguments])
-        return Ran(code, *capfd.readouterr())
-
-    return ran
 
 
 def reflectance() -> np.ndarray:
@@ -71,7 +43,7 @@ def reflectance() -> np.ndarray:
 
 @pytest.fixture
 def field(tmp_path: Path) -> Path:
-    """A scene that says all that is needed of itself, in a folder of its own."""
+    """A scene with all tags that are needed, in a folder of its own."""
     (tmp_path / "in").mkdir()
     return write(tmp_path / "in" / "field.tif", reflectance(), tags={"sensor": "p4m"})
 
@@ -145,7 +117,7 @@ def test_quiet_is_silent_before_and_after_the_command(
     assert json.loads(ran.out)["sensor"] == "p4m"
 
 
-def test_quiet_still_tells_errors(go: Run) -> None:
+def test_quiet_still_prints_errors(go: Run) -> None:
     assert go().code == 0
     ran = go("-q")
     assert ran.code == 5
@@ -162,21 +134,20 @@ def test_help_and_version(run: Run) -> None:
     assert run().code == 2
 
 
-def test_dry_run_tells_the_plan_and_writes_nothing(tmp_path: Path, go: Run) -> None:
+def test_dry_run_prints_the_estimate_and_writes_nothing(tmp_path: Path, go: Run) -> None:
     """In words, and as JSON for a program: what it needs, what there is, how long it takes."""
-    told = go("--dry-run", "--tile", 16, "--workers", 3)
-    assert told.code == 0
+    ran = go("--dry-run", "--tile", 16, "--workers", 3)
+    assert ran.code == 0
     for word in ("16 x 16 pixels", "3 workers", "MB program", "of journal", "are free"):
-        assert word in told.out
-    told = go("--dry-run", "--json", "--tile", 16, "--format", "coefficients")
-    plan = json.loads(told.out)
+        assert word in ran.out
+    plan = json.loads(go("--dry-run", "--json", "--tile", 16, "--format", "coefficients").out)
     assert plan["fits"]
     assert plan["tiles"] == -(-HEIGHT // 16) * -(-WIDTH // 16)
     assert 0 < plan["compute_seconds"] < plan["seconds"]
     whole = json.loads(go("--dry-run", "--json").out)
     assert plan["output_bytes"] < whole["output_bytes"]
-    doubts = ("--uncertainty", tmp_path / "sigma.tif", "--quality", tmp_path / "quality.tif")
-    more = json.loads(go("--dry-run", "--json", *doubts).out)
+    errors = ("--uncertainty", tmp_path / "sigma.tif", "--quality", tmp_path / "quality.tif")
+    more = json.loads(go("--dry-run", "--json", *errors).out)
     assert more["output_bytes"] > 1.9 * whole["output_bytes"]
     assert more["journal_bytes"] > 1.5 * whole["journal_bytes"]
     assert more["memory_bytes"] > whole["memory_bytes"]
@@ -206,13 +177,13 @@ def test_sensors_as_json_are_the_known_ones(run: Run) -> None:
     assert all(name in run("sensors").out for name in SENSORS)
 
 
-def test_inspect_as_json_is_the_card(field: Path, run: Run) -> None:
+def test_inspect_as_json_is_the_input_summary(field: Path, run: Run) -> None:
     ran = run("inspect", field, "--json")
     assert (ran.code, ran.err) == (0, "")
-    card = json.loads(ran.out)
-    assert (card["width"], card["height"], card["sensor"]) == (WIDTH, HEIGHT, "p4m")
-    assert [band["role"] for band in card["bands"]] == list(P4M.roles)
-    assert card["valid_fraction"] == pytest.approx(1 - 40 / (HEIGHT * WIDTH))
+    summary = json.loads(ran.out)
+    assert (summary["width"], summary["height"], summary["sensor"]) == (WIDTH, HEIGHT, "p4m")
+    assert [band["role"] for band in summary["bands"]] == list(P4M.roles)
+    assert summary["valid_fraction"] == pytest.approx(1 - 40 / (HEIGHT * WIDTH))
     text = run("inspect", field)
     assert (text.code, text.err) == (0, "")
     assert all(word in text.out for word in (*P4M.roles, "EPSG:32650", f"{WIDTH} x {HEIGHT}"))
@@ -399,7 +370,7 @@ def test_a_bug_is_one_line_and_1_and_verbose_shows_it(
 
 
 def test_out_of_memory_is_5(go: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row 30, in part: told what to do."""
+    """Row 30, in part: with advice."""
 
     def broken(*_: object, **__: object) -> None:
         raise MemoryError
@@ -514,33 +485,49 @@ def test_ctrl_c_again_and_again_ends_in_one_line(tmp_path: Path, model: Path) ->
     assert process.returncode == 130
 
 
-SWALLOWED = """
-import signal, time
-from uavssr.cli import entry
+STRUCK = """
+import signal, sys, time
+from uavssr.cli import run_and_exit
+from uavssr.cli.app import app
 
 class Struck:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
 
-def app(**_):
+@app.command()
+def wait():
     Struck()
     time.sleep(30)
 
-entry.app = app
-entry.run_and_exit()
+sys.argv[1:] = ["wait"]
+run_and_exit()
+"""
+LOADING = """
+import signal, sys
+from uavssr.cli import run_and_exit
+
+class Loading:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+
+assert "typer" not in sys.modules
+sys.meta_path.insert(0, Loading())
+run_and_exit()
 """
 
 
-def test_ctrl_c_that_a_destructor_swallows_stops_the_run_all_the_same() -> None:
+@pytest.mark.parametrize("script", [STRUCK, LOADING], ids=["in a destructor", "while it loads"])
+def test_ctrl_c_at_a_bad_moment_stops_the_run_all_the_same(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SWALLOWED], check=False, capture_output=True, text=True, timeout=20
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=20
     )
     assert done.stderr == "uavssr: interrupted; nothing was left half-written\n"
     assert done.returncode == 130
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "inspect", "estimate-stf"])
-def test_cube_in_place_of_an_image_is_told_apart(
+def test_cube_in_place_of_an_image_is_recognised(
     tmp_path: Path, go: Run, run: Run, command: str
 ) -> None:
     assert go().code == 0
@@ -596,7 +583,7 @@ def test_no_output_option_can_destroy_an_input(
 def test_outputs_are_checked_before_the_model_is_loaded(
     tmp_path: Path, field: Path, go: Run, run: Run
 ) -> None:
-    """Row 26: a name that is taken is not told after an hour."""
+    """Row 26: a name that is taken is reported at once."""
     for options in (("-o", field), ("--quicklook", field), ("-o", tmp_path / "gone" / "out.tif")):
         assert go(*options, "--model", "nosuch").code == 5
     assert run("estimate-stf", field, "--plot", field, "--model", "nosuch").code == 5

@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import rasterio
 import xarray as xr
 
+from tests.helpers.commands import Run
 from tests.helpers.cubes import write_cube
 from tests.helpers.models import GRID, tiny_library, tiny_model, tiny_network
 from tests.helpers.rasters import TRANSFORM
 from uavssr import cli
-from uavssr.reconstruction.devices import torch_threads
 
 HEIGHT, WIDTH = 40, 48
 CHOSEN = np.random.default_rng(5).choice(HEIGHT * WIDTH, 50, replace=False)
 """The pixels that were measured on the ground."""
 GREY = (0.05, 0.2, 0.4, 0.7)
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    def ran(*arguments: object) -> Ran:
-        capfd.readouterr()
-        with torch_threads(1):
-            code = cli.main([str(each) for each in arguments])
-        return Ran(code, *capfd.readouterr())
-
-    return ran
 
 
 def scene() -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +18,12 @@ from uavssr import cli
 from uavssr.errors import ModelRefused
 from uavssr.io.writers.encoding import SCALE
 from uavssr.model.weights import DEFAULT_MODEL, Model, find_model, load_model
-from uavssr.reconstruction.devices import torch_threads
 from uavssr.sensors import HEADWALL_NANO, SENSORS
 from uavssr.tiling import Window as Extent
 
 FIELD = REPO / "examples" / "field.tif"
 CROP = Window(0, 290, 128, 96)
 """A corner of the field: plots, paths, and pixels outside the flight."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ LOADED = [  # by a run on its way, so that one begins at once
         "tests.helpers.runs",
         "uavssr.reconstruction.api",
         "uavssr.io.msi.source",
-        "uavssr.cli.reconstruct",
+        "uavssr.cli.commands",
     ),
     *("distributed", "h5netcdf", "pyogrio", "shapely", "xarray.backends.h5netcdf_"),
     "hypothesis.stateful",

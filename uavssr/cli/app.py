@@ -1,26 +1,27 @@
-"""The application: common options, messages on stderr, checks of output names."""
+"""The application with its common options, and what its commands share."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uavssr._version import __version__
-from uavssr.errors import Interrupted, UsageError
+from uavssr.errors import UsageError
+
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
 
 app = typer.Typer(
     name="uavssr",
     help="Reconstruct hyperspectral cubes and the camera's response from multispectral images.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
 )
 
 
@@ -43,16 +44,49 @@ def common(
     ] = False,
 ) -> None:
     """Common options of all commands."""
-    context.obj = {"quiet": quiet, "verbose": verbose}
+    context.obj = {"quiet": quiet}
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
 
 
-def option_pairs(pairs: list[str]) -> dict[str, str]:
+def open_image(
+    context: typer.Context,
+    files: list[Path],
+    sensor: str | None,
+    bands: str | None,
+    bidx: str | None,
+    scale: str | None,
+    assume_crs: str | None,
+    max_pixels: int | None,
+    *,
+    warn: bool = True,
+) -> MsiSource:
+    """Open the image of a command's arguments, and print its warnings."""
+    from uavssr.io.msi import open_msi
+
+    try:
+        indices = None if bidx is None else [int(part) for part in bidx.split(",")]
+    except ValueError as err:
+        raise UsageError(f"--bidx must be whole numbers such as 1,2,3, got {bidx!r}") from err
+    msi = open_msi(
+        files,
+        sensor=sensor,
+        bands=None if bands is None else [role.strip() for role in bands.split(",")],
+        bidx=indices,
+        scale=scale,
+        assume_crs=assume_crs,
+        max_pixels=max_pixels,
+    )
+    for warning in msi.summary.warnings if warn else ():
+        say(context, f"uavssr: warning: {warning}")
+    return msi
+
+
+def option_pairs(pairs: list[str] | None) -> dict[str, str]:
     """The `--co K=V` of a command as a mapping."""
-    for pair in pairs:
+    for pair in pairs or []:
         if "=" not in pair:
             raise UsageError(f"--co must be K=V, got {pair!r}")
-    return dict(pair.split("=", 1) for pair in pairs)
+    return dict(pair.split("=", 1) for pair in pairs or [])
 
 
 def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
@@ -66,18 +100,6 @@ def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bo
         check_output(path, overwrite=overwrite, inputs=inputs)
 
 
-@contextmanager
-def interrupt_as_error() -> Iterator[None]:
-    """Turn an interrupt that left finished tiles into an error that says how many."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        notes = getattr(stop, "__notes__", [])
-        if not notes:
-            raise
-        raise Interrupted("interrupted", remedy="; ".join(notes)) from stop
-
-
 def check_suffix(path: Path | None, *suffixes: str) -> None:
     """Refuse an output whose suffix belongs to another format."""
     if path is not None and path.suffix.lower() not in suffixes:
@@ -86,7 +108,7 @@ def check_suffix(path: Path | None, *suffixes: str) -> None:
 
 
 def print_outputs(
-    context: typer.Context, outputs: Mapping[str, Path | None], *, as_json: bool
+    context: typer.Context, outputs: Mapping[str, Path | None], *, as_json: bool = False
 ) -> None:
     """Print the names of the files that were written: JSON on stdout, or a line on stderr."""
     written = {key: str(path) for key, path in outputs.items() if path is not None}

@@ -1,7 +1,8 @@
-"""Printing of tables on stdout and of progress on stderr, with rich."""
+"""Printing of results on stdout and of progress on stderr, with rich."""
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-def show(*parts: RenderableType) -> None:
-    """Print parts on stdout, in full width where stdout is no terminal."""
+def show(data: object, *parts: RenderableType, as_json: bool) -> None:
+    """Print a result on stdout: its data as JSON, or else its parts as text and tables."""
+    if as_json:
+        print(json.dumps(data))
+        return
     console = _console()
     for part in parts:
         console.print(part)

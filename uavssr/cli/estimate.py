@@ -1,32 +1,15 @@
-"""The command that estimates an image's STF, blind or from a reference."""
+"""The commands that examine an image: inspect, estimate-stf, and the list of cameras."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from uavssr.cli import console, tables
-from uavssr.cli.app import app, check_outputs, check_suffix, say
-from uavssr.cli.opening import open_image
-from uavssr.cli.options import (
-    AsJson,
-    AssumeCrs,
-    Bands,
-    Bidx,
-    Device,
-    Files,
-    MaxPixels,
-    ModelName,
-    Overwrite,
-    ScaleOption,
-    SensorName,
-    Stages,
-    TileSize,
-    Workers,
-)
+from uavssr.cli import options as shared
+from uavssr.cli.app import app, check_outputs, check_suffix, open_image, print_outputs, say
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,43 +18,68 @@ if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
 
 
+@app.command()
+def inspect(
+    context: typer.Context,
+    files: shared.Files,
+    sensor: shared.SensorName = None,
+    bands: shared.Bands = None,
+    bidx: shared.Bidx = None,
+    scale: shared.ScaleOption = None,
+    assume_crs: shared.AssumeCrs = None,
+    max_pixels: shared.MaxPixels = None,
+    as_json: shared.AsJson = False,
+) -> None:
+    """Print the input summary: bands, roles, scale and valid pixels, with the evidence for each."""
+    msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels, warn=False)
+    summary = msi.summary
+    console.show(summary.to_dict(), *tables.summary_parts(summary), as_json=as_json)
+
+
+@app.command()
+def sensors(as_json: shared.AsJson = False) -> None:
+    """List the known cameras with their bands."""
+    from uavssr.sensors import SENSORS
+
+    known = {
+        name: [{"role": b.role, "centre": b.centre, "fwhm": b.fwhm} for b in sensor.bands]
+        for name, sensor in SENSORS.items()
+    }
+    console.show(known, tables.sensor_table(SENSORS.values()), as_json=as_json)
+
+
 @app.command("estimate-stf")
 def estimate_stf(
     context: typer.Context,
-    files: Files,
+    files: shared.Files,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The STF to write, a .stf.nc.")
     ] = None,
-    sensor: SensorName = None,
-    bands: Bands = None,
-    bidx: Bidx = None,
-    scale: ScaleOption = None,
-    assume_crs: AssumeCrs = None,
-    max_pixels: MaxPixels = None,
+    sensor: shared.SensorName = None,
+    bands: shared.Bands = None,
+    bidx: shared.Bidx = None,
+    scale: shared.ScaleOption = None,
+    assume_crs: shared.AssumeCrs = None,
+    max_pixels: shared.MaxPixels = None,
     reference: Annotated[
         Path | None,
         typer.Option(
-            "--reference",
-            help="Known reflectance: an overlapping cube, or a .csv of spectra or panels.",
+            help="Known reflectance: an overlapping cube, or a .csv of spectra or panels."
         ),
     ] = None,
     reference_scale: Annotated[
-        str | None,
-        typer.Option(
-            "--reference-scale", help="Reflectance per number in the reference, e.g. 1/100."
-        ),
+        str | None, typer.Option(help="Reflectance per number in the reference, e.g. 1/100.")
     ] = None,
-    model: ModelName = None,
-    tile: TileSize = 256,
-    stages: Stages = None,
-    device: Device = "auto",
-    workers: Workers = None,
+    model: shared.ModelName = None,
+    tile: shared.TileSize = 256,
+    stages: shared.Stages = None,
+    device: shared.Device = "auto",
+    workers: shared.Workers = None,
     plot: Annotated[
-        Path | None,
-        typer.Option("--plot", help="Also draw the nominal and the estimated STF to this .png."),
+        Path | None, typer.Option(help="Also draw the nominal and the estimated STF to this .png.")
     ] = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    overwrite: shared.Overwrite = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Estimate the STF of an image, blind or calibrated with reference spectra."""
     from uavssr.io.stf import write_stf
@@ -113,13 +121,10 @@ def estimate_stf(
         from uavssr.viz import draw_stf
 
         draw_stf(estimate, plot, overwrite=overwrite, inputs=inputs)
-    if written := [str(path) for path in (out, plot) if path is not None]:
-        say(context, "wrote " + ", ".join(written))
+    print_outputs(context, {"stf": out, "plot": plot})
     rows = tables.scene_rows(estimate)
-    if as_json:
-        typer.echo(json.dumps(facts | {"scene": rows}))
-    else:
-        console.show(tables.stf_table(rows, sensor=msi.sensor.name))
+    table = tables.stf_table(rows, sensor=msi.sensor.name)
+    console.show(facts | {"scene": rows}, table, as_json=as_json)
 
 
 def _refuse_unused(context: typer.Context) -> None:

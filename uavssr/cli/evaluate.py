@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from uavssr.cli import console, tables
+from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs
-from uavssr.cli.options import AsJson, Overwrite
 from uavssr.errors import UsageError
 
 
@@ -22,28 +21,27 @@ def evaluate(
         Path,
         typer.Argument(help="The reference cube, on the same grid and wavelengths.", metavar="REF"),
     ],
-    stf: Annotated[Path | None, typer.Option("--stf", help="The estimated .stf.nc.")] = None,
+    stf: Annotated[Path | None, typer.Option(help="The estimated .stf.nc.")] = None,
     true_stf: Annotated[
-        Path | None, typer.Option("--true-stf", help="The true .stf.nc, e.g. from `simulate`.")
+        Path | None, typer.Option(help="The true .stf.nc, e.g. from `simulate`.")
     ] = None,
     epsilon: Annotated[
-        float, typer.Option("--epsilon", help="Smallest denominator of MRAE, in reflectance.")
+        float, typer.Option(help="Smallest denominator of MRAE, in reflectance.")
     ] = 1e-3,
     data_range: Annotated[
-        float, typer.Option("--data-range", help="Range of reflectance, for PSNR and SSIM.")
+        float, typer.Option(help="Range of reflectance, for PSNR and SSIM.")
     ] = 1.0,
     pred_scale: Annotated[
-        str | None,
-        typer.Option("--pred-scale", help="Reflectance per number in PRED, e.g. 1/10000."),
+        str | None, typer.Option(help="Reflectance per number in PRED, e.g. 1/10000.")
     ] = None,
     ref_scale: Annotated[
-        str | None, typer.Option("--ref-scale", help="Reflectance per number in REF, e.g. 1/10000.")
+        str | None, typer.Option(help="Reflectance per number in REF, e.g. 1/10000.")
     ] = None,
     per_band: Annotated[
         bool,
         typer.Option("--per-band", help="Print the figures of every band; --json always does."),
     ] = False,
-    as_json: AsJson = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Compare a cube with a reference, and an STF with the true one."""
     from uavssr.evaluation import evaluate as compare
@@ -60,10 +58,8 @@ def evaluate(
             ref_scale=ref_scale,
             progress=progress,
         )
-    if as_json:
-        typer.echo(json.dumps(tables.json_ready(report), allow_nan=False))
-    else:
-        console.show(*tables.report_parts(report, per_band=per_band))
+    parts = tables.report_parts(report, per_band=per_band)
+    console.show(tables.json_ready(report), *parts, as_json=as_json)
 
 
 @app.command()
@@ -71,41 +67,32 @@ def simulate(
     context: typer.Context,
     hsi: Annotated[Path, typer.Argument(help="A hyperspectral cube.", metavar="HSI")],
     sensor: Annotated[
-        str,
-        typer.Option(
-            "--sensor", help="Camera: a name from `uavssr sensors`, or a .yaml or .csv file."
-        ),
+        str, typer.Option(help="Camera: a name from `uavssr sensors`, or a .yaml or .csv file.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The image to write, a .tif.")],
     stf_out: Annotated[
-        Path | None, typer.Option("--stf-out", help="Also write the true STF, a .stf.nc.")
+        Path | None, typer.Option(help="Also write the true STF, a .stf.nc.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     snr_db: Annotated[
         float,
         typer.Option(
-            "--snr-db",
-            help="Signal-to-noise ratio of each band, 20 log10(rms / sigma); inf: no noise.",
+            help="Signal-to-noise ratio of each band, 20 log10(rms / sigma); inf: no noise."
         ),
     ] = 40.0,
     misregistration: Annotated[
-        float,
-        typer.Option(
-            "--misregistration", help="Standard deviation of the shifts between bands, in pixels."
-        ),
+        float, typer.Option(help="Standard deviation of the shifts between bands, in pixels.")
     ] = 0.0,
     perfect: Annotated[
         bool,
         typer.Option("--perfect", help="Use the camera of the data sheet, without deviations."),
     ] = False,
     scale: Annotated[
-        str | None, typer.Option("--scale", help="Reflectance per number in HSI, e.g. 1/10000.")
+        str | None, typer.Option(help="Reflectance per number in HSI, e.g. 1/10000.")
     ] = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="uint16 (reflectance x 10000) or float32.")
-    ] = "uint16",
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    dtype: shared.NumberType = "uint16",
+    overwrite: shared.Overwrite = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Simulate the image that a camera with random deviations would take of a cube."""
     from uavssr.data import simulate as simulate_image

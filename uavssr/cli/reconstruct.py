@@ -1,73 +1,49 @@
-"""The commands that inspect an image and reconstruct its cube."""
+"""The commands that write cubes: reconstruct an image, expand a file of coefficients."""
 
 from __future__ import annotations
 
-import json
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from uavssr.cli import console, tables
+from uavssr.cli import options as shared
 from uavssr.cli.app import (
     app,
     check_outputs,
     check_suffix,
-    interrupt_as_error,
+    open_image,
     option_pairs,
     print_outputs,
     say,
-)
-from uavssr.cli.opening import open_cluster, open_image
-from uavssr.cli.options import (
-    AsJson,
-    AssumeCrs,
-    Bands,
-    BatchOption,
-    Bidx,
-    ClusterSize,
-    Device,
-    DryRun,
-    Files,
-    FormatName,
-    MaxPixels,
-    MemLimit,
-    ModelName,
-    Overwrite,
-    PrecisionOption,
-    Resume,
-    ScaleOption,
-    Scheduler,
-    SensorName,
-    Stages,
-    TileSize,
-    Wavelengths,
-    Workers,
 )
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.io.writers import CubeDtype, Format
-    from uavssr.reconstruction import Precision, RunEstimate, StfScope
+    from uavssr.reconstruction import Precision, StfScope
+    from uavssr.reconstruction.cluster import Cluster
 
 
 @app.command()
 def reconstruct(
     context: typer.Context,
-    files: Files,
+    files: shared.Files,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The cube to write: .tif, .zarr, .img or .dat.")
     ],
-    sensor: SensorName = None,
-    bands: Bands = None,
-    bidx: Bidx = None,
-    scale: ScaleOption = None,
-    assume_crs: AssumeCrs = None,
-    max_pixels: MaxPixels = None,
-    model: ModelName = None,
+    sensor: shared.SensorName = None,
+    bands: shared.Bands = None,
+    bidx: shared.Bidx = None,
+    scale: shared.ScaleOption = None,
+    assume_crs: shared.AssumeCrs = None,
+    max_pixels: shared.MaxPixels = None,
+    model: shared.ModelName = None,
     stf: Annotated[
-        Path | None,
-        typer.Option("--stf", help="Use the STF of this .stf.nc instead of estimating it."),
+        Path | None, typer.Option(help="Use the STF of this .stf.nc instead of estimating it.")
     ] = None,
     stf_only: Annotated[
         bool,
@@ -78,86 +54,87 @@ def reconstruct(
     ] = False,
     stf_scope: Annotated[
         str,
-        typer.Option(
-            "--stf-scope", help="scene: one STF for all tiles; tile: the STF of each tile, blended."
-        ),
+        typer.Option(help="scene: one STF for all tiles; tile: the STF of each tile, blended."),
     ] = "scene",
-    tile: TileSize = 256,
+    tile: shared.TileSize = 256,
     overlap: Annotated[
         int | None,
-        typer.Option(
-            "--overlap", help="Pixels over which the STFs of tiles are blended; default: 32."
-        ),
+        typer.Option(help="Pixels over which the STFs of tiles are blended; default: 32."),
     ] = None,
-    stages: Stages = None,
-    device: Device = "auto",
-    precision: PrecisionOption = None,
-    batch: BatchOption = "auto",
-    workers: Workers = None,
-    mem_limit: MemLimit = None,
-    scheduler: Scheduler = None,
-    cluster: ClusterSize = None,
-    format: FormatName = None,  # noqa: A002 - the name of the option
-    wavelengths: Wavelengths = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="uint16 (reflectance x 10000) or float32.")
-    ] = "uint16",
-    co: Annotated[
-        list[str] | None, typer.Option("--co", help="GDAL creation option K=V, repeatable.")
+    stages: shared.Stages = None,
+    device: shared.Device = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Precision of the Z-Nets: float32, or bf16 (default on a GPU)."),
     ] = None,
+    batch: Annotated[
+        str, typer.Option(help="Tiles in one forward pass: auto (1 on the CPU), or a number.")
+    ] = "auto",
+    workers: shared.Workers = None,
+    mem_limit: Annotated[
+        str | None,
+        typer.Option(help="Most memory to use, e.g. 4GB; the run takes fewer workers if needed."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Compute on a dask cluster: tcp://host:port, or a scheduler file."),
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="local:N: compute in N processes of this machine.")
+    ] = None,
+    format: Annotated[  # noqa: A002 - the name of the option
+        str | None,
+        typer.Option(help="gtiff, cog, envi, zarr or coefficients; default: by the suffix."),
+    ] = None,
+    wavelengths: shared.Wavelengths = None,
+    dtype: shared.NumberType = "uint16",
+    co: shared.CreationOptions = None,
     uncertainty: Annotated[
-        Path | None,
-        typer.Option(
-            "--uncertainty", help="Also write the standard errors of all bands to this file."
-        ),
+        Path | None, typer.Option(help="Also write the standard errors of all bands to this file.")
     ] = None,
     quality: Annotated[
         Path | None,
+        typer.Option(help="Also write quality flags (saturated, outlier ...) to this .tif."),
+    ] = None,
+    quicklook: shared.Quicklook = None,
+    overwrite: shared.Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that was stopped, if there is one.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
         typer.Option(
-            "--quality", help="Also write quality flags (saturated, outlier ...) to this .tif."
+            "--dry-run",
+            help="Try one batch, print the time, memory and space needed; write nothing.",
         ),
-    ] = None,
-    quicklook: Annotated[
-        Path | None, typer.Option("--quicklook", help="Also draw the cube to this .png.")
-    ] = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    ] = False,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Reconstruct the cube, and write its STFs (.stf.nc) and a map of tiles (.tiles.gpkg)."""
-    from uavssr.io.stf import stf_path, tiles_path
+    from uavssr import reconstruction as run
     from uavssr.io.writers import was_publishing
     from uavssr.model import DEFAULT_MODEL
-    from uavssr.reconstruction import (
-        OutputOptions,
-        ReconstructionOptions,
-        parse_size,
-        plan_reconstruction,
-    )
 
-    _check_trial(dry_run=dry_run, scheduler=scheduler, cluster=cluster)
+    if dry_run:
+        _refuse_cluster(scheduler=scheduler, cluster=cluster)
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     inputs = files if stf is None else [*files, stf]
-    output = OutputOptions(
+    output = run.OutputOptions(
         cube=out,
         format=cast("Format | None", format),
         dtype=cast("CubeDtype", dtype),
         wavelengths=wavelengths,
-        creation_options=option_pairs(co or []),
+        creation_options=option_pairs(co),
         uncertainty=uncertainty,
         quality=quality,
         overwrite=overwrite,
         resume=resume,
     )
-    replaceable = overwrite or (resume and was_publishing(out))
-    further = [uncertainty, quality, quicklook]
-    beside = [stf_path(out), tiles_path(out)]
-    check_outputs([out, *further], inputs, overwrite=replaceable)
-    check_outputs([*beside, *further], inputs, overwrite=replaceable)
+    paths = [*run.Outputs.beside(out), uncertainty, quality, quicklook]
+    check_outputs(paths, inputs, overwrite=overwrite or (resume and was_publishing(out)))
     check_suffix(quality, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
-    options = ReconstructionOptions(
+    options = run.ReconstructionOptions(
         model=model or DEFAULT_MODEL,
         stf=stf,
         stf_only=stf_only,
@@ -169,31 +146,30 @@ def reconstruct(
         precision=cast("Precision | None", precision),
         batch=_batch(batch),
         workers=workers,
-        mem_limit=None if mem_limit is None else parse_size(mem_limit),
-        cluster=None if dry_run else context.with_resource(open_cluster(scheduler, cluster)),
+        mem_limit=None if mem_limit is None else run.parse_size(mem_limit),
+        cluster=context.with_resource(_open_cluster(scheduler, cluster)),
     )
-    plan = plan_reconstruction(msi, options)
+    plan = run.plan_reconstruction(msi, options)
     for line in plan.reference_notes():
         say(context, f"uavssr: {line}")
     if dry_run:
-        _print_estimate(plan.estimate_run(output), as_json=as_json)
+        estimate = plan.estimate_run(output)
+        lines = tables.fact_lines(estimate.lines())
+        console.show(estimate.to_dict(), *lines, as_json=as_json)
         return
-    with console.progress(quiet=context.obj["quiet"]) as progress, interrupt_as_error():
+    with console.progress(quiet=context.obj["quiet"]) as progress:
         outputs = plan.write(output, progress=progress)
     if quicklook is not None:
         from uavssr.viz import draw_quicklook
 
         draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])
-    written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles}
     extra = {"uncertainty": uncertainty, "quality": quality, "quicklook": quicklook}
-    print_outputs(context, written | extra, as_json=as_json)
+    print_outputs(context, asdict(outputs) | extra, as_json=as_json)
 
 
-def _check_trial(*, dry_run: bool, scheduler: str | None, cluster: str | None) -> None:
-    """Refuse a dry run on a cluster: its trial runs in this process."""
-    options = {"--scheduler": scheduler, "--cluster": cluster}
-    given = [option for option, value in options.items() if value is not None]
-    if dry_run and given:
+def _refuse_cluster(**options: str | None) -> None:
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
         raise UsageError(
             "--dry-run measures a run in this process, not on a cluster",
             remedy=f"leave out {' and '.join(given)}, or --dry-run",
@@ -208,43 +184,71 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
-def _print_estimate(estimate: RunEstimate, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(estimate.to_dict()))
-    else:
-        console.show(*tables.fact_lines(estimate.lines()))
+def _open_cluster(
+    scheduler: str | None, processes: str | None
+) -> AbstractContextManager[Cluster | None]:
+    """The cluster of `--scheduler` or `--cluster`; None without either."""
+    if scheduler is None and processes is None:
+        return nullcontext()
+    if scheduler is not None and processes is not None:
+        raise UsageError("--scheduler and --cluster name two clusters; choose one")
+    try:
+        from uavssr.reconstruction.cluster import connect, local_cluster
+    except ModuleNotFoundError as err:
+        raise UsageError(f"{err.name} is not installed", remedy="install uavssr[cluster]") from err
+    if scheduler is not None:
+        return connect(scheduler)
+    kind, _, count = str(processes).partition(":")
+    if kind != "local" or not count.isdecimal():
+        raise UsageError(f"--cluster must be local:N, got {processes!r}")
+    return local_cluster(int(count))
 
 
 @app.command()
-def inspect(
+def expand(
     context: typer.Context,
-    files: Files,
-    sensor: SensorName = None,
-    bands: Bands = None,
-    bidx: Bidx = None,
-    scale: ScaleOption = None,
-    assume_crs: AssumeCrs = None,
-    max_pixels: MaxPixels = None,
-    as_json: AsJson = False,
+    coefficients: Annotated[
+        Path,
+        typer.Argument(
+            help="A file from `reconstruct --format coefficients`.", metavar="COEFFICIENTS"
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The cube to write.")],
+    wavelengths: shared.Wavelengths = None,
+    format: Annotated[  # noqa: A002 - the name of the option
+        str | None, typer.Option(help="gtiff, cog, envi or zarr; default: by the suffix.")
+    ] = None,
+    dtype: shared.NumberType = "uint16",
+    co: shared.CreationOptions = None,
+    quicklook: shared.Quicklook = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Blocks expanded at a time; default: number of cores.")
+    ] = None,
+    max_pixels: shared.MaxPixels = None,
+    overwrite: shared.Overwrite = False,
+    as_json: shared.AsJson = False,
 ) -> None:
-    """Print the input summary: bands, roles, scale and valid pixels, with the evidence for each."""
-    msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels, warn=False)
-    if as_json:
-        typer.echo(json.dumps(msi.summary.to_dict()))
-    else:
-        console.show(*tables.summary_parts(msi.summary))
+    """Write the cube of a file of coefficients, or some of its wavelengths."""
+    from uavssr import reconstruction as run
+    from uavssr.io.hsi import open_coefficients
 
+    output = run.OutputOptions(
+        cube=out,
+        format=cast("Format | None", format),
+        dtype=cast("CubeDtype", dtype),
+        wavelengths=wavelengths,
+        creation_options=option_pairs(co),
+        overwrite=overwrite,
+    )
+    check_outputs([out, quicklook], [coefficients], overwrite=overwrite)
+    check_suffix(quicklook, ".png")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be positive, got {workers}")
+    source = open_coefficients(coefficients, max_pixels=max_pixels)
+    with console.progress(quiet=context.obj["quiet"]) as progress:
+        run.expand(source, output, workers=workers, progress=progress)
+    if quicklook is not None:
+        from uavssr.viz import draw_quicklook
 
-@app.command()
-def sensors(as_json: AsJson = False) -> None:
-    """List the known cameras with their bands."""
-    from uavssr.sensors import SENSORS
-
-    if as_json:
-        known = {
-            name: [{"role": b.role, "centre": b.centre, "fwhm": b.fwhm} for b in sensor.bands]
-            for name, sensor in SENSORS.items()
-        }
-        typer.echo(json.dumps(known))
-        return
-    console.show(tables.sensor_table(SENSORS.values()))
+        draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[coefficients, out])
+    print_outputs(context, {"cube": out, "quicklook": quicklook}, as_json=as_json)

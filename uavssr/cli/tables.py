@@ -14,16 +14,7 @@ if TYPE_CHECKING:
     from uavssr.io.msi import InputSummary
     from uavssr.sensors import Sensor
 
-STF_NUMBERS = (
-    "centre",
-    "centre_se",
-    "fwhm",
-    "fwhm_se",
-    "gain",
-    "gain_se",
-    "span_share",
-    "residual",
-)
+_NUMBERS = ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "span_share", "residual")
 
 
 def sensor_table(sensors: Iterable[Sensor]) -> Table:
@@ -40,7 +31,7 @@ def scene_rows(stf: xr.Dataset) -> list[dict[str, Any]]:
     rows = []
     for i, band in enumerate(stf["band"].values.tolist()):
         row: dict[str, Any] = {"band": str(band)}
-        row |= {name: round(float(stf[f"scene_{name}"][i]), 6) for name in STF_NUMBERS}
+        row |= {name: round(float(stf[f"scene_{name}"][i]), 6) for name in _NUMBERS}
         row["prior_driven"] = bool(stf["scene_prior_driven"][i])
         rows.append(row)
     return rows

@@ -1,14 +1,16 @@
-"""The command that trains a model."""
+"""The commands that make models: train, and adapt to local spectra."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from uavssr.cli import console
+from uavssr.cli import options as shared
 from uavssr.cli.app import app, say
 
 
@@ -16,22 +18,20 @@ from uavssr.cli.app import app, say
 def train(
     context: typer.Context,
     pairs: Annotated[
-        Path | None,
-        typer.Option("--pairs", help="Manifest (.csv) of pairs, cubes and spectral libraries."),
+        Path | None, typer.Option(help="Manifest (.csv) of pairs, cubes and spectral libraries.")
     ] = None,
     spectra: Annotated[
-        Path | None,
-        typer.Option("--spectra", help="A spectral library (.npz), to train without images."),
+        Path | None, typer.Option(help="A spectral library (.npz), to train without images.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the run and of the model.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
     init: Annotated[
-        str | None, typer.Option("--init", help="Start from a model: a released name or a folder.")
+        str | None, typer.Option(help="Start from a model: a released name or a folder.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Settings in YAML; other options override them.")
+        Path | None, typer.Option(help="Settings in YAML; other options override them.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -39,31 +39,24 @@ def train(
             "--set", help="One setting, e.g. training.steps=500; overrides all else; repeatable."
         ),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Total number of optimiser steps.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Total number of optimiser steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     rank: Annotated[
-        str | None, typer.Option("--rank", help="Number of spectral coefficients, or auto.")
+        str | None, typer.Option(help="Number of spectral coefficients, or auto.")
     ] = None,
     components: Annotated[
-        int | None, typer.Option("--components", help="Number of Gaussians of the spectral prior.")
+        int | None, typer.Option(help="Number of Gaussians of the spectral prior.")
     ] = None,
     stage_count: Annotated[
         int | None, typer.Option("--stages", help="Number of unrolled stages.")
     ] = None,
-    width: Annotated[
-        int | None, typer.Option("--width", help="Number of channels in the Z-Nets.")
-    ] = None,
+    width: Annotated[int | None, typer.Option(help="Number of channels in the Z-Nets.")] = None,
     precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="Precision of the proximal networks: float32 or bf16."),
+        str | None, typer.Option(help="Precision of the proximal networks: float32 or bf16.")
     ] = None,
-    log: Annotated[
-        str | None, typer.Option("--log", help="Log: csv, or tensorboard for both.")
-    ] = None,
+    log: Annotated[str | None, typer.Option(help="Log: csv, or tensorboard for both.")] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="Device: auto (default), cpu or cuda[:i].")
+        str | None, typer.Option(help="Device: auto (default), cpu or cuda[:i].")
     ] = None,
 ) -> None:
     """Train a model on pairs, cubes or spectra; give the same command again to resume."""
@@ -104,3 +97,37 @@ def train(
         for warning in warnings:
             say(context, f"! {warning}")
         say(context, f"wrote {run.out / run.name}")
+
+
+@app.command()
+def adapt(
+    context: typer.Context,
+    spectra: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Spectra like those of the field: tables (.csv), cubes or libraries (.npz).",
+            metavar="SPECTRA",
+            readable=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new model.")],
+    model: shared.ModelName = None,
+    scale: shared.ScaleOption = None,
+    overwrite: shared.Overwrite = False,
+) -> None:
+    """Adapt a model to local spectra: crops, soils and paths of the field, about fifty."""
+    from uavssr.model import DEFAULT_MODEL
+    from uavssr.training import adapt_model
+
+    adapted = adapt_model(
+        spectra, out, model=model or DEFAULT_MODEL, scale=scale, overwrite=overwrite
+    )
+    for warning in adapted.warnings:
+        say(context, f"! {warning}")
+    plural = "" if adapted.components == 1 else "s"
+    say(
+        context,
+        f"wrote {adapted.folder}: {adapted.spectra} spectra, "
+        f"{adapted.components} Gaussian{plural} more; "
+        f"use it with --model {shlex.quote(str(adapted.folder))}",
+    )
