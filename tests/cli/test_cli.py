@@ -473,14 +473,14 @@ def test_ctrl_c_again_and_again_ends_in_one_line(tmp_path: Path, model: Path) ->
         while process.poll() is None and not list(journal.glob("tile-*.npz")):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        told = process.stderr.readline()
+        message = process.stderr.readline()
         while process.poll() is None:
             process.send_signal(signal.SIGINT)
             time.sleep(0.01)
         _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert told.startswith("uavssr: interrupted; ")
+    assert message.startswith("uavssr: interrupted; ")
     assert rest == ""
     assert process.returncode == 130
 

@@ -37,7 +37,7 @@ def scene() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a cube, what a random camera saw of it, and references made of the cube."""
+    """A folder with a cube, its image by a random camera, and references made of the cube."""
     folder = tmp_path_factory.mktemp("field")
     cube = scene()
     write_cube(folder / "hsi.tif", cube)
@@ -74,7 +74,9 @@ def errors(scene_rows: list[dict[str, float]], truth: Path) -> tuple[np.ndarray,
 
 
 @pytest.mark.parametrize(("name", "kind"), [("spectra.csv", "spectra"), ("hsi.tif", "cube")])
-def test_camera_is_found_from_known_spectra(truth: Path, run: Run, name: str, kind: str) -> None:
+def test_camera_is_calibrated_with_reference_spectra(
+    truth: Path, run: Run, name: str, kind: str
+) -> None:
     options = ["--reference", truth / name, "--model", truth / "tiny", "--json"]
     ran = run("estimate-stf", truth / "msi.tif", *options)
     assert (ran.code, ran.err) == (0, "")
@@ -89,7 +91,7 @@ def test_camera_is_found_from_known_spectra(truth: Path, run: Run, name: str, ki
     assert not any(row["prior_driven"] for row in found["scene"])
 
 
-def test_gains_are_found_from_panels(truth: Path, run: Run) -> None:
+def test_gains_are_calibrated_with_panels(truth: Path, run: Run) -> None:
     options = ["--reference", truth / "panel.csv", "--model", truth / "tiny", "--json"]
     found = json.loads(run("estimate-stf", truth / "msi.tif", *options).out)
     assert found["reference"] == {"kind": "panels", "used": 4, "warnings": []}
@@ -118,18 +120,18 @@ def test_calibrated_stf_makes_a_better_cube_of_pixels_that_were_not_measured(
         difference = (cube - scene()).reshape(len(GRID), -1)[:, held_out]
         return float(np.sqrt(np.mean(difference**2)))
 
-    blind, taught = error("blind.tif"), error("taught.tif", "--stf", stf)
+    blind, corrected = error("blind.tif"), error("corrected.tif", "--stf", stf)
     calibrated = error("calibrated.tif", "--stf", stf, "--stf-only")
     best = error("best.tif", "--stf", truth / "true.stf.nc")
     assert calibrated < blind
     assert calibrated < best + 0.1 * (blind - best)
-    assert taught < best
+    assert corrected < best
     with xr.open_dataset(tmp_path / "calibrated.stf.nc", engine="h5netcdf") as held:
         assert np.array_equal(held["scene_stf"], before[0])
         assert np.array_equal(held["scene_centre_se"], before[1])
 
 
-def test_run_says_what_it_learns_from(tmp_path: Path, truth: Path, run: Run) -> None:
+def test_run_names_its_reference_spectra(tmp_path: Path, truth: Path, run: Run) -> None:
     model, stf = ["--model", truth / "tiny"], tmp_path / "found.stf.nc"
     reference = ["--reference", truth / "spectra.csv", "-o", stf]
     said = run("estimate-stf", truth / "msi.tif", *reference, *model)
@@ -157,8 +159,8 @@ def test_table_warnings_and_plot(tmp_path: Path, truth: Path, run: Run) -> None:
     ran = run("estimate-stf", truth / "msi.tif", *options)
     assert ran.code == 0
     assert "STF of the scene, p4m" in ran.out
-    told = "uavssr: warning: left out of panel.csv: 1 outside the image"
-    assert ran.err.splitlines() == [told, f"wrote {tmp_path / 'stf.png'}"]
+    warning = "uavssr: warning: left out of panel.csv: 1 outside the image"
+    assert ran.err.splitlines() == [warning, f"wrote {tmp_path / 'stf.png'}"]
     assert (tmp_path / "stf.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -44,6 +44,8 @@ NAMES = pytest.mark.parametrize(
 """Zarr is slow to test, because of its many files."""
 BAD = 17
 """A tile in the middle."""
+Planner = Callable[..., PlannedReconstruction]
+Writer = Callable[..., Outputs]
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +76,11 @@ def address() -> Iterator[str]:
 def cluster(address: str) -> Iterator[Cluster]:
     with connect(address) as found:
         yield found
-        found.client.run(heal)
+        found.client.run(undo)
 
 
 @pytest.fixture
-def plan(image: Path, model_folder: Path) -> Callable[..., PlannedReconstruction]:
+def plan(image: Path, model_folder: Path) -> Planner:
     def build(**options: object) -> PlannedReconstruction:
         given = {"model": model_folder, "tile": TILE, "device": "cpu"} | options
         return plan_reconstruction(open_msi(image), ReconstructionOptions(**given))
@@ -86,11 +88,22 @@ def plan(image: Path, model_folder: Path) -> Callable[..., PlannedReconstruction
     return build
 
 
+@pytest.fixture
+def in_one_process(tmp_path: Path, plan: Planner) -> Writer:
+    """Writes the same output without a cluster, in a folder beside."""
+
+    def write_here(name: str = "out.tif", **options: object) -> Outputs:
+        (tmp_path / "here").mkdir()
+        return plan(**options).write(tmp_path / "here" / name)
+
+    return write_here
+
+
 def run(*arguments: object) -> int:
     return cli.main(list(map(str, arguments)))
 
 
-def kept(out: Path) -> int:
+def stored_tiles(out: Path) -> int:
     folder = journal_path(out)
     return len(list(folder.glob("tile-*.npz"))) if folder.exists() else 0
 
@@ -115,7 +128,7 @@ def assert_same(one: Outputs, other: Outputs) -> None:
 # --- what is done to workers: dask sends these functions to them ---------------------------------
 
 
-def spoil() -> None:
+def break_one_tile() -> None:
     """Make one tile fail in this process."""
     real = TileEngine.begin
 
@@ -130,15 +143,15 @@ def spoil() -> None:
     TileEngine.begin = begin
 
 
-def heal() -> None:
-    """Undo `spoil` and `age`."""
+def undo() -> None:
+    """Undo `break_one_tile` and `pretend_older`."""
     if hasattr(TileEngine, "healthy"):
         TileEngine.begin = TileEngine.healthy
         del TileEngine.healthy
     cluster_job.VERSIONS = VERSIONS
 
 
-def age() -> None:
+def pretend_older() -> None:
     """Pretend to be an older uavssr."""
     cluster_job.VERSIONS = ("0.0.1", VERSIONS[1])
 
@@ -164,24 +177,23 @@ def listening() -> set[str]:
 def test_cluster_makes_what_one_process_makes(
     tmp_path: Path,
     cluster: Cluster,
-    plan: Callable[..., PlannedReconstruction],
+    plan: Planner,
+    in_one_process: Writer,
     name: str,
     options: dict,
 ) -> None:
-    (tmp_path / "here").mkdir()
-    here = plan(**options).write(tmp_path / "here" / name)
     there = plan(**options, cluster=cluster).write(tmp_path / name)
-    assert_same(here, there)
+    assert_same(in_one_process(name, **options), there)
     assert not journal_path(there.cube).exists()
 
 
 def test_standard_errors_and_flags_are_the_same_too(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction]
+    tmp_path: Path, cluster: Cluster, plan: Planner
 ) -> None:
     (tmp_path / "here").mkdir()
-    for folder, farm in ((tmp_path / "here", None), (tmp_path, cluster)):
+    for folder, workers in ((tmp_path / "here", None), (tmp_path, cluster)):
         names = {"uncertainty": folder / "sigma.tif", "quality": folder / "quality.tif"}
-        plan(cluster=farm).write(OutputOptions(cube=folder / "out.tif", **names))
+        plan(cluster=workers).write(OutputOptions(cube=folder / "out.tif", **names))
     for name in ("sigma.tif", "quality.tif"):
         with rasterio.open(tmp_path / "here" / name) as one, rasterio.open(tmp_path / name) as two:
             np.testing.assert_array_equal(one.read(), two.read())
@@ -192,7 +204,7 @@ def test_standard_errors_and_flags_are_the_same_too(
 
 @NAMES
 def test_killed_worker_costs_nothing_but_time(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction], name: str
+    tmp_path: Path, cluster: Cluster, plan: Planner, in_one_process: Writer, name: str
 ) -> None:
     """Row 42: its tiles are computed elsewhere."""
     victim = next(iter(cluster.client.run(os.getpid).values()))
@@ -206,49 +218,43 @@ def test_killed_worker_costs_nothing_but_time(
     there = plan(cluster=cluster).write(tmp_path / name, progress=progress)
     assert victim not in cluster.client.run(os.getpid).values()
     assert len(delivered) == TILES
-    (tmp_path / "here").mkdir()
-    assert_same(plan().write(tmp_path / "here" / name), there)
+    assert_same(in_one_process(name), there)
 
 
 @NAMES
 def test_tile_that_fails_on_a_worker_is_named_and_the_others_kept(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction], name: str
+    tmp_path: Path, cluster: Cluster, plan: Planner, in_one_process: Writer, name: str
 ) -> None:
     """Row 31; and one process goes on with what a cluster began."""
-    cluster.client.run(spoil)
+    cluster.client.run(break_one_tile)
     with pytest.raises(IncompleteRun, match=rf"tile {BAD} failed.*cosmic ray") as caught:
         plan(cluster=cluster).write(tmp_path / name)
     assert "--resume" in str(caught.value)
-    assert kept(tmp_path / name) == TILES - 1
+    assert stored_tiles(tmp_path / name) == TILES - 1
     assert not (tmp_path / name).exists()
-    (tmp_path / "here").mkdir()
-    whole = plan().write(tmp_path / "here" / name)
-    assert_same(plan().write(OutputOptions(cube=tmp_path / name, resume=True)), whole)
+    assert_same(
+        plan().write(OutputOptions(cube=tmp_path / name, resume=True)), in_one_process(name)
+    )
 
 
 @NAMES
 def test_cluster_goes_on_with_what_one_process_began(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction], name: str
+    tmp_path: Path, cluster: Cluster, plan: Planner, in_one_process: Writer, name: str
 ) -> None:
-    spoil()
+    break_one_tile()
     try:
         with pytest.raises(IncompleteRun, match=f"tile {BAD} failed"):
             plan().write(tmp_path / name)
     finally:
-        heal()
-    computed = []
+        undo()
     before = cluster.client.run(os.getpid)
-    there = plan(cluster=cluster).write(
-        OutputOptions(cube=tmp_path / name, resume=True),
-        progress=lambda what, *_: computed.append(what),
-    )
+    there = plan(cluster=cluster).write(OutputOptions(cube=tmp_path / name, resume=True))
     assert before == cluster.client.run(os.getpid)
-    (tmp_path / "here").mkdir()
-    assert_same(plan().write(tmp_path / "here" / name), there)
+    assert_same(in_one_process(name), there)
 
 
 def test_worker_of_another_version_is_refused(address: str, cluster: Cluster) -> None:
-    cluster.client.run(age)
+    cluster.client.run(pretend_older)
     with (
         pytest.raises(ClusterError, match=r"worker tcp://127.+ has uavssr 0\.0\.1"),
         connect(address),
@@ -257,19 +263,16 @@ def test_worker_of_another_version_is_refused(address: str, cluster: Cluster) ->
 
 
 def test_worker_of_another_version_that_joins_later_is_refused(
-    tmp_path: Path, cluster: Cluster, plan: Callable[..., PlannedReconstruction]
+    tmp_path: Path, cluster: Cluster, plan: Planner
 ) -> None:
-    cluster.client.run(age)
+    cluster.client.run(pretend_older)
     with pytest.raises(ClusterError, match=r"worker tcp://127.+ has uavssr 0\.0\.1"):
         plan(cluster=cluster).write(tmp_path / "out.tif")
     assert not (tmp_path / "out.tif").exists()
 
 
 def test_worker_that_sees_another_image_is_refused(
-    tmp_path: Path,
-    cluster: Cluster,
-    plan: Callable[..., PlannedReconstruction],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, cluster: Cluster, plan: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def newer(paths: list[Path]) -> list[Fingerprint]:
         return [Fingerprint(path.name, 1, 2, "3" * 64) for path in paths]
@@ -281,13 +284,13 @@ def test_worker_that_sees_another_image_is_refused(
 
 @pytest.mark.slow
 def test_scheduler_that_dies_leaves_what_was_finished(
-    tmp_path: Path, plan: Callable[..., PlannedReconstruction]
+    tmp_path: Path, plan: Planner, in_one_process: Writer
 ) -> None:
-    told = tmp_path / "scheduler.json"
-    with started("scheduler", "--scheduler-file", told) as scheduler:
+    scheduler_file = tmp_path / "scheduler.json"
+    with started("scheduler", "--scheduler-file", scheduler_file) as scheduler:
         options = ("--nthreads", 1, "--no-nanny", "--death-timeout", 60)
-        with started("worker", "--scheduler-file", told, *options) as worker:
-            while not told.exists():
+        with started("worker", "--scheduler-file", scheduler_file, *options) as worker:
+            while not scheduler_file.exists():
                 time.sleep(0.05)
 
             def progress(*_: object) -> None:
@@ -295,15 +298,15 @@ def test_scheduler_that_dies_leaves_what_was_finished(
 
             with (
                 dask.config.set({"distributed.comm.timeouts.connect": "5s"}),
-                connect(told) as found,
+                connect(scheduler_file) as found,
                 pytest.raises(ClusterError, match="scheduler is gone"),
             ):
                 plan(cluster=found).write(tmp_path / "out.tif", progress=progress)
             worker.kill()
-    assert 0 < kept(tmp_path / "out.tif") < TILES
-    (tmp_path / "here").mkdir()
-    whole = plan().write(tmp_path / "here" / "out.tif")
-    assert_same(plan().write(OutputOptions(cube=tmp_path / "out.tif", resume=True)), whole)
+    assert 0 < stored_tiles(tmp_path / "out.tif") < TILES
+    assert_same(
+        plan().write(OutputOptions(cube=tmp_path / "out.tif", resume=True)), in_one_process()
+    )
 
 
 def started(kind: str, *arguments: object) -> subprocess.Popen[bytes]:
@@ -324,32 +327,26 @@ def started(kind: str, *arguments: object) -> subprocess.Popen[bytes]:
 
 
 def test_command_runs_on_a_scheduler(
-    tmp_path: Path,
-    image: Path,
-    model_folder: Path,
-    address: str,
-    plan: Callable[..., PlannedReconstruction],
+    tmp_path: Path, image: Path, model_folder: Path, address: str, in_one_process: Writer
 ) -> None:
     out = tmp_path / "out.tif"
     options = ["--model", model_folder, "--tile", TILE, "--device", "cpu", "--scheduler", address]
     assert run("-q", "reconstruct", image, "-o", out, *options) == 0
-    (tmp_path / "here").mkdir()
-    assert_same(plan().write(tmp_path / "here" / "out.tif"), Outputs.beside(out))
+    assert_same(in_one_process(), Outputs.beside(out))
 
 
 def test_command_starts_a_cluster_of_its_own(
     tmp_path: Path,
     image: Path,
     model_folder: Path,
-    plan: Callable[..., PlannedReconstruction],
+    in_one_process: Writer,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.tif"
     options = ["--model", model_folder, "--tile", TILE, "--device", "cpu", "--cluster", "local:1"]
     assert run("-q", "reconstruct", image, "-o", out, *options) == 0
     assert capfd.readouterr().err == ""
-    (tmp_path / "here").mkdir()
-    assert_same(plan().write(tmp_path / "here" / "out.tif"), Outputs.beside(out))
+    assert_same(in_one_process(), Outputs.beside(out))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_truncated_image_leaves_no_output(workspace: Workspace, share: float) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_flipped_bits_are_told_where_anything_can_tell(tmp_path: Path, kind: str) -> None:
+def test_flipped_bits_are_reported_where_they_can_be_recognised(tmp_path: Path, kind: str) -> None:
     """Rows 5, 22, 35, 40: 300 places, in a process of its own that may neither crash nor hang."""
     found = in_subprocess(count_flips, kind, tmp_path, 300 * REPEATS, 5)
     assert sum(found.values()) == 300 * REPEATS

@@ -136,7 +136,7 @@ def test_disk_that_fills_up_in_the_middle_keeps_what_was_finished(tmp_path: Path
 # --- training ------------------------------------------------------------------------------------
 
 
-def train_on_full_disk(out: Path, largest: int, told: Path) -> None:
+def train_on_full_disk(out: Path, largest: int, answer: Path) -> None:
     """Go on with a training while no file may grow beyond `largest`; tell the error's code."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -147,7 +147,7 @@ def train_on_full_disk(out: Path, largest: int, told: Path) -> None:
     except UavssrError as err:
         code, stderr = err.exit_code, str(err)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    told.write_text(json.dumps([code, stderr]))
+    answer.write_text(json.dumps([code, stderr]))
 
 
 class Stopped(Exception):
@@ -183,7 +183,7 @@ def test_disk_that_is_full_under_a_checkpoint_costs_no_step(tmp_path: Path) -> N
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_disk_too_full_for_the_log_of_a_training_is_told(tmp_path: Path) -> None:
+def test_disk_too_full_for_the_log_of_a_training_is_reported(tmp_path: Path) -> None:
     """Row 40: 5 here too, when a line is added to the log."""
     before = stopped(tmp_path)
     code, stderr = in_subprocess(train_on_full_disk, tmp_path, 250)
