@@ -10,31 +10,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import torch
-from distributed import (
-    CancelledError,
-    Client,
-    Future,
-    KilledWorker,
-    LocalCluster,
-)
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster
 from distributed.comm.core import CommClosedError
 
 from uavssr.errors import IncompleteRun, UsageError
-from uavssr.reconstruction.cluster_job import (
-    VERSIONS,
-    ClusterError,
-    IgnoreInterrupts,
-    Job,
-    WorkerInfo,
-    check_versions,
-    compute_tiles,
-    fit_remote_scene,
-    worker_info,
-)
+from uavssr.io.writers import TileRecord
+from uavssr.reconstruction import cluster_job
+from uavssr.reconstruction.cluster_job import ClusterError, Job
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.fitted_stf import PendingRecord, StfNumbers, finished_record
 from uavssr.reconstruction.pipeline import ThreadCounts
@@ -60,7 +47,7 @@ class Cluster:
 
     client: Client
     """Connection to the scheduler."""
-    workers: Mapping[str, WorkerInfo]
+    workers: Mapping[str, cluster_job.WorkerInfo]
     """Workers at the start, by address; others may join."""
     _jobs: list[str] = field(default_factory=list)
 
@@ -92,12 +79,13 @@ class Cluster:
     def fit_scene(self, plan: Plan) -> StfNumbers:
         """The scene's STF, estimated by one of the workers."""
         job = self._send(Job(plan, None))
-        return self.run(plan, "the scene's STF", fit_remote_scene, job)
+        return self.run(plan, cluster_job.fit_remote_scene, job, name="the scene's STF")
 
     def tiles(self, scene: FittedScene, engine: TileEngine, *, maps: bool) -> RemoteTiles:
         """A computer that gives the tiles of `engine`; without maps their STFs alone."""
         job = Job(scene.plan, scene, error_maps=engine.error_maps is not None, maps=maps)
-        return RemoteTiles(cluster=self, plan=scene.plan, engine=engine, job=self._send(job))
+        compute = partial(self.run, scene.plan, cluster_job.compute_tiles, self._send(job))
+        return RemoteTiles(engine=engine, compute=compute)
 
     def _send(self, job: Job) -> str:
         self.client.register_plugin(job)
@@ -111,7 +99,7 @@ class Cluster:
                 if self.client.status == "running" and self.client.scheduler is not None:
                     self.client.unregister_worker_plugin(name)
 
-    def run(self, plan: Plan, name: str, task: Callable[..., Answer], *arguments: object) -> Answer:
+    def run(self, plan: Plan, task: Callable[..., Answer], *arguments: object, name: str) -> Answer:
         """Run a task on any worker, and on another one if that is lost.
 
         Raises:
@@ -134,13 +122,11 @@ class Cluster:
     def _wait(self, future: Future[Answer]) -> None:
         last_seen = time.monotonic()
         while time.monotonic() - last_seen <= NO_WORKER_SECONDS:
-            try:
+            with suppress(TimeoutError):
                 future.exception(timeout=POLL_SECONDS)
-            except TimeoutError:
-                if self.client.nthreads():
-                    last_seen = time.monotonic()
-            else:
                 return
+            if self.client.nthreads():
+                last_seen = time.monotonic()
         raise ClusterError(f"no worker is left, for {NO_WORKER_SECONDS} s", remedy="start workers")
 
 
@@ -148,14 +134,10 @@ class Cluster:
 class RemoteTiles:
     """A `pipeline.TileComputer` whose tiles are computed on a cluster."""
 
-    cluster: Cluster
-    """The workers."""
-    plan: Plan
-    """What is reconstructed."""
     engine: TileEngine
     """The engine that would compute the tiles here."""
-    job: str
-    """Name of the job that the workers have."""
+    compute: Callable[..., list[TileRecord]]
+    """Runs `compute_tiles` with the job on any worker."""
 
     def groups(self) -> Iterator[Sequence[int]]:
         """All tiles, in groups that go through the network together."""
@@ -168,12 +150,10 @@ class RemoteTiles:
     def begin(self, inputs: Sequence[TileInput]) -> list[PendingRecord]:
         """Let a worker compute tiles; their records."""
         indices = tuple(given.tile.index for given in inputs)
-        stfs = self.engine.tile_stfs
-        tiles = self.engine.tiles
+        tiles, stfs = self.engine.tiles, self.engine.tile_stfs
         nearby = {tile.index for index in indices for tile in tiles.neighbours(index)}
-        arguments = indices, {i: stfs[i].numbers() for i in sorted(nearby) if i in stfs}
-        name = f"tile {', '.join(map(str, indices))}"
-        records = self.cluster.run(self.plan, name, compute_tiles, self.job, *arguments)
+        numbers = {i: stfs[i].numbers() for i in sorted(nearby) if i in stfs}
+        records = self.compute(indices, numbers, name=f"tile {', '.join(map(str, indices))}")
         return [finished_record(record) for record in records]
 
 
@@ -208,9 +188,8 @@ def local_cluster(count: int) -> Iterator[Cluster]:
     """A cluster of `count` processes here, which listen on the loopback device alone."""
     if count < 1:
         raise UsageError(f"--cluster local:{count} has no worker", remedy="use local:1 or more")
-    logger = logging.getLogger("distributed")
     if logging.getLogger().getEffectiveLevel() > logging.INFO:
-        logger.setLevel(logging.ERROR)
+        logging.getLogger("distributed").setLevel(logging.ERROR)
     with (
         LocalCluster(
             n_workers=count,
@@ -220,7 +199,7 @@ def local_cluster(count: int) -> Iterator[Cluster]:
             memory_limit=0,  # dask would pause workers that need more than their share
             resources={"GPU": 1} if torch.cuda.is_available() else {},
             silence_logs=logging.ERROR,
-            plugins=[IgnoreInterrupts()],
+            plugins=[cluster_job.IgnoreInterrupts()],
         ) as processes,
         Client(processes, set_as_default=False, name="uavssr") as client,
     ):
@@ -235,12 +214,12 @@ def _joined(client: Client) -> Cluster:
         raise ClusterError(
             f"no worker has joined within {JOIN_SECONDS} s", remedy="start some with dask worker"
         ) from err
-    workers = client.run(worker_info, on_error="return")
+    workers = client.run(cluster_job.worker_info, on_error="return")
     for address, info in sorted(workers.items()):
         if isinstance(info, BaseException):
             raise ClusterError(
-                f"worker {address} cannot run uavssr {VERSIONS[0]} ({info!r})",
+                f"worker {address} cannot run uavssr {cluster_job.VERSIONS[0]} ({info!r})",
                 remedy="install the same uavssr there",
             )
-        check_versions(address, info.versions, VERSIONS)
+        cluster_job.check_versions(address, info.versions, cluster_job.VERSIONS)
     return Cluster(client=client, workers=workers)

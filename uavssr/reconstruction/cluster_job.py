@@ -61,13 +61,8 @@ class Job(WorkerPlugin):
     """All that a worker needs for the tiles of a run, except the image's pixels.
 
     As a plugin it reaches every worker once, also those that join later. The first task unpacks it,
-    so that errors are those of a task.
-
-    Args:
-        plan: what is reconstructed, on the CPU.
-        scene: the scene's STF; None if a worker is to estimate it.
-        error_maps: whether records hold the maps of standard errors and flags.
-        maps: whether records hold maps at all; else the tiles' STFs alone.
+    so that errors are those of a task. Without `scene` a worker estimates the scene's STF. Without
+    `maps` the records hold the tiles' STFs alone.
     """
 
     def __init__(
@@ -123,10 +118,7 @@ def fit_remote_scene(job_name: str) -> StfNumbers:
 def compute_tiles(
     job_name: str, indices: Sequence[int], tile_stfs: Mapping[int, StfNumbers]
 ) -> list[TileRecord]:
-    """Task: compute tiles that go through the network together.
-
-    With STFs of their own, `tile_stfs` holds those of the tiles and their neighbours.
-    """
+    """Task: compute a group of tiles; `tile_stfs` are theirs and those of their neighbours."""
     job = _job(job_name)
     engine = job.scene().engine(error_maps=job.error_maps)
     if tile_stfs:
@@ -161,9 +153,8 @@ def _check_files(worker: str, paths: list[Path], expected: list[Fingerprint]) ->
         raise ClusterError(fact, remedy=remedy) from err
     for path, here, there in zip(paths, files, expected, strict=True):
         if here != there:
-            raise ClusterError(
-                f"worker {worker} sees another {path}: {here}, not {there}", remedy=remedy
-            )
+            fact = f"worker {worker} sees another {path}: {here}, not {there}"
+            raise ClusterError(fact, remedy=remedy)
 
 
 def _paths(source: MsiSource) -> list[Path]:
