@@ -10,20 +10,20 @@ from uavssr.reconstruction.api import (
     reconstruct,
 )
 from uavssr.reconstruction.devices import resolve_device
-from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
+from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.stf_estimates import summarise_stf
 
 __all__ = [
     "PLAUSIBLE",
     "OutputOptions",
+    "Outputs",
     "PlannedReconstruction",
     "Precision",
     "ReconstructionOptions",
-    "RunEstimate",
     "StfScope",
     "estimate_stf",
     "expand",
