@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 Progress = Callable[[str, int, int], None]
 """Called with (task, units just finished, units in all); a unit is a pixel, a row or a patch.
@@ -149,11 +150,10 @@ def spread_windows(height: int, width: int, *, count: int, side: int) -> Iterato
         count: the scene is cut into `count x count` equal parts.
         side: rows and columns of the window in the middle of each part; fewer in a smaller part.
     """
-    for i in range(count):
-        for j in range(count):
-            row, rows = _middle_span(i, height, count=count, side=side)
-            col, cols = _middle_span(j, width, count=count, side=side)
-            yield Window(row, col, rows, cols)
+    for i, j in product(range(count), repeat=2):
+        row, rows = _middle_span(i, height, count=count, side=side)
+        col, cols = _middle_span(j, width, count=count, side=side)
+        yield Window(row, col, rows, cols)
 
 
 def _middle_span(i: int, length: int, *, count: int, side: int) -> tuple[int, int]:

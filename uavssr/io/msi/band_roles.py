@@ -132,13 +132,12 @@ def _check(
     """Refuse evidence that disagrees, and anything but each band of the sensor once."""
     path = request.paths[0]
     indices = [v.index for v in verdicts if v.index is not None]
+    unknown = any(v.index is None and not v.unused for v in verdicts)
     conflicting = next((verdict for verdict in verdicts if verdict.conflict), None)
     if conflicting is not None:
         path = conflicting.band.file
         fact = f"band {conflicting.band.index}: {conflicting.conflict}"
-    elif sorted(indices) != list(range(len(sensor))) or len(indices) + sum(
-        v.unused for v in verdicts
-    ) < len(verdicts):
+    elif unknown or sorted(indices) != list(range(len(sensor))):
         listed = ", ".join(_described(v, sensor) for v in verdicts[:_MAX_LISTED])
         if len(verdicts) > _MAX_LISTED:
             listed += f" and {len(verdicts) - _MAX_LISTED} more"

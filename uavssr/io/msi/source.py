@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -135,7 +135,7 @@ def _open(request: Request) -> MsiSource:
         has_mask=any(file.alpha or file.mask for file in reader.files),
     )
     sample = _sample(reader, rule, request)
-    scale = _scale(sample, files.tags, assignment, camera.sensor, request)
+    scale = _scale(sample, files, assignment, camera.sensor, request)
     place = files.places[0]
     return MsiSource(
         summary=_summary(files, camera, assignment, rule, scale, sample),
@@ -229,14 +229,14 @@ def _sample(reader: BandReader, rule: ValidityRule, request: Request) -> ValueSa
 
 
 def _scale(
-    sample: ValueSample,
-    tags: Mapping[str, str],
-    assignment: BandAssignment,
-    sensor: Sensor,
-    request: Request,
+    sample: ValueSample, files: _Files, assignment: BandAssignment, sensor: Sensor, request: Request
 ) -> Scale:
-    quantiles, path = quantiles_of(sample.numbers), request.paths[0]
-    evidence = ScaleEvidence(bands=assignment.bands, tags=tags, quantiles=quantiles, path=path)
+    evidence = ScaleEvidence(
+        bands=assignment.bands,
+        tags=files.tags,
+        quantiles=quantiles_of(sample.numbers),
+        path=request.paths[0],
+    )
     return evidence.resolve(
         request.scale,
         convention=conventional_scale(evidence, sensor),

@@ -42,24 +42,21 @@ class ValidityRule:
         for band, value in zip(numbers, self.nodata, strict=True):
             if value is not None:
                 valid &= ~_equals(band, value)
-        for value in self._border_values(numbers):
-            valid &= ~(numbers == value).all(0)
+        for border in self._border_values(numbers):
+            valid &= ~(numbers == border).all(0)
         return np.asarray(valid)
 
     def observe(self, numbers: NumberArray) -> set[str]:
         """Warnings, a sentence each, of untagged fill values in these numbers (band, y, x)."""
-        warnings = set()
-        untagged = _fill_values(numbers)
-        for band, value in enumerate(self.nodata):
-            if value is not None:
-                untagged[band] &= ~_equals(numbers[band], value)
-        if untagged.any():
-            warnings.add("values such as -9999 that no nodata tag names are taken as invalid")
-        for value in self._border_values(numbers):
-            if (numbers == value).all(0).any():
-                fact = f"no nodata tag: pixels that are {value} in every band are taken as invalid"
-                warnings.add(fact)
-        return warnings
+        warnings = [
+            f"no nodata tag: pixels that are {border} in every band are taken as invalid"
+            for border in self._border_values(numbers)
+            if (numbers == border).all(0).any()
+        ]
+        fills = zip(_fill_values(numbers), numbers, self.nodata, strict=True)
+        if any((fill & ~_equals(band, value)).any() for fill, band, value in fills):
+            warnings.append("values such as -9999 that no nodata tag names are taken as invalid")
+        return set(warnings)
 
     def describe(self, *, alpha: bool) -> str:
         """The rule in words, for the input summary.
@@ -79,12 +76,12 @@ class ValidityRule:
         return (0, SATURATED) if numbers.dtype == np.uint16 else (0,)
 
 
-def _equals(band: NumberArray, value: float) -> BoolArray:
+def _equals(band: NumberArray, value: float | None) -> BoolArray:
     """Compare in the stored type: GDAL gives the tag of a float32 file as a rounded double."""
-    if band.dtype.kind == "f":
+    if value is not None and band.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return np.asarray(band == np.array(value).astype(band.dtype))
-    if not float(value).is_integer():
+    if value is None or not float(value).is_integer():
         return np.zeros(band.shape, bool)
     return np.asarray(band == int(value))
 

@@ -181,13 +181,14 @@ class ScaleEvidence:
         """The fact that there is no evidence, with the scales that could be, and one of them."""
         is_bytes = all(band.dtype == "uint8" for band in self.bands)
         texts = ("1/255",) if is_bytes else _PROPOSED
-        reflectances = ((text, self.brightest * parse_scale(text)) for text in texts)
+        values = {text: self.brightest * parse_scale(text) for text in texts}
         low, high = _PLAUSIBLE
-        fitting = {text: value for text, value in reflectances if low < value <= high}
+        fitting = {text: value for text, value in values.items() if low < value <= high}
         fact = f"no evidence what its {self.bands[0].dtype} numbers mean as reflectance: their "
         fact += f"99.9 % quantile is {self.brightest:.6g}"
-        for text, value in fitting.items():
-            fact += f", scale {text} would make it {value:.2g}"
+        proposals = [f"scale {text} would make it {value:.2g}" for text, value in fitting.items()]
+        if proposals:
+            fact += f"; {', '.join(proposals)}"
         return fact, "1/32768" if "1/32768" in fitting else next(iter(fitting), "NUMBER")
 
     def _from_gdal(self) -> Scale | None:
