@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -194,38 +193,6 @@ def test_unwritten_windows_are_nodata_and_take_no_space(tmp_path: Path) -> None:
     assert path.stat().st_size < 150_000
 
 
-def test_threads_may_write_together(tmp_path: Path) -> None:
-    cube, valid = scene(320, 320), np.ones((320, 320), bool)
-    tiles = list(TileGrid(height=320, width=320, tile=64))
-    with new_sink(tmp_path / "t.tif", height=320, width=320) as out:
-
-        def work(part: list) -> None:
-            for tile in part:
-                c = tile.core
-                out.write(c, cube[:, c.rows, c.cols], valid[c.rows, c.cols])
-
-        threads = [threading.Thread(target=work, args=(tiles[i::4],)) for i in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        path = out.finish()
-    with rasterio.open(path) as file:
-        assert np.array_equal(file.read(), quantise(cube, valid))
-
-
-def test_same_window_again_replaces_it_and_overlap_is_refused(tmp_path: Path) -> None:
-    valid = np.ones((32, 32), bool)
-    with new_sink(tmp_path / "r.tif") as out:
-        out.write(Window(0, 0, 32, 32), scene(32, 32), valid)
-        out.write(Window(0, 0, 32, 32), scene(32, 32) + np.float32(0.5), valid)
-        with pytest.raises(ValueError, match="overlaps"):
-            out.write(Window(0, 0, 64, 64), scene(64, 64), np.ones((64, 64), bool))
-        path = out.finish()
-    with rasterio.open(path) as file:
-        assert file.read(1)[0, 0] == 5000
-
-
 @pytest.mark.parametrize(
     "window",
     [Window(1, 0, 32, 32), Window(0, 0, 31, 32), Window(0, 0, 32, 40), Window(64, 64, 32, 32)],
@@ -286,16 +253,6 @@ def test_overwrite_replaces_the_old_file(tmp_path: Path) -> None:
     write_scene(path, scene(8, 8), np.ones((8, 8), bool), overwrite=True)
     with rasterio.open(path) as file:
         assert file.count == len(GRID)
-
-
-def test_output_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
-    """Row 27."""
-    path = tmp_path / "o.tif"
-    with new_sink(path) as out:
-        path.write_bytes(b"of another run")
-        with pytest.raises(OutputError, match="exists"):
-            out.finish()
-    assert path.read_bytes() == b"of another run"
 
 
 def test_silently_lost_block_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,17 +24,17 @@ from uavssr.io.writers.target import Target
 Block = npt.NDArray[np.generic]
 Rows = npt.NDArray[Any]
 
-_LOSSLESS = {"NONE", "DEFLATE", "ZSTD"}
 _FREE_OPTIONS = {
     *("BIGTIFF", "COMPRESS", "GEOTIFF_KEYS_FLAVOR", "GEOTIFF_VERSION", "INTERLEAVE"),
     *("NUM_THREADS", "PREDICTOR", "ZLEVEL", "ZSTD_LEVEL"),
 }
 """What `--co` may set. The rest would lose digits, leave sidecars or break the blocks."""
 _CHOICES = {
-    "BIGTIFF": frozenset({"YES", "NO", "IF_NEEDED", "IF_SAFER"}),
-    "GEOTIFF_KEYS_FLAVOR": frozenset({"STANDARD", "ESRI_PE"}),
-    "GEOTIFF_VERSION": frozenset({"AUTO", "1.0", "1.1"}),
-    "INTERLEAVE": frozenset({"BAND", "PIXEL"}),
+    "BIGTIFF": ("IF_NEEDED", "IF_SAFER", "NO", "YES"),
+    "COMPRESS": ("DEFLATE", "NONE", "ZSTD"),
+    "GEOTIFF_KEYS_FLAVOR": ("ESRI_PE", "STANDARD"),
+    "GEOTIFF_VERSION": ("1.0", "1.1", "AUTO"),
+    "INTERLEAVE": ("BAND", "PIXEL"),
 }
 _RANGES = {"NUM_THREADS": (1, 1024), "PREDICTOR": (1, 3), "ZLEVEL": (1, 9), "ZSTD_LEVEL": (1, 22)}
 """GDAL ignores some values outside with a warning of its own, and stops at others."""
@@ -65,9 +65,6 @@ def creation_options(target: Target) -> dict[str, str]:
             allowed = ", ".join(sorted(_FREE_OPTIONS))
             raise UsageError(f"creation option {name} cannot be set", remedy=f"use {allowed}")
         merged[name] = str(value)
-    if merged["COMPRESS"].upper() not in _LOSSLESS:
-        names = ", ".join(sorted(_LOSSLESS))
-        raise UsageError(f"COMPRESS={merged['COMPRESS']} is not written", remedy=f"use {names}")
     for name, value in merged.items():
         _check_value(name, value, dtype)
     if merged["BIGTIFF"].upper() != "YES" and size > _CLASSIC_LIMIT:
@@ -80,9 +77,9 @@ def creation_options(target: Target) -> dict[str, str]:
 
 
 def _check_value(name: str, value: str, dtype: CubeDtype) -> None:
-    choices = _CHOICES.get(name)
-    if choices is not None and value.upper() not in choices:
-        raise UsageError(f"{name}={value} is unknown", remedy=f"use {', '.join(sorted(choices))}")
+    choices = _CHOICES.get(name, (value.upper(),))
+    if value.upper() not in choices:
+        raise UsageError(f"{name}={value} is not written", remedy=f"use {', '.join(choices)}")
     if name == "NUM_THREADS" and value.upper() == "ALL_CPUS":
         return
     if name in _RANGES:
