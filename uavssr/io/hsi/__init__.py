@@ -10,8 +10,14 @@ from uavssr.io.hsi.coefficient_file import (
 )
 from uavssr.io.hsi.cube import READ_TILE, CubeSource, open_cube, open_product
 from uavssr.io.hsi.cube_basis import CoefficientMetadata, CubeBasis
-from uavssr.io.hsi.geometry import map_to_pixel, pixel_to_map, reproject_points
-from uavssr.io.hsi.warp import AVERAGING_RATIO, TargetGrid, WarpedCube
+from uavssr.io.hsi.warp import (
+    AVERAGING_RATIO,
+    TargetGrid,
+    WarpedCube,
+    map_to_pixel,
+    pixel_to_map,
+    reproject_points,
+)
 
 __all__ = [
     "AVERAGING_RATIO",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,38 +94,32 @@ class CubeBasis:
         """
         try:
             raw = {key: base64.b64decode(tags[f"{_PREFIX}{key}"], validate=True) for key in _STORED}
+            if zlib.crc32(b"".join(raw.values())) != int(tags[f"{_PREFIX}crc32"], 16):
+                raise ValueError("its checksum differs")
             arrays = {key: np.frombuffer(data, _STORED[key]) for key, data in raw.items()}
-            checksum = int(tags[f"{_PREFIX}crc32"], 16)
-        except (KeyError, binascii.Error, ValueError) as err:
-            raise _damaged(path, f"{type(err).__name__}: {err}") from err
-        count = arrays["wavelength"].size
-        if zlib.crc32(b"".join(raw.values())) != checksum:
-            raise _damaged(path, "its checksum differs")
-        if count > MAX_BANDS or arrays["components"].size != count * rank:
-            raise _damaged(path, f"{count} wavelengths for {rank} coefficient bands")
-        name = tags.get(f"{_PREFIX}grid", path.name)
-        try:
+            count = arrays["wavelength"].size
+            if count > MAX_BANDS or arrays["components"].size != count * rank:
+                raise ValueError(f"{count} wavelengths for {rank} coefficient bands")
+            name = tags.get(f"{_PREFIX}grid", path.name)
             return cls(
                 grid=WavelengthGrid(name, arrays["wavelength"], arrays["fwhm"]),
                 mean=arrays["mean"].astype(np.float32),
                 components=arrays["components"].astype(np.float32).reshape(count, rank),
                 sha256=tags.get(f"{_PREFIX}model_sha256", ""),
             )
-        except InputRefused as err:
-            raise _damaged(path, err.fact) from err
+        except (KeyError, ValueError, InputRefused) as err:
+            reason = f"no {err}" if isinstance(err, KeyError) else err
+            raise InputRefused(
+                f"the basis in its tags is damaged ({reason})",
+                path=path,
+                remedy="write the coefficients again; "
+                "some programs cut long tags when they copy a file",
+            ) from err
 
 
 def holds_coefficients(tags: Mapping[str, str]) -> bool:
     """Whether a file's tags say that its bands are coefficients."""
     return _MARK.items() <= tags.items()
-
-
-def _damaged(path: Path, why: str) -> InputRefused:
-    return InputRefused(
-        f"the basis in its tags is damaged ({why})",
-        path=path,
-        remedy="write the coefficients again; some programs cut long tags when they copy a file",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,15 +34,7 @@ class CubeFileReader(BandReader):
         return cls(files=(file,), height=place.height, width=place.width)
 
     def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
-        """Means (len(bands), *shape) of the valid stored numbers, NaN where there are none.
-
-        Args:
-            bands: their positions, counted from zero.
-            shape: rows and columns to bring the scene to; the file's overviews are used.
-
-        Raises:
-            InputRefused: a block cannot be decoded, or the file changed since it was opened.
-        """
+        """Means (len(bands), *shape) of the valid stored numbers, from overviews; NaN: none."""
         file = self.files[0]
         with file.checked.open() as dataset:
             try:

@@ -47,11 +47,7 @@ def read_grid(
 
 
 def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
-    """The grid of centres and widths in nm; a width that is None is the spacing there.
-
-    Raises:
-        InputRefused: wavelengths that do not increase, or that are not optical.
-    """
+    """The grid of centres and widths in nm; a width that is None is the spacing there."""
     nm = np.array(centres, float)
     low, high = float(nm.min()), float(nm.max())
     if nm.size < 2 or not np.all(np.diff(nm) > 0):

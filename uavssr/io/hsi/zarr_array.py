@@ -59,11 +59,7 @@ class _CheckedStore(WrapperStore[MemoryStore]):
         return None if data is None else prototype.buffer.from_bytes(data)
 
     def _unpacked(self, key: str) -> bytes | None:
-        """The bytes of a chunk before the filters, none where there is no such file.
-
-        Raises:
-            InputRefused: the chunk cannot be unpacked to the size that the metadata state.
-        """
+        """The bytes of a chunk before the filters, None where there is no such file."""
         name, compressor = f"{self._name}/{key}", self._metadata.get("compressor")
         try:
             if not (self._path / name).exists():
@@ -98,11 +94,7 @@ def open_array(path: Path, name: str) -> zarr.Array[Any]:
 
 
 def _check_metadata(metadata: ZarrJson) -> None:
-    """Let known types, compressors and filters pass, and a shape that is one.
-
-    Raises:
-        KeyError, TypeError, ValueError: anything else.
-    """
+    """Refuse, by a KeyError, TypeError or ValueError, unknown types, codecs and shapes."""
     dtype = np.dtype(str(metadata["dtype"]))
     compressor = (metadata.get("compressor") or {}).get("id")
     filters = metadata.get("filters") or []
@@ -117,11 +109,7 @@ def _check_metadata(metadata: ZarrJson) -> None:
 
 
 def read_json(path: Path, name: str) -> ZarrJson:
-    """A file of metadata of a store.
-
-    Raises:
-        InputRefused: it is missing, or holds no JSON object.
-    """
+    """A file of metadata of a store; it must hold a JSON object."""
     try:
         found = json.loads(_read_bytes(path, name, _MAX_METADATA_BYTES))
     except (OSError, ValueError, RecursionError) as err:
@@ -133,7 +121,7 @@ def read_json(path: Path, name: str) -> ZarrJson:
 
 
 def _read_bytes(store: Path, name: str, most: int) -> bytes:
-    """The bytes of a regular file inside a store, of which there may be so many."""
+    """The bytes of a regular file inside a store, `most` at most."""
     path = store / name
     if not path.is_file():  # a FIFO would never end
         raise FileNotFoundError(2, "no such file")

@@ -33,11 +33,7 @@ class ZarrReader:
 
     @classmethod
     def of(cls, path: Path, *, max_pixels: int | None) -> ZarrReader:
-        """The reader of a store's cube.
-
-        Raises:
-            InputRefused: the store holds no cube, or one beyond the limits of `check_layout`.
-        """
+        """The reader of a store's cube; any other store and too large ones are refused."""
         array = open_array(path, "reflectance")
         if array.attrs.get("_ARRAY_DIMENSIONS") != ["wavelength", "y", "x"]:
             raise InputRefused(
@@ -75,12 +71,7 @@ class ZarrReader:
         return float(self.array.fill_value or 0)
 
     def read(self, window: Window) -> tuple[NumberArray, BoolArray]:
-        """Stored numbers (band, y, x); all pixels may be valid, as a store has no mask.
-
-        Raises:
-            ValueError: the window reaches outside the scene.
-            InputRefused: a chunk cannot be decoded.
-        """
+        """Stored numbers (band, y, x); all pixels may be valid, as a store has no mask."""
         bottom, right = window.row + window.height, window.col + window.width
         if min(window.row, window.col) < 0 or bottom > self.height or right > self.width:
             raise ValueError(f"{window} reaches outside a scene of {self.height} x {self.width}")
@@ -115,11 +106,7 @@ def is_zarr(path: Path) -> bool:
 
 
 def read_store_place(path: Path, size: tuple[int, int], assume_crs: str | None) -> Place:
-    """The place that a store's variable spatial_ref states for a cube of (rows, columns).
-
-    Raises:
-        InputRefused: it states none that can be read, or one that `make_place` refuses.
-    """
+    """The place that a store's variable spatial_ref states for a cube of (rows, columns)."""
     about = read_json(path, "spatial_ref/.zattrs")
     wkt, numbers = about.get("crs_wkt"), str(about.get("GeoTransform", "")).split()
     try:
@@ -133,11 +120,7 @@ def read_store_place(path: Path, size: tuple[int, int], assume_crs: str | None) 
 
 
 def read_store_grid(path: Path, *, count: int) -> WavelengthGrid:
-    """The wavelengths of a store's cube of `count` bands.
-
-    Raises:
-        InputRefused: there is not one for each band, or they do not increase.
-    """
+    """The wavelengths of a store's cube of `count` bands; each needs one."""
     centres = _column(path, "wavelength", count)
     if None in centres:
         raise InputRefused("not a wavelength for every band", path=path, remedy=ZARR_REMEDY)
