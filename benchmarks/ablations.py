@@ -1,8 +1,8 @@
-"""What each part of the network is worth: many small trainings, three seeds each.
+"""The contribution of each part of the network: many small trainings, three seeds each.
 
     python benchmarks/ablations.py LIBRARY.npz CUBE.npz... [--steps 120] [--seeds 3]
 
-Everything here is small, so that it ends on two CPU cores: 61 bands of 10 nm, short trainings on
+Small enough for two CPU cores: 61 bands of 10 nm, short trainings on
 scenes simulated from LIBRARY, corners of 48 pixels of the CUBEs, which must not be in the library.
 The figures compare variants with each other; they are not those of the released weights. Prints
 Markdown: RMSE and SAM over those of ridge regression, mean and standard deviation over the seeds.
@@ -50,7 +50,7 @@ def fewer(stages: int) -> Run:
 
 
 def without_r_step(network: PGUNet, image: torch.Tensor, start: Stf) -> torch.Tensor:
-    """The STF stays the data sheet's, doubted."""
+    """The STF is the prior: the data sheet with its standard errors."""
     return network(image, start, estimate_stf=False).coefficients
 
 
@@ -111,16 +111,16 @@ def main() -> int:
     print(f"{options.cameras} cameras each.\n")
     print("| variant | RMSE / ridge | SAM / ridge | parameters |\n|---|---|---|---|")
     for name, (network, runs) in VARIANTS.items():
-        found: dict[str, list[list[float]]] = {part: [] for part in runs}
+        ratios: dict[str, list[list[float]]] = {part: [] for part in runs}
         parameters = 0
         for seed in range(options.seeds):
             trained = _trained(library, network, seed, options.steps)
             parameters = sum(p.numel() for p in trained.parameters())
             ridge = fit_ridge(library, load_sensor("p4m"), seed=seed, scenes=100, size=16)
             for part, run in runs.items():
-                ratios = _ratios(trained, ridge, cubes, run, seed, options.cameras)
-                found[part].append(ratios)
-        for part, rows in found.items():
+                row = _ratios(trained, ridge, cubes, run, seed, options.cameras)
+                ratios[part].append(row)
+        for part, rows in ratios.items():
             mean, deviation = np.mean(rows, 0), np.std(rows, 0)
             cells = [f"{m:.3f} +- {d:.3f}" for m, d in zip(mean, deviation, strict=True)]
             print(f"| {name}{part} | {cells[0]} | {cells[1]} | {parameters:,} |", flush=True)
@@ -153,20 +153,20 @@ def _ratios(
     """RMSE and SAM over ridge's, means over scenes and cameras."""
     sensor = load_sensor("p4m")
     start = Stf.from_prior(ResponseFamily.of(sensor, GRID))
-    found = []
+    ratios = []
     for number, cube in enumerate(cubes):
         reference = cube.reshape(len(cube), -1)
         for camera in range(cameras):
             image, _ = draw_image(cube, sensor, network, 1000 * seed + 10 * number + camera)
             spectra = network.basis.expand(run(network, image, start))[0].flatten(1).numpy()
             base = ridge(image[0].flatten(1).numpy())
-            found.append(
+            ratios.append(
                 [
                     rmse(spectra, reference) / rmse(base, reference),
                     sam(spectra, reference) / sam(base, reference),
                 ]
             )
-    return np.mean(found, 0).tolist()
+    return np.mean(ratios, 0).tolist()
 
 
 if __name__ == "__main__":

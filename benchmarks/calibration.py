@@ -1,12 +1,12 @@
-"""Paired calibration on simulated ground: what its finer instrument and its patterns are worth.
+"""Paired calibration on simulated scenes: the gain from the detailed instrument and the patterns.
 
     python benchmarks/calibration.py [--scenes 8] [--seed 0] [--json FILE]
 
 Scenes are made by the project's simulators from spectra that its models give (PROSAIL, waters,
-paints; `pip install prosail scipy`), each seen by a camera of its own that strays from the P4
-Multispectral's data sheet as in training: shift, width, gain, edges, and a leak in half of the
-bands. Image and cube are means over parts of pixels, so that shifts and blur are what they are on
-the ground. Cubes and images go through files, as for `estimate-stf --reference`.
+paints; `pip install prosail scipy`), each seen by a camera of its own near the P4
+Multispectral's data sheet: shift, width, gain, edges, and a leak in half of the bands, drawn as in
+training. Image and cube are means over parts of pixels, so that shifts and blur act as on the
+ground. Cubes and images go through files, as for `estimate-stf --reference`.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ UTM: Final = Place(
 NOISES: Final = ((50, 35.0), (200, 45.0))
 """Known pixels, and the image's signal-to-noise ratio in dB."""
 REGISTERED_DB: Final = 40.0
-"""The same ratio where registration is looked at."""
+"""The same ratio in the tests of registration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flaw:
-    """How an image lies against its cube, in pixels."""
+    """Misregistration of an image against its cube, in pixels."""
 
     name: str
-    """What it is called."""
+    """Name in the table."""
     shift: float = 0.0
     """Of all bands alike, in a random direction."""
     scatter: float = 0.0
@@ -89,7 +89,7 @@ FLAWS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThreeNumbers(Instrument):
+class ThreeParameters(Instrument):
     """An instrument of shift, stretch and gain alone, as blind estimation has it."""
 
     @property
@@ -109,11 +109,11 @@ class Ground:
     cube: Array
     """(C, y, x) means over pixels."""
     fine: Array
-    """(c, y, x) what the camera sees of the parts of pixels, without noise."""
+    """(c, y, x) the image of the parts of pixels, without noise."""
     rows: Array
     """(c, C) true STF."""
     shift: Array
-    """(c,) nm by which the camera strays from its data sheet."""
+    """(c,) shift of the camera against its data sheet, nm."""
 
     @classmethod
     def draw(cls, library: SpectralLibrary, rng: np.random.Generator) -> Ground:
@@ -128,7 +128,7 @@ class Ground:
         )
 
     def image(self, flaw: Flaw, snr_db: float, rng: np.random.Generator) -> Array:
-        """(c, y, x) what is seen, with white noise."""
+        """The image (c, y, x) with white noise."""
         angle = rng.uniform(0, 2 * np.pi)
         common = flaw.shift * np.array([np.sin(angle), np.cos(angle)])
         places = FINER * (common + flaw.scatter * rng.normal(size=(len(self.fine), 2)))
@@ -186,9 +186,9 @@ def made_library(seed: int) -> SpectralLibrary:
 
 
 def known_pixels(ground: Ground, seed: Sequence[int]) -> Iterator[tuple[float, float]]:
-    """Relative error in what the camera would see of unseen pixels, for each of `NOISES`.
+    """Relative error of the predicted image of held-out pixels, for each of `NOISES`.
 
-    By the whole instrument, and by three numbers alone.
+    With the whole instrument, and with three parameters alone.
     """
     flat = ground.cube.reshape(len(GRID), -1)
     for count, snr_db in NOISES:
@@ -197,19 +197,19 @@ def known_pixels(ground: Ground, seed: Sequence[int]) -> Iterator[tuple[float, f
         order = rng.permutation(flat.shape[1])
         known, unseen = order[:count], flat[:, order[count:]]
         clean = ground.rows @ unseen
-        found = []
-        for kind in (Instrument, ThreeNumbers):
+        errors = []
+        for kind in (Instrument, ThreeParameters):
             instrument = kind.of(FAMILY)
             rows = instrument.rows(fitted(instrument, flat[:, known].T, seen[:, known].T))
             error = np.sqrt(np.square(rows.numpy() @ unseen - clean).mean(1))
-            found.append(float((error / np.sqrt(np.square(clean).mean(1))).mean()))
-        yield found[0], found[1]
+            errors.append(float((error / np.sqrt(np.square(clean).mean(1))).mean()))
+        yield errors[0], errors[1]
 
 
 def registrations(ground: Ground, seed: Sequence[int]) -> Iterator[tuple[float, float, float]]:
     """Mean square error of centres, nm^2, for each of `FLAWS`.
 
-    From 500 pixels as they lie, from all of them, and as `estimate-stf --reference` has it.
+    From 500 unregistered pixels, from all of them, and by `estimate-stf --reference`.
     """
     instrument = Instrument.of(FAMILY)
     known = ground.cube.reshape(len(GRID), -1).T
@@ -226,7 +226,7 @@ def registrations(ground: Ground, seed: Sequence[int]) -> Iterator[tuple[float, 
             product,
         )
         errors = (instrument.theta(z)[:, SHIFT].numpy() - ground.shift for z in fits)
-        some_error, all_error, own = (float(np.square(each).mean()) for each in errors)
+        some_error, all_error, own = (float(np.square(error).mean()) for error in errors)
         yield some_error, all_error, own
 
 
@@ -236,7 +236,7 @@ def fitted(
     msi: npt.ArrayLike,
     patterns: Array | None = None,
 ) -> Tensor:
-    """Parameters z (c, P) from known spectra (k, C) and what was seen of them (k, c)."""
+    """Parameters z (c, P) from reference spectra (k, C) and their image (k, c)."""
     seen = torch.as_tensor(np.array(msi, float))
     errors = np.zeros((*seen.shape, 0)) if patterns is None else np.array(patterns, float)
     fitting = Fitting(
@@ -250,7 +250,7 @@ def fitted(
 
 
 def from_files(instrument: Instrument, folder: Path, image: Array, cube: Array) -> Tensor:
-    """The same from an image and a cube on disk, with the shift found and the patterns fitted."""
+    """The same from an image and a cube on disk, registered, with the patterns fitted."""
     whole, valid = Window(0, 0, SIDE, SIDE), np.ones((SIDE, SIDE), bool)
     raster = {"height": SIDE, "width": SIDE, "crs_wkt": UTM.crs_wkt, "transform": UTM.transform}
     raster |= {"dtype": "float32"}
@@ -259,14 +259,14 @@ def from_files(instrument: Instrument, folder: Path, image: Array, cube: Array) 
     with open_writer(CubeTarget(path=folder / "cube.tif", grid=GRID, **raster)) as writer:
         writer.write(whole, cube, valid)
         path = writer.finish()
-    found = open_reference(path, open_msi(field))
-    return fitted(instrument, found.spectra, found.msi, found.patterns)
+    reference = open_reference(path, open_msi(field))
+    return fitted(instrument, reference.spectra, reference.msi, reference.patterns)
 
 
 def show(report: dict[str, list[list[float]]], *, scenes: int) -> None:
     """The tables as Markdown."""
     print(f"{scenes} scenes of {SIDE} x {SIDE} pixels, a random camera each ({CAMERA.name}).\n")
-    print("| known pixels | error in what the camera sees of others | three numbers alone |")
+    print("| known pixels | error in what the camera sees of others | three parameters alone |")
     print("|---|---|---|")
     for (count, snr_db), (whole, three) in zip(NOISES, report["instrument"], strict=True):
         print(f"| {count} at {snr_db:g} dB | {whole:.2%} | {three:.2%} |")

@@ -1,9 +1,9 @@
-"""How well known ground tells the camera, by how much of it there is: held-out scenes.
+"""Accuracy of an STF from reference spectra, by their number, on held-out scenes.
 
     python benchmarks/known_ground.py LIBRARY.npz CUBE.npz... [--model NAME] [--sensor p4m]
 
-The spectra of random pixels, or of random areas of some pixels a side, are known; what the camera
-saw of an area is the mean of its pixels, noise and all. Errors of centres and gains over all bands,
+The references are random pixels, or random areas of some pixels a side; the image of an area is the
+mean of its pixels with their noise. Errors of centres and gains over all bands,
 cameras and scenes, and how often the nominal 90 % intervals hold the truth. Prints Markdown.
 """
 
@@ -18,14 +18,14 @@ from uavssr.model import GAIN, SHIFT
 from uavssr.sensors import Float32Array
 
 KNOWN = ((50, 1), (50, 5), (1000, 1))
-"""How many, and their side in pixels."""
+"""Number of references, and their side in pixels."""
 
 
 def main() -> int:
     """Print the table; returns the exit code."""
     given = HeldOut.of(options_of(__doc__, cameras=16).parse_args())
     errors: dict[tuple[int, int], list[Float32Array]] = {known: [] for known in KNOWN}
-    doubts: dict[tuple[int, int], list[Float32Array]] = {known: [] for known in KNOWN}
+    deviations: dict[tuple[int, int], list[Float32Array]] = {known: [] for known in KNOWN}
     for number, cube in enumerate(given.cubes.values()):
         for seed in given.seeds(number):
             image, cameras = draw_image(cube, given.sensor, given.model.network, seed)
@@ -34,15 +34,15 @@ def main() -> int:
                 spectra, seen = areas(cube, image[0].numpy(), *known, rng)
                 stf = calibrate(given.family, spectra, seen, basis=given.model.network.basis).stf
                 errors[known].append(stf.theta[0].numpy() - cameras.theta[0])
-                doubts[known].append(stf.theta_se[0].numpy())
+                deviations[known].append(stf.theta_se[0].numpy())
     given.print_header()
     print(
         "| known | centre nm: RMS | median | gain: RMS | median | centre/width/gain in 90 % "
-        "| said to be within 1 nm | RMS of these |"
+        "| standard error below 1 nm | RMS of these |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for known in KNOWN:
-        print(line(known, np.concatenate(errors[known]), np.concatenate(doubts[known])))
+        print(line(known, np.concatenate(errors[known]), np.concatenate(deviations[known])))
     return 0
 
 
@@ -53,26 +53,26 @@ def areas(
     down, across = (size - side + 1 for size in cube.shape[1:])
     chosen = rng.choice(down * across, count, replace=False)
     corners = zip(*np.divmod(chosen, across), strict=True)
-    found = [
-        tuple(each[:, row : row + side, col : col + side].mean((1, 2)) for each in (cube, image))
+    means = [
+        tuple(part[:, row : row + side, col : col + side].mean((1, 2)) for part in (cube, image))
         for row, col in corners
     ]
-    spectra, seen = (np.array(each, np.float32) for each in zip(*found, strict=True))
+    spectra, seen = (np.array(part, np.float32) for part in zip(*means, strict=True))
     return spectra, seen
 
 
-def line(known: tuple[int, int], errors: Float32Array, doubts: Float32Array) -> str:
+def line(known: tuple[int, int], errors: Float32Array, deviations: Float32Array) -> str:
     """A row of the table, of errors and standard errors (bands of all cameras, 3)."""
     count, side = known
     name = f"{count} pixels" if side == 1 else f"{count} areas of {side} x {side} pixels"
-    sure = doubts[:, SHIFT] < 1
+    precise = deviations[:, SHIFT] < 1
     shift, gain = np.abs(errors[:, SHIFT]), np.abs(np.expm1(errors[:, GAIN]))
     cells = [
         *(f"{value(shift):.2f}" for value in (root_mean_square, np.median)),
         *(f"{value(gain):.2%}" for value in (root_mean_square, np.median)),
-        " / ".join(f"{share:.0%}" for share in (np.abs(errors) < INTERVAL_90 * doubts).mean(0)),
-        f"{sure.mean():.0%}",
-        f"{root_mean_square(shift[sure]):.2f}",
+        " / ".join(f"{share:.0%}" for share in (np.abs(errors) < INTERVAL_90 * deviations).mean(0)),
+        f"{precise.mean():.0%}",
+        f"{root_mean_square(shift[precise]):.2f}",
     ]
     return f"| {name} | {' | '.join(cells)} |"
 

@@ -1,4 +1,4 @@
-"""The benchmark of paired calibration: its cameras, images and instruments are what they say."""
+"""The benchmark of paired calibration: its cameras, images and instruments."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def library(script: ModuleType) -> SpectralLibrary:
     return SpectralLibrary(spectra=spectra, kind=kind, source=kind, grid=script.GRID)
 
 
-def test_three_numbers_are_the_instrument_without_the_rest(script: ModuleType) -> None:
+def test_three_parameters_are_the_instrument_without_the_rest(script: ModuleType) -> None:
     whole = Instrument.of(script.FAMILY)
-    three = script.ThreeNumbers.of(script.FAMILY)
+    three = script.ThreeParameters.of(script.FAMILY)
     z = torch.randn((5, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     padded = torch.nn.functional.pad(z, (0, whole.count - 3))
     assert three.count == 3

@@ -123,13 +123,13 @@ def test_order_of_the_pixels_does_not_matter() -> None:
     assert np.allclose(one.weight[order], other.weight, atol=1e-6)
 
 
-def test_more_pixels_leave_less_doubt_up_to_those_that_count_as_independent() -> None:
-    def doubt(count: int) -> float:
+def test_more_pixels_leave_smaller_errors_up_to_those_that_count_as_independent() -> None:
+    def shift_error(count: int) -> float:
         fit = fitting(truth(), spectra(count), noise=0.004).run()
         return float(fit.covariance[:, SHIFT, SHIFT].sqrt().mean())
 
     most = int(MAX_INDEPENDENT_PIXELS)
-    few, some, many = doubt(30), doubt(most), doubt(4 * most)
+    few, some, many = shift_error(30), shift_error(most), shift_error(4 * most)
     assert some < 0.6 * few
     assert many == pytest.approx(some, rel=0.15)
 

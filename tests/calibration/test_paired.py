@@ -267,7 +267,7 @@ def test_product_holds_the_ground_that_a_cube_learns_from(
 @pytest.mark.parametrize(
     "changes", [{"kind": "panels"}, {"nm": np.arange(400, 801, 10.0)}], ids=["panels", "short"]
 )
-def test_what_is_not_ground_or_not_whole_teaches_no_cube(
+def test_what_is_not_ground_or_not_whole_corrects_no_cube(
     tmp_path: Path, msi: MsiSource, model: Path, changes: dict[str, object]
 ) -> None:
     found = calibrate_scene(msi, reference(tmp_path / "some.csv", **changes), model=model)
@@ -343,14 +343,15 @@ def test_reference_that_does_not_fit_is_told(tmp_path: Path, msi: MsiSource, mod
     """Of another scale, of another place altogether, or some of whose places are."""
     path, given = tmp_path / "moved.csv", reference(tmp_path / "moved.csv")
 
-    def told(seen: np.ndarray) -> tuple[str, ...]:
+    def warnings_of(seen: np.ndarray) -> tuple[str, ...]:
         return calibrate_scene(msi, reference(path, msi=seen), model=model).warnings
 
-    assert told(given.msi) == ()
-    assert any("times as bright as expected: check" in warning for warning in told(given.msi * 3))
-    elsewhere = told(np.random.default_rng(0).permutation(given.msi))
+    assert warnings_of(given.msi) == ()
+    brighter = warnings_of(given.msi * 3)
+    assert any("times as bright as expected: check" in warning for warning in brighter)
+    elsewhere = warnings_of(np.random.default_rng(0).permutation(given.msi))
     assert any("off what the image shows: check coord" in warning for warning in elsewhere)
     spoiled = given.msi.copy()
     spoiled[::4] /= 2
     count = f"{len(spoiled[::4])} of {len(spoiled)} places of moved.csv do not fit the others"
-    assert any(count in warning for warning in told(spoiled))
+    assert any(count in warning for warning in warnings_of(spoiled))

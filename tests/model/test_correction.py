@@ -71,20 +71,20 @@ def test_correction_is_kriging_of_relative_residuals() -> None:
 
 def test_pixels_unlike_all_references_stay_as_they_are() -> None:
     found, msi, _ = fitted()
-    strange = torch.tensor([[1e9, 1e-9, 1e9, 1e-9, 1e9]])
+    outlier = torch.tensor([[1e9, 1e-9, 1e9, 1e-9, 1e9]])
     usual = found(as_image(msi)).abs().max() / msi.mean(1).max()
-    assert found(as_image(strange)).abs().max() < 1e-6 * usual * strange.mean()
-    factor = float(found.variance_factor(as_image(strange)))
+    assert found(as_image(outlier)).abs().max() < 1e-6 * usual * outlier.mean()
+    factor = float(found.variance_factor(as_image(outlier)))
     assert factor == pytest.approx(min(1 + found.noise, found.max_factor))
 
 
 def test_parts_of_an_image_are_corrected_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     found, _, _ = fitted()
     image = seen(SPECTRA[:24]).mT.reshape(1, len(P4M), 4, 6)
-    whole, doubt = found(image), found.variance_factor(image)
+    whole, factor = found(image), found.variance_factor(image)
     monkeypatch.setattr(module, "_MAX_ELEMENTS", 12 * 5)
     assert torch.allclose(found(image), whole, rtol=1e-4, atol=1e-4)
-    assert torch.allclose(found.variance_factor(image), doubt, rtol=1e-4)
+    assert torch.allclose(found.variance_factor(image), factor, rtol=1e-4)
 
 
 def test_standard_errors_are_those_of_residuals_left_out_one_by_one() -> None:
@@ -188,7 +188,7 @@ def test_standard_errors_shrink_near_the_references() -> None:
         found = NETWORK(image, STF, estimate_stf=False, correction=correction).coefficients
     near, far = correction.variance_factor(image)[0, :, 0]
     assert near < far
-    doubts = [NETWORK.cube_uncertainty(STF, each) for each in (correction, None)]
-    with_it, without = (d.expand(d.maps(image, found))[0, :, 0, 0] for d in doubts)
+    uncertainties = [NETWORK.cube_uncertainty(STF, each) for each in (correction, None)]
+    with_it, without = (d.expand(d.maps(image, found))[0, :, 0, 0] for d in uncertainties)
     expected = without * correction.sigma_scale * float(near) ** 0.5
-    assert torch.allclose(with_it, expected.maximum(doubts[0].floor.sqrt()), rtol=0.05)
+    assert torch.allclose(with_it, expected.maximum(uncertainties[0].floor.sqrt()), rtol=0.05)

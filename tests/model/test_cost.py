@@ -109,8 +109,8 @@ def test_table_has_a_row_for_each_contender(repo: Path, tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "cost.json").read_text())["rows"]
     names = ["tiny, 2 stages", "tiny, 0 of 2", "tiny, 1 of 2", "ridge regression"]
     assert [row["name"] for row in rows] == [*names, "like MST++, untrained"]
-    told = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert [line.split(" | ")[0].removeprefix("| ") for line in told[1:]] == [
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[1:]] == [
         row["name"] for row in rows
     ]
     whole, none, one, ridge, _ = (row["multiply_adds"] for row in rows)

@@ -63,7 +63,7 @@ def test_curves_are_read_one_by_one() -> None:
     torch.testing.assert_close(net(curves)[:, order], net(curves[:, order]))
 
 
-def test_bags_teach_it_the_rows() -> None:
+def test_bags_train_the_rows() -> None:
     network, library = tiny_network(FREE, asleep=True).train(), tiny_library()
     bags = SpectraBags.fill(
         lambda rng, count, side: simulate_batch(library, rng, count, side),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,33 +63,27 @@ def case_of(seed: int = 0, *, components: int = COMPONENTS) -> Case:
     )
 
 
+def floats(parts: SpectralMixture | ObservationModel) -> dict[str, Tensor]:
+    return {field.name: getattr(parts, field.name).float() for field in fields(parts)}
+
+
 def assert_close(one: StfLikelihood, two: StfLikelihood) -> None:
     for name in FIELDS:
         torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-9, atol=1e-11)
 
 
-# --- what it says of a camera ---------------------------------------------------------------------
+# --- the likelihood of a camera -------------------------------------------------------------------
 
 
-@dataclass(kw_only=True)
-class Written:
+def written_out(case: Case, scene: int) -> SimpleNamespace:
     """The likelihood of a scene, summed by material and component in numpy."""
-
-    curvature: np.ndarray
-    gradient: np.ndarray
-    coefficients: np.ndarray
-    band_residual: np.ndarray
-    band_residual_std: np.ndarray
-
-
-def written_out(case: Case, scene: int) -> Written:
     B, b, Q, noise = (
         getattr(case.seen, name)[scene].numpy()
         for name in ("mixing", "offset", "tangent", "component_noise")
     )
     values, weights = (getattr(case.materials, n)[scene].numpy() for n in ("values", "weight"))
     mixture = [getattr(case.mixture, name).numpy() for name in ("weight", "mean", "covariance")]
-    found = Written(
+    found = SimpleNamespace(
         curvature=np.zeros((3 * BANDS, 3 * BANDS)),
         gradient=np.zeros(3 * BANDS),
         coefficients=np.zeros((len(values), RANK)),
@@ -307,14 +302,8 @@ def test_absurd_materials_leave_a_finite_likelihood_in_float32(level: float) -> 
         materials=Materials(
             values=level * case.materials.values.float(), weight=case.materials.weight.float()
         ),
-        mixture=SpectralMixture(
-            weight=case.mixture.weight.float(),
-            mean=case.mixture.mean.float(),
-            covariance=case.mixture.covariance.float(),
-        ),
-        seen=ObservationModel(
-            **{n: getattr(case.seen, n).float() for n in ObservationModel.__slots__}
-        ),
+        mixture=SpectralMixture(**floats(case.mixture)),
+        seen=ObservationModel(**floats(case.seen)),
     )
     found = single.likelihood()
     for name in FIELDS:

@@ -24,6 +24,11 @@ def random_mixture(seed: int = 0, components: int = COMPONENTS) -> SpectralMixtu
     )
 
 
+def single(mixture: SpectralMixture) -> SpectralMixture:
+    names = ("weight", "mean", "covariance")
+    return SpectralMixture(**{name: getattr(mixture, name).float() for name in names})
+
+
 def random_case(cameras: int, components: int = COMPONENTS) -> tuple[Tensor, ...]:
     """Y (2, c, N), B, b and the noise of `cameras` cameras."""
     generator = torch.Generator().manual_seed(3)
@@ -130,11 +135,7 @@ def test_posterior_without_information_is_the_prior() -> None:
 
 def test_posterior_far_from_every_component_is_finite() -> None:
     mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(1)
-    small = SpectralMixture(
-        weight=mixture.weight.float(),
-        mean=mixture.mean.float(),
-        covariance=mixture.covariance.float(),
-    )
+    small = single(mixture)
     far = (each.float() for each in (1e4 * msi, mixing, offset, noise))
     mean, variance = small.posterior(*far)
     assert torch.isfinite(mean).all()
@@ -159,11 +160,7 @@ def test_posterior_of_an_image_is_that_of_its_pixels_however_many(
 
 def test_no_share_is_so_small_that_it_costs_more_than_a_large_one() -> None:
     mixture, (msi, mixing, offset, noise) = random_mixture(), random_case(1)
-    small = SpectralMixture(
-        weight=mixture.weight.float(),
-        mean=mixture.mean.float(),
-        covariance=mixture.covariance.float(),
-    )
+    small = single(mixture)
     known = (each.float() for each in (mixing, offset, noise))
     share, distance = small.component_posterior(30 * msi.float(), *known)
     assert (distance.amax(1) - distance.amin(1)).max() > 400, "no case of it"

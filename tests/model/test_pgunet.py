@@ -214,9 +214,9 @@ def test_blind_is_an_estimate_and_then_a_cube_with_that_stf_held() -> None:
 @both_modes
 def test_znet_is_told_the_deviation_under_the_stf(*, blind: bool) -> None:
     """In every stage, and under the last STF: the cube follows when the STF has moved."""
-    network, msi, told = network_of(), msi_of(), []
+    network, msi, deviations = network_of(), msi_of(), []
     hooks = [
-        stage.znet.register_forward_pre_hook(lambda _, maps: told.append(maps[2]))
+        stage.znet.register_forward_pre_hook(lambda _, maps: deviations.append(maps[2]))
         for stage in stages_of(network)
     ]
     try:
@@ -228,8 +228,8 @@ def test_znet_is_told_the_deviation_under_the_stf(*, blind: bool) -> None:
     _, variance = network.mixture.posterior(
         msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
     )
-    assert len(told) == 2
-    for deviation in told:
+    assert len(deviations) == 2
+    for deviation in deviations:
         close(deviation.flatten(2), variance.sqrt())
 
 
@@ -367,7 +367,7 @@ def test_a_scene_without_valid_pixels_keeps_the_prior_exactly() -> None:
 
 @pytest.mark.parametrize("level", [0.02, 0.3, 1.2])
 def test_a_constant_scene_keeps_the_prior(level: float) -> None:
-    """Whatever its spectrum, the prior explains it: it has no say, however far from expected."""
+    """The prior explains any single spectrum, so it does not count."""
     stf, image = stf_of(), torch.full((1, len(P4M), 8, 8), level).double()
     image[:, 1] *= 1.2
     result = network_of()(image, stf, estimate_stf=True)
@@ -430,37 +430,37 @@ def test_observation_equals_moments_written_out() -> None:
             r = R[b] @ D
             outside = (R[b] @ basis.residual.numpy()) ** 2
             power = r @ moments[k] @ r  # E[y^2] of the band under the component
-            doubt = sum(
+            stf_variance = sum(
                 stf.theta_se[0, b, p].item() ** 2 * (Q[b, p] @ moments[k] @ Q[b, p])
                 for p in range(3)
             )
-            noise = sensor**2 + model**2 * power + outside + doubt
+            noise = sensor**2 + model**2 * power + outside + stf_variance
             np.testing.assert_allclose(seen.component_noise[0, k, b], noise, rtol=1e-9)
             final = FINAL_NOISE[0] ** 2 + FINAL_NOISE[1] ** 2 * power + outside
-            final += FINAL_STF_VARIANCE_FACTOR * doubt
+            final += FINAL_STF_VARIANCE_FACTOR * stf_variance
             average[:, b] += weight * np.array([noise, final])
     np.testing.assert_allclose(seen.noise[0], average[0], rtol=1e-6)
     np.testing.assert_allclose(seen.final[0], average[1], rtol=1e-6)
 
 
-def test_doubt_of_the_stf_is_noise() -> None:
+def test_uncertainty_of_the_stf_is_noise() -> None:
     network = network_of()
-    known, half, told = (
+    certain, half, whole = (
         network.observation_model(stf_of(spread_factor=share)) for share in (0, 0.5, 1)
     )
-    assert (told.noise > 1.2 * known.noise).all()
-    close(told.noise - known.noise, 4 * (half.noise - known.noise))  # a variance
+    assert (whole.noise > 1.2 * certain.noise).all()
+    close(whole.noise - certain.noise, 4 * (half.noise - certain.noise))  # a variance
 
 
 @pytest.mark.parametrize("name", ["p4m", "rgb"])
-def test_an_image_settles_the_stf_whatever_the_number_of_bands(name: str) -> None:
+def test_an_image_determines_the_stf_whatever_the_number_of_bands(name: str) -> None:
     sensor = SENSORS[name]
     result = network_of()(msi_of(sensor, 32), stf_of(sensor), estimate_stf=True)
     assert float(result.stf.prior_dominance()) < 0.2
     assert float(stf_of(sensor).prior_dominance()) == 1
 
 
-def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
+def test_standard_errors_of_a_free_stf_do_not_count_in_the_last_x_step() -> None:
     network = tiny_network(replace(CONFIG, stf="free")).double()
     seen, sure = (
         network.observation_model(stf_of()),
@@ -470,23 +470,22 @@ def test_a_free_stf_has_no_standard_errors_to_be_unsettled_by() -> None:
     close(seen.final, sure.final)
 
 
-def test_the_last_x_step_forgives_an_stf_as_far_as_no_image_has_settled_it() -> None:
-    """All of its doubt for the data sheet, and hardly any where an image has told of it."""
+def test_the_last_x_step_trusts_an_stf_as_far_as_an_image_determines_it() -> None:
+    """All of its variance counts for the data sheet, hardly any after an image."""
     network, sheet = network_of(), stf_of()
-    seen, sure = (
-        network.observation_model(sheet),
-        network.observation_model(stf_of(spread_factor=0)),
-    )
+    seen = network.observation_model(sheet)
+    sure = network.observation_model(stf_of(spread_factor=0))
     close(sheet.prior_dominance(), torch.ones(1).double())
     close(seen.final - sure.final, FINAL_STF_VARIANCE_FACTOR * (seen.noise - sure.noise))
     family, ratio = sheet.family, torch.ones_like(sheet.theta_se)
     ratio[0, :, 2] = 0.6
-    told = Stf.of(family, family.prior, ratio * family.spread)
+    informed = Stf.of(family, family.prior, ratio * family.spread)
     share = torch.full((1,), (1 - 0.64 / 3) ** PRIOR_DOMINANCE_POWER).double()
-    close(told.prior_dominance(), share)
+    close(informed.prior_dominance(), share)
     assert 0 < float(share) < 1e-4
-    heard = network.observation_model(told)
-    close(heard.final - sure.final, FINAL_STF_VARIANCE_FACTOR * share * (heard.noise - sure.noise))
+    trusted = network.observation_model(informed)
+    factor = FINAL_STF_VARIANCE_FACTOR * share
+    close(trusted.final - sure.final, factor * (trusted.noise - sure.noise))
     close(network.observation_model(sheet, stf_uncertainty=False).final, sure.final)
     none = Stf.of(family, family.prior, 0 * family.spread)
     close(network.observation_model(none).final, sure.final)

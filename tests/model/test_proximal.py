@@ -45,17 +45,17 @@ def assert_close(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> None
 @pytest.mark.parametrize("count", [1, 40])
 @pytest.mark.parametrize("bands", [1, 3, 10])
 def test_pnet_takes_any_number_of_bands_and_materials(bands: int, count: int) -> None:
-    change, doubt = pnet_of()(**inputs(bands, count))
-    assert change.shape == doubt.shape == (SCENES, bands, 3)
+    change, shrinkage = pnet_of()(**inputs(bands, count))
+    assert change.shape == shrinkage.shape == (SCENES, bands, 3)
     assert torch.isfinite(change).all()
-    assert (change != doubt).all()
+    assert (change != shrinkage).all()
 
 
 def test_permuted_bands_permute_what_pnet_says() -> None:
     given, order = inputs(), [3, 0, 5, 1, 4, 2]
-    change, doubt = pnet_of()(**given)
+    change, shrinkage = pnet_of()(**given)
     shuffled = {"tokens": given["tokens"][:, :, order], "bands": given["bands"][:, order]}
-    assert_close(pnet_of()(**given | shuffled), (change[:, order], doubt[:, order]))
+    assert_close(pnet_of()(**given | shuffled), (change[:, order], shrinkage[:, order]))
     assert not torch.allclose(change, change[:, order], atol=1e-3)
 
 
@@ -75,9 +75,9 @@ def test_materials_of_no_weight_do_not_matter_to_pnet() -> None:
 
 def test_pnet_is_finite_where_no_material_counts() -> None:
     given = inputs()
-    change, doubt = pnet_of()(**given | {"weight": torch.zeros_like(given["weight"])})
+    change, shrinkage = pnet_of()(**given | {"weight": torch.zeros_like(given["weight"])})
     assert torch.isfinite(change).all()
-    assert torch.isfinite(doubt).all()
+    assert torch.isfinite(shrinkage).all()
 
 
 @pytest.mark.parametrize("key", ["tokens", "materials", "weight", "bands"])
@@ -99,9 +99,9 @@ def test_bands_attend_to_each_other() -> None:
 
 
 def test_pnet_says_nothing_before_training() -> None:
-    change, doubt = pnet_of(asleep=True)(**inputs())
+    change, shrinkage = pnet_of(asleep=True)(**inputs())
     assert not change.any()
-    assert not doubt.any()
+    assert not shrinkage.any()
 
 
 # --- Z-Net ----------------------------------------------------------------------------------------

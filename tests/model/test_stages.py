@@ -1,4 +1,4 @@
-"""The parametric STF stage whatever its weights: what a scene may say, and that it is right."""
+"""The parametric STF stage whatever its weights: what a scene may change, and that it is right."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_scenes_of_materials_do_not_see_each_other() -> None:
             close(getattr(found, name)[i], getattr(alone, name)[0])
 
 
-# --- what a scene may say -------------------------------------------------------------------------
+# --- what a scene may change ----------------------------------------------------------------------
 
 
 def test_a_stage_that_does_not_trust_the_scene_keeps_the_prior_exactly(
@@ -132,7 +132,7 @@ def test_an_untrained_stage_is_the_r_step_alone() -> None:
 def test_pnet_changes_no_more_than_the_share_of_the_image_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever it says: of what is not known from the image, nothing is made up."""
+    """Whatever its output: the image's share of the variance bounds the change."""
     network, materials = tiny_network().double().requires_grad_(False), materials_of()
     for stage in response_stages_of(network):
         stage.pnet.head.weight.zero_()

@@ -39,20 +39,20 @@ def exact(stf: Stf, network: object) -> np.ndarray:
 def test_sigma_is_that_of_the_gaussian_posterior() -> None:
     network, image = tiny_network(ONE).requires_grad_(False), tiny_msi()
     stf = replace(expected_stf(), theta_se=torch.zeros(1, 5, 3))
-    doubt = network.cube_uncertainty(stf)
+    errors = network.cube_uncertainty(stf)
     result = network(image, stf, estimate_stf=False)
-    sigma = doubt.expand(doubt.maps(image, result.coefficients))[0]
+    sigma = errors.expand(errors.maps(image, result.coefficients))[0]
     expected = np.sqrt(np.diag(exact(stf, network)))
     np.testing.assert_allclose(sigma[:, 3, 4], expected, rtol=2e-3)
     assert torch.allclose(sigma[:, 3, 4], sigma[:, 9, 1], rtol=1e-4)  # one component: everywhere
 
 
-def test_doubt_of_the_stf_adds_what_it_moves_in_the_last_x_step() -> None:
+def test_standard_errors_of_the_stf_add_what_they_move_in_the_last_x_step() -> None:
     network, image = tiny_network(ONE).requires_grad_(False), tiny_msi()
     stf = expected_stf()
     result = network(image, stf, estimate_stf=False)
-    doubt = network.cube_uncertainty(stf)
-    sigma = doubt.expand(doubt.maps(image, result.coefficients))[0, :, 5, 6].double().numpy()
+    errors = network.cube_uncertainty(stf)
+    sigma = errors.expand(errors.maps(image, result.coefficients))[0, :, 5, 6].double().numpy()
     seen = network.observation_model(stf, stf_uncertainty=False)
     B = seen.mixing[0].double().numpy()
     E = network.basis.components.double().numpy()
@@ -68,8 +68,8 @@ def test_few_maps_are_close_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     coefficients = network(image, stf, estimate_stf=False).coefficients
 
     def sigma() -> torch.Tensor:
-        doubt = network.cube_uncertainty(stf)
-        return doubt.expand(doubt.maps(image, coefficients))
+        errors = network.cube_uncertainty(stf)
+        return errors.expand(errors.maps(image, coefficients))
 
     kept = sigma()
     monkeypatch.setattr(uncertainty, "VARIANCE_MAPS", 1000)
@@ -88,17 +88,17 @@ def test_scale_multiplies_the_standard_errors() -> None:
     assert torch.allclose(scaled, expected, rtol=0.03)
 
 
-def test_strange_pixels_are_those_unlike_the_prior() -> None:
+def test_outliers_are_pixels_unlike_the_prior() -> None:
     network, stf = tiny_network(), expected_stf()
-    doubt = network.cube_uncertainty(stf)
+    errors = network.cube_uncertainty(stf)
     image = tiny_msi()
-    usual = doubt.outliers(image)
+    usual = errors.outliers(image)
     assert usual.float().mean() < 0.05
     wild = image.clone()
     wild[0, ::2, 4, 4] = 1.4  # bright in every other band
     wild[0, 1::2, 4, 4] = 0.0
-    assert doubt.outliers(wild)[0, 4, 4]
-    assert torch.equal(doubt.outliers(wild)[0, 5], usual[0, 5])  # no pixel speaks for another
+    assert errors.outliers(wild)[0, 4, 4]
+    assert torch.equal(errors.outliers(wild)[0, 5], usual[0, 5])  # no pixel speaks for another
 
 
 def test_fitted_scale_makes_intervals_hold_nine_tenths() -> None:
@@ -123,6 +123,6 @@ def test_fitted_scale_makes_intervals_hold_nine_tenths() -> None:
 def test_float64_follows_the_input() -> None:
     network, stf = tiny_network(ONE).double(), double_stf(expected_stf())
     image = tiny_msi().double()
-    doubt = network.cube_uncertainty(stf)
+    errors = network.cube_uncertainty(stf)
     result = network(image, stf, estimate_stf=False)
-    assert doubt.expand(doubt.maps(image, result.coefficients)).dtype == torch.float64
+    assert errors.expand(errors.maps(image, result.coefficients)).dtype == torch.float64

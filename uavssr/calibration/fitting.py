@@ -9,7 +9,6 @@ and the pixels' weights w follow the residuals.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from uavssr.calibration.instrument import Instrument
+from uavssr.model import chi_square_quantile
 
 EXPECTED_NOISE: Final = (0.003, 0.02)
 """Prior standard deviation of the noise: reflectance, and share of the reflectance."""
@@ -156,8 +156,8 @@ class Fitting:
         level = ((own * pooled + square) / (own + freedom)).clamp_min(MIN_NOISE_LEVEL)
         distance = (relative / level)[:, self.used].sum(1)
         bands = int(self.used.sum())
-        scale = max(float(distance.median()) / _chi_square(bands, _NORMAL_Q50), 1e-9)
-        limit = scale * _chi_square(bands, _NORMAL_Q99)
+        scale = max(float(distance.median()) / chi_square_quantile(bands, _NORMAL_Q50), 1e-9)
+        limit = scale * chi_square_quantile(bands, _NORMAL_Q99)
         return level, limit / distance.clamp_min(limit)
 
     def _summary(self, state: Tensor, precision: Tensor, weight: Tensor) -> Fit:
@@ -185,9 +185,3 @@ def _information(design: Tensor, precision: Tensor) -> Tensor:
     """J^T W J + I (c, P, P): information of the data and of the prior N(0, I)."""
     identity = torch.eye(design.shape[-1], dtype=design.dtype)
     return design.mT @ (precision.T[..., None] * design) + identity
-
-
-def _chi_square(freedom: int, quantile: float) -> float:
-    """Quantile f (1 - v + z sqrt(v))^3, v = 2 / (9 f), of chi-square (Wilson and Hilferty 1931)."""
-    spread = 2 / (9 * freedom)
-    return freedom * (1 - spread + quantile * math.sqrt(spread)) ** 3

@@ -34,8 +34,8 @@ _MAX_SHIFT_SE_PX: Final = 0.2
 def misregistration_patterns(predicted: Float32Array) -> Float32Array:
     """First and second derivative along y, then along x, of images (band, y, x): (4, band, y, x).
 
-    To second order, a band that lies a fraction d of a pixel off is I - d I' + d^2/2 I'', and a
-    blurred one I + b I''. Units: those of the image per pixel. Zero where a neighbour is missing.
+    A band d pixels off is about I - d I' + d^2/2 I'', a blurred one I + b I''. Units of the image
+    per pixel; zero where a neighbour is missing.
     """
     derivatives = [one for axis in (1, 2) for one in _derivatives(predicted, axis)]
     return np.nan_to_num(np.stack(derivatives), nan=0.0)
@@ -68,15 +68,11 @@ def _shift_whole(image: Float32Array, pixels: int, axis: int) -> Float32Array:
 
 
 def estimate_shift(pairs: Sequence[ImagePair]) -> tuple[float, float] | None:
-    """Rows and columns by which the images lie further down and right than predicted.
+    """Pixels by which the images lie further down and right than predicted, a few at most.
 
     Gauss-Newton on sum |image - (a predicted(shift) + b)|^2 over all bands of all pairs, each band
-    with a slope a and an offset b of its own (Lucas and Kanade 1981). It reaches as far as the
-    scene's structure, a few pixels.
-
-    Returns:
-        The shift in pixels; None where the images do not determine it to 0.2 pixels, or where the
-        shifted prediction explains them no better.
+    with a slope a and an offset b of its own (Lucas and Kanade 1981). None where the images do not
+    determine the shift to 0.2 pixels, or where the shifted prediction explains them no better.
     """
     shift = np.zeros(2)
     for _ in range(_MAX_ITERATIONS):

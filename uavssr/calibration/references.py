@@ -124,7 +124,6 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
 
 
 def _overlap_warnings(path: Path, overlap: Overlap) -> Iterator[str]:
-    """Sentences on a cube that was moved, or may show other ground."""
     if math.hypot(*overlap.shift) > MAX_SILENT_SHIFT_PX:
         down, right = overlap.shift
         yield f"{path.name} was moved by {down:+.2f} rows and {right:+.2f} columns of the image"
@@ -166,10 +165,9 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
 
 
 def _mean_around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | str:
-    """Mean reflectance (c,) of the pixels within `radius` metres of a place, or why it is skipped.
+    """Mean reflectance (c,) of the place's pixel and of those with centres within `radius` metres.
 
-    It takes the pixel that holds the place and those whose centres lie within the radius. Half of
-    them must be valid, and none saturated.
+    Half of them must be valid and none saturated; otherwise the reason to skip the place.
     """
     if not np.isfinite(place).all():
         return "outside the image"
@@ -218,10 +216,7 @@ def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> I
 
 
 def covered_bands(sensor: Sensor, nm: FloatArray) -> BoolArray:
-    """(c,) bands of whose response wavelengths `nm` (W,) hold 95 % without a gap.
-
-    A gap is a step between wavelengths wider than the band.
-    """
+    """(c,) bands of whose response wavelengths `nm` (W,) hold 95 %, no step wider than the band."""
     inside = (nm[0] - MAX_EXTRAPOLATION_NM <= FINE_NM) & (nm[-1] + MAX_EXTRAPOLATION_NM >= FINE_NM)
     share = sensor.response()[:, inside].sum(1)
     gapless = []

@@ -116,8 +116,7 @@ class CommonBlocks:
 def find_shift(cube: CubeSource, msi: MsiSource, block: int = 1) -> Shift:
     """Rows and columns of the image by which a cube must be moved, (0, 0) where none is found.
 
-    On blocks of four times `block` first, then twice on `block`: the second time on the cube as
-    the first moved it, which leaves no bias.
+    On blocks of four times `block` first, then twice on `block`, which leaves no bias.
     """
     shift = 0.0, 0.0
     for side in (COARSE_FACTOR * block, block, block):

@@ -13,7 +13,7 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Reconstruction, Stf
-from uavssr.model.uncertainty import VARIANCE_MAPS, CubeUncertainty
+from uavssr.model.uncertainty import VARIANCE_MAPS, CubeUncertainty, chi_square_quantile
 from uavssr.model.weights import (
     CONFIG_FILE,
     DEFAULT_MODEL,
@@ -49,6 +49,7 @@ __all__ = [
     "SpectralBasis",
     "Stf",
     "add_local_prior",
+    "chi_square_quantile",
     "choose_rank",
     "empty_prior",
     "find_materials",

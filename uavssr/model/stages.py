@@ -42,14 +42,14 @@ class Stage(nn.Module):
     def forward(
         self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: ObservationModel, *, bfloat16: bool
     ) -> Tensor:
-        """The coefficients (B, r, H, W) after the stage.
+        """The coefficients (B, r, H, W) after the stage; only Z-Net may run in bfloat16.
 
         Args:
             msi: Y (B, c, H, W).
             hsi: A (B, r, H, W) before it.
             deviation: (B, r, H, W) posterior standard deviation of the initial estimate.
             seen: the observation model.
-            bfloat16: run Z-Net in bfloat16; the X-step stays in float32.
+            bfloat16: whether Z-Net does.
         """
         shape = hsi.shape[-2:]
         noise = seen.noise * self.log_alpha.exp()
@@ -87,11 +87,7 @@ class ResponseStage(nn.Module):
         mixture: SpectralMixture,
         _: SpectralBasis,
     ) -> Stf:
-        """The STF from a scene's materials, shrunk towards the family's prior.
-
-        Raises:
-            IncompleteRun: a number is not finite.
-        """
+        """The STF from a scene's materials; IncompleteRun where a number is not finite."""
         family, prior, spread = stf.family, stf.family.prior, stf.family.spread
         with torch.no_grad():
             current = stf.theta.detach()

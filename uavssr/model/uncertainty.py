@@ -113,14 +113,10 @@ class CubeUncertainty:
     def outliers(self, msi: Tensor) -> Tensor:
         """(B, H, W) whether a pixel of Y (B, c, H, W) is unlike every component of the prior.
 
-        Its squared Mahalanobis distance to the nearest exceeds the 1 - 1e-4 quantile of chi-squared
-        with c degrees of freedom, c (1 - v + z sqrt(v))^3 with v = 2 / (9 c) (Wilson and Hilferty
-        1931).
+        Its squared Mahalanobis distance to the nearest exceeds the 1 - 1e-4 quantile of chi-square.
         """
         _, distance = self._component_posterior(msi)
-        count = msi.shape[1]
-        spread = 2 / (9 * count)
-        limit = count * (1 - spread + OUTLIER_QUANTILE * math.sqrt(spread)) ** 3
+        limit = chi_square_quantile(msi.shape[1], OUTLIER_QUANTILE)
         return (distance.amin(1) > limit).unflatten(-1, msi.shape[-2:])
 
     def _component_posterior(self, msi: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +124,17 @@ class CubeUncertainty:
         return self.mixture.component_posterior(
             msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
         )
+
+
+def chi_square_quantile(freedom: int, quantile: float) -> float:
+    """Quantile f (1 - v + z sqrt(v))^3, v = 2 / (9 f), of chi-square (Wilson and Hilferty 1931).
+
+    Args:
+        freedom: f degrees of freedom.
+        quantile: z of the standard normal distribution.
+    """
+    spread = 2 / (9 * freedom)
+    return freedom * (1 - spread + quantile * math.sqrt(spread)) ** 3
 
 
 def _factorise(variance: Tensor) -> tuple[Tensor, Tensor]:
