@@ -18,6 +18,7 @@ from xarray.core import indexing
 
 if TYPE_CHECKING:
     from uavssr.io.hsi import CoefficientSource
+    from uavssr.sensors import Float32Array, IndexArray
 
 STRIP: Final = 256
 """Rows whose coefficients are in memory at a time, and side of the suggested chunks; pixels."""
@@ -88,49 +89,38 @@ def _dataset(source: CoefficientSource) -> xr.Dataset:
 
 
 class LazyCube(BackendArray):
-    """The cube of a file of coefficients; may be sent to other processes, and read from any thread.
-
-    Args:
-        source: the file.
-    """
+    """The cube of a file of coefficients, for any thread or process."""
 
     def __init__(self, source: CoefficientSource) -> None:
         self.source = source
         self.shape = len(source.basis.grid), source.height, source.width
         self.dtype = np.dtype(np.float32)
 
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray[np.float32]:
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Float32Array:
         support = indexing.IndexingSupport.OUTER
-        part: npt.NDArray[np.float32] = indexing.explicit_indexing_adapter(
+        part: Float32Array = indexing.explicit_indexing_adapter(
             key, self.shape, support, self._read
         )
         return part
 
-    def _read(self, key: _Key) -> npt.NDArray[np.float32]:
+    def _read(self, key: _Key) -> Float32Array:
         """The part that an index of integers, slices and arrays, one for each axis, selects."""
         bands, rows, cols = (
             np.atleast_1d(np.arange(length)[index])
             for length, index in zip(self.shape, key, strict=True)
         )
-        out = np.empty((bands.size, rows.size, cols.size), np.float32)
+        cube = np.empty((bands.size, rows.size, cols.size), np.float32)
         strips = rows // STRIP
-        for strip in np.unique(strips):
-            at = np.flatnonzero(strips == strip)
-            out[:, at] = self._strip(bands, rows[at], cols)
-        return out.squeeze(
-            tuple(k for k, index in enumerate(key) if isinstance(index, int | np.integer))
-        )
+        for strip in np.unique(strips) if cube.size else ():
+            chosen = strips == strip
+            cube[:, chosen] = self._strip(bands, rows[chosen], cols)
+        whole = (k for k, index in enumerate(key) if isinstance(index, int | np.integer))
+        return cube.squeeze(tuple(whole))
 
-    def _strip(
-        self,
-        bands: npt.NDArray[np.integer],
-        rows: npt.NDArray[np.integer],
-        cols: npt.NDArray[np.integer],
-    ) -> npt.NDArray[np.float32]:
+    def _strip(self, bands: IndexArray, rows: IndexArray, cols: IndexArray) -> Float32Array:
+        """Reflectance (band, y, x) at the rows and columns of one strip, none of them empty."""
         from uavssr.tiling import Window
 
-        if not cols.size or not bands.size:
-            return np.empty((bands.size, rows.size, cols.size), np.float32)
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
         coefficients, valid = self.source.coefficients(window)

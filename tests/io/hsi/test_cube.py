@@ -208,14 +208,3 @@ def test_scene_that_is_valid_only_in_a_corner_is_found(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "cube.tif") as file:
         assert file.count == len(source.grid)
     assert whole(source)[1].sum() == 4
-
-
-def test_chunk_linked_from_outside_the_store_is_refused(tmp_path: Path) -> None:
-    cube = smooth_cube(20, 20)
-    store = write_cube(tmp_path / "d.zarr", cube, format="zarr")
-    assert np.abs(whole(open_cube(store))[0] - cube).max() < 1e-4
-    chunk = store / "reflectance" / "1" / "0" / "0"
-    chunk.rename(tmp_path / "elsewhere")
-    chunk.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputRefused, match=r"chunk 1/0/0 .* a link out of the store"):
-        open_cube(store)
