@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.models import GRID, tiny_library
-from uavssr.data.batches import Batch, draw_batch
+from tests.helpers.models import GRID, draw_batch, tiny_library
+from uavssr.data.batches import Batch
 from uavssr.model.response import ResponseFamily
 from uavssr.spectra.library import SpectralLibrary
 

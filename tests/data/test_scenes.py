@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
-from uavssr.data.abundances import abundances, random_fields
-from uavssr.data.scenes import Perturbation, simulate_batch, simulate_scene
+from uavssr.data.scenes import (
+    Perturbation,
+    abundances,
+    random_fields,
+    simulate_batch,
+    simulate_scene,
+)
 from uavssr.errors import UsageError
 from uavssr.sensors import WavelengthGrid
 from uavssr.spectra.library import SpectralLibrary, concatenate

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.helpers.models import GRID, tiny_library, tiny_network
-from uavssr.data import spectra_bags as module
+from uavssr.data import batches as module
+from uavssr.data.batches import BAG_SPECTRA, SNR_RANGE_DB, SpectraBagBatch, SpectraBags
 from uavssr.data.random_cameras import BAND_COUNTS
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.spectra_bags import BAG_SPECTRA, SNR_RANGE_DB, SpectraBagBatch, SpectraBags
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.response import ResponseFamily
 

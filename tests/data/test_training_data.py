@@ -14,11 +14,12 @@ import torch
 from tests.helpers.grounds import SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
 from uavssr.data import patches as patches_module
-from uavssr.data.batches import Batch, draw_batch
+from uavssr.data.batches import Batch, observe_batch
 from uavssr.data.manifest import ManifestRefused, read_manifest
 from uavssr.data.pair_sources import DataConfig, open_sources
 from uavssr.data.patches import PatchRequest, prepare_patches
 from uavssr.data.random_cameras import MAX_BAND_SHIFT
+from uavssr.data.scenes import simulate_batch
 from uavssr.data.training_data import TrainingData, load_data
 from uavssr.errors import InputRefused, OutputError
 from uavssr.sensors import Band, Sensor
@@ -297,7 +298,9 @@ def test_a_library_alone_is_simulated_from_as_before(tmp_path: Path) -> None:
     library = tiny_library()
     data = TrainingData.of(library)
     one = data.draw(seed=3, step=4, shard=0, count=2, size=8)
-    other = draw_batch(library, seed=3, step=4, count=2, size=8)
+    rng = np.random.default_rng([3, 4, 0])
+    scenes = simulate_batch(library, rng, 2, 8 + 2 * MAX_BAND_SHIFT)
+    other = observe_batch(rng, scenes, library.grid)
     assert same(one, other)
     assert data.pairs == []
     changed = replace(library, spectra=library.spectra * np.float32(0.9))

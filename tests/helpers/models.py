@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
+from uavssr.data.batches import Batch
 from uavssr.data.scenes import simulate_scene
+from uavssr.data.training_data import TrainingData
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.config import PGUNetConfig
 from uavssr.model.materials import Materials, find_materials
@@ -111,6 +113,13 @@ def tiny_model(folder: Path, *, name: str = "tiny", network: PGUNet | None = Non
 def tiny_scene(height: int = 24, width: int = 24, *, seed: int = 0) -> np.ndarray:
     """A simulated cube (C, height, width) of reflectance on the tiny grid."""
     return simulate_scene(tiny_library(), np.random.default_rng(seed), height, width)
+
+
+def draw_batch(
+    library: SpectralLibrary, *, seed: int, step: int, shard: int = 0, count: int, size: int
+) -> Batch:
+    """A simulated batch of a library alone."""
+    return TrainingData.of(library).draw(seed=seed, step=step, shard=shard, count=count, size=size)
 
 
 def tiny_msi(sensor: Sensor = P4M, height: int = 24, width: int = 24, *, seed: int = 0) -> Tensor:

@@ -15,8 +15,8 @@ from tests.helpers.models import (
     tiny_materials,
     tiny_network,
 )
+from uavssr.data.batches import SpectraBags
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.spectra_bags import SpectraBags
 from uavssr.model.freeform import CurveNet, moment_parameters
 from uavssr.model.likelihood import StfLikelihood
 from uavssr.model.response import GAIN, SHIFT

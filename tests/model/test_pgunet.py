@@ -19,6 +19,7 @@ from tests.helpers.models import (
     P4M,
     double,
     double_stf,
+    draw_batch,
     expected_stf,
     stages_of,
     tiny_library,
@@ -26,7 +27,6 @@ from tests.helpers.models import (
     tiny_msi,
     tiny_network,
 )
-from uavssr.data.batches import draw_batch
 from uavssr.errors import IncompleteRun, ModelRefused, UsageError
 from uavssr.model.config import PGUNetConfig
 from uavssr.model.materials import MATERIALS_PER_SCENE, Materials, find_materials

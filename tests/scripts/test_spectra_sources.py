@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scripts.spectra_sources.airborne import load_cube, quac, without_oxygen
-from uavssr.data.abundances import abundances
+from uavssr.data.scenes import abundances
 from uavssr.errors import InputRefused
 from uavssr.sensors import WavelengthGrid
 from uavssr.spectra.completion import SubspaceCompletion

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tests.helpers.grounds import write_field_cube, write_image
-from tests.helpers.models import CONFIG, tiny_library, tiny_model, tiny_network
-from uavssr.data.batches import Batch, draw_batch
+from tests.helpers.models import CONFIG, draw_batch, tiny_library, tiny_model, tiny_network
+from uavssr.data.batches import Batch
 from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig
 from uavssr.data.training_data import TrainingData, load_data

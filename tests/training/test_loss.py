@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.helpers.models import tiny_library, tiny_network
-from uavssr.data.batches import Batch, draw_batch
+from tests.helpers.models import draw_batch, tiny_library, tiny_network
+from uavssr.data.batches import Batch, SpectraBagBatch, SpectraBags
 from uavssr.data.scenes import simulate_batch
-from uavssr.data.spectra_bags import SpectraBagBatch, SpectraBags
 from uavssr.model.materials import find_materials
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf

@@ -3,13 +3,18 @@
 Losses, networks and their training are in `training` and `model`.
 """
 
-from uavssr.data.batches import Batch, observe_batch
+from uavssr.data.batches import (
+    BAG_SCENE_SIDE,
+    Batch,
+    SpectraBagBatch,
+    SpectraBags,
+    observe_batch,
+)
 from uavssr.data.manifest import file_sha256, read_manifest
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
 from uavssr.data.random_cameras import MAX_BAND_SHIFT, RandomCameras, draw_cameras, observe
 from uavssr.data.scenes import simulate_batch, simulate_scene
 from uavssr.data.simulate import simulate
-from uavssr.data.spectra_bags import BAG_SCENE_SIDE, SpectraBagBatch, SpectraBags
 from uavssr.data.training_data import SceneSplit, TrainingData, load_data
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from uavssr.data.batches import Batch, draw_batch, observe_batch
+from uavssr.data.batches import Batch, observe_batch
 from uavssr.data.manifest import Manifest, ManifestRefused, file_sha256
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_sources import DataConfig
@@ -110,20 +110,18 @@ class TrainingData:
         Args:
             seed: of the run.
             step: number of the training step.
-            shard: number of the shard within the step.
-            count: images.
+            shard: number of the shard; several GPUs compute one shard of a step each.
+            count: number of images.
             size: side of an image in pixels.
         """
-        if self.library is not None and not self.trained:
-            return draw_batch(
-                self.library, seed=seed, step=step, shard=shard, count=count, size=size
-            )
-        rng = np.random.default_rng([seed, step, shard, 9])
-        pairs = self.pairs
-        weights = [sum(self._scene_weights()), *(pair.row.weight / 2 for pair in pairs)]
-        chosen = _draw_index(rng, weights)
-        if chosen > 0:
-            return _real_batch(rng, pairs[chosen - 1], self.grid, count)
+        rng = np.random.default_rng([seed, step, shard])
+        if self.trained:
+            rng = np.random.default_rng([seed, step, shard, 9])
+            pairs = self.pairs
+            weights = [sum(self._scene_weights()), *(pair.row.weight / 2 for pair in pairs)]
+            chosen = _draw_index(rng, weights)
+            if chosen > 0:
+                return _real_batch(rng, pairs[chosen - 1], self.grid, count)
         scenes = self.draw_scenes(rng, count, size + 2 * MAX_BAND_SHIFT)
         return observe_batch(rng, scenes, self.grid)
 
