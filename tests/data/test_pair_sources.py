@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.helpers.cubes import listed, write_envi
 from tests.helpers.grounds import EAST, PIXEL, SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
-from uavssr.data.manifest import read_manifest
-from uavssr.data.pair_sources import DataConfig, ManifestSources, open_sources
+from uavssr.data.manifest import ManifestRefused, read_manifest
+from uavssr.data.pair_sources import DataConfig, SceneSource, open_sources
 from uavssr.errors import UsageError
 from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid
 from uavssr.tiling import Window
@@ -33,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_field_cube(folder / "far", east=EAST + 900)
     write_field_cube(folder / "short", grid=SHORT)
     write_field_cube(folder / "sparse", grid=SPARSE)
+    write_field_cube(folder / "dense", grid=WavelengthGrid.regular("dense", 400, 1000, 60))
     write_field_cube(folder / "holed", fill=-9999.0)
     tiny_library().save(folder / "lib.npz")
     (folder / "no.tif").write_text("no raster")
@@ -41,19 +42,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(
     folder: Path, text: str, config: DataConfig | None = None, grid: WavelengthGrid | None = None
-) -> ManifestSources:
+) -> tuple[WavelengthGrid, list[SceneSource]]:
     path = folder / "pairs.csv"
     path.write_text(text)
     return open_sources(read_manifest(path), config or DataConfig(), grid=grid)
 
 
+def problems_of(folder: Path, text: str, grid: WavelengthGrid | None = None) -> dict[int, str]:
+    """The problems by line."""
+    with pytest.raises(ManifestRefused) as refused:
+        opened(folder, text, grid=grid)
+    return {problem.line: problem.text for problem in refused.value.problems}
+
+
 def test_rows_are_opened_in_order(folder: Path) -> None:
     text = "msi,hsi,kind,sensor\nmsi.tif,cube,,p4m\n,lib.npz,spectra,\n,short,,rgb\n,holed,,\n"
-    found = opened(folder, text, grid=SHORT)
-    assert found.problems == ()
-    assert [scene.row.line for scene in found.scenes] == [2, 4, 5]
-    assert [scene.sensor for scene in found.scenes] == [P4M, SENSORS["rgb"], None]
-    pair, cube, _ = found.scenes
+    _, scenes = opened(folder, text, grid=SHORT)
+    assert [scene.row.line for scene in scenes] == [2, 4, 5]
+    assert [scene.sensor for scene in scenes] == [P4M, SENSORS["rgb"], None]
+    pair, cube, _ = scenes
     assert pair.registration is not None
     assert pair.registration.shift == pytest.approx((0.7, 0.5), abs=0.1)
     assert (pair.place.height, pair.place.transform[0]) == (SIDE, PIXEL)
@@ -64,12 +71,13 @@ def test_progress_is_called_for_every_row(folder: Path) -> None:
     path = folder / "pairs.csv"
     path.write_text("msi,hsi,kind\n,cube,\n,lib.npz,spectra\n,no.tif,\n")
     calls: list[tuple[str, int, int]] = []
-    open_sources(read_manifest(path), DataConfig(), progress=lambda *call: calls.append(call))
+    with pytest.raises(ManifestRefused):
+        open_sources(read_manifest(path), DataConfig(), progress=lambda *call: calls.append(call))
     assert calls == [("checking the data", 1, 3)] * 3
 
 
 def test_a_window_of_a_pair_is_the_image_and_the_registered_cube(folder: Path) -> None:
-    (scene,) = opened(folder, "msi,hsi,sensor\nmsi.tif,cube,p4m\n").scenes
+    _, (scene,) = opened(folder, "msi,hsi,sensor\nmsi.tif,cube,p4m\n")
     window = Window(30, 40, 50, 60)
     msi, hsi, valid = scene.read(window, GRID)
     assert msi is not None
@@ -79,12 +87,12 @@ def test_a_window_of_a_pair_is_the_image_and_the_registered_cube(folder: Path) -
     integrated = np.tensordot(P4M.srf(scene.cube.grid), hsi, 1)
     for band, seen in zip(integrated, msi, strict=True):
         assert np.corrcoef(band.ravel(), seen.ravel())[0, 1] > 0.97
-    (unregistered,) = opened(folder, "hsi\ncube\n").scenes
+    _, (unregistered,) = opened(folder, "hsi\ncube\n")
     assert unregistered.registration is None
 
 
 def test_a_window_of_a_cube_is_the_cube_on_the_grid(folder: Path) -> None:
-    (scene,) = opened(folder, "hsi\ncube\n").scenes
+    _, (scene,) = opened(folder, "hsi\ncube\n")
     window = Window(0, 0, 20, 30)
     msi, hsi, valid = scene.read(window, scene.cube.grid)
     assert msi is None
@@ -100,7 +108,7 @@ def test_a_window_of_a_cube_is_the_cube_on_the_grid(folder: Path) -> None:
 
 
 def test_invalid_and_implausible_pixels_are_not_valid(folder: Path, tmp_path: Path) -> None:
-    (scene,) = opened(folder, "hsi\nholed\n").scenes
+    _, (scene,) = opened(folder, "hsi\nholed\n")
     window = Window(0, 0, 12, 12)
     _, _, valid = scene.read(window, GRID)
     expected = np.zeros((12, 12), bool)
@@ -109,7 +117,7 @@ def test_invalid_and_implausible_pixels_are_not_valid(folder: Path, tmp_path: Pa
     numbers = np.full((40, 20, 20), 0.3, "f4")
     numbers[7, 3, 4], numbers[8, 5, 6] = 2.5, -0.2
     write_envi(tmp_path / "cube", numbers, listed("wavelength", GRID.centres))
-    (bright,) = opened(tmp_path, "hsi,hsi_scale\ncube,1\n").scenes
+    _, (bright,) = opened(tmp_path, "hsi,hsi_scale\ncube,1\n")
     _, _, valid = bright.read(Window(0, 0, 20, 20), GRID)
     assert sorted(map(tuple, np.argwhere(~valid).tolist())) == [(3, 4), (5, 6)]
 
@@ -119,9 +127,9 @@ def test_invalid_and_implausible_pixels_are_not_valid(folder: Path, tmp_path: Pa
 
 def test_the_grid_is_that_of_the_first_pair_else_of_the_first_cube(folder: Path) -> None:
     def bands(text: str, **options: object) -> int:
-        return len(opened(folder, text, **options).grid)
+        return len(opened(folder, text, **options)[0])
 
-    assert bands("msi,hsi,sensor\n,short,\nmsi.tif,cube,p4m\n") == 40
+    assert bands("msi,hsi,sensor\n,dense,\nmsi.tif,cube,p4m\n") == 40
     assert bands("hsi\nshort\ncube\n") == 36
     assert bands("hsi,kind\nlib.npz,spectra\n") == 270
     assert bands("hsi\ncube\n", config=DataConfig(grid="headwall-nano")) == 270
@@ -132,7 +140,8 @@ def test_another_grid_than_the_models_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="the initial model has the grid short"):
         opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), SHORT)
     copy = replace(HEADWALL_NANO, name="copy")
-    assert len(opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), copy).grid) == 270
+    chosen, _ = opened(folder, "hsi\ncube\n", DataConfig(grid="headwall-nano"), copy)
+    assert len(chosen) == 270
 
 
 @pytest.mark.parametrize(
@@ -146,9 +155,9 @@ def test_another_grid_than_the_models_is_refused(folder: Path) -> None:
 def test_spectra_that_would_be_guesses_are_refused(
     folder: Path, row: str, grid: WavelengthGrid, fact: str
 ) -> None:
-    found = opened(folder, f"hsi,sensor\n{row}\n", grid=grid)
-    assert [each.line for each in found.problems] == [2]
-    assert fact in found.problems[0].text
+    problems = problems_of(folder, f"hsi,sensor\n{row}\n", grid=grid)
+    assert list(problems) == [2]
+    assert fact in problems[2]
 
 
 # --- problems -------------------------------------------------------------------------------------
@@ -167,8 +176,7 @@ def test_all_problems_of_text_files_and_fit_are_reported_at_once(folder: Path) -
         "msi.tif,holed,,sequoia\n"
         ",bad.npz,spectra,\n"
     )
-    found = opened(folder, text)
-    said = {each.line: each.text for each in found.problems}
+    said = problems_of(folder, text)
     assert list(said) == [3, 4, 5, 6, 7, 8]
     assert "leaves the manifest's folder" in said[3]
     assert "not a TIFF" in said[4]
@@ -177,19 +185,19 @@ def test_all_problems_of_text_files_and_fit_are_reported_at_once(folder: Path) -
     assert "sequoia" in said[7]
     assert "in a manifest the options are columns: sensor, bands" in said[7]
     assert "not a spectral library" in said[8]
-    assert [scene.row.line for scene in found.scenes] == [2]
 
 
 def test_the_limit_of_shifts_can_be_raised(folder: Path) -> None:
     text = "msi,hsi,sensor\nmsi.tif,off,p4m\n"
-    assert len(opened(folder, text).problems) == 1
-    assert opened(folder, text, DataConfig(max_shift=12)).problems == ()
+    assert len(problems_of(folder, text)) == 1
+    _, (scene,) = opened(folder, text, DataConfig(max_shift=12))
+    assert scene.registration is not None
 
 
 def test_warnings_carry_the_line(tmp_path: Path) -> None:
     write_image(tmp_path / "msi.tif", gain=1.4)
     write_field_cube(tmp_path / "cube")
-    (scene,) = opened(tmp_path, "msi,hsi,sensor,msi_scale\nmsi.tif,cube,p4m,1\n").scenes
+    _, (scene,) = opened(tmp_path, "msi,hsi,sensor,msi_scale\nmsi.tif,cube,p4m,1\n")
     assert any(text.startswith("line 2: band blue is 1.") for text in scene.warnings())
 
 

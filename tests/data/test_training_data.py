@@ -67,7 +67,7 @@ def draw(data: TrainingData, step: int, *, seed: int = 0, shard: int = 0, count:
 def test_patches_are_what_the_files_hold_there(folder: Path, data: TrainingData) -> None:
     path = folder / "check.csv"
     path.write_text(TEXT)
-    scenes = open_sources(read_manifest(path), DataConfig()).scenes
+    _, scenes = open_sources(read_manifest(path), DataConfig())
     for field, scene in zip(data.splits, scenes, strict=True):
         kept = field.patches
         assert kept.side == SIZE + 2 * MAX_BAND_SHIFT

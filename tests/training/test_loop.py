@@ -511,10 +511,12 @@ def test_workers_change_nothing(library: SpectralLibrary, finished: Path, tmp_pa
 def test_an_error_of_a_worker_is_an_error_of_the_run(
     library: SpectralLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(*_: object, step: int, **__: object) -> Batch:
+    intact = TrainingData.draw
+
+    def damaged(data: TrainingData, *, step: int, **key: int) -> Batch:
         if step == 3:
             raise InputRefused("a damaged patch")
-        return draw(library, step)
+        return intact(data, step=step, **key)
 
     monkeypatch.setattr(TrainingData, "draw", damaged)
     with pytest.raises(InputRefused, match="a damaged patch"):

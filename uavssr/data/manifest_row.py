@@ -62,6 +62,11 @@ class ManifestRow:
     """Reflectance per number in the cube."""
 
     @property
+    def group_name(self) -> str:
+        """The group; a row without one is a group of its own."""
+        return self.group or f"line {self.line}"
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files of the row, including the headers of ENVI files."""
         named = (*self.msi, self.hsi)

@@ -1,7 +1,4 @@
-"""Opened rows of a manifest: cubes and pairs that give reflectance on one wavelength grid.
-
-All problems of all rows are collected before any is reported.
-"""
+"""Opened rows of a manifest: cubes and pairs that give reflectance on one wavelength grid."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
 from uavssr.calibration import PairRegistration, register_pair
-from uavssr.data.manifest import Manifest, ManifestProblem
+from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.hsi import CubeSource, TargetGrid, open_cube
@@ -104,26 +101,14 @@ class SceneSource:
         return [f"line {self.row.line}: {text}" for text in texts]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ManifestSources:
-    """The opened rows of a manifest, and the problems of the others."""
-
-    grid: WavelengthGrid
-    """Wavelengths of the model."""
-    scenes: tuple[SceneSource, ...]
-    """Cubes and pairs, in the manifest's order."""
-    problems: tuple[ManifestProblem, ...]
-    """Problems of all rows, including those of the manifest's text."""
-
-
 def open_sources(
     manifest: Manifest,
     config: DataConfig,
     *,
     grid: WavelengthGrid | None = None,
     progress: Progress | None = None,
-) -> ManifestSources:
-    """Open every row, register the pairs, check the libraries, and collect all problems.
+) -> tuple[WavelengthGrid, list[SceneSource]]:
+    """Open every row; returns the model's wavelengths, and the cubes and pairs in order.
 
     Args:
         manifest: rows, and the problems of its text.
@@ -133,6 +118,7 @@ def open_sources(
 
     Raises:
         UsageError: `config.grid` is not the grid of the initial model.
+        ManifestRefused: a row has a problem; the message lists all problems of all rows.
     """
     problems = list(manifest.problems)
     scenes: list[SceneSource] = []
@@ -150,7 +136,9 @@ def open_sources(
     for scene in scenes:
         with _collecting(scene.row, problems):
             _check_bands(scene, chosen)
-    return ManifestSources(grid=chosen, scenes=tuple(scenes), problems=tuple(problems))
+    if problems:
+        raise ManifestRefused(manifest.path, problems)
+    return chosen, scenes
 
 
 def _open_scene(row: ManifestRow, config: DataConfig) -> SceneSource:

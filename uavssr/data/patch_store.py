@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -66,23 +66,24 @@ Patches = tuple[WavelengthGrid, tuple[PatchSet, ...]]
 """Wavelengths of the cubes, and a set for every row with pixels."""
 
 
-def index_entry(
-    scene: SceneSource, windows: Sequence[Window], facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the index stores of a row, as plain values."""
-    return {
-        "crs": scene.place.crs_wkt,
-        "transform": scene.place.transform,
-        "windows": [[window.row, window.col] for window in windows],
-        "sensor": None if scene.sensor is None else asdict(scene.sensor),
-        "facts": dict(facts),
-    }
-
-
 def write_index(
-    folder: Path, *, key: str, grid: WavelengthGrid, entries: Sequence[dict[str, Any]]
+    folder: Path,
+    *,
+    key: str,
+    grid: WavelengthGrid,
+    scenes: Iterable[tuple[SceneSource, list[Window], dict[str, Any]]],
 ) -> None:
-    """Write the index, without which the patches of a folder are not valid."""
+    """Write windows and facts of all scenes, without which the patches are not valid."""
+    entries = [
+        {
+            "crs": scene.place.crs_wkt,
+            "transform": scene.place.transform,
+            "windows": [[window.row, window.col] for window in windows],
+            "sensor": None if scene.sensor is None else asdict(scene.sensor),
+            "facts": facts,
+        }
+        for scene, windows, facts in scenes
+    ]
     axes = [grid.name, grid.centres.tolist(), grid.fwhm.tolist()]
     text = json.dumps({"key": key, "grid": axes, "sets": entries})
     (folder / _INDEX).write_text(text, encoding="utf-8")

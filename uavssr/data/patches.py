@@ -17,13 +17,12 @@ from typing import Any, Final
 import numpy as np
 
 from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused, file_sha256
-from uavssr.data.pair_sources import DataConfig, ManifestSources, SceneSource, open_sources
-from uavssr.data.patch_store import Patches, index_entry, load_patches, write_index
+from uavssr.data.pair_sources import DataConfig, SceneSource, open_sources
+from uavssr.data.patch_store import Patches, load_patches, write_index
 from uavssr.errors import InputRefused, OutputError
 from uavssr.sensors import Float32Array, WavelengthGrid
 from uavssr.tiling import Progress, TileGrid, Window
 
-_FOLDER: Final = "patches"
 _FORMAT: Final = 1
 """Version of the stored patches."""
 _MAX_IMAGE_BANDS: Final = 10
@@ -48,7 +47,7 @@ class PatchRequest:
     """Wavelengths of the initial model; None without one."""
 
     def key(self) -> str:
-        """Return a digest that changes whenever the patches would."""
+        """A digest that changes whenever the patches would."""
         rows = [row for row in self.manifest.rows if row.kind != "spectra"]
         stats = [path.stat() for row in rows for path in row.files]
         values = [
@@ -76,25 +75,23 @@ def prepare_patches(
         ManifestRefused: a row has a problem; the message lists all problems of all rows.
         OutputError: there is not enough free space.
     """
-    folder, manifest = out / _FOLDER, request.manifest
+    folder, manifest = out / "patches", request.manifest
     if not manifest.problems and (stored := request.load(folder)) is not None:
         return stored
-    sources = open_sources(manifest, request.config, grid=request.grid, progress=progress)
-    if sources.problems:
-        raise ManifestRefused(manifest.path, sources.problems)
+    grid, scenes = open_sources(manifest, request.config, grid=request.grid, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
-    _check_free_space(out, sources, request)
+    if scenes:
+        _check_free_space(out, len(grid), request)
     with _replaced(folder) as part:
-        _build(part, sources, request, progress)
+        _build(part, grid, scenes, request, progress)
     built = request.load(folder)
     if built is None:
         raise InputRefused("files changed while they were read", path=manifest.path)
     return built
 
 
-def _check_free_space(out: Path, sources: ManifestSources, request: PatchRequest) -> None:
-    bands = len(sources.grid) + _MAX_IMAGE_BANDS
-    needed = request.config.patches * bands * request.side**2 * 2 if sources.scenes else 0
+def _check_free_space(out: Path, bands: int, request: PatchRequest) -> None:
+    needed = request.config.patches * (bands + _MAX_IMAGE_BANDS) * request.side**2 * 2
     free = shutil.disk_usage(out).free
     if needed > free:
         raise OutputError(
@@ -125,30 +122,34 @@ def _replaced(folder: Path) -> Iterator[Path]:
 
 
 def _build(
-    part: Path, sources: ManifestSources, request: PatchRequest, progress: Progress | None
+    part: Path,
+    grid: WavelengthGrid,
+    scenes: Sequence[SceneSource],
+    request: PatchRequest,
+    progress: Progress | None,
 ) -> None:
     """Write the patches of every scene, then the index."""
-    entries, problems = [], []
-    quota = max(request.config.patches // max(len(sources.scenes), 1), 1)
-    for number, scene in enumerate(sources.scenes):
+    stored = []
+    quota = max(request.config.patches // max(len(scenes), 1), 1)
+    for number, scene in enumerate(scenes):
+        valid_patches = _valid_patches(scene, grid, request)
         windows = []
-        valid_patches = _valid_patches(scene, sources.grid, request)
         for window in _write(part / str(number), itertools.islice(valid_patches, quota)):
             windows.append(window)
             if progress is not None:
                 task = f"reading patches, line {scene.row.line}"
                 progress(task, 1, request.config.patches)
-        if not windows:
-            text = (
-                f"no square of {request.side} x {request.side} pixels is valid in all bands; check "
-                "nodata and footprints, or make patches smaller: --set training.size=16"
-            )
-            problems.append(ManifestProblem(scene.row.line, text))
-        facts = _facts(scene, windows, request.manifest.path.parent)
-        entries.append(index_entry(scene, windows, facts))
+        stored.append((scene, windows, _facts(scene, windows, request.manifest.path.parent)))
+    text = (
+        f"no square of {request.side} x {request.side} pixels is valid in all bands; check nodata "
+        "and footprints, or make patches smaller: --set training.size=16"
+    )
+    problems = [
+        ManifestProblem(scene.row.line, text) for scene, windows, _ in stored if not windows
+    ]
     if problems:
         raise ManifestRefused(request.manifest.path, problems)
-    write_index(part, key=request.key(), grid=sources.grid, entries=entries)
+    write_index(part, key=request.key(), grid=grid, scenes=stored)
 
 
 def _write(

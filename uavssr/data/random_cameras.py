@@ -96,11 +96,8 @@ def random_band_count(rng: np.random.Generator, grid: WavelengthGrid) -> int:
 def random_sensors(
     rng: np.random.Generator, count: int, bands: int, grid: WavelengthGrid
 ) -> list[Sensor]:
-    """Draw `count` data sheets of `bands` bands within a grid.
-
-    Half of them are known cameras, where any has that many bands; the others are invented.
-    """
-    first, last = grid.centres[0], grid.centres[-1]
+    """Draw data sheets of known cameras with that many bands, if any, and invented ones."""
+    first, last = grid.centres[[0, -1]]
     known = [
         sensor
         for sensor in SENSORS.values()
@@ -156,12 +153,13 @@ def observe(
     snr_db: tuple[float, float] = SNR_RANGE_DB,
     misregistration: float | FloatArray = 0.0,
 ) -> Float32Array:
-    """Return the noisy images (S, c, H, W) that cameras take of scenes, in reflectance.
+    """The noisy images (S, c, H, W) that cameras take of scenes, in reflectance.
+
+    Shifted bands wrap around: the outermost `MAX_BAND_SHIFT` pixels are not to be used.
 
     Args:
         rng: random generator of the noise and the shifts.
-        scenes: (S, C, H, W) reflectance. Shifted bands wrap around: the outermost
-            `MAX_BAND_SHIFT` pixels of the images are not to be used.
+        scenes: (S, C, H, W) reflectance.
         rows: (S, c, C) true STFs.
         snr_db: range of the signal-to-noise ratio 20 log10(rms / sigma) in dB, drawn per scene.
         misregistration: standard deviation in pixels of the shifts of all bands but the first, a

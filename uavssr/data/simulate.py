@@ -36,7 +36,7 @@ from uavssr.io.writers import (
     write_image,
 )
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor, WavelengthGrid, load_sensor
-from uavssr.tiling import Progress, TileGrid, Window
+from uavssr.tiling import Progress, Tile, TileGrid, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +73,12 @@ def simulate(
     Args:
         hsi: the cube, GeoTIFF or ENVI, whose wavelengths cover the sensor's bands.
         sensor: a known camera, a sensor file, or a Sensor.
-        out: the image to write, with a tag `synthetic`. `open_msi` reads that of a known camera
-            without further options.
-        stf_out: the true STF to write, on the cube's wavelengths: for `reconstruct(stf=...)` with a
-            model of these wavelengths, and for `evaluate(true_stf=...)`.
+        out: the image to write, with a tag `synthetic`.
+        stf_out: the true STF to write, on the cube's wavelengths.
         seed: random seed; equal seeds give equal images.
         snr_db: 20 log10(rms / sigma) of each band's white noise over the valid pixels; inf: none.
         misregistration: standard deviation in pixels of the shifts of all bands but the first,
-            down and right, clipped at 2 pixels; bilinear.
+            clipped at 2 pixels; bilinear.
         perfect: take the data sheet itself as the true camera.
         scale: reflectance = number in the cube x scale, where the file does not say.
         dtype: uint16 (clipped to 0..6.5534 and rounded to 0.0001) or float32.
@@ -201,30 +199,34 @@ class _Observation:
     def brightness(self) -> tuple[FloatArray, float]:
         """Root mean square (c,) of the bands over the valid pixels, and these pixels' share."""
         sums, count = [], 0
-        for tile in self._tiles():
+        for tile in self._tiles("measuring the brightness"):
             image, valid = self._clean(tile.core)
             for block in TileGrid(height=valid.shape[0], width=valid.shape[1], tile=IMAGE_BLOCK):
                 part = image[:, block.core.rows, block.core.cols].astype(float)
                 sums.append(np.nansum(np.square(part), axis=(1, 2)))
             count += int(valid.sum())
-            self._report("measuring the brightness", tile.core)
         # An exact sum over fixed blocks is the same in any order, hence for any window.
         total = np.array([math.fsum(band) for band in np.transpose(sums)])
         return np.sqrt(total / count), count / (self.cube.height * self.cube.width)
 
     def image(self, sigma: FloatArray, seed: int) -> Iterator[Part]:
         """Yield each window, its image (c, h, w) with shifts and noise, and its valid pixels."""
-        for tile in self._tiles(MAX_BAND_SHIFT if self.camera.shifts.any() else 0):
+        halo = MAX_BAND_SHIFT if self.camera.shifts.any() else 0
+        for tile in self._tiles("writing the image", halo):
             clean, _ = self._clean(tile.read)
             image = shift_bands(clean, self.camera.shifts, tile)
             valid = np.asarray(np.isfinite(image).all(0))
             if sigma.any():
                 image += noise(seed, sigma, tile.core)
             yield tile.core, image, valid
-            self._report("writing the image", tile.core)
 
-    def _tiles(self, halo: int = 0) -> TileGrid:
-        return TileGrid(height=self.cube.height, width=self.cube.width, tile=self.tile, halo=halo)
+    def _tiles(self, task: str, halo: int = 0) -> Iterator[Tile]:
+        """The tiles of the scene; progress is reported when the next one is asked for."""
+        height, width = self.cube.height, self.cube.width
+        for tile in TileGrid(height=height, width=width, tile=self.tile, halo=halo):
+            yield tile
+            if self.progress is not None:
+                self.progress(task, tile.core.height * tile.core.width, height * width)
 
     def _clean(self, window: Window) -> tuple[Float32Array, BoolArray]:
         """The image (c, h, w) without shifts and noise, NaN where invalid, and the valid pixels."""
@@ -232,8 +234,3 @@ class _Observation:
         # Y = R X
         image = self.camera.rows @ spectra.reshape(len(spectra), -1)
         return image.reshape(-1, *valid.shape), valid
-
-    def _report(self, task: str, window: Window) -> None:
-        if self.progress is not None:
-            pixels = window.height * window.width
-            self.progress(task, pixels, self.cube.height * self.cube.width)

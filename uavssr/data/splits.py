@@ -1,7 +1,4 @@
-"""Split patches into training and validation, so that the two never share ground.
-
-Only positions and names of the patches are used, not their pixels.
-"""
+"""Split patches into training and validation by their positions, so that they share no ground."""
 
 from __future__ import annotations
 
@@ -49,11 +46,6 @@ class PatchLayout:
     windows: tuple[Window, ...]
     """The n patches on the pixel grid."""
 
-    @property
-    def group_name(self) -> str:
-        """The group; a row without one is a group of its own."""
-        return self.row.group or f"line {self.row.line}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Splits:
@@ -83,19 +75,31 @@ def split_patches(
         guard: pixels between training and validation within a scene.
         seed: of the draw.
     """
-    method = _method([layout.row for layout in layouts], fraction)
-    problems = list(_torn_groups(layouts)) if method == "column" else []
-    polygons = [_polygons(layout, layouts[0].crs_wkt, -_INSET) for layout in layouts]
-    roles = [np.full(len(layout.windows), TRAIN) for layout in layouts]
-    drawn = _drawn_groups(layouts, fraction, seed) if method == "groups" else set()
-    for layout, own in zip(layouts, roles, strict=True):
-        if layout.row.split == "val" or layout.group_name in drawn:
-            own[:] = VALIDATE
+    rows = [layout.row for layout in layouts]
+    method = _method(rows, fraction)
+    problems = list(_torn_groups(rows)) if method == "column" else []
+    drawn = _drawn_groups(rows, fraction, seed) if method == "groups" else set()
+    scenes = []
+    for layout in layouts:
+        whole = layout.row.split == "val" or layout.row.group_name in drawn
+        roles = np.full(len(layout.windows), VALIDATE if whole else TRAIN)
+        scenes.append(_Scene(layout, _polygons(layout, layouts[0].crs_wkt, -_INSET), roles))
     if method == "blocks":
-        _draw_blocks(layouts, polygons, roles, fraction, seed)
-        _mark_guard(layouts, polygons, roles, guard)
-    problems += _overlaps(layouts, polygons, roles)
-    return Splits(method=method, roles=tuple(roles), problems=tuple(problems))
+        _draw_blocks(scenes, fraction, seed)
+        _mark_guard(scenes, guard)
+    problems += _overlaps(scenes)
+    roles_of_rows = tuple(scene.roles for scene in scenes)
+    return Splits(method=method, roles=roles_of_rows, problems=tuple(problems))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    layout: PatchLayout
+    polygons: PolygonArray
+    roles: RoleArray
+
+    def ground(self, role: np.int8) -> PolygonArray:
+        return self.polygons[self.roles == role]
 
 
 def _method(rows: Sequence[ManifestRow], fraction: float) -> SplitMethod:
@@ -106,10 +110,10 @@ def _method(rows: Sequence[ManifestRow], fraction: float) -> SplitMethod:
     return "groups" if len({row.group for row in rows} - {""}) > 1 else "blocks"
 
 
-def _drawn_groups(layouts: Sequence[PatchLayout], fraction: float, seed: int) -> set[str]:
+def _drawn_groups(rows: Sequence[ManifestRow], fraction: float, seed: int) -> set[str]:
     """Draw at least one of the groups that no row reserves for training, and never all groups."""
-    names = {layout.group_name for layout in layouts}
-    free = sorted(names - {layout.group_name for layout in layouts if layout.row.split == "train"})
+    names = {row.group_name for row in rows}
+    free = sorted(names - {row.group_name for row in rows if row.split == "train"})
     order = np.random.default_rng([seed, 41]).permutation(len(free))
     return {free[i] for i in order[: _drawn_count(len(names), fraction)]}
 
@@ -119,11 +123,11 @@ def _drawn_count(total: int, fraction: float) -> int:
     return min(max(round(fraction * total), 1), total - 1)
 
 
-def _torn_groups(layouts: Sequence[PatchLayout]) -> Iterator[ManifestProblem]:
+def _torn_groups(rows: Sequence[ManifestRow]) -> Iterator[ManifestProblem]:
     """Yield a problem for each row of a group that the column puts on both sides."""
     first: dict[str, ManifestRow] = {}
-    for layout in layouts:
-        row, before = layout.row, first.setdefault(layout.group_name, layout.row)
+    for row in rows:
+        before = first.setdefault(row.group_name, row)
         if (before.split == "val") != (row.split == "val"):
             yield ManifestProblem(
                 row.line,
@@ -132,18 +136,15 @@ def _torn_groups(layouts: Sequence[PatchLayout]) -> Iterator[ManifestProblem]:
             )
 
 
-def _overlaps(
-    layouts: Sequence[PatchLayout], polygons: Sequence[PolygonArray], roles: Sequence[RoleArray]
-) -> Iterator[ManifestProblem]:
+def _overlaps(scenes: Sequence[_Scene]) -> Iterator[ManifestProblem]:
     """Yield a problem for each row that trains on the validation ground of another row."""
-    train = [ground[own == TRAIN] for ground, own in zip(polygons, roles, strict=True)]
-    validate = [ground[own == VALIDATE] for ground, own in zip(polygons, roles, strict=True)]
-    for i, j in itertools.product(range(len(layouts)), repeat=2):
-        if count := len(np.unique(_intersecting(train[i], validate[j]))):
+    for scene, other in itertools.product(scenes, repeat=2):
+        train = scene.ground(TRAIN)
+        if count := len(np.unique(_intersecting(train, other.ground(VALIDATE)))):
             yield ManifestProblem(
-                layouts[i].row.line,
-                f"{count} of its {len(train[i])} training patches lie on validation ground of "
-                f"line {layouts[j].row.line}; put both rows on one side, or in one group",
+                scene.layout.row.line,
+                f"{count} of its {len(train)} training patches lie on validation ground of line "
+                f"{other.layout.row.line}; put both rows on one side, or in one group",
             )
 
 
@@ -155,51 +156,36 @@ def _intersecting(polygons: PolygonArray, others: PolygonArray) -> IndexArray:
     return np.asarray(pairs[0], np.intp)
 
 
-def _draw_blocks(
-    layouts: Sequence[PatchLayout],
-    polygons: Sequence[PolygonArray],
-    roles: Sequence[RoleArray],
-    fraction: float,
-    seed: int,
-) -> None:
+def _draw_blocks(scenes: Sequence[_Scene], fraction: float, seed: int) -> None:
     """Draw blocks for validation in each cluster of scenes that share ground."""
     rng = np.random.default_rng([seed, 43])
-    for cluster in _clusters(polygons):
-        free = [i for i in cluster if layouts[i].row.split is None]
-        blocks_of = [_blocks(layouts[i], layouts[cluster[0]]) for i in free]
+    for cluster in _clusters([scene.polygons for scene in scenes]):
+        free = [scenes[i] for i in cluster if scenes[i].layout.row.split is None]
+        blocks_of = [_blocks(scene.layout, scenes[cluster[0]].layout) for scene in free]
         blocks = np.unique(np.concatenate([np.empty((0, 2), np.int64), *blocks_of]), axis=0)
         if len(blocks) < 2:
             continue  # too small to be divided: it trains
         drawn = blocks[rng.permutation(len(blocks))[: _drawn_count(len(blocks), fraction)]]
-        for i, own in zip(free, blocks_of, strict=True):
-            roles[i][(own[:, None] == drawn).all(2).any(1)] = VALIDATE
+        for scene, own in zip(free, blocks_of, strict=True):
+            scene.roles[(own[:, None] == drawn).all(2).any(1)] = VALIDATE
 
 
-def _mark_guard(
-    layouts: Sequence[PatchLayout],
-    polygons: Sequence[PolygonArray],
-    roles: Sequence[RoleArray],
-    guard: int,
-) -> None:
+def _mark_guard(scenes: Sequence[_Scene], guard: int) -> None:
     """Take training patches within `guard` pixels of validation patches out of the training."""
-    validate = np.concatenate([p[r == VALIDATE] for p, r in zip(polygons, roles, strict=True)])
-    for layout, own in zip(layouts, roles, strict=True):
-        grown = _polygons(layout, layouts[0].crs_wkt, guard - _INSET)
+    validate = np.concatenate([scene.ground(VALIDATE) for scene in scenes])
+    for scene in scenes:
+        grown = _polygons(scene.layout, scenes[0].layout.crs_wkt, guard - _INSET)
         near = _intersecting(grown, validate)
-        own[near[own[near] == TRAIN]] = GUARD
+        scene.roles[near[scene.roles[near] == TRAIN]] = GUARD
 
 
 def _clusters(polygons: Sequence[PolygonArray]) -> list[list[int]]:
     """Group the rows that share ground, directly or through other rows."""
     clusters: list[list[int]] = []
-    for i in range(len(polygons)):
-        joined = [
-            cluster
-            for cluster in clusters
-            if any(len(_intersecting(polygons[i], polygons[j])) for j in cluster)
-        ]
+    for i, own in enumerate(polygons):
+        joined = [c for c in clusters if any(len(_intersecting(own, polygons[j])) for j in c)]
         clusters = [cluster for cluster in clusters if cluster not in joined]
-        clusters.append(sorted([i, *(j for cluster in joined for j in cluster)]))
+        clusters.append(sorted([i, *itertools.chain(*joined)]))
     return sorted(clusters)
 
 
