@@ -795,7 +795,7 @@ def test_numbers_that_say_too_little_are_refused(tmp_path: Path, model: Path, ru
     image = np.nan_to_num(reflectance(), nan=0.1)
     for numbers, fact in (
         ((image * 255).astype("u1"), "--scale"),
-        ((image * 1e4).astype("u2"), "--scale 0.0001 would make it"),
+        ((image * 1e4).astype("u2"), "scale 0.0001 would make it"),
         (image.astype("c8"), "complex"),
     ):
         path = write(tmp_path / "in" / f"{numbers.dtype}.tif", numbers, tags={"sensor": "p4m"})

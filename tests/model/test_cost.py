@@ -80,11 +80,11 @@ def test_ridge_row_does_what_ridge_does() -> None:
 
 def test_half_precision_is_compared_on_the_same_image(tmp_path: Path) -> None:
     """Here on the CPU, which knows bf16 too."""
-    from forward import Setting, halved
+    from forward import Setting, compare_precisions
 
     model = str(tiny_model(tmp_path / "tiny"))
     setting = Setting(model=model, sensor="p4m", size=SIZE, batch=2, threads=1, device="cpu")
-    exact, half = halved(setting, runs=2)
+    exact, half = compare_precisions(setting, runs=2)
     assert (exact["name"], half["name"]) == ("float32", "bf16")
     assert exact["largest_difference"] == 0
     assert 0 < half["largest_difference"] < 0.05
