@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
 from uavssr.errors import InputRefused, UavssrError
-from uavssr.io.checks import check_path_text
+from uavssr.io.checks import check_path_text, envi_headers
 from uavssr.io.raster import parse_scale
 from uavssr.sensors import Sensor, load_sensor
 
@@ -70,8 +70,8 @@ class ManifestRow:
     def files(self) -> tuple[Path, ...]:
         """All files of the row, including the headers of ENVI files."""
         named = (*self.msi, self.hsi)
-        headers = (h for path in named for h in (Path(f"{path}.hdr"), path.with_suffix(".hdr")))
-        return (*named, *(dict.fromkeys(header for header in headers if header.is_file())))
+        headers = (header for path in named for header in envi_headers(path))
+        return (*named, *dict.fromkeys(headers))
 
 
 COLUMNS: Final = tuple(field.name for field in fields(ManifestRow) if field.name != "line")

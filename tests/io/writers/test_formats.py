@@ -23,7 +23,7 @@ from rasterio.crs import CRS
 
 from uavssr.errors import IncompleteRun, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
-from uavssr.io.writers.atomic import part_path, remove_stale_parts
+from uavssr.io.writers.atomic import check_output, part_path, remove_stale_parts
 from uavssr.io.writers.encoding import NODATA, SCALE, quantise
 from uavssr.io.writers.formats import check_format, open_writer
 from uavssr.io.writers.metadata import true_colour
@@ -93,7 +93,7 @@ def test_gdal_reads_the_numbers_that_were_written(tmp_path: Path, form: Format, 
     path = write_scene(tmp_path / NAMES[form], form, cube, valid, dtype=dtype)
     stored = quantise(cube, valid, dtype=dtype)
     assert np.array_equal(read(path, form), stored, equal_nan=dtype == "float32")
-    assert files(tmp_path) == (["c.dat", "c.hdr"] if form == "envi" else [NAMES[form]])
+    assert files(tmp_path) == (["c.dat", "c.dat.hdr"] if form == "envi" else [NAMES[form]])
 
 
 @every_format
@@ -280,7 +280,7 @@ def test_kill_leaves_the_name_absent_or_complete(
         assert np.array_equal(read(path, form)[:, :32], quantise(cube, np.ones((32, 512), bool)))
     else:
         assert remove_stale_parts(path)
-        assert files(tmp_path) == [] or files(tmp_path) == ["c.hdr"]
+        assert files(tmp_path) == [] or files(tmp_path) == ["c.dat.hdr"]
 
 
 # COG
@@ -348,7 +348,7 @@ def test_spectral_python_reads_an_envi_cube(tmp_path: Path) -> None:
     cube, valid = scene(40, 50), np.ones((40, 50), bool)
     tags = {"uavssr_version": "1", "uavssr_input": "a {b}\n= c"}
     path = write_scene(tmp_path / "c.img", "envi", cube, valid, tags=tags)
-    image = spectral.envi.open(str(tmp_path / "c.hdr"), str(path))
+    image = spectral.envi.open(str(tmp_path / "c.img.hdr"), str(path))
     assert image.shape == (40, 50, len(GRID))
     assert image.bands.centers == GRID.centres.tolist()
     assert image.bands.bandwidths == GRID.fwhm.tolist()
@@ -360,7 +360,7 @@ def test_spectral_python_reads_an_envi_cube(tmp_path: Path) -> None:
     assert image.metadata["uavssr input"] == "a b : c"
     shown = [str(index + 1) for index in true_colour(GRID) or ()]
     assert image.metadata["default bands"] == shown
-    assert str(tmp_path) not in (tmp_path / "c.hdr").read_text()
+    assert str(tmp_path) not in (tmp_path / "c.img.hdr").read_text()
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -390,9 +390,9 @@ def test_geotransform_that_an_envi_header_cannot_hold_is_refused(tmp_path: Path)
 
 def test_header_of_an_envi_cube_is_an_output_too(tmp_path: Path) -> None:
     """Row 26."""
-    header = tmp_path / "c.hdr"
+    header = tmp_path / "c.dat.hdr"
     header.write_text("precious")
-    with pytest.raises(OutputError, match=r"c\.hdr: exists"):
+    with pytest.raises(OutputError, match=r"c\.dat\.hdr: exists"):
         new_sink(tmp_path / "c.dat", "envi", height=40, width=40)
     (tmp_path / "in.tif").hardlink_to(header)
     inputs = {"overwrite": True, "inputs": [tmp_path / "in.tif"]}
@@ -402,6 +402,36 @@ def test_header_of_an_envi_cube_is_an_output_too(tmp_path: Path) -> None:
     cube, valid = scene(8, 8), np.ones((8, 8), bool)
     write_scene(tmp_path / "c.dat", "envi", cube, valid, overwrite=True)
     assert open_cube(tmp_path / "c.dat").height == 8
+
+
+def test_envi_cubes_of_one_stem_keep_their_own_headers(tmp_path: Path) -> None:
+    """GDAL and `open_cube` read both, although `c.hdr` describes a file of another size."""
+    foreign = tmp_path / "c.hdr"
+    foreign.write_text("ENVI\nsamples = 1\nlines = 1\nbands = 1\ndata type = 1\n")
+    for name, size in (("c.dat", 8), ("c.img", 9)):
+        cube, valid = scene(size, 9), np.ones((size, 9), bool)
+        path = write_scene(tmp_path / name, "envi", cube, valid, dtype="float32")
+        with rasterio.open(path) as file:
+            assert np.array_equal(file.read(), cube.astype("f4"))
+            assert float(file.tags(1)["wavelength"]) == GRID.centres[0]
+        assert open_cube(path).grid.centres.tolist() == GRID.centres.tolist()
+        image = spectral.envi.open(f"{path}.hdr")
+        assert image.shape == (size, 9, len(GRID))
+        assert image.bands.centers == GRID.centres.tolist()
+    assert files(tmp_path) == ["c.dat", "c.dat.hdr", "c.hdr", "c.img", "c.img.hdr"]
+    assert foreign.read_text().startswith("ENVI\nsamples = 1\n")
+
+
+def test_header_of_another_envi_file_is_never_replaced(tmp_path: Path) -> None:
+    """Row 26."""
+    data, header = tmp_path / "c.bil", tmp_path / "c.hdr"
+    data.write_bytes(b"1234")
+    header.write_text("precious")
+    with pytest.raises(OutputError, match=r"is the header of the input .*c\.bil"):
+        check_output(header, overwrite=True, inputs=[data])
+    with pytest.raises(OutputError, match=r"its header would replace that of c\.bil"):
+        new_sink(tmp_path / "c", "envi", height=40, width=40, overwrite=True)
+    assert header.read_text() == "precious"
 
 
 # Zarr

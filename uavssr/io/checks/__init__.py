@@ -4,7 +4,14 @@ Nothing here decodes a pixel.
 """
 
 from uavssr.io.checks.checked_file import CheckedFile, PathLike, check_path_text, check_raster
-from uavssr.io.checks.envi_header import data_file, envi_header, read_envi_list
+from uavssr.io.checks.envi_header import (
+    OUR_DESCRIPTION,
+    data_file,
+    described_files,
+    envi_header,
+    envi_headers,
+    read_envi_list,
+)
 from uavssr.io.checks.fingerprint import Fingerprint, fingerprint
 from uavssr.io.checks.gdal import BLOCK_CACHE, GDAL_ERRORS, block_cache
 from uavssr.io.checks.layout import MAX_BANDS, Layout, check_layout, size_text
@@ -14,6 +21,7 @@ __all__ = [
     "BLOCK_CACHE",
     "GDAL_ERRORS",
     "MAX_BANDS",
+    "OUR_DESCRIPTION",
     "CheckedFile",
     "Fingerprint",
     "Layout",
@@ -27,7 +35,9 @@ __all__ = [
     "check_path_text",
     "check_raster",
     "data_file",
+    "described_files",
     "envi_header",
+    "envi_headers",
     "fingerprint",
     "read_envi_list",
     "size_text",

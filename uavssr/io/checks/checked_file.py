@@ -54,6 +54,8 @@ class CheckedFile:
     """The only GDAL driver that may open it."""
     layout: Layout
     """Size and storage, from its header."""
+    header: Path | None
+    """The header of an ENVI file; None for a TIFF."""
     identity: tuple[int, int, int, int]
     """Device, inode, size in bytes and modification time in ns."""
 
@@ -95,11 +97,14 @@ class CheckedFile:
             )
 
 
-def check_raster(path: PathLike, *, max_pixels: int | None = None) -> CheckedFile:
+def check_raster(
+    path: PathLike, *, header: Path | None = None, max_pixels: int | None = None
+) -> CheckedFile:
     """Check one input: the text of its path, the type of file, its first bytes and its header.
 
     Args:
         path: as the user gave it.
+        header: the header of an ENVI file, if the user named it.
         max_pixels: the user's limit for rows x columns; by default `MAX_PIXELS` of `layout`.
 
     Raises:
@@ -114,7 +119,7 @@ def check_raster(path: PathLike, *, max_pixels: int | None = None) -> CheckedFil
         if kind:
             raise InputRefused(f"is a {kind}, not a file", path=shown, remedy=_REMEDY)
         with open(absolute, "rb", opener=_open_at_once) as file:
-            driver, layout = _driver_and_layout(file, shown, max_pixels)
+            driver, layout, header = _driver_and_layout(file, shown, header, max_pixels)
     except OSError as err:
         raise InputRefused(_why_not_read(err, absolute), path=shown) from err
     return CheckedFile(
@@ -122,6 +127,7 @@ def check_raster(path: PathLike, *, max_pixels: int | None = None) -> CheckedFil
         absolute=str(absolute),
         driver=driver,
         layout=layout,
+        header=header,
         identity=_identity(status),
     )
 
@@ -171,18 +177,18 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _driver_and_layout(
-    file: BinaryIO, shown: Path, max_pixels: int | None
-) -> tuple[Driver, Layout]:
+    file: BinaryIO, shown: Path, header: Path | None, max_pixels: int | None
+) -> tuple[Driver, Layout, Path | None]:
     start = file.read(16)
     if len(start) < 8:
         raise InputRefused(f"no raster: the file has {len(start)} bytes", path=shown)
     if start.startswith(_TIFF_MAGIC):
-        return "GTiff", read_tiff_layout(file.fileno(), shown, max_pixels)
+        return "GTiff", read_tiff_layout(file.fileno(), shown, max_pixels), None
     if start.startswith(b"ENVI") and shown.suffix.lower() == ".hdr":
         raise InputRefused("is an ENVI header", path=shown, remedy="give the data file beside it")
-    header = envi_header(shown)
+    header = header or envi_header(shown)
     if header is not None:
-        return "ENVI", read_envi_layout(shown, header, max_pixels)
+        return "ENVI", read_envi_layout(shown, header, max_pixels), header
     known = (f"is {name}" for magic, name in _KNOWN_MAGIC.items() if start.startswith(magic))
     found = next(known, f"begins with {start[:4]!r}")
     raise InputRefused(f"{found}, not a TIFF", path=shown, remedy=_REMEDY)

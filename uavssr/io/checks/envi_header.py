@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import glob
 import re
 from pathlib import Path
 from typing import Final
@@ -9,35 +11,92 @@ from typing import Final
 from uavssr.errors import InputRefused
 from uavssr.io.checks.layout import Layout, check_layout
 
+OUR_DESCRIPTION: Final = "Reflectance reconstructed by uavssr"
+"""The description in each ENVI header that this package writes."""
 _VALUE_BYTES: Final = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 9: 16, 12: 2, 13: 4, 14: 8, 15: 8}
 _COMPLEX: Final = (6, 9)
 _MAX_HEADER_BYTES: Final = 4 * 2**20
+_HEADER_SUFFIXES: Final = (".hdr", ".HDR")
 _DATA_SUFFIXES: Final = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")
 
 
+def envi_headers(data: Path) -> list[Path]:
+    """The files beside a raw file that may be its ENVI header, in GDAL's order of lookup.
+
+    GDAL looks for `<name>.<ext>.hdr` before `<stem>.hdr` since 3.4, and knows `.hdr` and `.HDR`.
+    """
+    if not data.name:
+        return []
+    stems = dict.fromkeys((str(data), str(data.with_suffix(""))))
+    candidates = (Path(f"{stem}{suffix}") for stem in stems for suffix in _HEADER_SUFFIXES)
+    return [path for path in candidates if path != data and path.is_file()]
+
+
 def envi_header(data: Path) -> Path | None:
-    """The ENVI header beside a raw file, in the order in which GDAL looks for it."""
-    for candidate in (data.with_suffix(".hdr"), Path(f"{data}.hdr")):
-        if candidate != data and candidate.is_file():
-            return candidate
-    return None
+    """The ENVI header of a raw file, None without one.
+
+    A second header is ignored where it describes another file, or the first one is ours.
+
+    Raises:
+        InputRefused: two headers that differ, either of which may describe the file.
+    """
+    headers = envi_headers(data)
+    for header in headers[1:]:
+        if not (
+            _same(header, headers[0])
+            or described_files(header)
+            or not header.read_bytes().startswith(b"ENVI")
+            or OUR_DESCRIPTION in _text(headers[0])
+        ):
+            raise InputRefused(
+                f"two ENVI headers may describe it and differ: {headers[0].name}, {header.name}",
+                path=data,
+                remedy="remove or rename the one that does not belong to it",
+            )
+    return headers[0] if headers else None
+
+
+def described_files(header: Path) -> list[Path]:
+    """The raw files beside an ENVI header that have no other header before it."""
+    return [file for file in _files_beside(header) if _same(envi_headers(file)[0], header)]
 
 
 def data_file(path: Path) -> Path:
     """The raw file that an ENVI header (.hdr) describes; any other file itself.
 
     Raises:
-        InputRefused: no such file lies beside the header, or several do.
+        InputRefused: the header describes no file beside it or several, or a file has another
+            header, which differs.
     """
     if path.suffix.lower() != ".hdr" or not path.is_file():
         return path
-    candidates = (Path(f"{path.with_suffix('')}{suffix}") for suffix in _DATA_SUFFIXES)
-    files = [file for file in candidates if file.is_file()]
+    files = described_files(path)
     if len(files) == 1:
         return files[0]
+    if not files:
+        for file in _files_beside(path):
+            envi_header(file)  # names both headers
     fact = f"{'several data files' if files else 'no data file'} beside this ENVI header"
     fact += f": {', '.join(file.name for file in files)}" if files else ""
     raise InputRefused(fact, path=path, remedy="give the data file itself")
+
+
+def _files_beside(header: Path) -> list[Path]:
+    """The raw files of which a file may be the header."""
+    stem = header.with_suffix("").name
+    files = [
+        file
+        for file in header.parent.glob(f"{glob.escape(stem)}*")
+        if file.name[len(stem) :].lower() in _DATA_SUFFIXES
+        and file.is_file()
+        and any(header.samefile(other) for other in envi_headers(file))
+    ]
+    return sorted(files, key=lambda file: _DATA_SUFFIXES.index(file.name[len(stem) :].lower()))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two headers are one file, or hold the same."""
+    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
 
 
 def read_envi_layout(data: Path, header: Path, max_pixels: int | None) -> Layout:

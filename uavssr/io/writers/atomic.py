@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError
-from uavssr.io.checks import PathLike, size_text
+from uavssr.io.checks import PathLike, envi_headers, size_text
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file that has reached its limit."""
+_OTHER_NAME: Final = "choose another name with -o/--out"
 UNFINISHED: Final = ".unfinished"
 """Suffix of a small file while it is written."""
 STORE_PARTS: Final = frozenset(
@@ -42,7 +43,8 @@ def check_output(
     Args:
         path: the final name.
         overwrite: whether an existing file may be replaced; never an input, folder or device.
-        inputs: files that must survive; hard and symbolic links to them are recognised.
+        inputs: files that must survive, as must the headers of ENVI files; hard and symbolic links
+            to them are recognised.
         needed_bytes: the most that the file can take while the old one still stands.
 
     Raises:
@@ -90,9 +92,10 @@ def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -
         raise OutputError("is neither a file nor a link to one", path=out, remedy="name a file")
     for source in map(Path, inputs):
         if out.exists() and source.exists() and out.samefile(source):
-            raise OutputError(
-                f"is the input {source}", path=out, remedy="choose another name with -o/--out"
-            )
+            raise OutputError(f"is the input {source}", path=out, remedy=_OTHER_NAME)
+        headers = [] if source.suffix.lower() in (".tif", ".tiff") else envi_headers(source)[:1]
+        if out.exists() and any(out.samefile(header) for header in headers):
+            raise OutputError(f"is the header of the input {source}", path=out, remedy=_OTHER_NAME)
     if not overwrite:
         raise OutputError("exists", path=out, remedy="pass --overwrite or choose another name")
 

@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 
 from uavssr.errors import OutputError
+from uavssr.io.checks import OUR_DESCRIPTION, described_files
 from uavssr.io.writers.atomic import check_output, publish
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.metadata import CubeMetadata
@@ -28,7 +29,7 @@ _TOLERANCE: Final = 1e-6
 
 
 class EnviWriter(TileWriter):
-    """Writes a raw file and its header `<stem>.hdr`.
+    """Writes a raw file and its header `<name>.<ext>.hdr`, which GDAL takes before `<stem>.hdr`.
 
     The header gets its name just before the raw file does, as neither is of use alone.
     """
@@ -39,12 +40,23 @@ class EnviWriter(TileWriter):
         self._bytes = np.dtype(target.dtype).itemsize
         size = math.prod(target.shape) * self._bytes
         super().__init__(target, needed_bytes=size + _HEADER_BYTES)
-        self._header = target.path.with_suffix(".hdr")
-        check_output(self._header, overwrite=target.overwrite, inputs=target.inputs)
+        self._header = Path(f"{target.path}.hdr")
+        self._check_header()
         self._metadata = CubeMetadata(grid=target.written_grid, dtype=self.dtype, tags=target.tags)
         self._checksums: dict[tuple[int, int], int] = {}
         self._part_header = Path(f"{self._part}.hdr")
         self._handle = -1
+
+    def _check_header(self) -> None:
+        """Refuse a header that may not be replaced, or that describes another file."""
+        for path in described_files(self._header):
+            if path != self.path:
+                raise OutputError(
+                    f"its header would replace that of {path.name}",
+                    path=self.path,
+                    remedy="choose another name with -o/--out",
+                )
+        check_output(self._header, overwrite=self.target.overwrite, inputs=self.target.inputs)
 
     def _create(self) -> None:
         with _env(), self._new_dataset("ENVI", INTERLEAVE="BSQ", SUFFIX="ADD") as dataset:
@@ -52,7 +64,7 @@ class EnviWriter(TileWriter):
             dataset.update_tags(ns="ENVI", **self._fields())
         # A description in place of the part file's name:
         text = self._part_header.read_text("utf-8")
-        description = "description = {\nReflectance reconstructed by uavssr}"
+        description = f"description = {{\n{OUR_DESCRIPTION}}}"
         text = re.sub(r"description = \{[^}]*\}", description, text, count=1)
         self._part_header.write_text(text, "utf-8")
         if self._moved():
@@ -128,8 +140,8 @@ class EnviWriter(TileWriter):
 
     def _publish(self) -> Path:
         overwrite, inputs = self.target.overwrite, self.target.inputs
-        for path in (self.path, self._header):
-            check_output(path, overwrite=overwrite, inputs=inputs)
+        check_output(self.path, overwrite=overwrite, inputs=inputs)
+        self._check_header()
         if overwrite:
             self.path.unlink(missing_ok=True)  # rather nothing than numbers under a new header
         publish(self._part_header, self._header, overwrite=overwrite)
