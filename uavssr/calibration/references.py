@@ -14,7 +14,6 @@ import numpy as np
 from uavssr.calibration.overlap import Overlap, read_overlap
 from uavssr.calibration.registration import read_unsaturated
 from uavssr.errors import InputRefused
-from uavssr.io.checks import data_file
 from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, metres_per_unit, parse_scale
@@ -94,7 +93,7 @@ def counted(skipped: Mapping[str, int]) -> str:
 
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
-    cube = open_cube(data_file(path), scale=scale)
+    cube = open_cube(path, scale=scale)
     overlap = read_overlap(cube, msi)
     low, high = FIELD_REFLECTANCE
     usable = ((overlap.spectra >= low) & (overlap.spectra <= high)).all(1)

@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks import data_file
 from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import parse_scale
 from uavssr.sensors import FloatArray
@@ -53,7 +52,7 @@ def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
         factor = 1.0 if scale is None else parse_scale(scale)
         nm, reflectance = read_spectra_table(path, scale=factor)
         return MeasuredSpectra(path=path, nm=nm, reflectance=reflectance)
-    cube = open_cube(data_file(path), scale=scale)
+    cube = open_cube(path, scale=scale)
     made = f"{path.name} was made by uavssr ({cube.model}): its spectra are not measured"
     return MeasuredSpectra(
         path=cube.path,

@@ -92,6 +92,50 @@ def test_headwalls_wavelength_lists_are_read_without_a_slip(tmp_path: Path, text
     assert np.allclose(source.grid.fwhm, np.gradient(NM))  # the spacing, as no width is given
 
 
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [
+        ("nm", 1),
+        ("NANOMETERS", 1),
+        ("um", 1000),
+        ("micrometers", 1000),
+        ("Microns", 1000),
+        ("Unknown", 1),
+        ("Unknown", 1000),
+        ("", 1),
+        ("", 1000),
+    ],
+)
+def test_wavelengths_are_read_by_their_unit_or_their_size(
+    tmp_path: Path, units: str, factor: int
+) -> None:
+    fields = listed("wavelength", NM / factor), listed("fwhm", GRID.fwhm / factor)
+    line = [f"wavelength units = {units}"] if units else []
+    source = open_cube(write_envi(tmp_path / "cube", smooth_cube(9, 9), *fields, *line))
+    assert np.allclose(source.grid.centres, NM, rtol=1e-12)
+    assert np.allclose(source.grid.fwhm, GRID.fwhm, rtol=1e-12)
+    warned = [w for w in source.warnings if "no unit stated, taken as 400 to 1000 nm" in w]
+    assert len(warned) == (units in ("Unknown", ""))
+
+
+def test_wavelengths_of_an_unknown_unit_are_refused(tmp_path: Path) -> None:
+    fields = listed("wavelength", NM), "wavelength units = Wavenumber"
+    path = write_envi(tmp_path / "cube", smooth_cube(9, 9), *fields)
+    with pytest.raises(InputRefused, match="a wavelength for 0 of its 40 bands"):
+        open_cube(path)
+
+
+def test_bands_by_falling_wavelength_are_read_in_reverse(tmp_path: Path) -> None:
+    cube, widths = smooth_cube(20, 20), np.linspace(5, 9, len(NM))
+    for name, order in (("rising", 1), ("falling", -1)):
+        fields = listed("wavelength", NM[::order]), listed("fwhm", widths[::order])
+        write_envi(tmp_path / name, cube[::order], *fields)
+    rising, falling = open_cube(tmp_path / "rising"), open_cube(tmp_path / "falling")
+    assert np.array_equal(falling.grid.centres, rising.grid.centres)
+    assert np.array_equal(falling.grid.fwhm, rising.grid.fwhm)
+    assert np.array_equal(whole(falling)[0], whole(rising)[0])
+
+
 def test_list_of_an_envi_header_is_empty_where_there_is_none(tmp_path: Path) -> None:
     write_envi(tmp_path / "cube", smooth_cube(4, 4))
     assert read_envi_list(tmp_path / "cube.hdr", "wavelength") == []
@@ -174,7 +218,7 @@ def test_radiance_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("nm", "fact"),
     [
-        (NM[::-1], "do not increase"),
+        (np.roll(NM, 1), "do not increase"),
         (np.full(len(NM), 500.0), "do not increase"),
         (NM[:-1], "a wavelength for 0 of its 40 bands"),
         (NM * 1000, "state their units"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from uavssr.errors import UsageError
-from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
+from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster, data_file
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.cube_reader import CubeFileReader
 from uavssr.io.hsi.wavelengths import read_grid
@@ -52,7 +52,10 @@ _SAMPLE_WINDOWS: Final = 3
 """The scale is judged by the numbers in 3 x 3 windows of a scene."""
 _SAMPLE_SIDE: Final = 64
 """Side of those windows in pixels."""
-_SCALE_REMEDY: Final = "give what a number means in reflectance, such as 1/10000"
+_SCALE_REMEDY: Final = (
+    "give reflectance per number, such as 1/10000, by --scale, --reference-scale, --pred-scale or "
+    "--ref-scale"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,7 @@ def open_cube(
     A file of coefficients is read as the cube that they stand for.
 
     Args:
-        path: the file; for ENVI the raw file, with its header beside it.
+        path: the file; for ENVI the raw file or the header beside it.
         scale: reflectance = stored number x scale; else tags or the numbers' range must tell.
         assume_crs: AUTHORITY:CODE for a file without a CRS.
         max_pixels: the size of a scene that is larger, or a file that is sparser, than is usual.
@@ -187,7 +190,9 @@ def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> _Op
     check_path_text(os.fspath(path))
     if is_zarr(Path(path)):
         return _open_store(ZarrReader.of(Path(path), max_pixels=max_pixels), assume_crs)
-    checked = check_raster(path, max_pixels=max_pixels)
+    file = data_file(Path(path))
+    header = None if file == Path(path) else Path(path)
+    checked = check_raster(file, header=header, max_pixels=max_pixels)
     coefficients = coefficients_in(checked)
     return _open_file(checked, assume_crs) if coefficients is None else _expanding(coefficients)
 
@@ -204,15 +209,17 @@ def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:
     with opened_metadata(checked) as dataset:
         place = read_place(dataset, checked, assume_crs=assume_crs)
         every = read_band_metadata(dataset, checked)
-        bands = [band for band in every if band.colour != "alpha"]
-        indexes = [band.index for band in bands]
         tags = read_tags(dataset, checked)
-        grid = read_grid(dataset, checked, indexes)
+        stated = read_grid(
+            dataset, checked, [band.index for band in every if band.colour != "alpha"]
+        )
+    bands = [every[index - 1] for index in stated.indexes]
     alpha = next((band.index for band in every if band.colour == "alpha"), None)
     mask = next((band.index for band in bands if band.masked), None)
-    reader = CubeFileReader.of(checked, place, indexes, alpha=alpha, mask=mask)
+    reader = CubeFileReader.of(checked, place, stated.indexes, alpha=alpha, mask=mask)
     has_mask = alpha is not None or mask is not None
-    return _as_tagged(place, grid, bands, reader, tags, has_mask=has_mask)
+    place = replace(place, warnings=place.warnings + stated.warnings)
+    return _as_tagged(place, stated.grid, bands, reader, tags, has_mask=has_mask)
 
 
 def _as_tagged(

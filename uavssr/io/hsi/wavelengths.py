@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks import CheckedFile, envi_header, read_envi_list
-from uavssr.io.raster import nanometres
+from uavssr.io.checks import CheckedFile, read_envi_list
+from uavssr.io.raster import nanometres, wavelength_unit
 from uavssr.sensors import WavelengthGrid
 
 _RANGE_NM: Final = (100.0, 20_000.0)
@@ -22,10 +22,19 @@ Column = list[float | None]
 """Wavelengths or widths in nm, None where the file states none."""
 
 
-def read_grid(
-    dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]
-) -> WavelengthGrid:
-    """The grid of the bands `indexes`, numbered from one.
+class StatedGrid(NamedTuple):
+    """The wavelengths of a file's bands."""
+
+    grid: WavelengthGrid
+    """C bands by increasing wavelength, nm."""
+    indexes: tuple[int, ...]
+    """Their numbers (C,) in the file, counted from one."""
+    warnings: tuple[str, ...]
+    """A unit that the file does not state."""
+
+
+def read_grid(dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]) -> StatedGrid:
+    """The grid of the bands `indexes`, numbered from one; bands by falling wavelength are reversed.
 
     The first of these that names every band is taken: the bands' `wavelength` tags, the list
     in the ENVI domain, the IMAGERY domain (which GDAL rounds to 1 nm for ENVI files). An ENVI
@@ -33,13 +42,17 @@ def read_grid(
     Widths that are not given are taken to be the spacing of the bands.
 
     Raises:
-        InputRefused: a band without a wavelength, or wavelengths that do not increase.
+        InputRefused: a band without a wavelength, or wavelengths that neither increase nor fall.
     """
     named = 0
-    for centres, widths in _stated(dataset, checked, indexes):
+    for centres, widths, unit in _stated(dataset, checked, indexes):
         count = len(indexes) - centres.count(None)
         if count == len(indexes) > 0:
-            return make_grid(checked.path, centres, widths)
+            order = slice(None, None, -1 if (centres[0] or 0) > (centres[-1] or 0) else 1)
+            grid = make_grid(checked.path, centres[order], widths[order])
+            fact = f"no unit stated, taken as {grid.centres[0]:g} to {grid.centres[-1]:g} nm"
+            warnings = () if unit else (f"{checked.path}: wavelengths: {fact}",)
+            return StatedGrid(grid, tuple(indexes[order]), warnings)
         named = max(named, count)
     raise InputRefused(
         f"a wavelength for {named} of its {len(indexes)} bands", path=checked.path, remedy=_REMEDY
@@ -68,36 +81,43 @@ def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:
 
 def _stated(
     dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[int]
-) -> Iterator[tuple[Column, Column]]:
-    """Centres and widths of the bands, from one place of the file after the other."""
+) -> Iterator[tuple[Column, Column, str]]:
+    """Centres, widths and the unit stated, from one place of the file after the other."""
     envi = dataset.tags(ns="ENVI")
-    units = envi.get("wavelength_units", "")
-    header = envi_header(Path(checked.absolute)) if checked.driver == "ENVI" else None
-    if header is not None:
-        centres, widths = read_envi_list(header, "wavelength"), read_envi_list(header, "fwhm")
-        yield _of_lists(centres, widths, units, indexes, count=dataset.count)
+    units = wavelength_unit(envi.get("wavelength_units", ""))
+    if checked.header is not None:
+        centres, widths = (read_envi_list(checked.header, key) for key in ("wavelength", "fwhm"))
+        yield *_of_lists(centres, widths, units, indexes, count=dataset.count), units
         return
     imagery = [dataset.tags(index, ns="IMAGERY") for index in indexes]
     imagery_widths = [nanometres(tags.get("FWHM_UM"), "um") for tags in imagery]
-    yield _of_tags(dataset, indexes, imagery_widths)
+    tags = [_band_tags(dataset, index) for index in indexes]
+    yield (
+        *_of_tags(tags, imagery_widths),
+        min((tag["wavelength_units"] for tag in tags), default=""),
+    )
     centres, widths = (
         envi.get(key, "").strip("{} \n").split(",") for key in ("wavelength", "fwhm")
     )
-    yield _of_lists(centres, widths, units, indexes, count=dataset.count)
-    yield [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in imagery], imagery_widths
+    yield *_of_lists(centres, widths, units, indexes, count=dataset.count), units
+    imagery_centres = [nanometres(tags.get("CENTRAL_WAVELENGTH_UM"), "um") for tags in imagery]
+    yield imagery_centres, imagery_widths, "um"
 
 
-def _of_tags(
-    dataset: DatasetReader, indexes: Sequence[int], default_widths: Column
-) -> tuple[Column, Column]:
+def _of_tags(bands: Sequence[dict[str, str]], default_widths: Column) -> tuple[Column, Column]:
     centres: Column = []
     widths: Column = []
-    for index, default in zip(indexes, default_widths, strict=True):
-        tags = {key.lower(): value for key, value in dataset.tags(index).items()}
-        units = tags.get("wavelength_units", "")
+    for tags, default in zip(bands, default_widths, strict=True):
+        units = tags["wavelength_units"]
         centres.append(nanometres(tags.get("wavelength"), units))
         widths.append(nanometres(tags.get("fwhm"), units or "nm") or default)
     return centres, widths
+
+
+def _band_tags(dataset: DatasetReader, index: int) -> dict[str, str]:
+    """A band's tags by keys in lower case, `wavelength_units` as nm, um or empty."""
+    tags = {key.lower(): value for key, value in dataset.tags(index).items()}
+    return tags | {"wavelength_units": wavelength_unit(tags.get("wavelength_units", ""))}
 
 
 def _of_lists(
@@ -111,5 +131,5 @@ def _of_lists(
     if len(widths) != count:
         return chosen, empty
     # A width has no size from which to guess its unit, so it follows the wavelengths'.
-    micro = not units.strip() and (nanometres(centres[0], "nm") or 1000) < 20
+    micro = not units and (nanometres(centres[0], "nm") or 1000) < 20
     return chosen, [nanometres(widths[i - 1], units or ("um" if micro else "nm")) for i in indexes]

@@ -9,6 +9,7 @@ from uavssr.io.raster.band_metadata import (
     opened_metadata,
     read_band_metadata,
     read_tags,
+    wavelength_unit,
 )
 from uavssr.io.raster.nodata import ValidityRule
 from uavssr.io.raster.place import (
@@ -60,4 +61,5 @@ __all__ = [
     "read_place",
     "read_tags",
     "sample_values",
+    "wavelength_unit",
 ]

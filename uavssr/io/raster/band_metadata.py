@@ -18,7 +18,9 @@ from rasterio.io import DatasetReader
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS, CheckedFile
 
-_MICROMETRES: Final = ("um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micron")
+_NM_PER_UNIT: Final = {"nm": 1, "um": 1000}
+_NOT_STATED: Final = ("", "unknown", "none", "undefined")
+"""Units of wavelengths that say nothing, in lower case."""
 _MAX_XMP: Final = 1 << 16
 _MICROMETRES_BELOW: Final = 20.0
 """A wavelength without unit is in micrometres below this number, else in nanometres."""
@@ -110,7 +112,7 @@ def _wavelength(dataset: DatasetReader, index: int) -> tuple[float | None, float
     The band's own tag comes first, because GDAL rounds IMAGERY to 1 nm for ENVI files.
     """
     own = {key.lower(): value for key, value in dataset.tags(index).items()}
-    units = own.get("wavelength_units", "").strip()
+    units = wavelength_unit(own.get("wavelength_units", ""))
     centre = nanometres(own.get("wavelength"), units)
     imagery = dataset.tags(index, ns="IMAGERY")
     imagery_fwhm = nanometres(imagery.get("FWHM_UM"), "um")
@@ -135,11 +137,11 @@ def _list_item(text: str, index: int) -> str | None:
 
 
 def nanometres(text: str | None, units: str) -> float | None:
-    """A wavelength in nm from its text, None where it is no positive number.
+    """A wavelength in nm from its text, None where it is no positive number of nm or um.
 
     Args:
         text: the number.
-        units: its unit; if empty, numbers below 20 are taken as micrometres.
+        units: its unit; if not stated, numbers below 20 are taken as micrometres.
     """
     try:
         value = float(text or "nan")
@@ -147,9 +149,18 @@ def nanometres(text: str | None, units: str) -> float | None:
         return None
     if not 0 < value < math.inf:
         return None
-    unit = units.strip().lower()
-    is_micrometres = unit in _MICROMETRES if unit else value < _MICROMETRES_BELOW
-    return value * 1000 if is_micrometres else value
+    unit = wavelength_unit(units) or ("um" if value < _MICROMETRES_BELOW else "nm")
+    return value * _NM_PER_UNIT[unit] if unit in _NM_PER_UNIT else None
+
+
+def wavelength_unit(text: str) -> str:
+    """`nm` or `um` by any of their names, empty where none is stated, else the unit as it is."""
+    unit = text.strip().lower()
+    if unit in _NOT_STATED:
+        return ""
+    if unit in ("um", "µm", "μm") or unit.startswith("micro"):
+        return "um"
+    return "nm" if unit.startswith("nano") else unit
 
 
 def read_tags(dataset: DatasetReader, checked: CheckedFile) -> dict[str, str]:
