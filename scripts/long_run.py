@@ -213,7 +213,8 @@ class RandomSequence:
     def corrupt(self) -> None:
         """Cut a file of the journal short, or flip one of its bits."""
         self.counts["corrupt"] += 1
-        path = self.rng.choice(sorted(journal_path(self.workspace.out).iterdir()))
+        folder = journal_path(self.workspace.out)
+        path = self.rng.choice(sorted({*folder.iterdir()} - {folder / "lock"}))
         content = bytearray(path.read_bytes())
         place = self.rng.randrange(max(len(content), 1))
         if not content or self.rng.random() < 0.5:

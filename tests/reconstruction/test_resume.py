@@ -180,6 +180,61 @@ def test_run_killed_while_its_files_get_their_names_is_resumed(
     finished(tmp_path, golden["scene"])
 
 
+@pytest.mark.parametrize("name", ["out.tif", "s.tif", "q.tif", "out.stf.nc", "out.tiles.gpkg"])
+def test_resumed_run_replaces_no_file_but_its_own(
+    tmp_path: Path,
+    command: Go,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Row 26: files that the stopped run published, unless another now has the name."""
+    extra = ("--uncertainty", tmp_path / "s.tif", "--quality", tmp_path / "q.tif")
+    real = Path.replace
+
+    def cut_short(self: Path, target: Path) -> Path:
+        path = real(self, target)
+        if target.name == name:
+            raise KeyboardInterrupt
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut_short)
+        assert run(*command(*extra)) == 130
+    published = tmp_path / name
+    published.rename(tmp_path / "ours")
+    published.write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert run(*command("--resume", *extra)) == 5
+    assert f"{name}: exists; pass --overwrite or choose another name" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert stored_tiles(tmp_path) == TILES
+    (tmp_path / "ours").replace(published)
+    assert run(*command("--resume", *extra)) == 0
+    assert listed(tmp_path) == {"out.tif", "s.tif", "q.tif", "out.stf.nc", "out.tiles.gpkg"}
+
+
+def test_file_that_appears_during_a_run_is_never_replaced(
+    tmp_path: Path, command: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 26: neither by this run nor by the one that resumes it."""
+    real, companion = output.publish, tmp_path / "out.stf.nc"
+
+    def late(part: Path, path: Path, **options: object) -> Path:
+        companion.write_bytes(b"mine")
+        return real(part, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "publish", late)
+        assert run(*command()) == 5
+    for options in ((), ("--resume",)):
+        assert run(*command(*options)) == 5
+        assert companion.read_bytes() == b"mine"
+    assert run(*command("--resume", "--overwrite")) == 0
+    stfs(tmp_path / "out.tif")
+
+
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_within_a_tile_and_says_how_to_resume(
     tmp_path: Path, model_folder: Path, by: signal.Signals

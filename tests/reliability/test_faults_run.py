@@ -133,7 +133,7 @@ def test_run_that_waited_for_another_does_not_replace_its_output(
         patch.setattr(files, "_write_stfs", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             first.write(workspace.out)
-    assert files.was_publishing(workspace.out)
+    assert (journal_path(workspace.out) / "publishing").exists()
     real, resumed = files.Journal, OutputOptions(cube=workspace.out, resume=True)
 
     def late(*arguments: object, **options: object) -> files.Journal:

@@ -15,6 +15,7 @@ from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
+    from uavssr.io.writers import Replaceable
 
 app = typer.Typer(
     name="uavssr",
@@ -89,7 +90,7 @@ def option_pairs(pairs: list[str] | None) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs or [])
 
 
-def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
+def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: Replaceable) -> None:
     """Refuse outputs that exist, are an input, or are asked for twice, before any work."""
     from uavssr.io.writers import check_output
 

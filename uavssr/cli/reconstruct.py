@@ -112,7 +112,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct the cube, and write its STFs (.stf.nc) and a map of tiles (.tiles.gpkg)."""
     from uavssr import reconstruction as run
-    from uavssr.io.writers import was_publishing
+    from uavssr.io.writers import PublishedFiles
     from uavssr.model import DEFAULT_MODEL
 
     if dry_run:
@@ -131,7 +131,8 @@ def reconstruct(
         resume=resume,
     )
     paths = [*run.Outputs.beside(out), uncertainty, quality, quicklook]
-    check_outputs(paths, inputs, overwrite=overwrite or (resume and was_publishing(out)))
+    replaceable = PublishedFiles(cube=out, overwrite=overwrite, resume=resume)
+    check_outputs(paths, inputs, overwrite=replaceable)
     check_suffix(quality, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
     options = run.ReconstructionOptions(

@@ -15,11 +15,11 @@ from uavssr.io.checks import block_cache
 from uavssr.io.stf import stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.writers import (
     Journal,
+    PublishedFiles,
     TileRecord,
     check_free_space,
     check_output,
     remove_stale_parts,
-    was_publishing,
 )
 from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
@@ -72,7 +72,9 @@ def write_files(
         IncompleteRun: tiles failed, which are named; the others are in the journal.
     """
     outputs = Outputs.beside(Path(output.cube))
-    replaceable = output.overwrite or (output.resume and was_publishing(outputs.cube))
+    replaceable = PublishedFiles(
+        cube=outputs.cube, overwrite=output.overwrite, resume=output.resume
+    )
     for path in (outputs.stf, outputs.tiles):
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
     writers = OutputWriters.of(plan, output, overwrite=replaceable)
@@ -83,10 +85,9 @@ def write_files(
         block_cache(),
         freed_memory_reused(),
     ):
-        if output.resume and not output.overwrite and not was_publishing(outputs.cube):
-            for path in outputs:  # another run may have finished since the first look
-                check_output(path, inputs=plan.inputs)
         for path in (*outputs, *output.extra_files):
+            # Another run may have finished since the first look.
+            check_output(path, overwrite=replaceable, inputs=plan.inputs)
             remove_stale_parts(path)
         needed_bytes = sum(writer.needed_bytes for writer in writers)
         check_free_space(outputs.cube, needed_bytes + max(budget.journal - journal.size, 0))
@@ -100,7 +101,7 @@ def write_files(
                 threads=budget.threads,
                 progress=progress,
             )
-            _write_stfs(scene, journal, outputs, overwrite=replaceable)
+            _write_stfs(scene, journal, outputs, replaceable)
         journal.clear()
     return outputs
 
@@ -145,12 +146,13 @@ def _write_products(
                 path=plan.source.summary.paths[0],
                 remedy="start again when nothing writes to it",
             )
-        journal.publish()
         for product in products:
             product.sink.finish()
 
 
-def _write_stfs(scene: FittedScene, journal: Journal, outputs: Outputs, *, overwrite: bool) -> None:
+def _write_stfs(
+    scene: FittedScene, journal: Journal, outputs: Outputs, overwrite: PublishedFiles
+) -> None:
     parts = _stf_datasets(scene, journal)
     first, inputs = next(parts), scene.plan.inputs
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)

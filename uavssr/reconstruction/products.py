@@ -22,6 +22,7 @@ from uavssr.io.writers import (
     CubeTarget,
     Quality,
     QualityTarget,
+    Replaceable,
     TileRecord,
     TileWriter,
     check_format,
@@ -176,7 +177,7 @@ class OutputWriters:
         plan: Plan,
         output: OutputOptions,
         *,
-        overwrite: bool,
+        overwrite: Replaceable,
         size: tuple[int, int] | None = None,
     ) -> OutputWriters:
         """Check the names of the files and prepare their writers.
@@ -239,7 +240,7 @@ class OutputWriters:
 
 
 def _cube_target(
-    plan: Plan, output: OutputOptions, *, overwrite: bool, size: tuple[int, int] | None
+    plan: Plan, output: OutputOptions, *, overwrite: Replaceable, size: tuple[int, int] | None
 ) -> CubeTarget:
     source, grid, basis = plan.source, plan.model.grid, plan.basis
     height, width = size or (source.height, source.width)

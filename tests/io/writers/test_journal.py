@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 
 from uavssr.errors import OutputError
 from uavssr.io.writers import atomic as output
-from uavssr.io.writers.journal import Journal, _checksum, journal_path, was_publishing
+from uavssr.io.writers.journal import Journal, _checksum, journal_path
+from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.tile_record import TileRecord
 
 IDENTITY = {"version": "1", "--tile": "32", "input content": "abc"}
@@ -181,6 +184,7 @@ def test_full_disk_is_told_and_leaves_no_half_tile(
             journal.store("tile", record(9))
     assert journal.finished("tile") == {3}
     assert {path.name for path in journal.folder.iterdir()} == {
+        "uavssr-journal",
         "run.json",
         "lock",
         "tile-0000003.npz",
@@ -201,7 +205,7 @@ def test_folder_stays_only_with_a_finished_tile(tmp_path: Path) -> None:
         journal.begin(IDENTITY, SCENE)
         journal.store("stf", record())
     names = {path.name for path in journal_path(out).iterdir()}
-    assert names == {"run.json", "stf-0000003.npz"}
+    assert names == {"uavssr-journal", "run.json", "stf-0000003.npz"}
     with Journal(out, resume=True) as journal:
         journal.clear()
     assert list(tmp_path.iterdir()) == []
@@ -272,6 +276,7 @@ def test_journal_of_0_1_0_is_refused_by_name(kept: Path, options: dict[str, bool
     text = json.dumps({"checksum": _checksum(record_of_run)} | record_of_run)
     (journal_path(kept) / "run.json").write_text(text)
     (journal_path(kept) / "tile-0000003.npz").rename(journal_path(kept) / "tile-0000003")
+    (journal_path(kept) / "uavssr-journal").unlink()
     with pytest.raises(OutputError, match=r"begun by 0\.1\.0, .*; pass --overwrite to start anew"):
         Journal(kept, **options).__enter__()
     with Journal(kept, overwrite=True) as journal:
@@ -297,18 +302,126 @@ def test_journal_is_for_one_run_at_a_time(kept: Path) -> None:
     close(journal)
 
 
-def test_publishing_is_remembered_until_the_journal_is_cleared(kept: Path) -> None:
-    assert not was_publishing(kept)
+# --- what is not ours ----------------------------------------------------------------------------
+
+FOREIGN = {
+    "a file": lambda path: path.write_bytes(b"a file"),
+    "a FIFO": os.mkfifo,
+    "a link to a journal": lambda path: path.symlink_to(journal_path(a_kept_run(path, "other"))),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a folder with a file": lambda path: fill(path, "thesis.txt"),
+    "a folder with names like ours": lambda path: fill(path, "run.json", "tile-0000001.npz"),
+    "a folder with a false mark": lambda path: fill(path, "uavssr-journal"),
+    "a folder with a part of a mark": lambda path: fill(path, "uavssr-journal.unfinished"),
+    "a lock that is a link": lambda path: link(fill(path), "lock"),
+    "a lock that is a FIFO": lambda path: os.mkfifo(fill(path) / "lock"),
+    "a record that is a FIFO": lambda path: os.mkfifo(fill(path) / "run.json"),
+    "a journal with a record that is a FIFO": lambda path: journal_with(path, "publishing"),
+    "a journal with a lock that is a link": lambda path: link(journal_with(path), "lock"),
+    "a journal with a tile that is a link": lambda path: link(journal_with(path), "tile-1"),
+    "a journal with a temporary that is a link": lambda path: link(
+        journal_with(path), "uavssr-journal.unfinished"
+    ),
+}
+
+
+def a_kept_run(beside: Path, name: str) -> Path:
+    out = beside.with_name(name)
+    with Journal(out) as journal:
+        journal.begin(IDENTITY, SCENE)
+        journal.store("tile", record())
+    return out
+
+
+def fill(folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("mine")
+    return folder
+
+
+def link(folder: Path, name: str) -> None:
+    target = folder.with_name("precious")
+    target.write_text("precious")
+    (folder / name).symlink_to(target)
+
+
+def journal_with(folder: Path, fifo: str | None = None) -> Path:
+    a_kept_run(folder, "c.tif")
+    if fifo:
+        os.mkfifo(folder / fifo)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Kind, content and time of all below a folder, without following links."""
+    return {
+        str(path): (
+            path.lstat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.read_bytes() if path.is_file() else None,
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_not_provably_a_journal_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    """Row 26: refused at once with a remedy that works, whatever was asked."""
+    folder = journal_path(tmp_path / "c.tif")
+    FOREIGN[kind](folder)
+    before = contents(tmp_path)
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(OutputError, match=r"journal of uavssr.*; move it away: ") as caught:
+            Journal(tmp_path / "c.tif", **options).__enter__()
+        assert contents(tmp_path) == before
+    assert caught.value.exit_code == 5
+    subprocess.run(shlex.split(caught.value.remedy.partition(": ")[2]), check=True)
+    with Journal(tmp_path / "c.tif") as journal:
+        journal.begin(IDENTITY, SCENE)
+
+
+def test_file_that_another_added_to_a_journal_stays(kept: Path) -> None:
+    added = journal_path(kept) / "notes.txt"
+    added.write_text("mine")
+    with Journal(kept, overwrite=True) as journal:
+        journal.begin(IDENTITY, SCENE)
+    assert [*journal_path(kept).iterdir()] == [added]
+
+
+@pytest.mark.parametrize("damaged", ["uavssr-journal", "run.json"])
+def test_mark_or_record_alone_proves_a_journal(kept: Path, damaged: str) -> None:
+    """Row 22: one of them may be damaged."""
+    (journal_path(kept) / damaged).write_bytes(b"")
+    with Journal(kept, overwrite=True):
+        pass
+    assert not journal_path(kept).exists()
+
+
+def test_only_the_very_file_that_a_run_published_may_be_replaced(kept: Path) -> None:
+    """Row 26: by the run that resumes it; neither an edited file nor another of that name."""
+    rule, file = PublishedFiles(cube=kept, overwrite=False, resume=True), kept.with_name("s.tif")
     journal = begun(kept, resume=True)
-    journal.publish()
+    file.write_text("mine")
+    assert not rule.allows(file)
+    part = kept.with_name("part")
+    part.write_text("ours")
+    rule.record(part, file)
+    assert not rule.allows(file)
+    part.replace(file)
+    assert rule.allows(file)
+    assert not PublishedFiles(cube=kept, overwrite=False, resume=False).allows(file)
+    assert not PublishedFiles(cube=kept.with_name("d.tif"), overwrite=False, resume=True).allows(
+        file
+    )
+    copy = shutil.copy2(file, kept.with_name("copy"))
+    assert not rule.allows(copy)
+    Path(copy).replace(file)
+    assert not rule.allows(file)
+    rule.record(file, file)
+    with file.open("a") as text:
+        text.write(", edited")
+    assert not rule.allows(file)
     close(journal)
-    assert was_publishing(kept)
-    with Journal(kept, resume=True) as journal:
-        journal.clear()
-    assert not was_publishing(kept)
-
-
-def test_place_without_room_for_a_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / ".c.tif.uavssr").write_bytes(b"a file")
-    with pytest.raises(OutputError, match="cannot be made"):
-        Journal(tmp_path / "c.tif").__enter__()
+    (journal_path(kept) / "publishing").write_bytes(b"{damaged")
+    assert not rule.allows(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -117,9 +118,6 @@ def test_file_system_without_locks_is_refused(
 
 
 def test_place_that_takes_no_lock_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "lock").mkdir()
-    with pytest.raises(OutputError, match="cannot be locked"):
-        Lock.take(tmp_path / "lock", output=tmp_path / "c.tif")
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be made"):
         Lock.take(tmp_path / "file" / "lock", output=tmp_path / "c.tif")
@@ -129,13 +127,45 @@ def test_folder_that_another_run_removes_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 27: between its making and the opening of the lock."""
-    real, path = Path.open, tmp_path / "folder" / "lock"
+    real, path = module.FileIO, tmp_path / "folder" / "lock"
 
     def late(*arguments: object, **options: object) -> object:
-        monkeypatch.setattr(Path, "open", real)
+        monkeypatch.setattr(module, "FileIO", real)
         path.parent.rmdir()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(Path, "open", late)
+    monkeypatch.setattr(module, "FileIO", late)
     Lock.take(path, output=tmp_path / "c.tif").release()
     assert path.parent.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "empty hard link", "link", "FIFO", "folder"])
+def test_file_that_is_no_lock_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    """Row 26: refused with a remedy that works."""
+    path, precious = tmp_path / "lock", tmp_path / "precious"
+    precious.write_text("" if kind == "empty hard link" else "precious")
+    {
+        "file": lambda: path.write_text("precious"),
+        "empty hard link": lambda: path.hardlink_to(precious),
+        "link": lambda: path.symlink_to(precious),
+        "FIFO": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+    }[kind]()
+    before = path.lstat(), precious.read_text()
+    with pytest.raises(OutputError, match=r"lock: is not a lock of uavssr; move it ") as caught:
+        Lock.take(path, output=tmp_path / "c.tif")
+    assert (path.lstat().st_mode, path.lstat().st_mtime_ns) == (
+        before[0].st_mode,
+        before[0].st_mtime_ns,
+    )
+    subprocess.run(shlex.split(caught.value.remedy.partition(": ")[2]), check=True)
+    Lock.take(path, output=tmp_path / "c.tif").release()
+    assert precious.read_text() == before[1]
+
+
+@pytest.mark.parametrize("text", [b"", bytes(80), b'{"pid": 1, "ho'])
+def test_lock_that_a_power_cut_damaged_is_taken_over(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "lock"
+    path.write_bytes(text)
+    Lock.take(path, output=tmp_path / "c.tif").release()
+    assert not path.exists()

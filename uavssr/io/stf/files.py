@@ -21,7 +21,7 @@ from uavssr.io.stf.dataset import (
     TILE_WINDOW,
     tile_outlines,
 )
-from uavssr.io.writers import replacing, write_failed
+from uavssr.io.writers import Replaceable, replacing, write_failed
 from uavssr.sensors import NumberArray, Sensor, WavelengthGrid
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def write_stf(
     path: PathLike,
     *,
     further: Iterable[xr.Dataset] = (),
-    overwrite: bool = False,
+    overwrite: Replaceable = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
     """Write an STF dataset as netCDF-4 and read it back before it gets its name.
@@ -122,7 +122,7 @@ def _tile_variables(ds: xr.Dataset) -> list[str]:
 
 
 def write_tiles(
-    ds: xr.Dataset, path: PathLike, *, overwrite: bool = False, inputs: Sequence[Path] = ()
+    ds: xr.Dataset, path: PathLike, *, overwrite: Replaceable = False, inputs: Sequence[Path] = ()
 ) -> Path:
     """Write the tiles' outlines with their scalars as a GeoPackage, for a map.
 

@@ -15,9 +15,11 @@ from uavssr.io.writers.atomic import (
 )
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
-from uavssr.io.writers.journal import Journal, RecordKind, was_publishing
+from uavssr.io.writers.journal import Journal, RecordKind
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
+from uavssr.io.writers.ownership import Replaceable
+from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.io.writers.target import CubeTarget, Format
 from uavssr.io.writers.tile_record import TileRecord
@@ -35,9 +37,11 @@ __all__ = [
     "Journal",
     "Lock",
     "Part",
+    "PublishedFiles",
     "Quality",
     "QualityTarget",
     "RecordKind",
+    "Replaceable",
     "TileRecord",
     "TileWriter",
     "check_format",
@@ -51,7 +55,6 @@ __all__ = [
     "remove_stale_parts",
     "replacing",
     "sync",
-    "was_publishing",
     "write_failed",
     "write_image",
 ]

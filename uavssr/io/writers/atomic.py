@@ -15,6 +15,7 @@ from typing import Final
 
 from uavssr.errors import OutputError
 from uavssr.io.checks import PathLike, envi_headers, size_text
+from uavssr.io.writers.ownership import Replaceable, may_replace
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file that has reached its limit."""
@@ -34,7 +35,7 @@ _PROBE_BYTES: Final = 2**20
 def check_output(
     path: PathLike,
     *,
-    overwrite: bool = False,
+    overwrite: Replaceable = False,
     inputs: Sequence[PathLike] = (),
     needed_bytes: int = 0,
 ) -> None:
@@ -73,7 +74,7 @@ def _no_space(out: Path, said: str, needed_bytes: int) -> OutputError:
     )
 
 
-def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -> None:
+def _check_existing(out: Path, *, overwrite: Replaceable, inputs: Sequence[PathLike]) -> None:
     try:
         mode = out.lstat().st_mode
     except FileNotFoundError:
@@ -96,7 +97,7 @@ def _check_existing(out: Path, *, overwrite: bool, inputs: Sequence[PathLike]) -
         headers = [] if source.suffix.lower() in (".tif", ".tiff") else envi_headers(source)[:1]
         if out.exists() and any(out.samefile(header) for header in headers):
             raise OutputError(f"is the header of the input {source}", path=out, remedy=_OTHER_NAME)
-    if not overwrite:
+    if not may_replace(overwrite, out):
         raise OutputError("exists", path=out, remedy="pass --overwrite or choose another name")
 
 
@@ -154,21 +155,23 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def publish(part: Path, path: PathLike, *, overwrite: bool) -> Path:
+def publish(part: Path, path: PathLike, *, overwrite: Replaceable) -> Path:
     """Make a complete part file or folder durable and give it its final name in one step.
 
     Raises:
         OutputError: an output of that name has appeared meanwhile, or the system refused.
     """
     out = Path(path)
-    _check_existing(out, overwrite=overwrite, inputs=())
     try:
         if part.is_dir():
             os.sync()  # one by one, thousands of small files would take minutes
-            if out.exists():
-                out.replace(part.with_name(f"{part.name}.old"))
         else:
             sync(part)
+        if not isinstance(overwrite, bool):
+            overwrite.record(part, out)
+        _check_existing(out, overwrite=overwrite, inputs=())
+        if part.is_dir() and out.exists():
+            out.replace(part.with_name(f"{part.name}.old"))
         part.replace(out)
         sync(out.parent)
     except OSError as err:
@@ -221,7 +224,11 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def replacing(
-    path: PathLike, *, overwrite: bool, inputs: Sequence[PathLike] = (), needed_bytes: int = 0
+    path: PathLike,
+    *,
+    overwrite: Replaceable,
+    inputs: Sequence[PathLike] = (),
+    needed_bytes: int = 0,
 ) -> Iterator[Path]:
     """Build a file in the body under the yielded name; it is published if the body succeeds.
 

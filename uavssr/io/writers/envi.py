@@ -17,6 +17,7 @@ from uavssr.io.checks import OUR_DESCRIPTION, described_files
 from uavssr.io.writers.atomic import check_output, publish
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.metadata import CubeMetadata
+from uavssr.io.writers.ownership import may_replace
 from uavssr.io.writers.raw_bytes import put, take
 from uavssr.io.writers.target import CubeTarget
 from uavssr.io.writers.tile_writer import TileWriter
@@ -142,7 +143,7 @@ class EnviWriter(TileWriter):
         overwrite, inputs = self.target.overwrite, self.target.inputs
         check_output(self.path, overwrite=overwrite, inputs=inputs)
         self._check_header()
-        if overwrite:
+        if may_replace(overwrite, self.path):
             self.path.unlink(missing_ok=True)  # rather nothing than numbers under a new header
         publish(self._part_header, self._header, overwrite=overwrite)
         return super()._publish()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,16 +16,23 @@ import numpy as np
 
 from uavssr.errors import OutputError
 from uavssr.io.checks import PathLike
-from uavssr.io.writers.atomic import UNFINISHED, remove, write_durably
+from uavssr.io.writers.atomic import UNFINISHED, write_durably
 from uavssr.io.writers.lock import Lock
+from uavssr.io.writers.ownership import move_away, read_regular
 from uavssr.io.writers.tile_record import DAMAGE, TileRecord, pack_record, unpack_record
 from uavssr.sensors import NumberArray
 
 RecordKind = Literal["tile", "stf"]
 """Contents of a record: all that the outputs need of a tile, or its STF alone."""
 
-_RUN, _LOCK, _PUBLISHING = "run.json", "lock", "publishing"
+_MARK, _RUN, _LOCK = "uavssr-journal", "run.json", "lock"
+PUBLISHING: Final = "publishing"
+"""Name of the record of files that got their names; see `PublishedFiles`."""
+_MARK_TEXT: Final = b"journal of uavssr 1\n"
+"""Content of the file that marks a folder as a journal."""
 _TILE_FILE: Final = re.compile(r"(tile|stf)-([0-9]+)(\.npz)?")  # 0.1.0 wrote no suffix
+_RECORD: Final = re.compile(rf"({_MARK}|{re.escape(_RUN)}|{PUBLISHING}|{_TILE_FILE.pattern})")
+"""Names of the files that a journal holds beside its lock."""
 _FORMAT, _FORMAT_OF_0_1_0 = 2, 1
 _ANEW: Final = "pass --overwrite to start anew"
 
@@ -34,14 +42,6 @@ _log = logging.getLogger(__name__)
 def journal_path(out: PathLike) -> Path:
     """Folder of the journal of the output `out`: `.<name>.uavssr` beside it."""
     return Path(out).with_name(f".{Path(out).name}.uavssr")
-
-
-def was_publishing(out: PathLike) -> bool:
-    """Whether a run was stopped while it gave `out` and its companions their names.
-
-    Then the files of these names are that run's own: none existed when it began.
-    """
-    return (journal_path(out) / _PUBLISHING).exists()
 
 
 class Journal:
@@ -62,13 +62,17 @@ class Journal:
     file that is damaged, or of another run, counts as absent. Leaving the block unlocks the
     folder, which stays only if it holds a finished tile.
 
+    A folder is a journal if it has the mark, or a sound `run.json`. No other folder is touched, nor
+    are files of other names in a journal.
+
     Args:
         out: the output that the tiles are for.
         resume: go on with the journal, if there is one.
         overwrite: without `resume`, remove a journal that is there.
 
     Raises:
-        OutputError: there is a journal and neither was asked, it cannot be read, or is in use.
+        OutputError: there is a journal and neither was asked, it cannot be read, or is in use; or
+            something else has its name.
     """
 
     def __init__(self, out: PathLike, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -79,6 +83,9 @@ class Journal:
         self._key = ""
 
     def __enter__(self) -> Self:
+        # A second look: another run may have made the folder during the first.
+        if _why_foreign(self.folder) and (fact := _why_foreign(self.folder)):
+            raise OutputError(fact, path=self.folder, remedy=move_away(self.folder))
         self._lock = Lock.take(self.folder / _LOCK, output=self.out)
         try:
             self._open()
@@ -88,20 +95,23 @@ class Journal:
             raise
 
     def _open(self) -> None:
-        for path in self.folder.glob(f"*{UNFINISHED}"):
-            path.unlink()
+        for path in self._records():
+            if path.name.endswith(UNFINISHED):
+                path.unlink()
         if self._resume and (self.folder / _RUN).exists():
             self._run = self._load()
             self._key = _checksum(self._run)
-            return
-        if self._kept() and not (self._resume or self._overwrite):
+        elif self._kept() and not (self._resume or self._overwrite):
             self._load()  # one that cannot be resumed is refused with its own remedy
             raise OutputError(
                 f"an unfinished run of it is kept in {self.folder.name}",
                 path=self.out,
                 remedy=f"pass --resume to go on with it, or {_ANEW}",
             )
-        self.clear()
+        else:
+            self.clear()
+        if read_regular(self.folder / _MARK) != _MARK_TEXT:
+            write_durably(self.folder / _MARK, _MARK_TEXT)
 
     def __exit__(self, *_: object) -> None:
         lock, self._lock = self._lock, None
@@ -110,18 +120,24 @@ class Journal:
         try:
             if not self._kept():
                 self.clear()
+                (self.folder / _MARK).unlink(missing_ok=True)
         finally:
             lock.release()
             with suppress(OSError):  # it holds tiles, or the next run's lock
                 self.folder.rmdir()
 
     def clear(self) -> None:
-        """Remove all but the lock, when the outputs have their names or there is no tile."""
+        """Remove the records, when the outputs have their names or there is no tile."""
         # The record first: without it the rest means nothing, should this be interrupted.
         (self.folder / _RUN).unlink(missing_ok=True)
-        for path in self.folder.iterdir():
-            if path.name != _LOCK:
-                remove(path)
+        for path in self._records():
+            path.unlink(missing_ok=True)
+
+    def _records(self) -> list[Path]:
+        """Our files but the mark and the lock, unfinished ones included."""
+        return [
+            path for path in self.folder.iterdir() if path.name != _MARK and _is_record(path.name)
+        ]
 
     @property
     def begun(self) -> bool:
@@ -175,29 +191,20 @@ class Journal:
                 )
 
     def _load(self) -> dict[str, Any]:
-        path = self.folder / _RUN
-        try:
-            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            sound, version = run.pop("checksum") == _checksum(run), run["format"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            sound, version = False, None
-        if sound and version == _FORMAT_OF_0_1_0:
+        run = _sound_run(self.folder)
+        if run and run["format"] == _FORMAT_OF_0_1_0:
             raise OutputError(
                 "the unfinished run was begun by 0.1.0, whose journal this version cannot read",
                 path=self.out,
                 remedy=f"{_ANEW}, or finish it with uavssr 0.1.0",
             )
-        if not sound or version != _FORMAT:
+        if not run or run["format"] != _FORMAT:
             raise OutputError(
                 "the record of the run to resume is damaged, or of another version",
-                path=path,
+                path=self.folder / _RUN,
                 remedy=_ANEW,
             )
         return run
-
-    def publish(self) -> None:
-        """Record that the outputs get their names from here on; see `was_publishing`."""
-        write_durably(self.folder / _PUBLISHING, b"")
 
     def finished(self, kind: RecordKind) -> set[int]:
         """Indices of the tiles that have a file, damaged ones included."""
@@ -228,6 +235,49 @@ class Journal:
 
     def _path(self, kind: RecordKind, index: int) -> Path:
         return self.folder / f"{kind}-{index:07d}.npz"
+
+
+def _is_record(name: str) -> bool:
+    return _RECORD.fullmatch(name.removesuffix(UNFINISHED)) is not None
+
+
+def _why_foreign(folder: Path) -> str | None:
+    """Why a path is not provably ours, or None for a journal, an empty folder, or nothing."""
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            return "is not a folder, so it is no journal of uavssr"
+        marked = read_regular(folder / _MARK) == _MARK_TEXT or _sound_run(folder) is not None
+        names = {path.name for path in folder.iterdir()}
+        if not marked and not _is_start(folder, names):
+            return "is not a journal of uavssr"
+        for name in sorted(names):
+            ours = name == _LOCK or _is_record(name)
+            if ours and not stat.S_ISREG((folder / name).lstat().st_mode):
+                return f"is not a journal of uavssr: {name} in it is not a file"
+    except FileNotFoundError:  # another run has just removed it
+        return None
+    except OSError as err:
+        return f"cannot be read ({err.strerror})"
+    return None
+
+
+def _is_start(folder: Path, names: set[str]) -> bool:
+    """Whether a folder holds no more than a run leaves that was stopped before the mark."""
+    unfinished = f"{_MARK}{UNFINISHED}"
+    if not names <= {_LOCK, unfinished}:
+        return False
+    text = read_regular(folder / unfinished) if unfinished in names else b""
+    return text is not None and _MARK_TEXT.startswith(text)
+
+
+def _sound_run(folder: Path) -> dict[str, Any] | None:
+    """The record of a run, if it is whole."""
+    try:
+        run: dict[str, Any] = json.loads(read_regular(folder / _RUN) or b"")
+        sound = run.pop("checksum") == _checksum(run) and "format" in run
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return run if sound else None
 
 
 def _checksum(run: Mapping[str, object]) -> str:

@@ -6,13 +6,19 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Final
 
 from uavssr.errors import OutputError
+from uavssr.io.writers.ownership import move_away, read_regular
+
+_FIRST_BYTES: Final = b'{"pid": '
+"""Start of every lock that names its holder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +39,8 @@ class Lock:
         """Lock a file, which is made if need be, and its folder too; errors name the `output`.
 
         Raises:
-            OutputError: another run holds it, and is named; or the file system has no locks.
+            OutputError: another run holds it, and is named; the file is no lock, which is left as
+                it is; or the file system has no locks.
         """
         while True:
             try:
@@ -64,11 +71,31 @@ class Lock:
 
 def _opened(path: Path, output: Path) -> FileIO:
     try:
-        return path.open("a+b", buffering=0)
+        if not _is_ours(path):
+            raise OutputError("is not a lock of uavssr", path=path, remedy=move_away(path))
+        return FileIO(path, "a+", opener=_open_unfollowed)
     except FileNotFoundError:
         raise
     except OSError as err:
         raise OutputError(f"cannot be locked ({err.strerror})", path=output) from err
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is absent, or a lock of ours: one name, and no text but a holder's."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return True
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        return False
+    text = read_regular(path)
+    if text is None:  # its holder has just removed it, or it cannot be read
+        return True
+    return text.startswith(_FIRST_BYTES) or not text.strip(b"\0")  # zeros: a power cut
+
+
+def _open_unfollowed(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _lock(file: FileIO, path: Path, output: Path) -> None:

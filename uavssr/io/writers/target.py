@@ -17,6 +17,7 @@ from uavssr.io.hsi import CoefficientMetadata, CubeBasis
 from uavssr.io.raster import Transform
 from uavssr.io.writers.encoding import NODATA, CubeDtype, cube_bytes, overview_levels
 from uavssr.io.writers.metadata import CubeMetadata
+from uavssr.io.writers.ownership import Replaceable
 from uavssr.sensors import WavelengthGrid, subset
 from uavssr.tiling import Window
 
@@ -50,7 +51,7 @@ class Target(ABC):
     """Provenance."""
     creation_options: Mapping[str, str] = field(default_factory=dict)
     """GDAL options of GeoTIFF files; they win over the defaults."""
-    overwrite: bool = False
+    overwrite: Replaceable = False
     """Whether an output at `path` may be replaced."""
     inputs: Sequence[Path] = ()
     """Files that must never be replaced."""
