@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import torch
+
 from uavssr.errors import OutputError, UsageError
 from uavssr.io.checks import BLOCK_CACHE, size_text
 from uavssr.model import CORRECTION_DIRECTIONS, VARIANCE_MAPS, PGUNetConfig
@@ -14,7 +16,9 @@ from uavssr.reconstruction.pipeline import ThreadCounts
 if TYPE_CHECKING:
     from uavssr.reconstruction.plan import Plan
 
-PROGRAM_BYTES: Final = 900 * 10**6
+CUDA_LIBRARIES: Final = 0 if torch.version.cuda is None else 550 * 10**6
+"""Bytes that a CUDA build of torch takes beyond a CPU build, without a GPU too; measured, 2.13."""
+PROGRAM_BYTES: Final = 900 * 10**6 + CUDA_LIBRARIES
 """Bytes of Python, torch, GDAL, the weights, and the sample of the scene; measured."""
 EXPANDED_BANDS: Final = 32
 """Wavelengths of a tile that exist as float32 at a time while it is expanded."""
