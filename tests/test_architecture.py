@@ -142,10 +142,10 @@ def swallowed(tree: ast.Module) -> Iterator[str]:
 
 def own_imports(path: Path) -> set[str]:
     """Modules and packages of uavssr that a module imports from, as dotted names inside it."""
-    froms = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)]
+    from_imports = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)]
     return {
         node.module.removeprefix("uavssr.")
-        for node in froms
+        for node in from_imports
         if node.module and node.module.startswith("uavssr.")
     }
 
