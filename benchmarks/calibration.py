@@ -41,7 +41,6 @@ from uavssr.tiling import Window
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
-from scripts.spectra_sources.vegetation import leaf_spectra, prosail_spectra, soil_spectra
 
 Array = npt.NDArray[np.float32]
 
@@ -171,7 +170,9 @@ def main() -> int:
 
 
 def made_library(seed: int) -> SpectralLibrary:
-    """Spectra of models alone, on the 5 nm grid."""
+    """Spectra of models alone, on the 5 nm grid; needs the package `prosail`."""
+    from scripts.spectra_sources.vegetation import leaf_spectra, prosail_spectra, soil_spectra
+
     rng = np.random.default_rng([seed, 99])
     parts = {
         "canopy": prosail_spectra(150, rng, GRID),
