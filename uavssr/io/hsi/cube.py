@@ -32,9 +32,9 @@ from uavssr.io.raster import (
     Scale,
     ScaleEvidence,
     ValidityRule,
+    band_facts,
     opened_metadata,
     parse_scale,
-    quantiles_of,
     read_band_metadata,
     read_place,
     read_tags,
@@ -159,8 +159,8 @@ def open_cube(
     sample = sample_values(
         cube.reader, cube.rule, cube.path, count=count, side=side, search=READ_TILE
     )
-    quantiles = quantiles_of(sample.numbers)
-    evidence = ScaleEvidence(bands=bands, tags=tags, quantiles=quantiles, path=cube.path)
+    facts = band_facts(sample.numbers)
+    evidence = ScaleEvidence(bands=bands, tags=tags, facts=facts, path=cube.path)
     resolved = evidence.resolve(scale, remedy=lambda _: _SCALE_REMEDY)
     warnings = cube.warnings + sample.warnings + resolved.warnings
     return replace(cube, scale=resolved, warnings=warnings)

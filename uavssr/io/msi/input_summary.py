@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from uavssr.io.raster import BandFacts
+
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 
@@ -33,6 +35,8 @@ class BandSummary:
     """Factor in reflectance = stored number x scale + offset."""
     offset: float
     """Offset in the same formula, in reflectance."""
+    facts: BandFacts
+    """Level and range of its reflectance in a sample of the scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

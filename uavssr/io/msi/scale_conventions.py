@@ -20,7 +20,7 @@ def conventional_scale(evidence: ScaleEvidence, sensor: Sensor) -> Scale | None:
 
     MicaSense's is taken only if the other usual one, 10000 = 100 %, would be too bright.
     """
-    brightest = float(evidence.quantiles[1].max())
+    brightest = max(band.q99 for band in evidence.facts)
     is_uint16 = all(band.dtype == "uint16" for band in evidence.bands)
     # Else they are too dark, or raw counts up to 65535.
     fits = evidence.brightest > MIN_BRIGHTEST * _FULL and brightest / _FULL <= _BRIGHTEST

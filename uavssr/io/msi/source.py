@@ -25,10 +25,10 @@ from uavssr.io.raster import (
     Transform,
     ValidityRule,
     ValueSample,
+    band_facts,
     check_same_grid,
     opened_metadata,
     parse_scale,
-    quantiles_of,
     read_band_metadata,
     read_place,
     read_tags,
@@ -234,7 +234,7 @@ def _scale(
     evidence = ScaleEvidence(
         bands=assignment.bands,
         tags=files.tags,
-        quantiles=quantiles_of(sample.numbers),
+        facts=band_facts(sample.numbers),
         path=request.paths[0],
     )
     return evidence.resolve(
@@ -267,7 +267,7 @@ def _summary(
         sensor=camera.sensor.name,
         sensor_title=camera.sensor.title,
         sensor_evidence=camera.evidence,
-        bands=_band_summaries(camera.sensor, assignment, scale),
+        bands=_band_summaries(camera.sensor, assignment, scale, sample),
         left_out=assignment.left_out,
         scale=factors[0] if len(set(factors)) == 1 else factors,
         scale_evidence=scale.evidence,
@@ -279,9 +279,10 @@ def _summary(
 
 
 def _band_summaries(
-    sensor: Sensor, assignment: BandAssignment, scale: Scale
+    sensor: Sensor, assignment: BandAssignment, scale: Scale, sample: ValueSample
 ) -> tuple[BandSummary, ...]:
     columns = (sensor.bands, assignment.bands, assignment.evidence, scale.factors, scale.offsets)
+    facts = band_facts(sample.numbers, scale.factors, scale.offsets)
     return tuple(
         BandSummary(
             role=band.role,
@@ -294,6 +295,7 @@ def _band_summaries(
             nodata=stored.nodata,
             scale=factor,
             offset=offset,
+            facts=reflectance,
         )
-        for band, stored, evidence, factor, offset in zip(*columns, strict=True)
+        for band, stored, evidence, factor, offset, reflectance in zip(*columns, facts, strict=True)
     )

@@ -3,6 +3,7 @@
 Nothing here knows cameras (`msi`) or wavelength grids (`hsi`).
 """
 
+from uavssr.io.raster.band_facts import BandFacts, band_facts
 from uavssr.io.raster.band_metadata import (
     BandMetadata,
     nanometres,
@@ -31,13 +32,13 @@ from uavssr.io.raster.scale import (
     Scale,
     ScaleEvidence,
     parse_scale,
-    quantiles_of,
 )
 
 __all__ = [
     "MIN_BRIGHTEST",
     "SAME_GRID",
     "WGS84",
+    "BandFacts",
     "BandMetadata",
     "BandReader",
     "FileBands",
@@ -48,6 +49,7 @@ __all__ = [
     "ValidityRule",
     "ValueSample",
     "WindowReader",
+    "band_facts",
     "check_aligned",
     "check_same_grid",
     "coordinates",
@@ -56,7 +58,6 @@ __all__ = [
     "nanometres",
     "opened_metadata",
     "parse_scale",
-    "quantiles_of",
     "read_band_metadata",
     "read_place",
     "read_tags",

@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 
 from uavssr.errors import InputRefused, UsageError
+from uavssr.io.raster.band_facts import BandFacts
 from uavssr.io.raster.band_metadata import BandMetadata
-from uavssr.sensors import BoolArray, Float32Array, FloatArray, NumberArray
+from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
 MIN_BRIGHTEST: Final = 0.02
 """Reflectance; the 99.9 % quantile of a scene is above it."""
@@ -33,8 +34,6 @@ _PLAUSIBLE: Final = (0.002, 3.0)
 _PROPOSED: Final = ("1", "1/255", "0.01", "0.001", "0.0001", "1/32768", "1/65535")
 _MAX_LENGTH: Final = 40
 """Characters of a scale; a longer text is no sensible number."""
-_MAX_VALUES: Final = 200_000
-"""Pixels from which quantiles are computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,29 +93,23 @@ def parse_scale(text: float | str) -> float:
     return value
 
 
-def quantiles_of(numbers: NumberArray) -> FloatArray:
-    """The 50 %, 99 % and 99.9 % quantiles (3, band) of valid stored numbers (band, pixel)."""
-    step = max(1, numbers.shape[1] // _MAX_VALUES)
-    return np.quantile(numbers[:, ::step].astype(np.float64), (0.5, 0.99, 0.999), axis=1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleEvidence:
-    """What a file says about its scale: types, tags and quantiles of the numbers."""
+    """What a file says about its scale: types, tags and levels of the numbers."""
 
     bands: Sequence[BandMetadata]
     """The bands that are read."""
     tags: Mapping[str, str]
     """Tags of the dataset, with keys in lower case."""
-    quantiles: FloatArray
-    """(3, band) 50 %, 99 % and 99.9 % quantiles of the stored numbers."""
+    facts: Sequence[BandFacts]
+    """(band,) facts of the stored numbers."""
     path: Path
     """The file, for messages."""
 
     @property
     def brightest(self) -> float:
         """The 99.9 % quantile of the brightest band."""
-        return float(self.quantiles[2].max())
+        return max(band.q999 for band in self.facts)
 
     def resolve(
         self,
@@ -169,8 +162,9 @@ class ScaleEvidence:
     def _implausible(self, scale: Scale, *, dark: float = _BLACK) -> str:
         """The reason why a scale cannot be right: too bright, or not above `dark`; else empty."""
         factors, offsets = np.array(scale.factors), np.array(scale.offsets)
-        median = float(np.median(self.quantiles[0] * factors + offsets))
-        brightest = float((self.quantiles[2] * factors + offsets).max())
+        medians, bright = np.array([(band.median, band.q999) for band in self.facts]).T
+        median = float(np.median(medians * factors + offsets))
+        brightest = float((bright * factors + offsets).max())
         if median > _MAX_REFLECTANCE:
             return f"the scene's median reflectance would be {median:.3g}"
         if brightest <= dark:
