@@ -14,7 +14,7 @@ from uavssr._version import __version__
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.io.msi import MsiSource
+    from uavssr.io.msi import MsiSource, Request
     from uavssr.io.writers import Replaceable
 
 app = typer.Typer(
@@ -58,18 +58,35 @@ def open_image(
     scale: str | None,
     assume_crs: str | None,
     max_pixels: int | None,
-    *,
-    warn: bool = True,
 ) -> MsiSource:
     """Open the image of a command's arguments, and print its warnings."""
-    from uavssr.io.msi import open_msi
+    from uavssr.io.msi import open_request
+
+    request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    msi = open_request(request)
+    for warning in msi.summary.warnings:
+        say(context, f"uavssr: warning: {warning}")
+    return msi
+
+
+def image_request(
+    files: list[Path],
+    sensor: str | None,
+    bands: str | None,
+    bidx: str | None,
+    scale: str | None,
+    assume_crs: str | None,
+    max_pixels: int | None,
+) -> Request:
+    """The image of a command's arguments, not yet opened."""
+    from uavssr.io.msi import Request
 
     try:
         indices = None if bidx is None else [int(part) for part in bidx.split(",")]
     except ValueError as err:
         raise UsageError(f"--bidx must be whole numbers such as 1,2,3, got {bidx!r}") from err
-    msi = open_msi(
-        files,
+    return Request(
+        paths=tuple(files),
         sensor=sensor,
         bands=None if bands is None else [role.strip() for role in bands.split(",")],
         bidx=indices,
@@ -77,9 +94,6 @@ def open_image(
         assume_crs=assume_crs,
         max_pixels=max_pixels,
     )
-    for warning in msi.summary.warnings if warn else ():
-        say(context, f"uavssr: warning: {warning}")
-    return msi
 
 
 def option_pairs(pairs: list[str] | None) -> dict[str, str]:

@@ -20,9 +20,11 @@ def show(data: object, *parts: RenderableType, as_json: bool) -> None:
     if as_json:
         print(json.dumps(data))
         return
+    from rich.text import Text
+
     console = _console()
-    for part in parts:
-        console.print(part)
+    for part in parts:  # lines of text stay whole, so that a command can be copied
+        console.print(part, soft_wrap=isinstance(part, Text))
 
 
 @contextmanager

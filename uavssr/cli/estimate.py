@@ -9,7 +9,15 @@ import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, check_outputs, check_suffix, open_image, print_outputs, say
+from uavssr.cli.app import (
+    app,
+    check_outputs,
+    check_suffix,
+    image_request,
+    open_image,
+    print_outputs,
+    say,
+)
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
 
 @app.command()
 def inspect(
-    context: typer.Context,
     files: shared.Files,
     sensor: shared.SensorName = None,
     bands: shared.Bands = None,
@@ -30,10 +37,17 @@ def inspect(
     max_pixels: shared.MaxPixels = None,
     as_json: shared.AsJson = False,
 ) -> None:
-    """Print the input summary: bands, roles, scale and valid pixels, with the evidence for each."""
-    msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels, warn=False)
-    summary = msi.summary
+    """Print what is known of an image, all of its problems, and the command that reconstructs it.
+
+    The exit code is 3 if there is a problem.
+    """
+    from uavssr.io.msi import inspect_msi
+
+    request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    summary = inspect_msi(request)
     console.show(summary.to_dict(), *tables.summary_parts(summary), as_json=as_json)
+    if summary.problems:
+        raise typer.Exit(max(problem.exit_code for problem in summary.problems))
 
 
 @app.command()

@@ -52,34 +52,51 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
 
 
 def summary_parts(summary: InputSummary) -> list[RenderableType]:
-    """The input summary: facts, the table of bands, and warnings."""
+    """The input summary: facts, the table of bands, remarks, problems, and the command."""
     from rich.text import Text
 
-    gsd = f"{summary.gsd[0]:.4g} x {summary.gsd[1]:.4g} {summary.gsd_unit}"
+    gsd = "" if summary.gsd is None else f" of {summary.gsd[0]:.4g} x {summary.gsd[1]:.4g}"
+    valid = "" if summary.valid_fraction is None else f"{summary.valid_fraction:.1%} of pixels "
     facts = {
         "file": ", ".join(str(path) for path in summary.paths),
-        "size": f"{summary.width} x {summary.height} pixels of {gsd}, {summary.crs}",
-        "sensor": f"{summary.sensor} ({summary.sensor_evidence})",
-        "scale": summary.scale_evidence,
-        "valid": f"{summary.valid_fraction:.1%} of pixels ({summary.mask_evidence})",
+        "size": f"{summary.width} x {summary.height} pixels{gsd} {summary.gsd_unit}".rstrip(),
+        "CRS": summary.crs or "unknown",
+        "sensor": f"{summary.sensor} ({summary.sensor_evidence})" if summary.sensor else "unknown",
+        "scale": summary.scale_evidence or "unknown: the table shows stored numbers",
+        "valid": f"{valid}({summary.mask_evidence})",
     }
-    table = _table("band", "nm", "FWHM", "file", "no.", "type", "scale", "evidence")
+    remarks = [f"left out: {text}" for text in summary.left_out]
+    remarks += [f"warning: {text}" for text in summary.warnings]
+    remarks += [f"problem: {problem}" for problem in summary.problems]
+    parts = [*fact_lines(facts), _band_table(summary), *map(Text, remarks)]
+    if summary.command:
+        parts += [Text("reconstruct it with:", "bold"), Text(summary.command)]
+    return parts
+
+
+def _band_table(summary: InputSummary) -> Table:
+    """Bands with their evidence, and the range of reflectance or else of stored numbers."""
+    several = len(summary.paths) > 1
+    columns = ("band", "nm/FWHM", "file" if several else "no.", "type", "scale")
+    table = _table(*columns, "min", "median", "max", "evidence")
     for band in summary.bands:
+        nominal = "" if band.wavelength is None else f"{band.wavelength:g}/{band.fwhm:g}"
+        facts, notes = band.facts, [band.evidence or "none"]
+        levels = [""] * 3
+        if facts is not None:
+            levels = [f"{x:.4g}" for x in (facts.minimum, facts.median, facts.maximum)]
+            notes += ["constant"] if facts.constant else []
+            notes += [] if facts.same_as is None else [f"equals row {facts.same_as + 1}"]
         table.add_row(
-            band.role,
-            f"{band.wavelength:g}",
-            f"{band.fwhm:g}",
-            band.file.name,
-            str(band.index),
+            band.role or "?",
+            nominal,
+            band.file.name if several else str(band.index),
             band.dtype,
-            f"{band.scale:.6g}",
-            band.evidence,
+            "?" if band.scale is None else f"{band.scale:.4g}",
+            *levels,
+            ", ".join(notes),
         )
-    return [
-        *fact_lines(facts),
-        table,
-        *(Text(f"! {text}") for text in (*summary.left_out, *summary.warnings)),
-    ]
+    return table
 
 
 def fact_lines(facts: Mapping[str, str]) -> list[RenderableType]:

@@ -33,7 +33,7 @@ class ManifestProblem:
 
 
 class ManifestRefused(InputRefused):
-    """A manifest with one problem or more; the only error of several lines."""
+    """A manifest with one problem or more, a line each."""
 
     def __init__(self, path: Path, problems: Sequence[ManifestProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))

@@ -68,7 +68,7 @@ def saturation(summary: InputSummary) -> Float32Array:
     """(c,) reflectance of the largest number of each band's type; infinite where it is a float."""
     largest = [
         float(np.iinfo(band.dtype).max) * band.scale
-        if np.issubdtype(np.dtype(band.dtype), np.integer)
+        if band.scale is not None and np.issubdtype(np.dtype(band.dtype), np.integer)
         else np.inf
         for band in summary.bands
     ]

@@ -222,8 +222,9 @@ def test_unnamed_bands_without_a_sensor_are_refused_with_a_command_that_works(
         open_msi(path)
     assert "others with 5 bands: rededge3, altum)" in str(caught.value)
     command = "--sensor p4m --bands blue,green,red,rededge,nir --out"
-    assert f"for a p4m in the order of its data sheet: uavssr reconstruct {path} {command}" in str(
-        caught.value
+    assert (
+        f"for a p4m in the order of its data sheet, as in: uavssr reconstruct {path} {command}"
+        in str(caught.value)
     )
     assert follow(caught.value).sensor == SENSORS["p4m"]
 

@@ -161,7 +161,7 @@ def open_cube(
     )
     facts = band_facts(sample.numbers)
     evidence = ScaleEvidence(bands=bands, tags=tags, facts=facts, path=cube.path)
-    resolved = evidence.resolve(scale, remedy=lambda _: _SCALE_REMEDY)
+    resolved = evidence.resolve(scale, remedy=_SCALE_REMEDY)
     warnings = cube.warnings + sample.warnings + resolved.warnings
     return replace(cube, scale=resolved, warnings=warnings)
 

@@ -4,6 +4,16 @@ Nothing here writes, or guesses where evidence is missing.
 """
 
 from uavssr.io.msi.input_summary import InputSummary
-from uavssr.io.msi.source import MsiSource, open_msi
+from uavssr.io.msi.problems import ImageRefused
+from uavssr.io.msi.request import Request
+from uavssr.io.msi.source import MsiSource, inspect_msi, open_msi, open_request
 
-__all__ = ["InputSummary", "MsiSource", "open_msi"]
+__all__ = [
+    "ImageRefused",
+    "InputSummary",
+    "MsiSource",
+    "Request",
+    "inspect_msi",
+    "open_msi",
+    "open_request",
+]

@@ -7,19 +7,20 @@ names. The number of bands and elimination are no evidence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.request import Request
 from uavssr.io.msi.role_evidence import Verdict, judge, judge_named
 from uavssr.io.msi.role_words import OTHERS, bands_meant, read_text, single_band
-from uavssr.io.raster import BandMetadata
+from uavssr.io.raster import BandMetadata, OptionNeeded
 from uavssr.sensors import SENSORS, Sensor
 
 SKIP: Final = "skip"
 """Name in `--bands` for a stored band that is not used."""
-_MAX_LISTED: Final = 16
+MAX_LISTED: Final = 16
 """Bands that an error lists one by one."""
 
 
@@ -27,8 +28,10 @@ _MAX_LISTED: Final = 16
 class BandAssignment:
     """The stored band for each of the sensor's c bands."""
 
+    roles: tuple[str, ...]
+    """(c,) roles of the bands; empty where unknown."""
     bands: tuple[BandMetadata, ...]
-    """(c,) stored bands in the sensor's order."""
+    """(c,) stored bands in the sensor's order, or in file order if a role is unknown."""
     evidence: tuple[str, ...]
     """(c,) reasons in words."""
     alphas: tuple[BandMetadata, ...]
@@ -55,11 +58,34 @@ def assign_roles(bands: Sequence[BandMetadata], sensor: Sensor, request: Request
     unselected = [b for b in bands if b not in judged and b not in alphas]
     unused = [f"{v.band.label} ({v.evidence})" for v in verdicts if v.index is None]
     return BandAssignment(
+        roles=sensor.roles,
         bands=tuple(v.band for v in used),
         evidence=tuple(v.evidence for v in used),
         alphas=alphas,
         left_out=(*unused, *(f"{band.label} (not asked for)" for band in unselected)),
         warnings=tuple(v.warning for v in verdicts if v.warning),
+    )
+
+
+def unassigned(bands: Sequence[BandMetadata], sensor: Sensor | None) -> BandAssignment:
+    """All bands that may hold reflectance, of an input whose bands could not be assigned.
+
+    Args:
+        bands: the stored bands.
+        sensor: the camera, None if that is unknown too.
+    """
+    alphas = tuple(band for band in bands if band.colour == "alpha")
+    others = [b for b in bands if b not in alphas and not read_text(b.description).is_other]
+    verdicts = [judge(band, sensor) for band in others] if sensor else []
+    roles = [sensor.roles[v.index] if sensor and v.index is not None else "" for v in verdicts]
+    named = [f"description {band.description!r}" if band.description else "" for band in others]
+    return BandAssignment(
+        roles=tuple(roles) or ("",) * len(others),
+        bands=tuple(others),
+        evidence=tuple(v.conflict or v.evidence for v in verdicts) or tuple(named),
+        alphas=alphas,
+        left_out=(),
+        warnings=(),
     )
 
 
@@ -138,35 +164,41 @@ def _check(
         path = conflicting.band.file
         fact = f"band {conflicting.band.index}: {conflicting.conflict}"
     elif unknown or sorted(indices) != list(range(len(sensor))):
-        listed = ", ".join(_described(v, sensor) for v in verdicts[:_MAX_LISTED])
-        if len(verdicts) > _MAX_LISTED:
-            listed += f" and {len(verdicts) - _MAX_LISTED} more"
+        listed = ", ".join(_described(v, sensor) for v in verdicts[:MAX_LISTED])
+        if len(verdicts) > MAX_LISTED:
+            listed += f" and {len(verdicts) - MAX_LISTED} more"
         fact = f"found {listed}; expected each of {', '.join(sensor.roles)} of {sensor.name} once"
     else:
         return
-    raise InputRefused(fact, path=path, remedy=_how_to_name(verdicts, bands, sensor, request))
+    raise _refusal(fact, path, verdicts, bands, sensor, request)
 
 
-def _how_to_name(
-    verdicts: Sequence[Verdict], bands: Sequence[BandMetadata], sensor: Sensor, request: Request
-) -> str:
-    """The remedy: a command that accepts this input, for the user to correct or confirm."""
+def _refusal(
+    fact: str,
+    path: Path,
+    verdicts: Sequence[Verdict],
+    bands: Sequence[BandMetadata],
+    sensor: Sensor,
+    request: Request,
+) -> InputRefused:
+    """The refusal with options that accept this input, for the user to correct or confirm."""
     roles = _proposed(verdicts, sensor)
     if roles is None:
         usable = sum(not verdict.unused for verdict in verdicts)
         alike = [s.name for s in SENSORS.values() if len(s) == usable]
-        return (
+        remedy = (
             f"{sensor.name} needs {len(sensor)} bands; found {usable} (cameras with {usable}: "
             f"{', '.join(alike) or 'none'}): give all bands, or --sensor with the camera's name "
             "or file"
         )
-    bidx = request.bidx
-    if len(roles) > _MAX_LISTED:
+        return InputRefused(fact, path=path, remedy=remedy)
+    options: dict[str, object] = {"sensor": request.sensor or sensor}
+    if len(roles) > MAX_LISTED:
         used = [(role, v.band) for role, v in zip(roles, verdicts, strict=True) if role != SKIP]
         roles = [role for role, _ in used]
-        bidx = [bands.index(band) + 1 for _, band in used]
-    request = replace(request, sensor=request.sensor or sensor, bands=roles, bidx=bidx)
-    return f"name the bands as they are, in file order: {request.command()}"
+        options["bidx"] = [bands.index(band) + 1 for _, band in used]
+    remedy = "name the bands as they are, in file order, with --bands"
+    return OptionNeeded(fact, path=path, remedy=remedy, options=options | {"bands": roles})
 
 
 def _proposed(verdicts: Sequence[Verdict], sensor: Sensor) -> Sequence[str] | None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.band_roles import assign_roles, proposed_roles
 from uavssr.io.msi.request import Request
 from uavssr.io.msi.role_words import MAX_NM
-from uavssr.io.raster import BandMetadata
+from uavssr.io.raster import BandMetadata, OptionNeeded
 from uavssr.sensors import SENSORS, Sensor, load_sensor
 
 MATCH_NM: Final = 3.0
@@ -53,7 +52,8 @@ def resolve_camera(
 
     Raises:
         UsageError: no such sensor.
-        InputRefused: the camera is unknown; the message lists those that fit.
+        OptionNeeded: the camera is unknown; the message lists those that fit.
+        InputRefused: more bands than a camera has.
     """
     name, evidence = _by_tag(tags) or ("", "")
     if request.sensor is not None:
@@ -101,24 +101,24 @@ def _fits(tagged: Sequence[tuple[float, float | None]], sensor: Sensor, toleranc
 
 
 def _unknown(bands: Sequence[BandMetadata], request: Request) -> InputRefused:
+    path = request.paths[0]
     fitting = [sensor for sensor in SENSORS.values() if _assignable(bands, sensor, request)]
     if fitting:
         fact = f"no tag names the camera; its bands fit {', '.join(s.name for s in fitting)}"
-        command = replace(request, sensor=fitting[0] if len(fitting) == 1 else "NAME").command()
-        remedy = f"name it, as in: {command}"
-    elif len(bands) > _MAX_BANDS:
+        options: dict[str, object] = {"sensor": fitting[0] if len(fitting) == 1 else "NAME"}
+        return OptionNeeded(fact, path=path, remedy="name it with --sensor", options=options)
+    if len(bands) > _MAX_BANDS:
         fact = f"has {len(bands)} bands: a hyperspectral cube, or its coefficients, not an image"
         remedy = (
             "give the camera's image, or the camera with --sensor FILE; cubes are for "
             "uavssr evaluate and simulate, coefficients for uavssr expand"
         )
-    else:
-        names = ", ".join(band.description or band.colour for band in bands)
-        plural = "" if len(bands) == 1 else "s"
-        fact = f"no tag names the camera, and its {len(bands)} band{plural} ({names}) fit none by "
-        fact += "name"
-        remedy = _by_data_sheet(bands, request) or _by_name(request)
-    return InputRefused(fact, path=request.paths[0], remedy=remedy)
+        return InputRefused(fact, path=path, remedy=remedy)
+    names = ", ".join(band.description or band.colour for band in bands)
+    plural = "" if len(bands) == 1 else "s"
+    fact = f"no tag names the camera, and its {len(bands)} band{plural} ({names}) fit none by name"
+    remedy, options = _by_data_sheet(bands, request) or _by_name(request)
+    return OptionNeeded(fact, path=path, remedy=remedy, options=options)
 
 
 def _assignable(bands: Sequence[BandMetadata], sensor: Sensor, request: Request) -> bool:
@@ -129,25 +129,28 @@ def _assignable(bands: Sequence[BandMetadata], sensor: Sensor, request: Request)
     return True
 
 
-def _by_data_sheet(bands: Sequence[BandMetadata], request: Request) -> str:
-    """A command for the first camera with as many bands; empty if the user named the bands.
+def _by_data_sheet(
+    bands: Sequence[BandMetadata], request: Request
+) -> tuple[str, dict[str, object]] | None:
+    """Remedy and options for the first camera with as many bands; None if the user named the bands.
 
     The number of bands is no evidence, so the user has to confirm the camera and the order.
     """
     proposals = ((sensor, proposed_roles(bands, sensor)) for sensor in SENSORS.values())
     alike = [(sensor, roles) for sensor, roles in proposals if roles is not None]
     if not alike or request.bands or request.bidx:
-        return ""
+        return None
     (sensor, roles), *others = alike
-    return (
+    remedy = (
         f"confirm camera and band order yourself (others with {len(sensor)} bands: "
         f"{', '.join(other.name for other, _ in others) or 'none'}); for a {sensor.name} in the "
-        f"order of its data sheet: {replace(request, sensor=sensor, bands=roles).command()}"
+        "order of its data sheet"
     )
+    return remedy, {"sensor": sensor, "bands": roles}
 
 
-def _by_name(request: Request) -> str:
+def _by_name(request: Request) -> tuple[str, dict[str, object]]:
     known = ", ".join(f"{s.name} ({len(s)})" for s in SENSORS.values())
     bands = request.bands or (None if request.bidx else ("ROLE", "ROLE", "..."))
-    command = replace(request, sensor="NAME", bands=bands).command()
-    return f"known cameras and their bands: {known}; name it or its file, as in: {command}"
+    remedy = f"name it or its file with --sensor; known cameras and their bands: {known}"
+    return remedy, {"sensor": "NAME", "bands": bands}

@@ -15,7 +15,7 @@ _FULL: Final = 32768
 """The uint16 number that MicaSense and Metashape write for a reflectance of 1."""
 
 
-def conventional_scale(evidence: ScaleEvidence, sensor: Sensor) -> Scale | None:
+def conventional_scale(evidence: ScaleEvidence, sensor: Sensor | None) -> Scale | None:
     """32768 = 100 % for uint16 numbers of Metashape or of a MicaSense camera; None for others.
 
     MicaSense's is taken only if the other usual one, 10000 = 100 %, would be too bright.
@@ -33,7 +33,8 @@ def conventional_scale(evidence: ScaleEvidence, sensor: Sensor) -> Scale | None:
             f"99 % quantile {brightest / _FULL:.2f}"
         )
         return Scale.uniform(1 / _FULL, len(evidence.bands), reason)
-    if not sensor.title.startswith("MicaSense") or brightest * 1e-4 <= _BRIGHTEST:
+    is_micasense = sensor is not None and sensor.title.startswith("MicaSense")
+    if not is_micasense or brightest * 1e-4 <= _BRIGHTEST:
         return None
     reason = (
         "uint16 of a MicaSense camera: 32768 = 100 % by convention; the 99 % quantile "

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+from rasterio.errors import NotGeoreferencedWarning
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
-from uavssr.io.msi.band_roles import BandAssignment, assign_roles
-from uavssr.io.msi.camera import CameraMatch, resolve_camera
-from uavssr.io.msi.input_summary import BandSummary, InputSummary
+from uavssr.io.msi.band_roles import MAX_LISTED, BandAssignment, assign_roles, unassigned
+from uavssr.io.msi.camera import resolve_camera
+from uavssr.io.msi.examined import Examined, Files
+from uavssr.io.msi.input_summary import InputSummary, summarize
+from uavssr.io.msi.problems import Problems
 from uavssr.io.msi.request import Request
 from uavssr.io.msi.scale_conventions import conventional_scale
 from uavssr.io.raster import (
-    BandMetadata,
     BandReader,
     FileBands,
-    Place,
     Scale,
     ScaleEvidence,
     Transform,
@@ -120,34 +124,68 @@ def open_msi(
         assume_crs=assume_crs,
         max_pixels=max_pixels,
     )
-    if scale is not None:
-        parse_scale(scale)
-    return _open(request)
+    return open_request(request)
 
 
-def _open(request: Request) -> MsiSource:
-    files = _inspect(request)
-    camera = resolve_camera(files.bands, files.tags, request)
-    assignment = assign_roles(files.bands, camera.sensor, request)
+def open_request(request: Request) -> MsiSource:
+    """Open the input of `request`; see `open_msi`.
+
+    Raises:
+        UsageError: an option makes no sense.
+        InputRefused: the input is unsafe, broken, incomplete, ambiguous or empty.
+    """
+    examined = _examine(request)
+    if examined.problems.found or examined.camera is None or examined.scale is None:
+        raise examined.problems.refusal()
+    place = examined.files.places[0]
+    return MsiSource(
+        summary=summarize(examined),
+        sensor=examined.camera.sensor,
+        height=place.height,
+        width=place.width,
+        crs_wkt=place.crs_wkt,
+        transform=place.transform,
+        reader=examined.reader,
+        rule=examined.rule,
+        scale=examined.scale,
+    )
+
+
+def inspect_msi(request: Request) -> InputSummary:
+    """What there is to know of an input, with all of its problems.
+
+    Raises:
+        UsageError: an option makes no sense.
+        InputRefused: none of its files can be read.
+    """
+    return summarize(_examine(request))
+
+
+def _examine(request: Request) -> Examined:
+    """Do all checks, each as far as the ones before it allow."""
+    if request.scale is not None:
+        parse_scale(request.scale)
+    problems = Problems(request=request)
+    files = _inspect(request, problems)
+    # The roles of an incomplete set would only be found incomplete again.
+    judged = problems if len(files.checked) == len(request.paths) else Problems(request=request)
+    camera = judged.attempt(resolve_camera, files.bands, files.tags, request)
+    sensor, assigned = None, None
+    if camera is not None:
+        sensor = camera.sensor
+        assigned = judged.attempt(assign_roles, files.bands, sensor, request)
+    assignment = assigned or unassigned(files.bands, sensor)
     reader = _reader(files, assignment)
     rule = ValidityRule(
         nodata=tuple(band.nodata for band in assignment.bands),
         has_mask=any(file.alpha or file.mask for file in reader.files),
     )
-    sample = _sample(reader, rule, request)
-    scale = _scale(sample, files, assignment, camera.sensor, request)
-    place = files.places[0]
-    return MsiSource(
-        summary=_summary(files, camera, assignment, rule, scale, sample),
-        sensor=camera.sensor,
-        height=place.height,
-        width=place.width,
-        crs_wkt=place.crs_wkt,
-        transform=place.transform,
-        reader=reader,
-        rule=rule,
-        scale=scale,
-    )
+    sample, scale = None, None
+    if assigned or 0 < len(assignment.bands) <= MAX_LISTED:
+        sample = problems.attempt(_sample, reader, rule, request)
+    if sample is not None:
+        scale = problems.attempt(_scale, sample, files, assignment, sensor, request)
+    return Examined(files, camera, assignment, reader, rule, sample, scale, problems)
 
 
 def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
@@ -160,32 +198,41 @@ def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
     return tuple(map(Path, texts))
 
 
-class _Files(NamedTuple):
-    """The files of one input, which lie on the same grid, and their metadata."""
-
-    checked: list[CheckedFile]
-    places: list[Place]
-    bands: list[BandMetadata]
-    tags: dict[str, str]
-    """Tags of all files, with keys in lower case."""
-
-
-def _inspect(request: Request) -> _Files:
-    """Check the files and read their metadata."""
-    checked = [check_raster(path, max_pixels=request.max_pixels) for path in request.paths]
-    _check_distinct(checked)
-    files = _Files(checked, [], [], {})
-    command = replace(request, assume_crs="EPSG:CODE").command()
-    crs_remedy = f"give the true one, as in: {command}"
+def _inspect(request: Request, problems: Problems) -> Files:
+    """Check the files and read their metadata; of files that differ in size, one size is kept."""
+    check = partial(check_raster, max_pixels=request.max_pixels)
+    attempts = [problems.attempt(check, path) for path in request.paths]
+    checked = [file for file in attempts if file is not None]
+    problems.attempt(_check_distinct, checked)
+    files = Files([], [], [], {})
     for file in checked:
-        with opened_metadata(file) as dataset:
-            place = read_place(dataset, file, assume_crs=request.assume_crs, crs_remedy=crs_remedy)
-            files.places.append(place)
-            files.bands.extend(read_band_metadata(dataset, file))
-            files.tags.update(read_tags(dataset, file))
-    if len(checked) > 1:
-        check_same_grid(files.places, files.bands)
-    return files
+        problems.attempt(_read_metadata, file, files, request, problems)
+    if not files.checked:
+        raise problems.refusal()
+    if len(files.checked) > 1:
+        problems.attempt(check_same_grid, files.places, files.bands)
+    sizes = [(file.layout.height, file.layout.width) for file in files.checked]
+    usual = max(sizes, key=sizes.count)
+    kept = [file for file, size in zip(files.checked, sizes, strict=True) if size == usual]
+    bands = [band for band in files.bands if band.file in {file.path for file in kept}]
+    return files._replace(checked=kept, bands=bands)
+
+
+def _read_metadata(file: CheckedFile, files: Files, request: Request, problems: Problems) -> None:
+    """Add a file with its metadata to `files`."""
+    with opened_metadata(file) as dataset:
+        bands, tags = read_band_metadata(dataset, file), read_tags(dataset, file)
+        place = problems.attempt(
+            read_place,
+            dataset,
+            file,
+            assume_crs=request.assume_crs,
+            crs_remedy="give the true one with --assume-crs",
+        )
+    files.checked.append(file)
+    files.bands.extend(bands)
+    files.tags.update(tags)
+    files.places.extend([place] if place is not None else [])
 
 
 def _check_distinct(checked: Sequence[CheckedFile]) -> None:
@@ -201,7 +248,7 @@ def _check_distinct(checked: Sequence[CheckedFile]) -> None:
             )
 
 
-def _reader(files: _Files, assignment: BandAssignment) -> BandReader:
+def _reader(files: Files, assignment: BandAssignment) -> BandReader:
     file_bands = []
     for checked in files.checked:
         bands = {i: b for i, b in enumerate(assignment.bands) if b.file == checked.path}
@@ -215,8 +262,8 @@ def _reader(files: _Files, assignment: BandAssignment) -> BandReader:
                 mask=next((band.index for band in bands.values() if band.masked), None),
             )
             file_bands.append(of_file)
-    place = files.places[0]
-    return BandReader(files=tuple(file_bands), height=place.height, width=place.width)
+    layout = files.checked[0].layout
+    return BandReader(files=tuple(file_bands), height=layout.height, width=layout.width)
 
 
 def _sample(reader: BandReader, rule: ValidityRule, request: Request) -> ValueSample:
@@ -225,11 +272,17 @@ def _sample(reader: BandReader, rule: ValidityRule, request: Request) -> ValueSa
     if height * width > _MAX_WHOLE:
         count, side = _SAMPLE_WINDOWS, _SAMPLE_SIDE
     path = request.paths[0]
-    return sample_values(reader, rule, path, count=count, side=side, search=_SEARCH_SIDE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a problem says so already
+        return sample_values(reader, rule, path, count=count, side=side, search=_SEARCH_SIDE)
 
 
 def _scale(
-    sample: ValueSample, files: _Files, assignment: BandAssignment, sensor: Sensor, request: Request
+    sample: ValueSample,
+    files: Files,
+    assignment: BandAssignment,
+    sensor: Sensor | None,
+    request: Request,
 ) -> Scale:
     evidence = ScaleEvidence(
         bands=assignment.bands,
@@ -240,62 +293,5 @@ def _scale(
     return evidence.resolve(
         request.scale,
         convention=conventional_scale(evidence, sensor),
-        remedy=lambda text: f"give the true one, as in: {replace(request, scale=text).command()}",
-    )
-
-
-def _summary(
-    files: _Files,
-    camera: CameraMatch,
-    assignment: BandAssignment,
-    rule: ValidityRule,
-    scale: Scale,
-    sample: ValueSample,
-) -> InputSummary:
-    warnings = [warning for place in files.places for warning in place.warnings]
-    for part in (camera, assignment, sample, scale):
-        warnings += part.warnings
-    place, factors = files.places[0], scale.factors
-    return InputSummary(
-        paths=tuple(file.path for file in files.checked),
-        driver=files.checked[0].driver,
-        width=place.width,
-        height=place.height,
-        crs=place.crs_name,
-        gsd=place.gsd,
-        gsd_unit=place.unit,
-        sensor=camera.sensor.name,
-        sensor_title=camera.sensor.title,
-        sensor_evidence=camera.evidence,
-        bands=_band_summaries(camera.sensor, assignment, scale, sample),
-        left_out=assignment.left_out,
-        scale=factors[0] if len(set(factors)) == 1 else factors,
-        scale_evidence=scale.evidence,
-        mask_evidence=rule.describe(alpha=bool(assignment.alphas)),
-        valid_fraction=sample.valid_fraction,
-        valid_fraction_sampled=sample.partial,
-        warnings=tuple(dict.fromkeys(warnings)),
-    )
-
-
-def _band_summaries(
-    sensor: Sensor, assignment: BandAssignment, scale: Scale, sample: ValueSample
-) -> tuple[BandSummary, ...]:
-    columns = (sensor.bands, assignment.bands, assignment.evidence, scale.factors, scale.offsets)
-    facts = band_facts(sample.numbers, scale.factors, scale.offsets)
-    return tuple(
-        BandSummary(
-            role=band.role,
-            file=stored.file,
-            index=stored.index,
-            wavelength=band.centre,
-            fwhm=band.fwhm,
-            evidence=evidence,
-            dtype=stored.dtype,
-            nodata=stored.nodata,
-            scale=factor,
-            offset=offset,
-            facts=reflectance,
-        )
-        for band, stored, evidence, factor, offset, reflectance in zip(*columns, facts, strict=True)
+        remedy="give the true one with --scale",
     )

@@ -13,6 +13,7 @@ from uavssr.io.raster.band_metadata import (
     wavelength_unit,
 )
 from uavssr.io.raster.nodata import ValidityRule
+from uavssr.io.raster.option_needed import OptionNeeded
 from uavssr.io.raster.place import (
     SAME_GRID,
     WGS84,
@@ -42,6 +43,7 @@ __all__ = [
     "BandMetadata",
     "BandReader",
     "FileBands",
+    "OptionNeeded",
     "Place",
     "Scale",
     "ScaleEvidence",

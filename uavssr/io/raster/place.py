@@ -21,6 +21,7 @@ from rasterio.io import DatasetReader
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile
 from uavssr.io.raster.band_metadata import BandMetadata
+from uavssr.io.raster.option_needed import OptionNeeded
 
 Transform = tuple[float, float, float, float, float, float]
 """Affine (a, b, c, d, e, f) from pixels to map: x = a col + b row + c, y = d col + e row + f."""
@@ -99,7 +100,8 @@ def make_place(
     If it states no CRS, `assume_crs` (AUTHORITY:CODE) is taken; `crs_remedy` asks for that.
 
     Raises:
-        InputRefused: no geotransform, no CRS and none assumed, or a degenerate geotransform.
+        InputRefused: no geotransform, or a degenerate one.
+        OptionNeeded: no CRS, and none assumed.
         UsageError: `assume_crs` is no AUTHORITY:CODE.
     """
     _check_transform(transform, path)
@@ -113,7 +115,8 @@ def make_place(
     warnings = () if crs else (f"no CRS in {path.name}: {assume_crs} assumed as asked",)
     crs = crs or assumed
     if crs is None:
-        raise InputRefused("no CRS", path=path, remedy=crs_remedy)
+        needed = {"assume_crs": "EPSG:CODE"}
+        raise OptionNeeded("no CRS", path=path, remedy=crs_remedy, options=needed)
     return Place(
         path=path,
         height=size[0],

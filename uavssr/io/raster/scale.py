@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import numpy as np
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.raster.band_facts import BandFacts
 from uavssr.io.raster.band_metadata import BandMetadata
+from uavssr.io.raster.option_needed import OptionNeeded
 from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
 MIN_BRIGHTEST: Final = 0.02
@@ -116,17 +117,18 @@ class ScaleEvidence:
         given: float | str | None,
         *,
         convention: Scale | None = None,
-        remedy: Callable[[str], str],
+        remedy: str,
     ) -> Scale:
         """The scale: as given, else by the file's tags or range, else a producer's convention.
 
         Args:
             given: the user's own.
             convention: used where the file itself states no scale.
-            remedy: the way out of a refusal, for an example of a scale.
+            remedy: the way out of a refusal.
 
         Raises:
-            InputRefused: radiance, no evidence, or a scale that cannot be that of reflectance.
+            InputRefused: radiance.
+            OptionNeeded: no evidence, or a scale that cannot be that of reflectance.
         """
         if given is not None:
             return self._given(parse_scale(given))
@@ -138,7 +140,7 @@ class ScaleEvidence:
             example = "NUMBER"
         else:
             return scale
-        raise InputRefused(fact, path=self.path, remedy=remedy(example))
+        raise OptionNeeded(fact, path=self.path, remedy=remedy, options={"scale": example})
 
     def _given(self, factor: float) -> Scale:
         """The user's own scale, with warnings where the file speaks against it."""

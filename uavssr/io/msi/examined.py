@@ -1,0 +1,36 @@
+"""One input after all checks: what was found out, and the problems."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from uavssr.io.checks import CheckedFile
+from uavssr.io.msi.band_roles import BandAssignment
+from uavssr.io.msi.camera import CameraMatch
+from uavssr.io.msi.problems import Problems
+from uavssr.io.raster import BandMetadata, BandReader, Place, Scale, ValidityRule, ValueSample
+
+
+class Files(NamedTuple):
+    """The readable files of one input, which have one size, and their metadata."""
+
+    checked: list[CheckedFile]
+    places: list[Place]
+    """Places of the files that have one."""
+    bands: list[BandMetadata]
+    tags: dict[str, str]
+    """Tags of all files, with keys in lower case."""
+
+
+class Examined(NamedTuple):
+    """One input after all checks; what could not be found out is None and a problem."""
+
+    files: Files
+    camera: CameraMatch | None
+    assignment: BandAssignment
+    """Its roles may be unknown."""
+    reader: BandReader
+    rule: ValidityRule
+    sample: ValueSample | None
+    scale: Scale | None
+    problems: Problems
