@@ -49,7 +49,7 @@ TOP = {"__init__", "__main__", "_version", "errors", "tiling"}
 ONLY_IN = {
     "rasterio": {"io/"},
     "rioxarray": {"io/"},
-    "dask": {"reconstruction/api.py", "reconstruction/devices.py"},
+    "dask": {"reconstruction/lazy_cube.py", "reconstruction/devices.py"},
     "zarr": {"io/"},
     "numcodecs": {"io/"},
     "zstandard": {"io/"},
@@ -302,6 +302,14 @@ with contextlib.redirect_stdout(out):
 json.dump({"code": code or 0, "help": out.getvalue(), "loaded": sorted(sys.modules)}, sys.stdout)
 """
 
+RECONSTRUCT = """
+import json, sys
+from uavssr.cli import main
+
+assert main(["-q", "reconstruct", sys.argv[1], "--out", sys.argv[2]]) == 0
+json.dump(sorted(sys.modules), sys.stdout)
+"""
+
 HEAVY = {
     "dask",
     "distributed",
@@ -310,19 +318,20 @@ HEAVY = {
     "matplotlib",
     "pandas",
     "pyogrio",
+    "pydantic",
     "rasterio",
     "rioxarray",
     "scipy",
     "shapely",
     "torch",
     "xarray",
+    "zarr",
 }
 
 
-def run_python(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
-    )
+def run_python(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -332,6 +341,15 @@ def test_help_is_shown_without_loading_anything_heavy() -> None:
     assert shown["code"] == 0
     assert "reconstruct" in shown["help"]
     assert not HEAVY & set(shown["loaded"])
+
+
+def test_reconstruct_loads_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    loaded = json.loads(
+        run_python(RECONSTRUCT, str(REPO / "examples/field.tif"), str(tmp_path / "cube.tif"))
+    )
+    own = {f"uavssr.{package}" for package in ("calibration", "data", "evaluation", "training")}
+    libraries = {"distributed", "matplotlib", "rioxarray", "zarr"}
+    assert not (own | libraries) & set(loaded)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dask
-import dask.array
-import numpy as np
-import xarray as xr
-from dask.delayed import Delayed
-
-from uavssr.io.raster import coordinates
-from uavssr.io.writers import TileRecord
 from uavssr.reconstruction.dry_run import RunEstimate, estimate_run
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.plan import Plan, make_plan
-from uavssr.reconstruction.products import CubeRender, ErrorRender, Render
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.tile_engine import COEFFICIENTS, ERROR_MAPS
-from uavssr.sensors import Float32Array
-from uavssr.tiling import Progress, TileGrid
+from uavssr.tiling import Progress
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from uavssr.io.msi import MsiSource
 
 
@@ -61,30 +52,9 @@ class PlannedReconstruction:
             the scene's STF (`scene_stf` (band, wavelength), `scene_centre` (band) ... with `_se`);
             coordinates wavelength (nm), band, spatial_ref, and y, x unless the raster is rotated.
         """
-        scene, source, grid = self.scene, self.plan.source, self.plan.model.grid
-        engine = scene.cube_engine(MemoryStore(), progress, error_maps=uncertainty)
-        record = dask.delayed(partial(engine.record, stf=False), pure=False)
-        records = [record(index) for index in range(len(engine.tiles))]
-        dataset = scene.stf_dataset().drop_dims("tile", errors="ignore")
-        dataset = dataset.assign_coords(
-            coordinates(source.crs_wkt, source.transform, height=source.height, width=source.width)
-        )
-        render: Render = CubeRender(basis=self.plan.basis, dtype="float32")
-        dataset["reflectance"] = _variable(
-            records, engine.tiles, COEFFICIENTS, render, len(grid), "reflectance"
-        )
-        if uncertainty:
-            render = ErrorRender(uncertainty=scene.error_maps().uncertainty, dtype="float32")
-            dataset["reflectance_se"] = _variable(
-                records,
-                engine.tiles,
-                ERROR_MAPS,
-                render,
-                len(grid),
-                "standard error of reflectance",
-            )
-        dataset["fwhm"] = "wavelength", grid.fwhm, {"units": "nm"}
-        return dataset
+        from uavssr.reconstruction.lazy_cube import lazy_dataset  # dask.array takes 0.5 s to load
+
+        return lazy_dataset(self.scene, uncertainty=uncertainty, progress=progress)
 
     def stf(self, *, progress: Progress | None = None) -> xr.Dataset:
         """The STFs of the scene and of every tile, without a cube; see `estimate_stf`."""
@@ -157,26 +127,3 @@ def estimate_stf(
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
     """
     return plan_reconstruction(msi, options).stf(progress=progress)
-
-
-def _variable(
-    records: Sequence[Delayed], tiles: TileGrid, maps: str, render: Render, bands: int, title: str
-) -> xr.Variable:
-    """(C, y, x) of the tiles' maps; variables of the same records share their tasks."""
-    rows, cols = tiles.shape
-    rendered = dask.delayed(partial(_rendered, render, maps, bands), pure=False)
-
-    def block(index: int) -> dask.array.Array:
-        core = tiles[index].core
-        shape = (bands, core.height, core.width)
-        return dask.array.from_delayed(rendered(records[index]), shape, dtype=np.float32)
-
-    blocks = [[block(i * cols + j) for j in range(cols)] for i in range(rows)]
-    attributes = {"long_name": title, "units": "1", "grid_mapping": "spatial_ref"}
-    return xr.Variable(("wavelength", "y", "x"), dask.array.block(blocks), attributes)
-
-
-def _rendered(render: Render, maps: str, bands: int, record: TileRecord) -> Float32Array:
-    if maps not in record.maps:  # an empty tile
-        return np.full((bands, *record.valid.shape), np.nan, np.float32)
-    return render(record.maps[maps], record.valid)

@@ -387,7 +387,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / f".a.stf.nc.{os.getpid()}.part.nc").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
+    monkeypatch.setattr(xr.Dataset, "dump_to_store", full)
     with pytest.raises(OutputError, match=r"No space left on device.*needs up to"):
         write_stf(dataset(), path, overwrite=True)
     assert path.read_bytes() == b"old"

@@ -11,21 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from uavssr.errors import UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster, data_file
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.cube_reader import CubeFileReader
 from uavssr.io.hsi.wavelengths import read_grid
-from uavssr.io.hsi.zarr_array import read_json
-from uavssr.io.hsi.zarr_cube import (
-    ZarrReader,
-    is_zarr,
-    read_store_grid,
-    read_store_place,
-    store_bands,
-)
 from uavssr.io.raster import (
     BandMetadata,
     Place,
@@ -43,7 +35,10 @@ from uavssr.io.raster import (
 from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
 from uavssr.tiling import Window
 
-NumberReader = CubeFileReader | ZarrReader | CoefficientSource
+if TYPE_CHECKING:
+    from uavssr.io.hsi.zarr_cube import ZarrReader
+
+NumberReader: TypeAlias = "CubeFileReader | ZarrReader | CoefficientSource"
 """Gives stored numbers (band, y, x), from any thread or process."""
 READ_TILE: Final = 128
 """Side in pixels of the windows in which a cube is read from end to end."""
@@ -188,8 +183,8 @@ class _Opened(NamedTuple):
 
 def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> _Opened:
     check_path_text(os.fspath(path))
-    if is_zarr(Path(path)):
-        return _open_store(ZarrReader.of(Path(path), max_pixels=max_pixels), assume_crs)
+    if _is_zarr(Path(path)):
+        return _open_store(Path(path), assume_crs, max_pixels)
     file = data_file(Path(path))
     header = None if file == Path(path) else Path(path)
     checked = check_raster(file, header=header, max_pixels=max_pixels)
@@ -197,12 +192,19 @@ def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> _Op
     return _open_file(checked, assume_crs) if coefficients is None else _expanding(coefficients)
 
 
-def _open_store(reader: ZarrReader, assume_crs: str | None) -> _Opened:
-    path, size = reader.path, (reader.height, reader.width)
-    place = read_store_place(path, size, assume_crs)
-    grid = read_store_grid(path, count=reader.array.shape[0])
-    tags = {key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()}
-    return _as_tagged(place, grid, store_bands(reader, grid), reader, tags)
+def _is_zarr(path: Path) -> bool:
+    """Whether a path is a folder that might be a Zarr store of version 2 or 3."""
+    return path.is_dir() and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
+
+
+def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> _Opened:
+    from uavssr.io.hsi import zarr_cube as store  # zarr takes 0.1 s to load
+
+    reader = store.ZarrReader.of(path, max_pixels=max_pixels)
+    place = store.read_store_place(path, (reader.height, reader.width), assume_crs)
+    grid = store.read_store_grid(path, count=reader.array.shape[0])
+    tags = store.read_store_tags(path)
+    return _as_tagged(place, grid, store.store_bands(reader, grid), reader, tags)
 
 
 def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:

@@ -100,11 +100,6 @@ class ZarrReader:
         return (total / np.where(count > 0, count, np.nan)).astype(np.float32)
 
 
-def is_zarr(path: Path) -> bool:
-    """Whether a path is a folder that might be a Zarr store of version 2 or 3."""
-    return path.is_dir() and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
-
-
 def read_store_place(path: Path, size: tuple[int, int], assume_crs: str | None) -> Place:
     """The place that a store's variable spatial_ref states for a cube of (rows, columns)."""
     about = read_json(path, "spatial_ref/.zattrs")
@@ -117,6 +112,11 @@ def read_store_place(path: Path, size: tuple[int, int], assume_crs: str | None) 
             f"its spatial_ref holds no CRS and GeoTransform ({err})", path=path, remedy=ZARR_REMEDY
         ) from err
     return make_place(path, crs=crs, transform=(a, b, c, d, e, f), size=size, assume_crs=assume_crs)
+
+
+def read_store_tags(path: Path) -> dict[str, str]:
+    """The attributes of a store by their names in lower case."""
+    return {key.lower(): str(value) for key, value in read_json(path, ".zattrs").items()}
 
 
 def read_store_grid(path: Path, *, count: int) -> WavelengthGrid:
