@@ -212,14 +212,12 @@ def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:
         place = read_place(dataset, checked, assume_crs=assume_crs)
         every = read_band_metadata(dataset, checked)
         tags = read_tags(dataset, checked)
-        stated = read_grid(
-            dataset, checked, [band.index for band in every if band.colour != "alpha"]
-        )
+        alphas = [band.index for band in every if band.is_alpha]
+        stated = read_grid(dataset, checked, [b.index for b in every if not b.is_alpha])
     bands = [every[index - 1] for index in stated.indexes]
-    alpha = next((band.index for band in every if band.colour == "alpha"), None)
     mask = next((band.index for band in bands if band.masked), None)
-    reader = CubeFileReader.of(checked, place, stated.indexes, alpha=alpha, mask=mask)
-    has_mask = alpha is not None or mask is not None
+    reader = CubeFileReader.of(checked, place, stated.indexes, alphas=alphas, mask=mask)
+    has_mask = bool(alphas) or mask is not None
     place = replace(place, warnings=place.warnings + stated.warnings)
     return _as_tagged(place, stated.grid, bands, reader, tags, has_mask=has_mask)
 

@@ -23,13 +23,13 @@ class CubeFileReader(BandReader):
         place: Place,
         indexes: Sequence[int],
         *,
-        alpha: int | None = None,
+        alphas: Sequence[int] = (),
         mask: int | None = None,
     ) -> CubeFileReader:
         """A reader of the bands `indexes`, numbered from one, in this order."""
         bands, positions = tuple(indexes), tuple(range(len(indexes)))
         file = FileBands(
-            checked=checked, indexes=bands, positions=positions, alpha=alpha, mask=mask
+            checked=checked, indexes=bands, positions=positions, alphas=tuple(alphas), mask=mask
         )
         return cls(files=(file,), height=place.height, width=place.width)
 

@@ -35,7 +35,7 @@ class BandAssignment:
     evidence: tuple[str, ...]
     """(c,) reasons in words."""
     alphas: tuple[BandMetadata, ...]
-    """Alpha bands, by colour interpretation."""
+    """Bands that are masks: alpha by colour, by description, or by the user's word."""
     left_out: tuple[str, ...]
     """Other bands that are not used, each with the reason."""
     warnings: tuple[str, ...]
@@ -54,7 +54,10 @@ def assign_roles(bands: Sequence[BandMetadata], sensor: Sensor, request: Request
     by_index = {v.index: v for v in verdicts if v.index is not None}
     used = [by_index[i] for i in range(len(sensor))]
     used_bands, judged = {v.band for v in used}, {v.band for v in verdicts}
-    alphas = tuple(b for b in bands if b.colour == "alpha" and b not in used_bands)
+    called_alpha = {v.band for v in verdicts if v.is_alpha}
+    alphas = tuple(
+        b for b in bands if (b.is_alpha or b in called_alpha) and b not in used_bands
+    )
     unselected = [b for b in bands if b not in judged and b not in alphas]
     unused = [f"{v.band.label} ({v.evidence})" for v in verdicts if v.index is None]
     return BandAssignment(
@@ -107,7 +110,7 @@ def _verdicts(bands: Sequence[BandMetadata], sensor: Sensor, request: Request) -
         return [judge(band, sensor) for band in selected]
     roles = sensor.roles if request.bands is None else _checked_roles(request.bands, sensor)
     if len(roles) != len(selected) and request.bidx is None:
-        selected = [band for band in selected if band.colour != "alpha"]
+        selected = [band for band in selected if not band.is_alpha]
     if len(roles) != len(selected):
         fact = f"{len(roles)} roles ({', '.join(roles)}), but "
         remedy = f"name every band in file order, with {SKIP!r} for those not to be used"

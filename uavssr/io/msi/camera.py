@@ -82,7 +82,7 @@ def _by_tag(tags: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _by_wavelength(bands: Sequence[BandMetadata]) -> Sensor | None:
     """The only camera whose bands are all tagged, unless another one is nearly as close."""
-    if any(band.wavelength is None and band.colour != "alpha" for band in bands):
+    if any(band.wavelength is None and not band.is_alpha for band in bands):
         return None
     tagged = [(b.wavelength, b.fwhm) for b in bands if b.wavelength and b.wavelength <= MAX_NM]
     close = [s for s in SENSORS.values() if _fits(tagged, s, MATCH_NM)]

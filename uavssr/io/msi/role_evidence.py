@@ -42,6 +42,8 @@ class Verdict:
     """The evidence in words."""
     unused: bool = False
     """Whether it is certainly not to be used: alpha, thermal, skipped ..."""
+    is_alpha: bool = False
+    """Whether it is unused because it is an alpha band."""
     warning: str = ""
     """Evidence that the user's option overrules."""
     conflict: str = ""
@@ -52,6 +54,7 @@ def judge(band: BandMetadata, sensor: Sensor) -> Verdict:
     """The role of a band by all that the file says about it."""
     clues = _clues(band, sensor)
     evidence, unused = ", ".join(clue.text for clue in clues), False
+    is_alpha = any(clue.hint.kind == "alpha" for clue in clues)
     conflict = _conflict(clues)
     if conflict:
         evidence, clues = conflict, clues[:1]
@@ -59,7 +62,14 @@ def judge(band: BandMetadata, sensor: Sensor) -> Verdict:
         clues, unused = [], True
     meant = frozenset.intersection(*(clue.meant for clue in clues)) if clues else frozenset[int]()
     index = single_band(meant, [clue.hint for clue in clues], sensor)
-    return Verdict(band=band, index=index, evidence=evidence, unused=unused, conflict=conflict)
+    return Verdict(
+        band=band,
+        index=index,
+        evidence=evidence,
+        unused=unused,
+        is_alpha=unused and is_alpha,
+        conflict=conflict,
+    )
 
 
 def judge_named(band: BandMetadata, role: str, sensor: Sensor, *, option: str) -> Verdict:
@@ -72,7 +82,8 @@ def judge_named(band: BandMetadata, role: str, sensor: Sensor, *, option: str) -
         option: `--bands` or `--bidx`.
     """
     if role not in sensor.roles:
-        return Verdict(band=band, index=None, evidence=f"{role} by {option}", unused=True)
+        evidence, is_alpha = f"{role} by {option}", role == "alpha"
+        return Verdict(band=band, index=None, evidence=evidence, unused=True, is_alpha=is_alpha)
     index, clues = sensor.roles.index(role), _clues(band, sensor)
     agreeing = [clue.text for clue in clues if index in clue.meant]
     against = " and ".join(clue.text for clue in clues if index not in clue.meant)
@@ -94,7 +105,7 @@ def _clues(band: BandMetadata, sensor: Sensor) -> list[Clue]:
         text = f"{band.wavelength_from} tag {band.wavelength:g} nm"
         hints.append((text, Hint(nm=band.wavelength)))
     hints.append((f"colour interpretation {band.colour}", read_colour(band.colour)))
-    if band.alone and band.colour != "alpha":
+    if band.alone and not band.is_alpha:
         hints.append((f"file name {band.file.name!r}", read_stem(band.file.stem)))
     meant = [frozenset[int]() if hint.is_other else bands_meant(hint, sensor) for _, hint in hints]
     return [

@@ -178,7 +178,7 @@ def _examine(request: Request) -> Examined:
     reader = _reader(files, assignment)
     rule = ValidityRule(
         nodata=tuple(band.nodata for band in assignment.bands),
-        has_mask=any(file.alpha or file.mask for file in reader.files),
+        has_mask=any(file.alphas or file.mask for file in reader.files),
     )
     sample, scale = None, None
     if assigned or 0 < len(assignment.bands) <= MAX_LISTED:
@@ -252,13 +252,13 @@ def _reader(files: Files, assignment: BandAssignment) -> BandReader:
     file_bands = []
     for checked in files.checked:
         bands = {i: b for i, b in enumerate(assignment.bands) if b.file == checked.path}
-        alphas = (band.index for band in assignment.alphas if band.file == checked.path)
-        if bands:
+        alphas = [band.index for band in assignment.alphas if band.file == checked.path]
+        if bands or alphas:
             of_file = FileBands(
                 checked=checked,
                 indexes=tuple(band.index for band in bands.values()),
                 positions=tuple(bands),
-                alpha=next(alphas, None),
+                alphas=tuple(alphas),
                 mask=next((band.index for band in bands.values() if band.masked), None),
             )
             file_bands.append(of_file)

@@ -56,6 +56,13 @@ class BandMetadata:
     """GDAL's offset tag, 0 if absent."""
     masked: bool
     """Whether the file holds a mask band for it."""
+    bad: bool = False
+    """Whether the file's list of bad bands (`bbl`) names it."""
+
+    @property
+    def is_alpha(self) -> bool:
+        """Whether its colour or description says that it is an alpha band."""
+        return _is_alpha(self.colour, self.description)
 
     @property
     def label(self) -> str:
@@ -82,6 +89,8 @@ def opened_metadata(checked: CheckedFile) -> Iterator[DatasetReader]:
 def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[BandMetadata, ...]:
     """The metadata of every band of one dataset."""
     colours = [colour.name for colour in dataset.colorinterp]
+    descriptions = [(text or "").strip() for text in dataset.descriptions]
+    alphas = sum(map(_is_alpha, colours, descriptions))
     # The mask of a raw ENVI file can only be a sidecar, and those are ignored.
     masks = dataset.mask_flag_enums if checked.driver == "GTiff" else [()] * dataset.count
     bands = []
@@ -90,8 +99,8 @@ def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[Ba
         band = BandMetadata(
             file=checked.path,
             index=index,
-            alone=dataset.count - colours.count("alpha") == 1,
-            description=(dataset.descriptions[i] or "").strip(),
+            alone=dataset.count - alphas == 1,
+            description=descriptions[i],
             colour=colours[i],
             wavelength=wavelength,
             wavelength_from=origin,
@@ -104,6 +113,10 @@ def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[Ba
         )
         bands.append(band)
     return tuple(bands)
+
+
+def _is_alpha(colour: str, description: str) -> bool:
+    return colour == "alpha" or "alpha" in description.lower()
 
 
 def _wavelength(dataset: DatasetReader, index: int) -> tuple[float | None, float | None, str]:

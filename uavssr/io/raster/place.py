@@ -188,7 +188,7 @@ def check_same_grid(places: Sequence[Place], bands: Sequence[BandMetadata]) -> N
                 remedy="give one multi-band file, or files of a single band each",
             )
     _check_places(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
-    types = {band.file: band.dtype for band in bands if band.colour != "alpha"}
+    types = {band.file: band.dtype for band in bands if not band.is_alpha}
     usual = max(types.values(), key=[*types.values()].count)
     for file, dtype in types.items():
         if dtype != usual:

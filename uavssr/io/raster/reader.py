@@ -45,8 +45,8 @@ class FileBands:
     """Numbers of the bands in the file, from one."""
     positions: tuple[int, ...]
     """Indices of the same bands on the band axis of what is read."""
-    alpha: int | None
-    """Number of the alpha band."""
+    alphas: tuple[int, ...]
+    """Numbers of the alpha bands; a pixel is valid where none is 0."""
     mask: int | None
     """Number of a band whose mask band is read."""
 
@@ -87,8 +87,8 @@ class BandReader:
         valid = np.ones((window.height, window.width), bool)
         try:
             numbers: NumberArray = dataset.read(list(file.indexes), window=pixels)
-            if file.alpha is not None:
-                valid &= dataset.read(file.alpha, window=pixels) > 0
+            for alpha in file.alphas:
+                valid &= dataset.read(alpha, window=pixels) > 0
             if file.mask is not None:
                 valid &= dataset.read_masks(file.mask, window=pixels) > 0
         except (*GDAL_ERRORS, MemoryError) as err:
