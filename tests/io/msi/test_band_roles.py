@@ -99,7 +99,7 @@ def test_refusal_of_many_bands_stays_short(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000
 
 
-def test_alpha_is_found_by_colour_only(tmp_path: Path) -> None:
+def test_alpha_is_no_matter_of_place(tmp_path: Path) -> None:
     names = ("Green", "Red", "RedEdge", "NIR")
     path = write(tmp_path / "field.tif", scene(4), names=names)
     assert open_msi(path, sensor="m3m").summary.mask_evidence.startswith("no nodata tag, alpha")

@@ -55,9 +55,7 @@ def assign_roles(bands: Sequence[BandMetadata], sensor: Sensor, request: Request
     used = [by_index[i] for i in range(len(sensor))]
     used_bands, judged = {v.band for v in used}, {v.band for v in verdicts}
     called_alpha = {v.band for v in verdicts if v.is_alpha}
-    alphas = tuple(
-        b for b in bands if (b.is_alpha or b in called_alpha) and b not in used_bands
-    )
+    alphas = tuple(b for b in bands if (b.is_alpha or b in called_alpha) and b not in used_bands)
     unselected = [b for b in bands if b not in judged and b not in alphas]
     unused = [f"{v.band.label} ({v.evidence})" for v in verdicts if v.index is None]
     return BandAssignment(

@@ -84,11 +84,10 @@ class BandReader:
         dataset = self._handles.get(file.checked)
         file.checked.check_unchanged()
         pixels = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-        valid = np.ones((window.height, window.width), bool)
         try:
-            numbers: NumberArray = dataset.read(list(file.indexes), window=pixels)
-            for alpha in file.alphas:
-                valid &= dataset.read(alpha, window=pixels) > 0
+            stored: NumberArray = dataset.read([*file.indexes, *file.alphas], window=pixels)
+            numbers, alphas = np.split(stored, [len(file.indexes)])
+            valid: BoolArray = np.asarray(np.greater(alphas, 0).all(0))
             if file.mask is not None:
                 valid &= dataset.read_masks(file.mask, window=pixels) > 0
         except (*GDAL_ERRORS, MemoryError) as err:
