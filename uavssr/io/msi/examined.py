@@ -11,7 +11,7 @@ from uavssr.io.msi.problems import Problems
 from uavssr.io.raster import BandMetadata, BandReader, Place, Scale, ValidityRule, ValueSample
 
 
-class Files(NamedTuple):
+class InputFiles(NamedTuple):
     """The readable files of one input, which have one size, and their metadata."""
 
     checked: list[CheckedFile]
@@ -25,7 +25,7 @@ class Files(NamedTuple):
 class Examined(NamedTuple):
     """One input after all checks; what could not be found out is None and a problem."""
 
-    files: Files
+    files: InputFiles
     camera: CameraMatch | None
     assignment: BandAssignment
     """Its roles may be unknown."""

@@ -16,7 +16,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
 from uavssr.io.msi.band_roles import MAX_LISTED, BandAssignment, assign_roles, unassigned
 from uavssr.io.msi.camera import resolve_camera
-from uavssr.io.msi.examined import Examined, Files
+from uavssr.io.msi.examined import Examined, InputFiles
 from uavssr.io.msi.input_summary import InputSummary, summarize
 from uavssr.io.msi.problems import Problems
 from uavssr.io.msi.request import Request
@@ -198,13 +198,13 @@ def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
     return tuple(map(Path, texts))
 
 
-def _inspect(request: Request, problems: Problems) -> Files:
+def _inspect(request: Request, problems: Problems) -> InputFiles:
     """Check the files and read their metadata; of files that differ in size, one size is kept."""
     check = partial(check_raster, max_pixels=request.max_pixels)
     attempts = [problems.attempt(check, path) for path in request.paths]
     checked = [file for file in attempts if file is not None]
     problems.attempt(_check_distinct, checked)
-    files = Files([], [], [], {})
+    files = InputFiles([], [], [], {})
     for file in checked:
         problems.attempt(_read_metadata, file, files, request, problems)
     if not files.checked:
@@ -218,7 +218,9 @@ def _inspect(request: Request, problems: Problems) -> Files:
     return files._replace(checked=kept, bands=bands)
 
 
-def _read_metadata(file: CheckedFile, files: Files, request: Request, problems: Problems) -> None:
+def _read_metadata(
+    file: CheckedFile, files: InputFiles, request: Request, problems: Problems
+) -> None:
     """Add a file with its metadata to `files`."""
     with opened_metadata(file) as dataset:
         bands, tags = read_band_metadata(dataset, file), read_tags(dataset, file)
@@ -248,7 +250,7 @@ def _check_distinct(checked: Sequence[CheckedFile]) -> None:
             )
 
 
-def _reader(files: Files, assignment: BandAssignment) -> BandReader:
+def _reader(files: InputFiles, assignment: BandAssignment) -> BandReader:
     file_bands = []
     for checked in files.checked:
         bands = {i: b for i, b in enumerate(assignment.bands) if b.file == checked.path}
@@ -279,7 +281,7 @@ def _sample(reader: BandReader, rule: ValidityRule, request: Request) -> ValueSa
 
 def _scale(
     sample: ValueSample,
-    files: Files,
+    files: InputFiles,
     assignment: BandAssignment,
     sensor: Sensor | None,
     request: Request,
