@@ -56,6 +56,18 @@ class IncompleteRun(UavssrError):
     exit_code = 6
 
 
+class BadVerdict(UavssrError):
+    """The cube is complete but odd, and `--strict` asked to publish no such cube."""
+
+    exit_code = 7
+
+
+class OutputExists(OutputError):
+    """The output exists, and nothing allows replacing it."""
+
+    exit_code = 8
+
+
 class Interrupted(UavssrError):
     """The user or the system stopped the command; finished work remains to resume from."""
 

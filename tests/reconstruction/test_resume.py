@@ -175,7 +175,7 @@ def test_run_killed_while_its_files_get_their_names_is_resumed(
         assert run(*command()) == 130
     assert name in listed(tmp_path)
     assert stored_tiles(tmp_path) == TILES
-    assert run(*command()) == 5
+    assert run(*command()) == 8
     assert run(*command("--resume")) == 0
     finished(tmp_path, golden["scene"])
 
@@ -206,7 +206,7 @@ def test_resumed_run_replaces_no_file_but_its_own(
     published.write_bytes(b"mine")
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     capsys.readouterr()
-    assert run(*command("--resume", *extra)) == 5
+    assert run(*command("--resume", *extra)) == 8
     assert f"{name}: exists; pass --overwrite or choose another name" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     assert stored_tiles(tmp_path) == TILES
@@ -227,9 +227,9 @@ def test_file_that_appears_during_a_run_is_never_replaced(
 
     with monkeypatch.context() as patch:
         patch.setattr(output, "publish", late)
-        assert run(*command()) == 5
+        assert run(*command()) == 8
     for options in ((), ("--resume",)):
-        assert run(*command(*options)) == 5
+        assert run(*command(*options)) == 8
         assert companion.read_bytes() == b"mine"
     assert run(*command("--resume", "--overwrite")) == 0
     stfs(tmp_path / "out.tif")
@@ -453,7 +453,7 @@ def test_full_disk_keeps_the_tiles_and_the_old_output(
     assert old.read_bytes() == b"old"
     assert stored_tiles(tmp_path) > 0
     assert listed(tmp_path) == {"out.tif", "said", ".out.tif.uavssr"}
-    assert run(*command("--resume")) == 5  # the old output is still there
+    assert run(*command("--resume")) == 8  # the old output is still there
     assert run(*command("--resume", "--overwrite")) == 0
     finished(tmp_path, golden["scene"])
 

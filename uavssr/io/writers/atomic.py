@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from uavssr.errors import OutputError
+from uavssr.errors import OutputError, OutputExists
 from uavssr.io.checks import PathLike, envi_headers, size_text
 from uavssr.io.writers.ownership import Replaceable, may_replace
 
@@ -98,7 +98,7 @@ def _check_existing(out: Path, *, overwrite: Replaceable, inputs: Sequence[PathL
         if out.exists() and any(out.samefile(header) for header in headers):
             raise OutputError(f"is the header of the input {source}", path=out, remedy=_OTHER_NAME)
     if not may_replace(overwrite, out):
-        raise OutputError("exists", path=out, remedy="pass --overwrite or choose another name")
+        raise OutputExists("exists", path=out, remedy="pass --overwrite or choose another name")
 
 
 def is_own_store(folder: Path) -> bool:
