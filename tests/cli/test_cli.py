@@ -100,6 +100,9 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path, go: Run) -> None:
     assert ran.code == 0
     found = json.loads(ran.out)
     assert ran.out == json.dumps(found) + "\n"
+    verdict = found.pop("verdict")
+    assert verdict["valid"] == np.isfinite(reflectance()[0]).mean()
+    assert f"{100 * verdict['valid']:.0f} % of the pixels are valid" in ran.err
     assert set(found) == {"cube", "stf", "tiles", "quicklook"}
     assert {Path(path).name for path in found.values()} == THREE | {"out.png"}
     assert outputs(tmp_path) == THREE | {"out.png"}
@@ -122,7 +125,7 @@ def test_quiet_is_silent_before_and_after_the_command(
 def test_quiet_still_prints_errors(go: Run) -> None:
     assert go().code == 0
     ran = go("-q")
-    assert ran.code == 5
+    assert ran.code == 8
     assert "exists" in one_line(ran)
 
 
@@ -553,7 +556,7 @@ def test_existing_output_needs_overwrite(tmp_path: Path, go: Run, name: str) -> 
     """Row 26."""
     (tmp_path / name).write_bytes(b"old")
     ran = go()
-    assert ran.code == 5
+    assert ran.code == 8
     assert f"{name}: exists; pass --overwrite" in one_line(ran)
     assert outputs(tmp_path) == {name}
     assert (tmp_path / name).read_bytes() == b"old"

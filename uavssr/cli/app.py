@@ -16,6 +16,7 @@ from uavssr.errors import UsageError
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource, Request
     from uavssr.io.writers import Replaceable
+    from uavssr.reconstruction import RunVerdict
 
 app = typer.Typer(
     name="uavssr",
@@ -123,12 +124,21 @@ def check_suffix(path: Path | None, *suffixes: str) -> None:
 
 
 def print_outputs(
-    context: typer.Context, outputs: Mapping[str, Path | None], *, as_json: bool = False
+    context: typer.Context,
+    outputs: Mapping[str, Path | None],
+    *,
+    verdict: RunVerdict | None = None,
+    as_json: bool = False,
 ) -> None:
-    """Print the names of the files that were written: JSON on stdout, or a line on stderr."""
+    """Print the names of the files that were written: JSON on stdout, or lines on stderr."""
     written = {key: str(path) for key, path in outputs.items() if path is not None}
+    if verdict is not None:
+        say(context, verdict.summary())
+        for sentence in verdict.odd:
+            say(context, f"uavssr: warning: {sentence}")
     if as_json:
-        typer.echo(json.dumps(written))
+        found = {} if verdict is None else {"verdict": verdict.to_dict()}
+        typer.echo(json.dumps(written | found))
     elif written:
         say(context, "wrote " + ", ".join(written.values()))
 

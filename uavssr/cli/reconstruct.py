@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -101,6 +100,10 @@ def reconstruct(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was stopped, if there is one.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Write no output, exit with 7, if the verdict is odd."),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -129,6 +132,7 @@ def reconstruct(
         quality=quality,
         overwrite=overwrite,
         resume=resume,
+        strict=strict,
     )
     paths = [*run.Outputs.beside(out), uncertainty, quality, quicklook]
     replaceable = PublishedFiles(cube=out, overwrite=overwrite, resume=resume)
@@ -165,7 +169,8 @@ def reconstruct(
 
         draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])
     extra = {"uncertainty": uncertainty, "quality": quality, "quicklook": quicklook}
-    print_outputs(context, asdict(outputs) | extra, as_json=as_json)
+    written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles} | extra
+    print_outputs(context, written, verdict=outputs.verdict, as_json=as_json)
 
 
 def _refuse_cluster(**options: str | None) -> None:

@@ -13,7 +13,13 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Reconstruction, Stf
-from uavssr.model.uncertainty import VARIANCE_MAPS, CubeUncertainty, chi_square_quantile
+from uavssr.model.uncertainty import (
+    OUTLIER_QUANTILE,
+    UNUSUAL_QUANTILE,
+    VARIANCE_MAPS,
+    CubeUncertainty,
+    chi_square_quantile,
+)
 from uavssr.model.weights import (
     CONFIG_FILE,
     DEFAULT_MODEL,
@@ -33,9 +39,11 @@ __all__ = [
     "LOCAL_PRIOR_WEIGHT",
     "MAX_COMPONENTS",
     "MAX_LOCAL_COMPONENTS",
+    "OUTLIER_QUANTILE",
     "PARAMETERS",
     "SHIFT",
     "STRETCH",
+    "UNUSUAL_QUANTILE",
     "VARIANCE_MAPS",
     "WEIGHTS_FILE",
     "Correction",

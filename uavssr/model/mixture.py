@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,10 +63,8 @@ class SpectralMixture:
         variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
         variance = variance.clamp_min(0)
         whitening = _whitening(predicted, factor)
-        # on a CPU as many pixels at a time as its cache holds
-        cached = max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight)))
         means, variances = [], []
-        for part in msi.split(cached, -1) if msi.device.type == "cpu" else [msi]:
+        for part in self._parts(msi):
             share = self._probability(_squared_distance(part, *whitening), factor)
             # sum_k p_k (constant_k + G_k y), one band at a time
             mean = constant.mT @ share
@@ -77,11 +76,24 @@ class SpectralMixture:
 
     def component_posterior(
         self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """p_k and (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), both (B, K, N), see `posterior`."""
+    ) -> Tensor:
+        """Probability p_k (B, K, N) of each component at a pixel, see `posterior`."""
         predicted, _, factor = self._predicted(mixing, offset, noise)
-        distance = _squared_distance(msi, *_whitening(predicted, factor))
-        return self._probability(distance.clone(), factor), distance
+        return self._probability(_squared_distance(msi, *_whitening(predicted, factor)), factor)
+
+    def nearest_distance(
+        self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
+    ) -> Tensor:
+        """min_k (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), (B, N), see `posterior`."""
+        predicted, _, factor = self._predicted(mixing, offset, noise)
+        whitening = _whitening(predicted, factor)
+        nearest = [_squared_distance(part, *whitening).amin(1) for part in self._parts(msi)]
+        return torch.cat(nearest, -1)
+
+    def _parts(self, msi: Tensor) -> Sequence[Tensor]:
+        """The pixels of Y (B, c, N), on a CPU as many at a time as its cache holds."""
+        cached = max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight)))
+        return msi.split(cached, -1) if msi.device.type == "cpu" else [msi]
 
     def _predicted(
         self, mixing: Tensor, offset: Tensor, noise: Tensor

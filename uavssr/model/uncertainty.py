@@ -23,6 +23,8 @@ VARIANCE_MAPS: Final = 16
 """Most maps of a pixel's variance, q: it is smooth over the spectrum."""
 OUTLIER_QUANTILE: Final = 3.7
 """Standard normal quantile of probability 1 - 1e-4, beyond which a pixel is an outlier."""
+UNUSUAL_QUANTILE: Final = 1.28
+"""Standard normal quantile of probability 0.9, beyond which a pixel is unusual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ class CubeUncertainty:
         Coefficients after the first r, of a wider basis, do not count.
         """
         shape = msi.shape[-2:]
-        share, _ = self._component_posterior(msi)
+        share = self.mixture.component_posterior(msi.flatten(2), *self._observation)
         tangent = self.seen.tangent[0]  # Q (c, 3, r+1)
         flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
         # u_b = sum_p (theta_se_bp (Q a)_bp)^2
@@ -110,20 +112,18 @@ class CubeUncertainty:
         flat = torch.einsum("cm,...mn->...cn", self.expansion, maps.flatten(-2))
         return torch.maximum(flat, self.floor[:, None]).sqrt().unflatten(-1, maps.shape[-2:])
 
-    def outliers(self, msi: Tensor) -> Tensor:
-        """(B, H, W) whether a pixel of Y (B, c, H, W) is unlike every component of the prior.
+    def distance(self, msi: Tensor) -> Tensor:
+        """(B, H, W) squared Mahalanobis distance of pixels of Y (B, c, H, W) to the prior.
 
-        Its squared Mahalanobis distance to the nearest exceeds the 1 - 1e-4 quantile of chi-square.
+        It is that to the nearest component; to its own, a pixel's is distributed as chi-square.
         """
-        _, distance = self._component_posterior(msi)
-        limit = chi_square_quantile(msi.shape[1], OUTLIER_QUANTILE)
-        return (distance.amin(1) > limit).unflatten(-1, msi.shape[-2:])
+        nearest = self.mixture.nearest_distance(msi.flatten(2), *self._observation)
+        return nearest.unflatten(-1, msi.shape[-2:])
 
-    def _component_posterior(self, msi: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.seen
-        return self.mixture.component_posterior(
-            msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
-        )
+    @property
+    def _observation(self) -> tuple[Tensor, Tensor, Tensor]:
+        """B = R E, b = R mean and the noise, as the mixture takes them."""
+        return self.seen.mixing, self.seen.offset, self.seen.component_noise
 
 
 def chi_square_quantile(freedom: int, quantile: float) -> float:

@@ -16,6 +16,7 @@ from uavssr.reconstruction.options import OutputOptions, Precision, Reconstructi
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.stf_estimates import summarise_stf
+from uavssr.reconstruction.verdict import RunVerdict
 
 __all__ = [
     "PLAUSIBLE",
@@ -24,6 +25,7 @@ __all__ = [
     "PlannedReconstruction",
     "Precision",
     "ReconstructionOptions",
+    "RunVerdict",
     "StfScope",
     "estimate_stf",
     "expand",

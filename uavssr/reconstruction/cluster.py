@@ -83,7 +83,7 @@ class Cluster:
 
     def tiles(self, scene: FittedScene, engine: TileEngine, *, maps: bool) -> RemoteTiles:
         """A computer that gives the tiles of `engine`; without maps their STFs alone."""
-        job = Job(scene.plan, scene, error_maps=engine.error_maps is not None, maps=maps)
+        job = Job(scene.plan, scene, error_maps=engine.error_maps, maps=maps)
         compute = partial(self.run, scene.plan, cluster_job.compute_tiles, self._send(job))
         return RemoteTiles(engine=engine, compute=compute)
 

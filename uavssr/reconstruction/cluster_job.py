@@ -120,7 +120,7 @@ def compute_tiles(
 ) -> list[TileRecord]:
     """Task: compute a group of tiles; `tile_stfs` are theirs and those of their neighbours."""
     job = _job(job_name)
-    engine = job.scene().engine(error_maps=job.error_maps)
+    engine = job.scene().engine(quality=job.maps, error_maps=job.error_maps)
     if tile_stfs:
         family = engine.scene_stf.family
         stfs = {i: FittedStf.from_numbers(numbers, family) for i, numbers in tile_stfs.items()}

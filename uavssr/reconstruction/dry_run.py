@@ -97,7 +97,7 @@ def estimate_run(
     budget = memory_budget(plan, writers.pixel_bytes, error_maps=error_maps)
     start = time.perf_counter()
     scene = fit()
-    engine = scene.engine(error_maps=error_maps)
+    engine = scene.engine(quality=True, error_maps=error_maps)
     sample_seconds = time.perf_counter() - start
     with torch_threads():
         start = time.perf_counter()

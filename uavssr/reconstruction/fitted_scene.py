@@ -14,10 +14,11 @@ from uavssr.io.writers import RecordKind, TileRecord
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.fitted_stf import FittedStf, StfNumbers, TileStfs
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TilePass
+from uavssr.reconstruction.pixel_quality import PixelQuality, saturation
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
 from uavssr.reconstruction.stf_estimates import estimate_scene_stf
-from uavssr.reconstruction.tile_engine import ErrorMaps, TileEngine, saturation
+from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.tiling import Progress
 
 if TYPE_CHECKING:
@@ -38,17 +39,23 @@ class FittedScene:
         """The scene whose STF a journal or a worker gives as named arrays."""
         return cls(plan=plan, stf=FittedStf.from_numbers(numbers, plan.family))
 
-    def error_maps(self) -> ErrorMaps:
-        """The maker of the maps of standard errors and flags."""
+    @property
+    def prior_driven_bands(self) -> tuple[str, ...]:
+        """Bands whose STF follows from the prior alone, hardly from the image."""
+        bands = zip(self.plan.source.sensor.bands, self.stf.estimate.prior_driven, strict=True)
+        return tuple(band.role for band, driven in bands if driven)
+
+    def quality(self) -> PixelQuality:
+        """The flags of pixels and their standard errors with the scene's STF."""
         plan = self.plan
-        return ErrorMaps(
+        return PixelQuality(
             uncertainty=plan.network.cube_uncertainty(self.stf.stf, plan.correction),
-            saturation=torch.from_numpy(saturation(plan.source.summary)).to(plan.device),
-            prior_driven=bool(self.stf.estimate.prior_driven.any()),
+            saturation=torch.from_numpy(saturation(plan.source)).to(plan.device),
+            prior_driven=bool(self.prior_driven_bands),
         )
 
-    def engine(self, *, error_maps: bool = False) -> TileEngine:
-        """The network on tiles; `error_maps` adds standard errors and flags to the records."""
+    def engine(self, *, quality: bool = False, error_maps: bool = False) -> TileEngine:
+        """The network on tiles; the records get counts of flags with `quality`, or also maps."""
         plan = self.plan
         return TileEngine(
             network=plan.network,
@@ -61,7 +68,8 @@ class FittedScene:
             batch=plan.batch,
             overlap=plan.overlap,
             correction=plan.correction,
-            error_maps=self.error_maps() if error_maps else None,
+            quality=self.quality() if quality or error_maps else None,
+            error_maps=error_maps,
         )
 
     def cube_engine(
@@ -73,7 +81,7 @@ class FittedScene:
         threads: ThreadCounts | None = None,
     ) -> TileEngine:
         """The engine that makes the cube; tiles' own STFs are first estimated into `store`."""
-        engine = self.engine(error_maps=error_maps)
+        engine = self.engine(quality=True, error_maps=error_maps)
         if self.plan.options.stf_scope == "scene":
             return engine
         self.estimate_tile_stfs(store, progress, threads)

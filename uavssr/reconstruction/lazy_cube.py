@@ -36,7 +36,7 @@ def lazy_dataset(scene: FittedScene, *, uncertainty: bool, progress: Progress | 
         records, engine.tiles, COEFFICIENTS, render, len(grid), "reflectance"
     )
     if uncertainty:
-        render = ErrorRender(uncertainty=scene.error_maps().uncertainty, dtype="float32")
+        render = ErrorRender(uncertainty=scene.quality().uncertainty, dtype="float32")
         dataset["reflectance_se"] = _variable(
             records, engine.tiles, ERROR_MAPS, render, len(grid), "standard error of reflectance"
         )

@@ -103,6 +103,8 @@ class OutputOptions:
     """Replace existing outputs, and discard an unfinished run that is not resumed."""
     resume: bool = False
     """Continue an unfinished run to the same cube."""
+    strict: bool = False
+    """Publish nothing where the verdict finds something odd."""
 
     def __post_init__(self) -> None:
         check_format(self.cube, self.format)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import xarray as xr
 
-from uavssr.errors import IncompleteRun, InputRefused
+from uavssr.errors import BadVerdict, IncompleteRun, InputRefused
 from uavssr.io.checks import block_cache
 from uavssr.io.stf import stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.writers import (
@@ -29,6 +29,7 @@ from uavssr.reconstruction.pipeline import ThreadCounts, stored_tiles_reported
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import OutputWriters, Product
 from uavssr.reconstruction.provenance import identity, input_identity
+from uavssr.reconstruction.verdict import PixelCounts, RunVerdict
 from uavssr.tiling import Progress
 
 STFS_IN_MEMORY: Final = 256
@@ -45,6 +46,8 @@ class Outputs:
     """The STFs of the scene and its tiles, netCDF."""
     tiles: Path
     """Polygons of the tiles with the scalars of their STFs, GeoPackage."""
+    verdict: RunVerdict | None = None
+    """What the run says of its pixels; None before the run."""
 
     @classmethod
     def beside(cls, cube: Path) -> Outputs:
@@ -66,10 +69,12 @@ def write_files(
 
     Raises:
         UsageError: the options do not fit the format.
-        OutputError: an output exists or is an input, another run writes the same cube, the run to
+        OutputExists: an output exists, and may not be replaced.
+        OutputError: an output is an input, another run writes the same cube, the run to
             resume had other settings, or the disk is full.
         InputRefused: the input cannot be read, or changed.
         IncompleteRun: tiles failed, which are named; the others are in the journal.
+        BadVerdict: something is odd, and `output.strict` is set; all tiles are in the journal.
     """
     outputs = Outputs.beside(Path(output.cube))
     replaceable = PublishedFiles(
@@ -93,14 +98,15 @@ def write_files(
         check_free_space(outputs.cube, needed_bytes + max(budget.journal - journal.size, 0))
         scene = _scene(plan, journal, fit, error_maps=error_maps)
         with stored_tiles_reported(journal, len(plan.tiles)), _cleared_if_changed(plan, journal):
-            _write_products(
+            verdict = _write_products(
                 scene,
                 journal,
                 writers.products(scene),
-                error_maps=error_maps,
+                output=output,
                 threads=budget.threads,
                 progress=progress,
             )
+            outputs = replace(outputs, verdict=verdict)
             _write_stfs(scene, journal, outputs, replaceable)
         journal.clear()
     return outputs
@@ -124,18 +130,19 @@ def _write_products(
     journal: Journal,
     products: Sequence[Product],
     *,
-    error_maps: bool,
+    output: OutputOptions,
     threads: ThreadCounts,
     progress: Progress | None,
-) -> None:
-    plan = scene.plan
+) -> RunVerdict:
+    plan, counts = scene.plan, PixelCounts()
 
     def deliver(record: TileRecord) -> None:
-        for product in products:
-            product.add(plan.tiles[record.index].core, record)
+        core = plan.tiles[record.index].core
+        counts.add(record, clipped=sum(product.add(core, record) for product in products))
         plan.tile_done(progress, "writing the cube", record.index)
 
     with torch_threads(), ExitStack() as stack:
+        error_maps = bool(output.extra_files)
         engine = scene.cube_engine(journal, progress, error_maps=error_maps, threads=threads)
         for product in products:
             stack.enter_context(product.sink)
@@ -146,8 +153,16 @@ def _write_products(
                 path=plan.source.summary.paths[0],
                 remedy="start again when nothing writes to it",
             )
+        verdict = counts.verdict(scene.prior_driven_bands)
+        if output.strict and verdict.odd:
+            raise BadVerdict(
+                "; ".join(verdict.odd),
+                path=output.cube,
+                remedy="no file is written; to accept it, give --resume in place of --strict",
+            )
         for product in products:
             product.sink.finish()
+    return verdict
 
 
 def _write_stfs(
@@ -155,6 +170,8 @@ def _write_stfs(
 ) -> None:
     parts = _stf_datasets(scene, journal)
     first, inputs = next(parts), scene.plan.inputs
+    if outputs.verdict is not None:
+        first.attrs |= outputs.verdict.tags()
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)
     with xr.open_dataset(outputs.stf, engine="h5netcdf") as written:
         write_tiles(written, outputs.tiles, overwrite=overwrite, inputs=inputs)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from uavssr.errors import IncompleteRun, UavssrError
+from uavssr.errors import BadVerdict, IncompleteRun, UavssrError
 from uavssr.io.writers import Journal, RecordKind, TileRecord
 from uavssr.reconstruction.fitted_stf import PendingRecord, stf_record
 from uavssr.reconstruction.pixels import TileInput
@@ -257,6 +257,8 @@ def stored_tiles_reported(journal: Journal, total: int) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         if count := len(journal.finished("tile")):
             stop.add_note(f"{count} of {total} tiles are kept")
+        raise
+    except BadVerdict:  # its remedy is another
         raise
     except UavssrError as err:
         count = len(journal.finished("tile"))

@@ -56,15 +56,27 @@ class Product:
     render: Render | None = None
     """Makes the numbers of the file; None if the sink takes the maps as they are."""
 
-    def add(self, window: Window, record: TileRecord) -> None:
-        """Write a tile; an empty tile is not written, which makes it nodata."""
+    def add(self, window: Window, record: TileRecord) -> int:
+        """Write a tile; an empty tile is not written, which makes it nodata.
+
+        Returns the number of valid pixels that a cube of uint16 holds as clipped, otherwise 0.
+        """
         if self.maps not in record.maps:
-            return
+            return 0
         stack, valid = record.maps[self.maps], record.valid
         if self.render is None:
             self.sink.write(window, stack, valid)
-        else:
-            self.sink.write_quantised(window, self.render(stack, valid))
+            return 0
+        numbers = self.render(stack, valid)
+        self.sink.write_quantised(window, numbers)
+        is_cube = isinstance(self.render, CubeRender)
+        return _clipped(numbers, valid) if is_cube and numbers.dtype == np.uint16 else 0
+
+
+def _clipped(numbers: npt.NDArray[np.uint16], valid: BoolArray) -> int:
+    """Valid pixels (h, w) with the least or largest number of (C, h, w) in some band."""
+    at_limit = (numbers.min(0) == 0) | (numbers.max(0) == NODATA - 1)
+    return int(np.count_nonzero(at_limit & valid))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +231,7 @@ class OutputWriters:
         as_maps = cube.takes == "coefficients"
         products = [Product(maps=COEFFICIENTS, sink=cube, render=None if as_maps else render)]
         if errors is not None:
-            uncertainty = scene.error_maps().uncertainty
+            uncertainty = scene.quality().uncertainty
             error_render = ErrorRender(uncertainty=uncertainty, dtype=errors.dtype, bands=bands)
             products.append(Product(maps=ERROR_MAPS, sink=errors, render=error_render))
         if self.flags is not None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from uavssr.errors import IncompleteRun
-from uavssr.io.writers import Quality, TileRecord
-from uavssr.model import Correction, CubeUncertainty, PGUNet, SpectralBasis, Stf
+from uavssr.io.writers import TileRecord
+from uavssr.model import Correction, PGUNet, SpectralBasis, Stf
 from uavssr.reconstruction.devices import (
     is_out_of_memory,
     out_of_memory_as_error,
@@ -21,6 +21,7 @@ from uavssr.reconstruction.devices import (
     to_host,
 )
 from uavssr.reconstruction.fitted_stf import FittedStf, PendingRecord, float32_arrays
+from uavssr.reconstruction.pixel_quality import PixelQuality, count_marks
 from uavssr.reconstruction.pixels import (
     Patch,
     TileInput,
@@ -35,45 +36,12 @@ from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Tile, TileGrid
 
 if TYPE_CHECKING:
-    from uavssr.io.msi import InputSummary, MsiSource
+    from uavssr.io.msi import MsiSource
 
 COEFFICIENTS: Final = "coefficients"
 """Name of the coefficient maps in a record."""
 ERROR_MAPS: Final = "error_maps"
 """Name of the maps of standard errors and flags in a record."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorMaps:
-    """Computes a tile's maps of standard errors and flags; all fields are fixed for a scene."""
-
-    uncertainty: CubeUncertainty
-    """Standard errors of the cube for the scene's STF."""
-    saturation: Tensor
-    """(c,) reflectance of the largest number that each band can hold; infinite for floats."""
-    prior_driven: bool
-    """Whether the response of some band follows from its prior alone, hardly from the image."""
-
-    def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
-        """(q + 1, h, w) variance maps and flags, from Y (c, h, w) and A (r, h, w)."""
-        variance = self.uncertainty.maps(msi[None], coefficients[None])[0]
-        outlier = self.uncertainty.outliers(msi[None])[0]
-        full = (msi >= self.saturation[:, None, None]).any(0)
-        flags = Quality.OUTLIER * outlier.float() + Quality.SATURATED * full.float()
-        flags = flags + Quality.PRIOR_DRIVEN * float(self.prior_driven)
-        return torch.cat([variance, flags[None]])
-
-
-def saturation(summary: InputSummary) -> Float32Array:
-    """(c,) reflectance of the largest number of each band's type; infinite where it is a float."""
-    largest = [
-        float(np.iinfo(band.dtype).max) * band.scale
-        if band.scale is not None and np.issubdtype(np.dtype(band.dtype), np.integer)
-        else np.inf
-        for band in summary.bands
-    ]
-    # slightly less, as reflectance was rounded to float32
-    return np.array(largest, np.float32) * np.float32(1 - 1e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +71,10 @@ class TileEngine:
     """Pixels over which neighbouring tiles' STFs are blended, half of them on each side."""
     correction: Correction | None = None
     """Correction of the cube by reference spectra; None without."""
-    error_maps: ErrorMaps | None = None
-    """Computes the maps of standard errors and flags; None if they are not wanted."""
+    quality: PixelQuality | None = None
+    """Marks the pixels that the records then count; None if they are not wanted."""
+    error_maps: bool = False
+    """Add maps of standard errors and flags to the records; needs `quality`."""
     tile_stfs: Mapping[int, FittedStf] = field(default_factory=dict)
     """The tiles' own STFs by index; if empty, the scene's STF is used for all tiles."""
 
@@ -171,11 +141,16 @@ class TileEngine:
             return TileRecord(index=tile.index, valid=valid)
         with out_of_memory_as_error("out of memory beside the network"), own_stream(self.device):
             numbers = self._tile_stf(tile, result, valid).numbers() if stf else {}
-            maps = {COEFFICIENTS: to_host(result.coefficients)}
-            if self.error_maps is not None:
-                errors = self.error_maps.maps(result.msi, result.coefficients)
-                maps[ERROR_MAPS] = to_host(errors)
-        return TileRecord(index=tile.index, valid=valid, maps=maps, stf=float32_arrays(numbers))
+            maps, counts = {COEFFICIENTS: to_host(result.coefficients)}, {}
+            if self.quality is not None:
+                marks = self.quality.marks(result.msi)
+                counts = count_marks(marks, valid)
+                if self.error_maps:
+                    errors = self.quality.error_maps(result.msi, result.coefficients, marks)
+                    maps[ERROR_MAPS] = to_host(errors)
+        return TileRecord(
+            index=tile.index, valid=valid, maps=maps, stf=float32_arrays(numbers), counts=counts
+        )
 
     @staticmethod
     def _check(coefficients: Tensor, tile: Tile) -> None:

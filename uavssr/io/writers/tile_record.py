@@ -15,7 +15,7 @@ from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
 DAMAGE = (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, TypeError, ValueError)
 """Errors that `unpack_record` raises for a file that is not as it was written."""
-_STF = "stf/"
+_STF, _COUNT = "stf/", "count/"
 _CRC_BYTES: Final = 4
 
 
@@ -31,6 +31,8 @@ class TileRecord:
     """Stacks (k, y, x) by name, the coefficients among them; none for an empty tile."""
     stf: Mapping[str, NumberArray] = field(default_factory=dict)
     """The tile's STF as named numbers; none for an empty tile."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Valid pixels with a flag, by its name; none for an empty tile."""
 
 
 def pack_record(record: TileRecord, *, key: str) -> memoryview:
@@ -45,6 +47,7 @@ def pack_record(record: TileRecord, *, key: str) -> memoryview:
         "shape": np.array(record.valid.shape),
         "valid": np.packbits(record.valid),
         **{f"{_STF}{name}": np.asarray(array) for name, array in record.stf.items()},
+        **{f"{_COUNT}{name}": np.array(count) for name, count in record.counts.items()},
     }
     tile = np.zeros((), [(name, array.dtype, array.shape) for name, array in small.items()])
     for name, array in small.items():
@@ -80,11 +83,19 @@ def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRe
             raise ValueError("of another run or tile")
         height, width = tile["shape"].tolist()
         valid = np.unpackbits(tile["valid"], count=height * width).astype(bool)
-        stf = [name for name in tile.dtype.names if name.startswith(_STF)]
+        stf, counts = (
+            {
+                name.removeprefix(prefix): np.asarray(tile[name], order="C")
+                for name in tile.dtype.names
+                if name.startswith(prefix)
+            }
+            for prefix in (_STF, _COUNT)
+        )
         stacks = [name for name in members.files if maps and name != "tile"]
         return TileRecord(
             index=index,
             valid=valid.reshape(height, width),
             maps={name: np.asarray(members[name], order="C") for name in stacks},
-            stf={name.removeprefix(_STF): np.asarray(tile[name], order="C") for name in stf},
+            stf=stf,
+            counts={name: int(count) for name, count in counts.items()},
         )
