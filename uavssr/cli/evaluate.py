@@ -9,7 +9,7 @@ import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs
+from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs, say
 from uavssr.errors import UsageError
 
 
@@ -58,6 +58,8 @@ def evaluate(
             ref_scale=ref_scale,
             progress=progress,
         )
+    for warning in report["warnings"]:
+        say(context, f"uavssr: warning: {warning}")
     parts = tables.report_parts(report, per_band=per_band)
     console.show(tables.json_ready(report), *parts, as_json=as_json)
 

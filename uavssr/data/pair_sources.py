@@ -97,7 +97,7 @@ class SceneSource:
         """Return warnings about the files, each with the row's line."""
         texts = self.cube.warnings
         if self.image is not None and self.registration is not None:
-            texts = (*self.image.summary.warnings, *self.registration.warnings())
+            texts = (*texts, *self.image.summary.warnings, *self.registration.warnings())
         return [f"line {self.row.line}: {text}" for text in texts]
 
 

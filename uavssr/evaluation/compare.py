@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from uavssr.io.checks import PathLike
 from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
 from uavssr.io.raster import check_aligned
 from uavssr.io.stf import read_stf, scene_estimate
-from uavssr.sensors import WavelengthGrid
+from uavssr.sensors import WavelengthGrid, subset
 from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_SAME_NM: Final = 0.05
+"""Largest distance in nm of two centres that count as the same."""
 
 Report = dict[str, Any]
 """Plain values for JSON: numbers (infinite or NaN as the metrics say), texts, lists, mappings."""
@@ -76,13 +79,15 @@ def evaluate(
 
     Args:
         pred: the estimated cube, GeoTIFF or ENVI.
-        ref: the reference cube: same size, CRS, geotransform and wavelengths (within 0.05 nm).
+        ref: the reference cube: same size, CRS, geotransform and wavelengths (within 0.05 nm);
+            bands that either file lists as bad (`bbl`) are left out of both.
         progress: called after each window.
         keywords: fields of `EvaluationOptions`.
 
     Returns:
         `pred`, `ref`, `pixels` (of the scene), `valid_pixels`, `ssim_pixels`, `bands`, `settings`
-        (epsilon, data range, SSIM's window, ERGAS's ratio), `scene` (rmse, mrae, psnr, ssim, sam in
+        (epsilon, data range, SSIM's window, ERGAS's ratio), `warnings` of both cubes,
+        `scene` (rmse, mrae, psnr, ssim, sam in
         degrees, ergas), `per_band` (a list of wavelength, rmse, mrae, psnr, ssim), and `stf` if two
         STF files are given, see `compare_stfs`.
 
@@ -96,19 +101,22 @@ def evaluate(
         for path, scale in ((pred, options.pred_scale), (ref, options.ref_scale))
     )
     check_aligned(estimate.place, reference.place)
-    _check_wavelengths(estimate, reference)
+    chosen = _common_bands(estimate, reference)
+    grid = subset(reference.grid, chosen[1])
+    whole = max(estimate.grid, reference.grid, key=len)
     stfs = {}
     if options.stf is not None and options.true_stf is not None:
-        stfs["stf"] = compare_stfs(options.stf, options.true_stf, grid=reference.grid)
-    scorer = CubeScorer(len(reference.grid), epsilon=options.epsilon, data_range=options.data_range)
-    scores = _score(estimate, reference, scorer, options.tile, progress)
+        stfs["stf"] = compare_stfs(options.stf, options.true_stf, grid=whole)
+    scorer = CubeScorer(len(grid), epsilon=options.epsilon, data_range=options.data_range)
+    scores = _score((estimate, reference), chosen, scorer, options.tile, progress)
     return {
         "pred": str(estimate.path),
         "ref": str(reference.path),
         "pixels": reference.height * reference.width,
         "valid_pixels": scores.pixels,
         "ssim_pixels": scores.ssim_pixels,
-        "bands": len(reference.grid),
+        "bands": len(grid),
+        "warnings": [*estimate.warnings, *reference.warnings],
         "settings": {
             "mrae_epsilon": options.epsilon,
             "data_range": options.data_range,
@@ -117,23 +125,30 @@ def evaluate(
             "ergas_ratio": 1,
         },
         "scene": scores.scene,
-        "per_band": scores.per_band(reference.grid),
+        "per_band": scores.per_band(grid),
         **stfs,
     }
 
 
 def _score(
-    estimate: CubeSource,
-    reference: CubeSource,
+    cubes: tuple[CubeSource, CubeSource],
+    bands: tuple[Sequence[int], Sequence[int]],
     scorer: CubeScorer,
     tile: int,
     progress: Progress | None,
 ) -> Scores:
+    estimate, reference = cubes
     height, width = reference.height, reference.width
+    own, other = (
+        slice(None) if len(chosen) == len(cube.grid) else list(chosen)
+        for cube, chosen in zip(cubes, bands, strict=True)
+    )
     for window in TileGrid(height=height, width=width, tile=tile, halo=scorer.halo):
         cube, cube_valid = estimate.read(window.read)
         truth, truth_valid = reference.read(window.read)
-        scorer.add(cube, truth, cube_valid & truth_valid, core=window.core, read=window.read)
+        scorer.add(
+            cube[own], truth[other], cube_valid & truth_valid, core=window.core, read=window.read
+        )
         if progress is not None:
             progress("comparing", window.core.height * window.core.width, height * width)
     scores = scorer.scores()
@@ -146,10 +161,26 @@ def _score(
     return scores
 
 
-def _check_wavelengths(estimate: CubeSource, reference: CubeSource) -> None:
-    if estimate.grid.matches(reference.grid):
-        return
+def _common_bands(
+    estimate: CubeSource, reference: CubeSource
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Indices of the bands of both cubes: all but those that the other's list of bad bands lacks.
+
+    Raises:
+        InputRefused: the cubes differ in other wavelengths.
+    """
     own, other = (cube.grid.centres for cube in (estimate, reference))
+    chosen = [
+        np.flatnonzero(np.abs(one[:, None] - two).min(1) <= _SAME_NM).tolist()
+        for one, two in ((own, other), (other, own))
+    ]
+    lacking = [len(nm) - len(indices) for nm, indices in zip((own, other), chosen, strict=True)]
+    if (
+        len(chosen[0]) == len(chosen[1]) > 0
+        and lacking[0] <= reference.bad_bands
+        and lacking[1] <= estimate.bad_bands
+    ):
+        return chosen[0], chosen[1]
     bands = [f"{len(nm)} bands from {nm[0]:g} to {nm[-1]:g} nm" for nm in (own, other)]
     largest = ""
     if len(own) == len(other):

@@ -17,7 +17,7 @@ from uavssr.errors import UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster, data_file
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.cube_reader import CubeFileReader
-from uavssr.io.hsi.wavelengths import read_grid
+from uavssr.io.hsi.wavelengths import bad_band_warnings, read_grid
 from uavssr.io.raster import (
     BandMetadata,
     Place,
@@ -73,6 +73,8 @@ class CubeSource:
     """Doubtful facts, such as untagged fill values."""
     model: str = ""
     """Name of the uavssr model that made it; empty where the file names none."""
+    bad_bands: int = 0
+    """Bands of the file that its list of bad bands (`bbl`) leaves out."""
 
     @property
     def height(self) -> int:
@@ -213,13 +215,17 @@ def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:
         every = read_band_metadata(dataset, checked)
         tags = read_tags(dataset, checked)
         alphas = [band.index for band in every if band.is_alpha]
-        stated = read_grid(dataset, checked, [b.index for b in every if not b.is_alpha])
+        good = [band.index for band in every if not (band.is_alpha or band.bad)]
+        stated = read_grid(dataset, checked, good)
     bands = [every[index - 1] for index in stated.indexes]
     mask = next((band.index for band in bands if band.masked), None)
     reader = CubeFileReader.of(checked, place, stated.indexes, alphas=alphas, mask=mask)
     has_mask = bool(alphas) or mask is not None
-    place = replace(place, warnings=place.warnings + stated.warnings)
-    return _as_tagged(place, stated.grid, bands, reader, tags, has_mask=has_mask)
+    warnings = (*place.warnings, *stated.warnings, *bad_band_warnings(every))
+    place = replace(place, warnings=warnings)
+    opened = _as_tagged(place, stated.grid, bands, reader, tags, has_mask=has_mask)
+    bad_bands = sum(band.bad for band in every)
+    return opened._replace(cube=replace(opened.cube, bad_bands=bad_bands))
 
 
 def _as_tagged(

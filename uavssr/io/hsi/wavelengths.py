@@ -11,7 +11,7 @@ from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import CheckedFile, read_envi_list
-from uavssr.io.raster import nanometres, wavelength_unit
+from uavssr.io.raster import BandMetadata, nanometres, wavelength_unit
 from uavssr.sensors import WavelengthGrid
 
 _RANGE_NM: Final = (100.0, 20_000.0)
@@ -57,6 +57,15 @@ def read_grid(dataset: DatasetReader, checked: CheckedFile, indexes: Sequence[in
     raise InputRefused(
         f"a wavelength for {named} of its {len(indexes)} bands", path=checked.path, remedy=_REMEDY
     )
+
+
+def bad_band_warnings(bands: Sequence[BandMetadata]) -> Iterator[str]:
+    """A sentence that names the bands that the file's list of bad bands (`bbl`) leaves out."""
+    bad = [band.index for band in bands if band.bad]
+    if bad:
+        runs = np.split(bad, np.flatnonzero(np.diff(bad) > 1) + 1)
+        names = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+        yield f"{bands[0].file.name}: bands {names} of {len(bands)} left out as bad (bbl)"
 
 
 def make_grid(path: Path, centres: Column, widths: Column) -> WavelengthGrid:

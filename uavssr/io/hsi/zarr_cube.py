@@ -151,13 +151,21 @@ def store_bands(reader: ZarrReader, grid: WavelengthGrid) -> list[BandMetadata]:
             wavelength_from="wavelength coordinate",
             fwhm=float(width),
             dtype=reader.array.dtype.name,
-            nodata=reader.nodata,
+            nodata=_fill_value(reader.array),
             scale=_number(attributes.get("scale_factor"), 1.0),
             offset=_number(attributes.get("add_offset"), 0.0),
             masked=False,
         )
         for number, (centre, width) in enumerate(zip(grid.centres, grid.fwhm, strict=True), start=1)
     ]
+
+
+def _fill_value(array: zarr.Array[Any]) -> float | None:
+    """The stored number that stands for no data, by CF's attributes or the array itself."""
+    for value in (*map(array.attrs.get, ("_FillValue", "missing_value")), array.fill_value):
+        if value is not None:
+            return float(value)
+    return None
 
 
 def _number(value: object, default: float) -> float:

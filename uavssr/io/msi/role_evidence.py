@@ -105,6 +105,8 @@ def _clues(band: BandMetadata, sensor: Sensor) -> list[Clue]:
         text = f"{band.wavelength_from} tag {band.wavelength:g} nm"
         hints.append((text, Hint(nm=band.wavelength)))
     hints.append((f"colour interpretation {band.colour}", read_colour(band.colour)))
+    if band.bad:
+        hints.append(("0 in the list of bad bands (bbl)", Hint(kind="bad")))
     if band.alone and not band.is_alpha:
         hints.append((f"file name {band.file.name!r}", read_stem(band.file.stem)))
     meant = [frozenset[int]() if hint.is_other else bands_meant(hint, sensor) for _, hint in hints]

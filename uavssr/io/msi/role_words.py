@@ -49,7 +49,7 @@ class Hint:
     """The meaning of a text or tag of a band."""
 
     kind: str | None = None
-    """A colour (blue, rededge ...), one of `OTHERS`, or None."""
+    """A colour (blue, rededge ...), one of `OTHERS`, "bad", or None."""
     nm: float | None = None
     """A centre wavelength in nm, or None."""
     word: str = ""
@@ -60,7 +60,7 @@ class Hint:
     @property
     def is_other(self) -> bool:
         """Whether it names a band that is not used."""
-        return self.kind in OTHERS or (self.nm is not None and self.nm > MAX_NM)
+        return self.kind in (*OTHERS, "bad") or (self.nm is not None and self.nm > MAX_NM)
 
 
 def read_text(text: str) -> Hint:

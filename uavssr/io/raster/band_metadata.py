@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks import GDAL_ERRORS, CheckedFile
+from uavssr.io.checks import GDAL_ERRORS, CheckedFile, read_envi_list
 
 _NM_PER_UNIT: Final = {"nm": 1, "um": 1000}
 _NOT_STATED: Final = ("", "unknown", "none", "undefined")
@@ -93,6 +93,7 @@ def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[Ba
     alphas = sum(map(_is_alpha, colours, descriptions))
     # The mask of a raw ENVI file can only be a sidecar, and those are ignored.
     masks = dataset.mask_flag_enums if checked.driver == "GTiff" else [()] * dataset.count
+    bad, ignored = _bad_bands(dataset, checked), _ignore_value(dataset)
     bands = []
     for i, index in enumerate(dataset.indexes):
         wavelength, fwhm, origin = _wavelength(dataset, index)
@@ -106,10 +107,11 @@ def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[Ba
             wavelength_from=origin,
             fwhm=fwhm,
             dtype=str(dataset.dtypes[i]),
-            nodata=dataset.nodatavals[i],
+            nodata=ignored if dataset.nodatavals[i] is None else dataset.nodatavals[i],
             scale=float(dataset.scales[i]),
             offset=float(dataset.offsets[i]),
             masked=MaskFlags.per_dataset in masks[i] and MaskFlags.alpha not in masks[i],
+            bad=index in bad,
         )
         bands.append(band)
     return tuple(bands)
@@ -117,6 +119,38 @@ def read_band_metadata(dataset: DatasetReader, checked: CheckedFile) -> tuple[Ba
 
 def _is_alpha(colour: str, description: str) -> bool:
     return colour == "alpha" or "alpha" in description.lower()
+
+
+def _bad_bands(dataset: DatasetReader, checked: CheckedFile) -> frozenset[int]:
+    """Numbers of the bands with a 0 in the list of bad bands (`bbl`) of an ENVI header or domain.
+
+    A GeoTIFF may keep the list of a file that it is a part of: one of another length says nothing.
+    """
+    if checked.header is not None:
+        items = read_envi_list(checked.header, "bbl")
+    else:
+        items = _list_items(dataset.tags(ns="ENVI").get("bbl", ""))
+        items = items if len(items) == dataset.count else []
+    try:
+        flags = [float(item) for item in items] or [1.0] * dataset.count
+    except ValueError:
+        flags = []
+    if len(flags) != dataset.count or not any(flags):
+        shown = f"{items.count('0')} zeros among {len(items)} items"
+        raise InputRefused(
+            f"its list of bad bands (bbl) cannot be used: {shown} for {dataset.count} bands",
+            path=checked.header or checked.path,
+            remedy="correct the list, or remove it if all bands are good",
+        )
+    return frozenset(index for index, flag in enumerate(flags, start=1) if flag == 0)
+
+
+def _ignore_value(dataset: DatasetReader) -> float | None:
+    """ENVI's `data ignore value`, which a GeoTIFF may have in place of a nodata tag."""
+    try:
+        return float(dataset.tags(ns="ENVI").get("data_ignore_value", ""))
+    except ValueError:
+        return None
 
 
 def _wavelength(dataset: DatasetReader, index: int) -> tuple[float | None, float | None, str]:
@@ -145,8 +179,12 @@ def _wavelength(dataset: DatasetReader, index: int) -> tuple[float | None, float
 
 
 def _list_item(text: str, index: int) -> str | None:
-    items = [part.strip() for part in text.strip("{} \n").split(",") if part.strip()]
+    items = _list_items(text)
     return items[index - 1] if index <= len(items) else None
+
+
+def _list_items(text: str) -> list[str]:
+    return [part.strip() for part in text.strip("{} \n").split(",") if part.strip()]
 
 
 def nanometres(text: str | None, units: str) -> float | None:
