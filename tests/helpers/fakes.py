@@ -17,6 +17,7 @@ from pyproj import CRS
 
 from uavssr.errors import InputRefused
 from uavssr.io.msi import InputSummary
+from uavssr.io.msi.input_summary import BandSummary
 from uavssr.model import ResponseFamily, Stf
 from uavssr.sensors import Sensor
 from uavssr.tiling import Window
@@ -77,7 +78,22 @@ class FakeSource:
             sensor=self.sensor.name,
             sensor_title=self.sensor.title,
             sensor_evidence="fake",
-            bands=(),
+            bands=tuple(
+                BandSummary(
+                    role=band.role,
+                    file=self.paths[0],
+                    index=number,
+                    wavelength=band.centre,
+                    fwhm=band.fwhm,
+                    evidence="fake",
+                    dtype="float32",
+                    nodata=None,
+                    scale=1.0,
+                    offset=0.0,
+                    facts=None,
+                )
+                for number, band in enumerate(self.sensor.bands, 1)
+            ),
             left_out=(),
             scale=1.0,
             scale_evidence="fake",

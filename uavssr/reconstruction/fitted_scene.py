@@ -50,7 +50,7 @@ class FittedScene:
         plan = self.plan
         return PixelQuality(
             uncertainty=plan.network.cube_uncertainty(self.stf.stf, plan.correction),
-            saturation=torch.from_numpy(saturation(plan.source)).to(plan.device),
+            saturation=torch.from_numpy(saturation(plan.source.summary)).to(plan.device),
             prior_driven=bool(self.prior_driven_bands),
         )
 

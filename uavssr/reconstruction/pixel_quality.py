@@ -19,7 +19,7 @@ from uavssr.model import (
 from uavssr.sensors import BoolArray, Float32Array
 
 if TYPE_CHECKING:
-    from uavssr.io.msi import MsiSource
+    from uavssr.io.msi import InputSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +62,13 @@ def count_marks(marks: dict[str, Tensor], valid: BoolArray) -> dict[str, int]:
     return dict(zip(marks, counted.sum((1, 2)).tolist(), strict=True))
 
 
-def saturation(source: MsiSource) -> Float32Array:
+def saturation(summary: InputSummary) -> Float32Array:
     """(c,) reflectance of the largest number of each band's type; infinite where it is a float."""
-    stored = zip(source.summary.bands, source.scale.factors, source.scale.offsets, strict=True)
     largest = [
-        float(np.iinfo(band.dtype).max) * factor + offset
-        if np.issubdtype(np.dtype(band.dtype), np.integer)
+        float(np.iinfo(band.dtype).max) * band.scale + (band.offset or 0)
+        if band.scale is not None and np.issubdtype(np.dtype(band.dtype), np.integer)
         else np.inf
-        for band, factor, offset in stored
+        for band in summary.bands
     ]
     # slightly less, as reflectance was rounded to float32
     return np.array(largest, np.float32) * np.float32(1 - 1e-6)
