@@ -22,7 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 BELOW = (
     ("errors", "_version"),
-    ("tiling",),
+    ("tiling", "io.bounded"),
     ("sensors",),
     ("io.checks", "io.settings"),
     ("io.raster",),

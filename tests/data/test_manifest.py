@@ -264,11 +264,11 @@ def test_a_file_that_is_no_manifest_is_refused_with_the_line(
 
 
 def test_what_is_no_file_is_refused(folder: Path) -> None:
-    for name, fact in (("none.csv", "no such file"), ("deep", "is not a file")):
+    for name, fact in (("none.csv", "no such file"), ("deep", "is a directory, not a file")):
         with pytest.raises(InputRefused, match=fact):
             read_manifest(folder / name)
     huge = manifest(folder, b"hsi\n" + b"cube\n" * 900_000)
-    with pytest.raises(InputRefused, match="is longer than 4194304 bytes"):
+    with pytest.raises(InputRefused, match="bytes, more than the 4194304 allowed"):
         read_manifest(huge)
 
 
@@ -314,7 +314,7 @@ def test_any_cells_are_understood_or_refused(
 
 def test_the_digest_is_that_of_the_bytes(folder: Path) -> None:
     assert file_sha256(folder / "a.tif") == hashlib.sha256(b"a.tif").hexdigest()
-    with pytest.raises(InputRefused, match="cannot be read"):
+    with pytest.raises(InputRefused, match="no such file"):
         file_sha256(folder / "none")
 
 

@@ -459,7 +459,10 @@ CONFIGS: dict[str, tuple[Change, str]] = {
     "grid of lists": (lambda c: c["grid"].update(centres_nm=[[1], [2, 3]]), "key grid"),
     "grid of infinity": (lambda c: c["grid"]["centres_nm"].append(1e400), "key grid"),
     "grid of giants": (lambda c: c["grid"]["centres_nm"].append(10**400), "key grid"),
-    "grid of NaN": (lambda c: c["grid"]["fwhm_nm"].__setitem__(3, float("nan")), "not finite"),
+    "grid of NaN": (
+        lambda c: c["grid"]["fwhm_nm"].__setitem__(3, float("nan")),
+        "from 0 to 100000 nm",
+    ),
     "widths missing": (lambda c: c["grid"]["fwhm_nm"].pop(), "one width each"),
     "missing digest": (lambda c: c.pop("sha256"), "missing keys ['sha256']"),
     "digest a number": (lambda c: c.update(sha256=12), "SHA-256"),

@@ -150,8 +150,8 @@ def test_errors_of_the_file_name_the_file(tmp_path: Path) -> None:
             read_run(path, {"out": "o"}, [])
         assert message in str(caught.value)
     (tmp_path / "latin.yaml").write_bytes(b"name: \xff")
-    for name in ("none.yaml", "latin.yaml"):
-        with pytest.raises(UsageError, match="cannot be read"):
+    for name, fact in (("none.yaml", "no such file"), ("latin.yaml", "is not UTF-8 text")):
+        with pytest.raises(UsageError, match=fact):
             read_run(tmp_path / name, {}, [])
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from uavssr.data.manifest_row import COLUMNS, ManifestRow, parse_row
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import open_regular, read_bytes, why_unread
 from uavssr.io.checks import check_path_text
 
 MAX_BYTES: Final = 4 * 2**20
@@ -91,26 +92,22 @@ def file_sha256(path: Path) -> str:
         InputRefused: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as err:
-        raise InputRefused(f"cannot be read: {err.strerror}", path=path) from err
+        raise InputRefused(why_unread(err, path), path=path) from err
 
 
 def _text(path: Path) -> str:
     check_path_text(str(path))
-    if not path.is_file():
-        raise InputRefused("is not a file" if path.exists() else "no such file", path=path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputRefused(f"is longer than {MAX_BYTES} bytes", path=path)
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as err:
-        raise InputRefused(f"cannot be read: {err.strerror}", path=path) from err
+        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         fact = "not UTF-8 text; save it as CSV with UTF-8 encoding"
         raise ManifestRefused(path, [ManifestProblem(line, fact)]) from err
+    except (OSError, ValueError) as err:
+        raise InputRefused(why_unread(err, path), path=path) from err
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

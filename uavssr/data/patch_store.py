@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_sources import SceneSource
 from uavssr.data.splits import PatchLayout
+from uavssr.io.bounded import parse_json, read_bytes
 from uavssr.sensors import Float32Array, IndexArray, Sensor, WavelengthGrid
 from uavssr.tiling import Window
 
@@ -23,6 +24,7 @@ Float16Array = npt.NDArray[np.float16]
 """Reflectance in half precision: 0.05 % of a value, well below the noise of any camera."""
 
 _INDEX: Final = "index.json"
+_MAX_INDEX_BYTES: Final = 2**28
 _SENSOR: Final = TypeAdapter(Sensor)
 
 
@@ -95,7 +97,7 @@ def load_patches(
     """The grid and the patches of a folder; None where it has another key, or is damaged."""
     by_line = {row.line: row for row in rows}
     try:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = parse_json(read_bytes(folder / _INDEX, _MAX_INDEX_BYTES))
         if index["key"] != key:
             return None
         name, centres, fwhm = index["grid"]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 from pydantic.functional_validators import AfterValidator, model_validator
 
 from uavssr.errors import UsageError
+from uavssr.io.bounded import MAX_YAML_BYTES, parse_yaml, read_bytes, why_unread
 
 SettingsClass = TypeVar("SettingsClass", bound="Settings")
 
@@ -101,26 +100,19 @@ def read_settings(
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = _parse_yaml(path.read_text(encoding="utf-8-sig"), path)
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"cannot be read ({err})", path=path) from err
+        text = read_bytes(path, MAX_YAML_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as err:
+        raise UsageError(why_unread(err, path), path=path) from err
+    content = _parse_yaml(text, path)
     if not isinstance(content, dict):
         raise UsageError("is no mapping of keys to values", path=path)
     return content
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, and numbers such as 1e-3, which it takes for text."""
-
-
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-
-
 def _parse_yaml(text: str, path: Path | None = None) -> Any:
     try:
-        return _Loader(text).get_single_data()
-    except (yaml.YAMLError, RecursionError) as err:
+        return parse_yaml(text)
+    except ValueError as err:
         raise UsageError(f"not YAML ({err})", path=path) from err
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from uavssr.errors import InputRefused, ModelRefused
+from uavssr.io.bounded import parse_json, read_bytes, why_unread
 from uavssr.io.writers import replacing
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.config import PGUNetConfig
@@ -30,6 +31,7 @@ WEIGHTS_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
 MAX_WEIGHTS_BYTES: Final = 512 * 2**20
 MAX_CONFIG_BYTES: Final = 4 * 2**20
+_MAX_NM: Final = 1e5
 _KEYS: Final = frozenset({"format", "name", "network", "grid", "sha256", "training"})
 
 
@@ -148,18 +150,15 @@ def _read(path: Path, largest: int) -> bytes:
                 f"name the model in it: {inner[0].parent}" if inner else "name a model's folder"
             )
             raise ModelRefused("missing or not a regular file", path=path, remedy=remedy)
-        size = path.stat().st_size
-        if size > largest:
-            raise ModelRefused(f"{size} bytes, more than the {largest} allowed", path=path)
-        return path.read_bytes()
-    except OSError as err:
-        raise ModelRefused(f"cannot be read ({err.strerror})", path=path) from err
+        return read_bytes(path, largest)
+    except (OSError, ValueError) as err:
+        raise ModelRefused(why_unread(err, path), path=path) from err
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(_read(path, MAX_CONFIG_BYTES).decode("utf-8"))
-    except (ValueError, RecursionError) as err:
+        config = parse_json(_read(path, MAX_CONFIG_BYTES))
+    except ValueError as err:
         raise ModelRefused(f"not valid JSON ({err})", path=path) from err
     if not isinstance(config, dict):
         raise ModelRefused("not a JSON object", path=path)
@@ -185,8 +184,8 @@ def _sizes_and_grid(config: dict[str, Any], path: Path) -> tuple[PGUNetConfig, W
         key = "grid"
         fields = config[key]
         centres, fwhm = (np.array(fields[name], float) for name in ("centres_nm", "fwhm_nm"))
-        if not np.isfinite(np.concatenate([centres, fwhm])).all():
-            raise ValueError("not finite")
+        if not all(((nm > 0) & (nm < _MAX_NM)).all() for nm in (centres, fwhm)):
+            raise ValueError(f"centres and widths must be from 0 to {_MAX_NM:g} nm")
         grid = WavelengthGrid(str(fields["name"]), centres, fwhm)
     except (ModelRefused, InputRefused, KeyError, TypeError, ValueError, OverflowError) as err:
         raise ModelRefused(f"key {key}: {err}", path=path) from err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uavssr._version import __version__
+from uavssr.io.bounded import open_regular
 from uavssr.io.checks import envi_header, fingerprint
 
 if TYPE_CHECKING:
@@ -95,4 +96,6 @@ def _stf_file(plan: Plan) -> str:
     if plan.options.stf is None:
         return ""
     path = Path(plan.options.stf)
-    return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+    with open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    return f"{path.name} (SHA-256 {digest.hexdigest()})"

@@ -10,13 +10,14 @@ from typing import Final
 import numpy as np
 
 from uavssr.errors import UsageError
+from uavssr.io.bounded import read_bytes
 from uavssr.sensors.wavelength_grid import WavelengthGrid
 
 _NUMBER: Final = r"\d+(?:\.\d*)?"
 _ITEM: Final = re.compile(rf"({_NUMBER})(?:\s*-\s*({_NUMBER}))?")
 _LIST: Final = re.compile(r"[\d.,\s-]+")
 _MAX_BYTES: Final = 2**20
-"""Bytes that are read of a file of wavelengths."""
+"""Largest file of wavelengths."""
 _REMEDY: Final = "give nm as in 450-900 or 550,670,840, or a file with one number a line"
 
 
@@ -54,8 +55,7 @@ def _items(text: str) -> list[str]:
     items = text.split(",")
     if not _LIST.fullmatch(text):
         try:
-            with Path(text).open("rb") as file:
-                raw = file.read(_MAX_BYTES)
+            raw = read_bytes(text, _MAX_BYTES)
         except (OSError, ValueError) as err:
             fact = f"--wavelengths {Path(text)} is no list and no file"
             raise UsageError(fact, remedy=_REMEDY) from err

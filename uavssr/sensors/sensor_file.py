@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import yaml
 
 from uavssr.errors import InputRefused, UsageError
+from uavssr.io.bounded import MAX_YAML_BYTES, parse_yaml, read_bytes, read_table
 from uavssr.sensors.band import Band
 from uavssr.sensors.sensor import Sensor
 
 _REMEDY: Final = "see the section on sensor files in docs/formats.md"
 _UNREADABLE: Final = (
-    *(OSError, csv.Error, yaml.YAMLError, RecursionError),
-    *(KeyError, TypeError, ValueError, AttributeError),
+    *(OSError, KeyError, TypeError),
+    *(ValueError, AttributeError, OverflowError),
 )
 
 
@@ -53,7 +52,7 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
 
 
 def _read_yaml(path: Path) -> Sensor:
-    content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    content = parse_yaml(read_bytes(path, MAX_YAML_BYTES).decode("utf-8-sig"))
     if not isinstance(content, dict):
         raise TypeError("a mapping with the key 'bands' is needed")
     return _sensor_from_mapping({"name": path.stem, **content})
@@ -84,8 +83,7 @@ def _band_from_mapping(row: Mapping[str, object]) -> Band:
 
 
 def _read_csv(path: Path) -> Sensor:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    table = [[cell.strip() for cell in row] for row in read_table(path, MAX_YAML_BYTES)]
     names, *rows = [row for row in table if any(row)] or [[]]
     if not rows:
         raise ValueError("a header and a row below it are needed")
@@ -104,5 +102,5 @@ def _read_csv(path: Path) -> Sensor:
 
 
 _CAMERAS: Final = files("uavssr.sensors").joinpath("cameras.yaml").read_text(encoding="utf-8")
-SENSORS: Final = {entry["name"]: _sensor_from_mapping(entry) for entry in yaml.safe_load(_CAMERAS)}
+SENSORS: Final = {entry["name"]: _sensor_from_mapping(entry) for entry in parse_yaml(_CAMERAS)}
 """The built-in cameras by name, from cameras.yaml."""

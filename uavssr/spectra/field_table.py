@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import read_table, why_unread
 from uavssr.io.checks import check_path_text
 from uavssr.sensors import FINE_NM, BoolArray, FloatArray
 
@@ -104,14 +104,13 @@ def read_spectra_table(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, F
 def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header in lower case, and the rows that are not blank."""
     check_path_text(str(path))
-    if not path.is_file():
-        raise InputRefused("no such file", path=path, remedy="give the path of a local file")
-    if path.stat().st_size > MAX_TABLE_BYTES:
-        raise InputRefused(f"{path.stat().st_size} bytes, more than a table has", path=path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        table = read_table(path, MAX_TABLE_BYTES)
+        rows = [row for row in table if any(cell.strip() for cell in row)]
+    except OSError as err:
+        remedy = "give the path of a local file"
+        raise InputRefused(why_unread(err, path), path=path, remedy=remedy) from err
+    except ValueError as err:
         raise InputRefused(f"not a readable table ({err})", path=path, remedy=_REMEDY) from err
     if len(rows) < 2:
         raise InputRefused("a header and a row below it are needed", path=path, remedy=_REMEDY)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import open_regular, opened_arrays, read_array, why_unread
 from uavssr.sensors import Float32Array, FloatArray, IndexArray, WavelengthGrid
 
 StrArray = npt.NDArray[np.str_]
@@ -21,6 +21,8 @@ KINDS: Final = ("canopy", "leaf", "soil", "mineral", "manmade", "water", "other"
 """Kinds of spectra; `other` is anything else, such as a mixed pixel of an airborne scene."""
 LIBRARY_REFLECTANCE: Final = (-0.02, 1.6)
 """Least and largest reflectance in a library: noise may be negative, glints exceed 1."""
+MAX_LIBRARY_BYTES: Final = 2**30
+"""Largest library once unpacked; a million spectra of 270 bands."""
 MAX_MISSING_NM: Final = 60.0
 """Distance in nm past its own wavelengths that a spectrum may be extrapolated."""
 _SLOPE_SPAN_NM: Final = 25.0
@@ -135,13 +137,13 @@ def load_library(path: str | Path, grid: WavelengthGrid) -> SpectralLibrary:
         InputRefused: not a library, or one that does not reach over the grid.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            centres, fwhm = file["wavelength_nm"], file["fwhm_nm"]
-            spectra, kind, source = file["spectra"], file["kind"], file["source"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
-        lacks = f"lacks {err.args[0].split()[0]}" if isinstance(err, KeyError) else "cannot be read"
+        with open_regular(path) as file, opened_arrays(file, MAX_LIBRARY_BYTES) as archive:
+            names = ("wavelength_nm", "fwhm_nm", "spectra", "kind", "source")
+            centres, fwhm, spectra, kind, source = (read_array(archive, name) for name in names)
+        _check_types(centres, fwhm, spectra, kind, source)
+    except (OSError, ValueError) as err:
         raise InputRefused(
-            f"not a spectral library ({lacks})",
+            f"not a spectral library ({why_unread(err, path)})",
             path=path,
             remedy="make one with scripts/build_library.py",
         ) from err
@@ -149,6 +151,13 @@ def load_library(path: str | Path, grid: WavelengthGrid) -> SpectralLibrary:
         spectra = resample(spectra, centres, grid)
     spectra = np.asarray(spectra, np.float32)
     return SpectralLibrary(spectra=spectra, kind=kind, source=source, grid=grid)
+
+
+def _check_types(*arrays: npt.NDArray[Any]) -> None:
+    """Refuse other types than numbers for the first three arrays and text for the others."""
+    kinds = [array.dtype.kind for array in arrays]
+    if not set(kinds[:3]) <= set("fiu") or not set(kinds[3:]) <= {"U"}:
+        raise ValueError(f"arrays of types {', '.join(str(array.dtype) for array in arrays)}")
 
 
 def resample(spectra: npt.ArrayLike, nm: npt.ArrayLike, grid: WavelengthGrid) -> Float32Array:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from uavssr.errors import InputRefused, OutputError, UsageError
+from uavssr.io.bounded import open_regular, read_table
 from uavssr.io.writers import replacing
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 PREVIOUS_FILE: Final = "checkpoint.previous.pt"
 LOG_FILE: Final = "log.csv"
 LOG_COLUMNS: Final = ("loss", "rmse", "sam", "misfit", "nll", "stf", "bags_nll", "bags_gain")
+_MAX_LOG_BYTES: Final = 2**28
 VALIDATION_FILE: Final = "validation.csv"
 VALIDATION_COLUMNS: Final = ("step", "image", "rmse", "sam", "ridge_rmse", "ridge_sam")
 
@@ -64,11 +66,15 @@ def read_checkpoint(out: Path, settings: Mapping[str, object]) -> dict[str, Any]
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"checksum of {damaged}")
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as archive:
+                if any(member.compress_type for member in archive.infolist()):
+                    raise zipfile.BadZipFile("compressed members")  # a few bytes may be gigabytes
+                damaged = archive.testzip()  # torch does not check the checksums
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"checksum of {damaged}")
+            file.seek(0)
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         dict(content["settings"])
         int(content["step"])
     except Exception as err:  # torch.load raises many types of errors for a damaged file
@@ -148,8 +154,9 @@ def _truncate(path: Path, columns: Sequence[str], start: int) -> None:
     """Start a CSV file, or remove the lines from step `start` on and incomplete lines."""
     rows: list[list[str]] = []
     if start > 0 and path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            complete = [row for row in csv.reader(file) if len(row) == len(columns)]
+        with _log_errors(path):
+            table = read_table(path, _MAX_LOG_BYTES)
+            complete = [row for row in table if len(row) == len(columns)]
         rows = [row for row in complete if row[0].isdecimal() and int(row[0]) < start]
     with (
         _log_errors(path),
@@ -173,6 +180,12 @@ def _log_errors(path: Path) -> Iterator[None]:
             f"the log could not be written ({err.strerror})",
             path=path,
             remedy="free some space and run again: the checkpoint is kept",
+        ) from err
+    except ValueError as err:
+        raise OutputError(
+            f"the log is damaged ({err})",
+            path=path,
+            remedy="remove it and run again: the checkpoint is kept",
         ) from err
 
 

@@ -37,7 +37,7 @@ def change(store: Path, name: str, **values: object) -> None:
         ("reflectance/.zarray", {"dtype": "|O"}, "type object"),
         ("reflectance/.zarray", {"shape": [40, 0, 16]}, "shape"),
         ("reflectance/.zarray", {"shape": [40, 2**40, 2**40]}, "pixels"),
-        ("reflectance/.zarray", {"chunks": [40, 2**20, 2**20]}, "one block is"),
+        ("reflectance/.zarray", {"chunks": [40, 2**20, 2**20]}, r"chunks \(40, 1048576, 1048576\)"),
         ("reflectance/.zarray", {"shape": "many"}, "not of the Zarr format 2"),
         ("reflectance/.zarray", {"fill_value": "pi"}, "not of the Zarr format 2"),
         ("reflectance/.zattrs", {"_ARRAY_DIMENSIONS": ["y", "x", "wavelength"]}, "dimensions"),

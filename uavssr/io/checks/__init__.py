@@ -14,13 +14,14 @@ from uavssr.io.checks.envi_header import (
 )
 from uavssr.io.checks.fingerprint import Fingerprint, fingerprint
 from uavssr.io.checks.gdal import BLOCK_CACHE, GDAL_ERRORS, block_cache
-from uavssr.io.checks.layout import MAX_BANDS, Layout, check_layout, size_text
+from uavssr.io.checks.layout import MAX_BANDS, MAX_BLOCK_BYTES, Layout, check_layout, size_text
 from uavssr.io.checks.tiff import TiffDirectory, TiffForm, TiffReader, TiffTag
 
 __all__ = [
     "BLOCK_CACHE",
     "GDAL_ERRORS",
     "MAX_BANDS",
+    "MAX_BLOCK_BYTES",
     "OUR_DESCRIPTION",
     "CheckedFile",
     "Fingerprint",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -17,6 +16,7 @@ import rasterio
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import open_regular, why_unread
 from uavssr.io.checks.envi_header import envi_header, read_envi_layout
 from uavssr.io.checks.gdal import GDAL_ERRORS
 from uavssr.io.checks.layout import Layout
@@ -37,8 +37,6 @@ _KNOWN_MAGIC: Final = {
     b"\x89HDF": "an HDF5 file",
     b"CDF\x01": "a netCDF file",
 }
-_SPECIAL_FILES: Final = {"d": "directory", "p": "FIFO", "s": "socket", "c": "device", "b": "device"}
-"""Files that are not regular, by the letter that `ls -l` shows for them."""
 _REMEDY: Final = "give the path of a local GeoTIFF or ENVI file"
 
 
@@ -114,14 +112,11 @@ def check_raster(
     check_path_text(text)
     shown, absolute = Path(text), Path(text).absolute()
     try:
-        status = absolute.stat()
-        kind = _SPECIAL_FILES.get(stat.filemode(status.st_mode)[0])
-        if kind:
-            raise InputRefused(f"is a {kind}, not a file", path=shown, remedy=_REMEDY)
-        with open(absolute, "rb", opener=_open_at_once) as file:
+        with open_regular(absolute) as file:
+            status = os.fstat(file.fileno())
             driver, layout, header = _driver_and_layout(file, shown, header, max_pixels)
     except OSError as err:
-        raise InputRefused(_why_not_read(err, absolute), path=shown) from err
+        raise InputRefused(why_unread(err, absolute), path=shown, remedy=_REMEDY) from err
     return CheckedFile(
         path=shown,
         absolute=str(absolute),
@@ -155,21 +150,6 @@ def check_path_text(text: str) -> None:
     else:
         return
     raise InputRefused(fact, path=text[:80].replace("\0", "\\0"), remedy=remedy)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for a writer, in case that a FIFO has replaced the file."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _why_not_read(err: OSError, absolute: Path) -> str:
-    if isinstance(err, PermissionError):
-        return "no permission to read it"
-    if not isinstance(err, FileNotFoundError):
-        return f"cannot be read: {err.strerror}"
-    if absolute.is_symlink():
-        return f"is a link to {str(absolute.readlink())!r}, which does not exist"
-    return "no such file"
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:

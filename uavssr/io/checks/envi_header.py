@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import open_regular, read_bytes, why_unread
 from uavssr.io.checks.layout import Layout, check_layout
 
 OUR_DESCRIPTION: Final = "Reflectance reconstructed by uavssr"
@@ -45,7 +46,7 @@ def envi_header(data: Path) -> Path | None:
         if not (
             _same(header, headers[0])
             or described_files(header)
-            or not header.read_bytes().startswith(b"ENVI")
+            or not _begins(header, b"ENVI")
             or OUR_DESCRIPTION in _text(headers[0])
         ):
             raise InputRefused(
@@ -99,6 +100,11 @@ def _same(one: Path, other: Path) -> bool:
     return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
 
 
+def _begins(file: Path, start: bytes) -> bool:
+    with open_regular(file) as opened:
+        return opened.read(len(start)) == start
+
+
 def read_envi_layout(data: Path, header: Path, max_pixels: int | None) -> Layout:
     """The layout in an ENVI header, checked against the size of the raw file.
 
@@ -132,26 +138,46 @@ def read_envi_list(header: Path, key: str) -> list[str]:
     GDAL reads the lists of Headwall's headers wrong by a band or more, because they may begin with
     commas and carry `;` comments.
     """
-    match = re.search(rf"(?im)^[ \t]*{re.escape(key)}[ \t]*=[ \t]*{{([^}}]*)}}", _text(header))
-    items = re.sub(r";[^\n]*", "", match[1]) if match else ""
+    value = _fields(header).get(key, "")
+    if not (value.startswith("{") and value.endswith("}")):
+        return []
+    items = re.sub(r";[^\n]*", "", value[1:-1])
     return [item.strip() for item in re.split(r"[,\n]", items) if item.strip()]
+
+
+def _fields(header: Path) -> dict[str, str]:
+    """The values by key in lower case, as text; a list in braces may have many lines.
+
+    Of a key that comes twice the last counts, as it does for GDAL.
+    """
+    found: dict[str, str] = {}
+    lines = iter(_text(header).split("\n"))
+    for line in lines:
+        key, sign, value = line.partition("=")
+        parts = [value.strip()]
+        if parts[0].startswith("{"):
+            while "}" not in parts[-1] and (more := next(lines, None)) is not None:
+                parts.append(more)
+        if sign:
+            items, brace, rest = "\n".join(parts).partition("}")
+            found[key.strip().lower()] = items + brace if items.startswith("{") else items + rest
+    return found
 
 
 def _text(header: Path) -> str:
     try:
-        with header.open("rb") as file:
-            raw = file.read(_MAX_HEADER_BYTES + 1)
-    except OSError as err:
-        raise InputRefused(f"cannot be read: {err.strerror}", path=header) from err
-    if not raw.startswith(b"ENVI") or len(raw) > _MAX_HEADER_BYTES:
+        raw = read_bytes(header, _MAX_HEADER_BYTES)
+    except (OSError, ValueError) as err:
+        raise InputRefused(why_unread(err, header), path=header) from err
+    if not raw.startswith(b"ENVI"):
         raise InputRefused("not an ENVI header", path=header)
     return raw.decode("utf-8", errors="replace")
 
 
 def _numbers(header: Path) -> dict[str, int]:
     """The fields that are whole numbers, by their names in lower case."""
-    pattern = r"(?im)^[ \t]*([a-z][a-z ]*?)[ \t]*=[ \t]*(\d+)[ \t\r]*$"
-    found = {key.lower(): int(value) for key, value in re.findall(pattern, _text(header))}
+    texts = _fields(header)
+    found = {key: int(text) for key, text in texts.items() if re.fullmatch(r"[0-9]{1,18}", text)}
     fields = {"header offset": 0, "file compression": 0} | found
     for key in ("samples", "lines", "bands", "data type"):
         if key not in fields:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import open_regular, why_unread
 
 _PIECE_BYTES: Final = 2**14
 _MAX_PIECES: Final = 256
@@ -38,12 +40,12 @@ def fingerprint(paths: Sequence[Path]) -> list[Fingerprint]:
 def _fingerprint_of(path: Path) -> Fingerprint:
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            status = path.stat()
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
             count = min(_MAX_PIECES, -(-status.st_size // _PIECE_BYTES))
             for i in range(count):
                 file.seek(max(status.st_size - _PIECE_BYTES, 0) * i // max(count - 1, 1))
                 digest.update(file.read(_PIECE_BYTES))
     except OSError as err:
-        raise InputRefused(f"cannot be read ({err.strerror})", path=path) from err
+        raise InputRefused(why_unread(err, path), path=path) from err
     return Fingerprint(path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())

@@ -21,6 +21,8 @@ from zarr.abc.store import ByteRequest
 from zarr.storage import MemoryStore, WrapperStore
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import parse_json, read_bytes
+from uavssr.io.checks import MAX_BLOCK_BYTES, size_text
 
 ZarrJson = Mapping[str, Any]
 """A JSON object."""
@@ -29,6 +31,9 @@ ZARR_REMEDY: Final = "give a store that uavssr wrote, or that xarray wrote with 
 _MAX_METADATA_BYTES: Final = 4 * 2**20
 _COMPRESSORS: Final = {"zstd": Zstd, "blosc": Blosc}
 """Codecs that are called; any other is refused."""
+_SMALL_CHUNK: Final = 4096
+"""Values of a chunk below which an array may have at most `_MAX_SMALL_CHUNKS` of them."""
+_MAX_SMALL_CHUNKS: Final = 100_000
 _DTYPES: Final = ("u1", "u2", "i2", "u4", "i4", "f4", "f8")
 
 
@@ -106,13 +111,19 @@ def _check_metadata(metadata: ZarrJson) -> None:
     shape, chunks = (tuple(map(int, metadata[key])) for key in ("shape", "chunks"))
     if len(shape) != len(chunks) or min(*shape, *chunks, 1) < 1:
         raise ValueError(f"shape {shape}, chunks {chunks}")
+    values = math.prod(chunks)
+    count = math.prod(-(-side // chunk) for side, chunk in zip(shape, chunks, strict=True))
+    if values * dtype.itemsize > MAX_BLOCK_BYTES:
+        raise ValueError(f"chunks {chunks} of {size_text(values * dtype.itemsize)}")
+    if count > _MAX_SMALL_CHUNKS and values < _SMALL_CHUNK:
+        raise ValueError(f"{count} chunks {chunks}")
 
 
 def read_json(path: Path, name: str) -> ZarrJson:
     """A file of metadata of a store; it must hold a JSON object."""
     try:
-        found = json.loads(_read_bytes(path, name, _MAX_METADATA_BYTES))
-    except (OSError, ValueError, RecursionError) as err:
+        found = parse_json(_read_bytes(path, name, _MAX_METADATA_BYTES))
+    except (OSError, ValueError) as err:
         why = err.strerror if isinstance(err, OSError) else "no JSON"
         raise InputRefused(f"has no {name} ({why})", path=path, remedy=ZARR_REMEDY) from err
     if not isinstance(found, dict):
@@ -123,12 +134,6 @@ def read_json(path: Path, name: str) -> ZarrJson:
 def _read_bytes(store: Path, name: str, most: int) -> bytes:
     """The bytes of a regular file inside a store, `most` at most."""
     path = store / name
-    if not path.is_file():  # a FIFO would never end
-        raise FileNotFoundError(2, "no such file")
     if not path.resolve().is_relative_to(store.resolve()):
         raise PermissionError(1, "a link out of the store")
-    with path.open("rb") as file:
-        raw = file.read(most + 1)
-    if len(raw) > most:
-        raise ValueError(f"more than {most} bytes")
-    return raw
+    return read_bytes(path, most)

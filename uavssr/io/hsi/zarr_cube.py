@@ -35,7 +35,8 @@ class ZarrReader:
     def of(cls, path: Path, *, max_pixels: int | None) -> ZarrReader:
         """The reader of a store's cube; any other store and too large ones are refused."""
         array = open_array(path, "reflectance")
-        if array.attrs.get("_ARRAY_DIMENSIONS") != ["wavelength", "y", "x"]:
+        named = array.attrs.get("_ARRAY_DIMENSIONS")
+        if named != ["wavelength", "y", "x"] or len(array.shape) != len(named):
             raise InputRefused(
                 "its array reflectance has other dimensions than (wavelength, y, x)",
                 path=path,

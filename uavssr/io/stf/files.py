@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from uavssr.errors import InputRefused
-from uavssr.io.checks import PathLike
+from uavssr.io.bounded import IrregularFileError, open_regular, why_unread
+from uavssr.io.checks import MAX_BLOCK_BYTES, PathLike, size_text
 from uavssr.io.stf.dataset import (
     MAX_REFERENCES,
     MAY_BE_INFINITE,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _NO_CRS: Final = 'LOCAL_CS["unknown",UNIT["metre",1]]'
 """CRS of a map of a scene without one."""
 _MAX_TILES: Final = 1_000_000
+_MAX_BYTES: Final = 2**30
+"""Largest sum of all variables; a tile of 5 bands and 270 wavelengths takes 11 kB."""
 _TOLERANCE_NM: Final = 0.05
 """Difference in nm up to which two wavelengths are the same."""
 
@@ -187,15 +191,16 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
     import xarray as xr
 
     file = Path(path)
-    if not file.is_file():  # opening a FIFO would hang
-        raise _refused(file, "is not a regular file" if file.exists() else "no such file")
     try:
-        _check_self_contained(file)
+        with open_regular(file):  # a FIFO would block
+            _check_storage(file)
         with xr.open_dataset(file, engine="h5netcdf", decode_times=False) as opened:
             _check_layout(opened, file, sensor, grid)
             ds = opened.load()
         if sensor is not None:
             ds = ds.sel(band=list(sensor.roles))
+    except (FileNotFoundError, PermissionError, IrregularFileError) as err:
+        raise _refused(file, why_unread(err, file)) from err
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as err:
         reason = f"{type(err).__name__}: {str(err)[:200]}"
         raise _refused(file, f"not a readable STF file ({reason})") from err
@@ -208,17 +213,23 @@ def _refused(file: Path, fact: str) -> InputRefused:
     return InputRefused(fact, path=file, remedy=remedy)
 
 
-def _check_self_contained(file: Path) -> None:
-    """Refuse links and variables that lie in other files, as HDF5 allows."""
+def _check_storage(file: Path) -> None:
+    """Refuse what HDF5 allows: links, variables in other files, and a small file of gigabytes."""
     import h5py
 
     with h5py.File(file, "r") as opened:
+        claimed = 0
         for name in opened:
             if not isinstance(opened.get(name, getlink=True), h5py.HardLink):
                 raise _refused(file, f"variable {name} is a link")
             item = opened[name]
             if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
                 raise _refused(file, f"variable {name} is not inside")
+            claimed += item.nbytes
+            chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+            if claimed > _MAX_BYTES or chunk > MAX_BLOCK_BYTES:
+                size = size_text(max(claimed, chunk))
+                raise _refused(file, f"claims {size} with variable {name} {item.shape}")
 
 
 def _check_bands(ds: xr.Dataset, file: Path, sensor: Sensor | None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError, OutputExists
+from uavssr.io.bounded import parse_json, read_bytes
 from uavssr.io.checks import PathLike, envi_headers, size_text
 from uavssr.io.writers.ownership import Replaceable, may_replace
 
@@ -28,6 +28,7 @@ STORE_PARTS: Final = frozenset(
 """Names at the top of a Zarr store that we write."""
 STORE_MARK: Final = "uavssr_product"
 """Attribute that marks a Zarr store as ours."""
+_MAX_ATTRIBUTES_BYTES: Final = 2**22
 _PROBE_BYTES: Final = 2**20
 """Bytes that must still fit behind a part file; else lack of space made a write fail."""
 
@@ -106,7 +107,7 @@ def is_own_store(folder: Path) -> bool:
     if folder.suffix.lower() != ".zarr" or {path.name for path in folder.iterdir()} - STORE_PARTS:
         return False
     try:
-        return STORE_MARK in json.loads((folder / ".zattrs").read_text("utf-8"))
+        return STORE_MARK in parse_json(read_bytes(folder / ".zattrs", _MAX_ATTRIBUTES_BYTES))
     except (OSError, ValueError, TypeError):
         return False
 

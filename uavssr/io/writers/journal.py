@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 
 from uavssr.errors import OutputError
+from uavssr.io.bounded import open_regular, parse_json
 from uavssr.io.checks import PathLike
 from uavssr.io.writers.atomic import UNFINISHED, write_durably
 from uavssr.io.writers.lock import Lock
@@ -225,7 +226,7 @@ class Journal:
         """
         path = self._path(kind, index)
         try:
-            with path.open("rb") as file:
+            with open_regular(path, follow=False) as file:
                 return unpack_record(file, key=self._key, index=index, maps=maps)
         except FileNotFoundError:
             return None
@@ -273,7 +274,7 @@ def _is_start(folder: Path, names: set[str]) -> bool:
 def _sound_run(folder: Path) -> dict[str, Any] | None:
     """The record of a run, if it is whole."""
     try:
-        run: dict[str, Any] = json.loads(read_regular(folder / _RUN) or b"")
+        run: dict[str, Any] = parse_json(read_regular(folder / _RUN) or b"")
         sound = run.pop("checksum") == _checksum(run) and "format" in run
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from uavssr.io.bounded import read_bytes
+
+_MAX_BYTES: Final = 2**26
+"""Largest record that is read; the scene's STF in `run.json` takes some hundred kilobytes."""
 
 
 class ReplaceRule(Protocol):
@@ -30,18 +34,11 @@ def may_replace(overwrite: Replaceable, path: Path) -> bool:
 
 
 def read_regular(path: Path) -> bytes | None:
-    """Content of a regular file; None if it is absent, unreadable, a link, a FIFO or a folder."""
+    """Content of a regular file; None if it is absent, unreadable, huge, or no regular file."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        return read_bytes(path, _MAX_BYTES, follow=False)
+    except (OSError, ValueError):
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(handle)
 
 
 def move_away(path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from uavssr.io.bounded import parse_json
 from uavssr.io.writers.atomic import write_durably
 from uavssr.io.writers.journal import PUBLISHING, journal_path
 from uavssr.io.writers.ownership import read_regular
@@ -49,7 +50,7 @@ class PublishedFiles:
         """Identities of the files that got each name, by absolute path."""
         text = read_regular(journal_path(self.cube) / PUBLISHING)
         try:
-            return {name: list(files) for name, files in json.loads(text or b"{}").items()}
+            return {name: list(files) for name, files in parse_json(text or b"{}").items()}
         except (ValueError, TypeError, AttributeError):  # damaged
             return {}
 

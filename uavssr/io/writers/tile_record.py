@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, BinaryIO, Final
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
+from uavssr.io.bounded import opened_arrays, read_array
 from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
-DAMAGE = (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, TypeError, ValueError)
+DAMAGE = (OSError, TypeError, ValueError)
 """Errors that `unpack_record` raises for a file that is not as it was written."""
 _STF, _COUNT = "stf/", "count/"
 _CRC_BYTES: Final = 4
@@ -75,9 +77,9 @@ def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRe
         if data[-_CRC_BYTES:] != crc.to_bytes(_CRC_BYTES, "big"):
             raise ValueError("not as written")
         file = BytesIO(data)
-    with np.load(file, allow_pickle=False) as members:
-        tile = members["tile"]
-        if len(members.zip.comment) != _CRC_BYTES:
+    with opened_arrays(file, file.seek(0, os.SEEK_END)) as archive:  # nothing in it is compressed
+        tile = read_array(archive, "tile")
+        if len(archive.comment) != _CRC_BYTES:
             raise ValueError("cut")
         if (str(tile["key"]), int(tile["index"])) != (key, index):
             raise ValueError("of another run or tile")
@@ -86,16 +88,17 @@ def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRe
         stf, counts = (
             {
                 name.removeprefix(prefix): np.asarray(tile[name], order="C")
-                for name in tile.dtype.names
+                for name in tile.dtype.names or ()
                 if name.startswith(prefix)
             }
             for prefix in (_STF, _COUNT)
         )
-        stacks = [name for name in members.files if maps and name != "tile"]
+        names = [name.removesuffix(".npy") for name in archive.namelist() if maps]
+        stacks = [name for name in names if name != "tile"]
         return TileRecord(
             index=index,
             valid=valid.reshape(height, width),
-            maps={name: np.asarray(members[name], order="C") for name in stacks},
+            maps={name: np.asarray(read_array(archive, name), order="C") for name in stacks},
             stf=stf,
             counts={name: int(count) for name, count in counts.items()},
         )
