@@ -58,6 +58,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("linked", ["", "linked"])
 def test_every_reader_refuses_a_fifo_at_once(tmp_path: Path, name: str, linked: str) -> None:
+    """Row 10."""
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     fifo = tmp_path / "fifo" if linked else path
@@ -132,6 +133,7 @@ LAUGHS = "[&b0 [x,x,x,x,x,x,x,x,x,x]," + ",".join(
     ids=lambda text: text[:20],
 )
 def test_yaml_is_bounded(text: str) -> None:
+    """Row 9."""
     with pytest.raises(ValueError, match=r"."):
         parse_yaml(text)
 
@@ -221,6 +223,7 @@ def test_header_of_an_array_claims_no_more_than_there_is(descr: str, shape: str)
 
 
 def test_zip_bomb_and_long_list_of_members_are_refused() -> None:
+    """Row 9."""
     with pytest.raises(ValueError, match=r"unpacks to 4\d+ bytes, more than the 1048576"):
         arrays_in(bytes(npz(a=np.zeros(5_000_000))))
     raw = io.BytesIO()
@@ -248,7 +251,7 @@ def test_any_damaged_byte_of_a_library_is_read_or_refused(tmp_path: Path) -> Non
 
 UNBOUNDED = re.compile(
     r"json\.loads?|yaml\.(safe_)?load|csv\.reader|np\.(load|loadtxt|genfromtxt|fromfile)"
-    r"|torch\.load|.*\.read_(text|bytes)|open|(?!.*checked|self|os|rasterio).*\.open"
+    r"|torch\.load|.*\.read_(text|bytes)|open|(?!.*checked|self|os|rasterio|H5NetCDFStore).*\.open"
 )
 WRITES = re.compile(r"\((.*, )?'(w|a|x|r\+)b?'")
 ALLOWED = {

@@ -10,7 +10,8 @@ import rasterio
 
 from tests.helpers.cubes import listed, write_envi
 from uavssr.errors import InputRefused
-from uavssr.io.checks.envi_header import data_file, envi_header
+from uavssr.io.checks import check_raster
+from uavssr.io.checks.envi_header import data_file, envi_header, read_envi_list
 from uavssr.io.hsi import open_cube
 
 NM = np.linspace(400, 1000, 4)
@@ -73,3 +74,34 @@ def test_two_headers_that_differ_are_refused_unless_one_is_named(tmp_path: Path)
     assert open_cube(tmp_path / "c.img.hdr").grid.centres.tolist() == NM.tolist()
     (tmp_path / "c.hdr").unlink()
     assert open_cube(tmp_path / "c.img").grid.centres.tolist() == NM.tolist()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"a{' ' * 600_000}b",
+        f"samples{' ' * 600_000}",
+        f"x = {' ' * 600_000}1",
+        "wavelength = {\n" * 50_000,
+        "wavelength = {1,\n" + "," * 600_000,
+        "= \n" * 200_000,
+    ],
+    ids=["key", "no value", "value", "open lists", "commas", "no keys"],
+)
+def test_time_to_read_a_header_grows_with_its_length_only(tmp_path: Path, lines: str) -> None:
+    """Row 9: with patterns that go back these would take hours."""
+    path = write_envi(tmp_path / "c.img", SCENE, listed("wavelength", NM))
+    named = Path(f"{path}.hdr")
+    named.write_text(named.read_text() + lines)
+    assert check_raster(path).layout.bands == 4
+    read_envi_list(named, "wavelength")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-3", "1e3", "nan", "0x10", ""])
+def test_number_that_is_none_is_refused(tmp_path: Path, number: str) -> None:
+    """Row 6."""
+    path = write_envi(tmp_path / "c.img", SCENE, listed("wavelength", NM))
+    named = Path(f"{path}.hdr")
+    named.write_text(named.read_text().replace("samples = 5", f"samples = {number}"))
+    with pytest.raises(InputRefused, match="gives no 'samples'"):
+        check_raster(path)

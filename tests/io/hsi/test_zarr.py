@@ -92,6 +92,23 @@ def test_damaged_chunk_is_refused(store: Path, damage: str) -> None:
         open_cube(store)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "fact"),
+    [
+        ("wavelength", {"chunks": [5 * 10**8]}, "500000000"),
+        ("reflectance", {"shape": [40, 2000, 2000], "chunks": [1, 1, 1]}, "160000000 chunks"),
+        ("reflectance", {"shape": [40, 30, 40, 1], "chunks": [40, 16, 16, 1]}, "other dimensions"),
+    ],
+)
+def test_chunk_that_claims_gigabytes_is_refused_by_its_shape(
+    store: Path, name: str, values: dict[str, object], fact: str
+) -> None:
+    """Row 9; and chunks so small that each takes more memory than its numbers."""
+    change(store, f"{name}/.zarray", **values)
+    with pytest.raises(InputRefused, match=fact):
+        open_cube(store)
+
+
 def test_chunk_linked_from_outside_the_store_is_refused(store: Path, tmp_path: Path) -> None:
     chunk = store / "reflectance" / "1" / "0" / "0"
     chunk.rename(tmp_path / "elsewhere")

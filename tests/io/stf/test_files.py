@@ -325,6 +325,22 @@ def test_file_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
             read_stf(path, sensor=SENSOR, grid=GRID)
 
 
+@pytest.mark.parametrize(
+    ("shape", "chunks"), [((600_000, 5, 270), (1000, 5, 270)), ((5,), (2**26,))]
+)
+def test_file_that_claims_gigabytes_is_refused_by_its_shape(
+    tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> None:
+    """Row 9: chunks that are absent take no space in the file."""
+    path = write_stf(dataset(), tmp_path / "bomb.nc")
+    with h5py.File(path, "r+") as file:
+        largest = tuple(None for _ in shape)
+        file.create_dataset("bomb", shape, "f8", chunks=chunks, maxshape=largest)
+    assert path.stat().st_size < 10**6
+    with pytest.raises(InputRefused, match=r"claims \S+ [MG]B with variable bomb"):
+        read_stf(path, sensor=SENSOR, grid=GRID)
+
+
 @pytest.mark.parametrize("crs_wkt", [UTM, LOCAL, ""])
 def test_tiles_are_true_polygons_with_their_scalars(tmp_path: Path, crs_wkt: str) -> None:
     ds = dataset(tiles=5, crs_wkt=crs_wkt)
