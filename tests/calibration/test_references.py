@@ -137,6 +137,17 @@ def test_places_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.parametrize("wild", [1e30, -55.0, 7.0])
+def test_wild_pixel_around_a_place_counts_as_missing(tmp_path: Path, wild: float) -> None:
+    path = table(tmp_path, (*centre(5, 5), 0.25, 0.2), head="x,y,radius,reflectance")
+    means = []
+    for value in (wild, np.nan):
+        image = coordinates()
+        image[1, 5, 6] = value
+        means.append(open_reference(path, opened(tmp_path, image)).msi)
+    np.testing.assert_array_equal(*means)
+
+
 def test_half_of_the_pixels_around_a_place_must_be_valid(tmp_path: Path) -> None:
     image = coordinates()
     image[:, :, :9] = np.nan

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,6 +124,31 @@ def test_invalid_and_implausible_pixels_are_not_valid(folder: Path, tmp_path: Pa
 
 
 # --- one grid -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wild", [1e30, -999.0])
+def test_wild_pixels_of_a_pair_are_pixels_without_data(tmp_path: Path, wild: float) -> None:
+    """Registration and all other pixels are the same to the last bit."""
+    found = []
+    for name, value in (("wild", wild), ("masked", np.nan)):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_image(folder / "msi.tif")
+        write_field_cube(folder / "cube", shift=(0.07, -0.05))
+        with rasterio.open(folder / "msi.tif", "r+") as file:
+            image = file.read()
+            image[2, 15, 17] = value
+            file.write(image)
+        cube = np.memmap(folder / "cube", "<f4", "r+").reshape(SIDE, len(GRID), SIDE)
+        cube[20, 5, 25] = value
+        del cube
+        _, scenes = opened(folder, "msi,hsi,kind,sensor\nmsi.tif,cube,,p4m\n")
+        found.append((scenes[0].registration.shift, *scenes[0].read(Window(0, 0, 40, 40), GRID)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not found[0][3][15, 17]
+    assert not found[0][3][20, 25]
+    assert found[0][3].mean() > 0.9
 
 
 def test_the_grid_is_that_of_the_first_pair_else_of_the_first_cube(folder: Path) -> None:

@@ -230,6 +230,26 @@ def test_cubes_that_do_not_match_are_refused_with_the_difference(
     assert refused.value.path == pred
 
 
+@pytest.mark.parametrize("wild", [-0.9999, 1e30, 77.0])
+def test_pixels_that_are_no_reflectance_do_not_count(
+    tmp_path: Path, pair: tuple[np.ndarray, np.ndarray], wild: float
+) -> None:
+    """In whichever cube they lie, unless uavssr has made it: then they are its errors."""
+    estimate, reference = (cube[:, :40, :50].copy() for cube in pair)
+    valid = np.ones((40, 50), bool)
+    valid[:, :9] = valid[20, 30] = False
+    ref = write_cube(tmp_path / "ref.tif", reference)
+    expected = scored(estimate, reference, valid).scene["rmse"]
+    estimate[:, ~valid] = wild
+    report = uavssr.evaluate(write_cube(tmp_path / "pred.tif", estimate), ref)
+    assert report["valid_pixels"] == valid.sum()
+    assert report["scene"]["rmse"] == pytest.approx(expected, rel=1e-9)
+    (warning,) = report["warnings"]
+    assert warning.startswith("pred.tif: 361 of 2000 pixels are fill that no nodata tag names")
+    own = write_cube(tmp_path / "own.tif", estimate, tags={"uavssr_model": "tiny"})
+    assert uavssr.evaluate(own, ref, pred_scale=1)["scene"]["rmse"] > 0.1
+
+
 def test_cubes_without_a_common_pixel_are_refused(tmp_path: Path) -> None:
     cube = smooth_cube(40, 50)
     left = np.zeros((40, 50), bool)

@@ -133,6 +133,23 @@ def test_dataset_and_file_hold_the_same_cube(tmp_path: Path, model: Model, scope
     assert lazy[:, valid].std() > 0.05
 
 
+@SCOPES
+@pytest.mark.parametrize("wild", [1e3, -1e3, 1e30, np.inf, 5.5, -999.0])
+def test_wild_pixel_changes_no_other(tmp_path: Path, model: Model, scope: str, wild: float) -> None:
+    """Promise P9: cube and STFs are those of the scene without that pixel, to the last bit."""
+    source = fake()
+    cubes = []
+    for name, value in (("wild.tif", wild), ("masked.tif", np.nan)):
+        image = np.where(source.mask, source.image, np.float32(np.nan))
+        image[3, 40, 50] = image[0, 41, 70] = value
+        opened = open_msi(write(tmp_path / name, image), sensor="p4m")
+        cubes.append(plan_of(opened, model, stf_scope=scope).dataset())
+    one, other = (cube["reflectance"].to_numpy() for cube in cubes)
+    np.testing.assert_array_equal(one, other)
+    assert np.isnan(one[:, 40, 50]).all()
+    assert np.isfinite(one[:, 40, 51]).all()
+
+
 def test_scopes_differ_in_the_cube_and_not_in_the_stfs(tmp_path: Path, model: Model) -> None:
     source = fake()
     plans = [plan_of(source, model, stf_scope=scope) for scope in ("scene", "tile")]

@@ -12,6 +12,7 @@ import numpy as np
 from uavssr.calibration.lucas_kanade import ImagePair, estimate_shift
 from uavssr.io.hsi import CubeSource, TargetGrid, WarpedCube
 from uavssr.io.msi import MsiSource
+from uavssr.io.raster import read_pixels
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import TileGrid, Window
 
@@ -133,10 +134,12 @@ def read_unsaturated(msi: MsiSource, window: Window) -> tuple[Float32Array, Bool
 
     A pixel with the largest number of its integer type in any band is saturated and not valid.
     """
-    numbers, stated = msi.reader.read(window)
-    values, valid = msi.scale.masked(numbers, stated & msi.rule.valid(numbers))
+    pixels = read_pixels(msi.reader, msi.rule, msi.scale, window)
+    numbers, values, valid = pixels.numbers, pixels.reflectance, pixels.valid
     if numbers.dtype.kind not in "iu":
         return values, valid, np.zeros_like(valid)
     largest = np.iinfo(numbers.dtype.name).max
-    saturated = np.asarray(np.equal(numbers, largest).any(0)) & valid
+    # also where the scale makes that number an impossible reflectance
+    ground = pixels.stated & ~msi.rule.named(numbers) & ~msi.rule.fill(numbers)
+    saturated = np.asarray(np.equal(numbers, largest).any(0)) & ground
     return values, valid & ~saturated, saturated

@@ -86,10 +86,9 @@ def evaluate(
 
     Returns:
         `pred`, `ref`, `pixels` (of the scene), `valid_pixels`, `ssim_pixels`, `bands`, `settings`
-        (epsilon, data range, SSIM's window, ERGAS's ratio), `warnings` of both cubes,
-        `scene` (rmse, mrae, psnr, ssim, sam in
-        degrees, ergas), `per_band` (a list of wavelength, rmse, mrae, psnr, ssim), and `stf` if two
-        STF files are given, see `compare_stfs`.
+        (epsilon, data range, SSIM's window, ERGAS's ratio), `warnings` of both cubes, `scene`
+        (rmse, mrae, psnr, ssim, sam in degrees, ergas), `per_band` (a list of wavelength, rmse,
+        mrae, psnr, ssim), and `stf` if two STF files are given, see `compare_stfs`.
 
     Raises:
         UsageError: an option makes no sense.

@@ -153,5 +153,5 @@ def test_implausible_scale_of_the_file_is_refused_unless_given(tmp_path: Path) -
     path = write(tmp_path / "field.tif", (scene() * 10000).astype("uint16"), scales=[0.01] * 5)
     with pytest.raises(InputRefused, match="median reflectance would be 3"):
         open_msi(path, sensor="p4m")
-    source = open_msi(path, sensor="p4m", scale=0.01)
+    source = open_msi(path, sensor="p4m", scale=0.001)
     assert any("implausible" in text for text in source.summary.warnings)

@@ -25,9 +25,11 @@ from uavssr.io.raster import (
     ScaleEvidence,
     ValidityRule,
     band_facts,
+    judge_sample,
     opened_metadata,
     parse_scale,
     read_band_metadata,
+    read_pixels,
     read_place,
     read_tags,
     sample_values,
@@ -100,8 +102,8 @@ class CubeSource:
             ValueError: the window reaches outside the scene.
             InputRefused: a block cannot be decoded, or the file changed since it was opened.
         """
-        numbers, valid = self.reader.read(window)
-        return self.scale.masked(numbers, valid & self.rule.valid(numbers))
+        pixels = read_pixels(self.reader, self.rule, self.scale, window)
+        return pixels.reflectance, pixels.valid
 
     def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
         """Mean reflectance (len(bands), *shape) of some bands, NaN where there is none.
@@ -159,8 +161,10 @@ def open_cube(
     facts = band_facts(sample.numbers)
     evidence = ScaleEvidence(bands=bands, tags=tags, facts=facts, path=cube.path)
     resolved = evidence.resolve(scale, remedy=_SCALE_REMEDY)
-    warnings = cube.warnings + sample.warnings + resolved.warnings
-    return replace(cube, scale=resolved, warnings=warnings)
+    judged = judge_sample(sample, resolved)
+    pixels = tuple(f"{cube.path.name}: {text}" for text in judged.warnings)
+    warnings = cube.warnings + pixels + resolved.warnings
+    return replace(cube, scale=resolved, rule=judged.rule, warnings=warnings)
 
 
 def open_product(path: PathLike) -> CubeSource:
@@ -238,15 +242,18 @@ def _as_tagged(
     has_mask: bool = False,
 ) -> _Opened:
     factors, offsets = zip(*((band.scale, band.offset) for band in bands), strict=True)
+    model = tags.get(_MODEL_TAG, "")
     cube = CubeSource(
         path=place.path,
         grid=grid,
         place=place,
         reader=reader,
-        rule=ValidityRule(nodata=tuple(band.nodata for band in bands), has_mask=has_mask),
+        rule=ValidityRule(
+            nodata=tuple(band.nodata for band in bands), has_mask=has_mask, trusted=bool(model)
+        ),
         scale=Scale(factors=factors, offsets=offsets, evidence="tags of the bands"),
         warnings=place.warnings,
-        model=tags.get(_MODEL_TAG, ""),
+        model=model,
     )
     return _Opened(cube, bands, tags)
 
@@ -259,7 +266,7 @@ def _expanding(source: CoefficientSource) -> _Opened:
         grid=source.basis.grid,
         place=source.place,
         reader=source,
-        rule=ValidityRule(nodata=(math.nan,) * count, has_mask=False),
+        rule=ValidityRule(nodata=(math.nan,) * count, has_mask=False, trusted=True),
         scale=Scale.uniform(1.0, count, "spectral basis"),
         warnings=source.place.warnings,
         model=source.tags.get(_MODEL_TAG, ""),

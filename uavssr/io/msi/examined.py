@@ -8,7 +8,15 @@ from uavssr.io.checks import CheckedFile
 from uavssr.io.msi.band_roles import BandAssignment
 from uavssr.io.msi.camera import CameraMatch
 from uavssr.io.msi.problems import Problems
-from uavssr.io.raster import BandMetadata, BandReader, Place, Scale, ValidityRule, ValueSample
+from uavssr.io.raster import (
+    BandMetadata,
+    BandReader,
+    JudgedSample,
+    Place,
+    Scale,
+    ValidityRule,
+    ValueSample,
+)
 
 
 class InputFiles(NamedTuple):
@@ -31,6 +39,7 @@ class Examined(NamedTuple):
     """Its roles may be unknown."""
     reader: BandReader
     rule: ValidityRule
-    sample: ValueSample | None
+    sample: ValueSample | JudgedSample | None
+    """Its valid pixels are judged once the scale is known."""
     scale: Scale | None
     problems: Problems

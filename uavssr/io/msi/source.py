@@ -31,9 +31,11 @@ from uavssr.io.raster import (
     ValueSample,
     band_facts,
     check_same_grid,
+    judge_sample,
     opened_metadata,
     parse_scale,
     read_band_metadata,
+    read_pixels,
     read_place,
     read_tags,
     sample_values,
@@ -84,8 +86,8 @@ class MsiSource:
             ValueError: the window reaches outside the scene.
             InputRefused: a block cannot be decoded, or a file changed since it was opened.
         """
-        numbers, valid = self.reader.read(window)
-        return self.scale.masked(numbers, valid & self.rule.valid(numbers))
+        pixels = read_pixels(self.reader, self.rule, self.scale, window)
+        return pixels.reflectance, pixels.valid
 
 
 def open_msi(
@@ -185,7 +187,9 @@ def _examine(request: Request) -> Examined:
         sample = problems.attempt(_sample, reader, rule, request)
     if sample is not None:
         scale = problems.attempt(_scale, sample, files, assignment, sensor, request)
-    return Examined(files, camera, assignment, reader, rule, sample, scale, problems)
+    final = problems.attempt(judge_sample, sample, scale) if sample and scale else None
+    rule = final.rule if final else rule
+    return Examined(files, camera, assignment, reader, rule, final or sample, scale, problems)
 
 
 def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:

@@ -12,8 +12,10 @@ from uavssr.io.raster.band_metadata import (
     read_tags,
     wavelength_unit,
 )
-from uavssr.io.raster.nodata import ValidityRule
+from uavssr.io.raster.judged_sample import JudgedSample, judge_sample
+from uavssr.io.raster.nodata import LIMITS, ValidityRule
 from uavssr.io.raster.option_needed import OptionNeeded
+from uavssr.io.raster.pixels import WindowPixels, read_pixels
 from uavssr.io.raster.place import (
     SAME_GRID,
     WGS84,
@@ -36,6 +38,7 @@ from uavssr.io.raster.scale import (
 )
 
 __all__ = [
+    "LIMITS",
     "MIN_BRIGHTEST",
     "SAME_GRID",
     "WGS84",
@@ -43,6 +46,7 @@ __all__ = [
     "BandMetadata",
     "BandReader",
     "FileBands",
+    "JudgedSample",
     "OptionNeeded",
     "Place",
     "Scale",
@@ -50,17 +54,20 @@ __all__ = [
     "Transform",
     "ValidityRule",
     "ValueSample",
+    "WindowPixels",
     "WindowReader",
     "band_facts",
     "check_aligned",
     "check_same_grid",
     "coordinates",
+    "judge_sample",
     "make_place",
     "metres_per_unit",
     "nanometres",
     "opened_metadata",
     "parse_scale",
     "read_band_metadata",
+    "read_pixels",
     "read_place",
     "read_tags",
     "sample_values",

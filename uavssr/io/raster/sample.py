@@ -1,7 +1,8 @@
-"""A bounded sample of a scene: stored numbers of valid pixels, and their share."""
+"""A bounded sample of a scene: stored numbers of valid pixels, before their scale is known."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,13 @@ from typing import Protocol
 import numpy as np
 
 from uavssr.errors import InputRefused
+from uavssr.io.raster.fill_evidence import (
+    WindowNumbers,
+    far_from_fill,
+    judge_limits,
+    looks_wild,
+    without_wild,
+)
 from uavssr.io.raster.nodata import ValidityRule
 from uavssr.sensors import BoolArray, NumberArray
 from uavssr.tiling import TileGrid, Window, spread_windows
@@ -31,37 +39,52 @@ class WindowReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueSample:
-    """Stored numbers of a part of a scene."""
+    """Stored numbers of a part of a scene whose scale is not known yet."""
 
+    windows: Sequence[WindowNumbers]
+    """What was read."""
     numbers: NumberArray
-    """(band, n) stored numbers of valid pixels."""
-    valid_fraction: float
-    """Share of valid pixels, 0..1."""
+    """(band, n) numbers that tell the scale: of pixels that are valid in any usual scale."""
+    rule: ValidityRule
+    """The rule of the input, with what these numbers say about the ends of their type."""
     partial: bool
-    """Whether only a part of the scene was read, so that the share is an estimate."""
-    warnings: tuple[str, ...]
-    """Untagged fill values in the sample, a sentence each."""
+    """Whether only a part of the scene was read."""
+    path: Path
+    """The file, for messages."""
+    warnings: tuple[str, ...] = ()
+    """Nothing is odd before the scale is known."""
+
+    @property
+    def valid_fraction(self) -> float:
+        """Share of the pixels that tell the scale, 0..1."""
+        return self.numbers.shape[1] / sum(stated.size for _, stated in self.windows)
 
 
 def sample_values(
     reader: WindowReader, rule: ValidityRule, path: Path, *, count: int, side: int, search: int
 ) -> ValueSample:
-    """The valid pixels in `count x count` windows, of `side` pixels each, spread over a scene.
+    """The pixels in `count x count` windows, of `side` pixels each, spread over a scene.
 
-    Where they hold none, the scene is searched for one in tiles of `search` pixels.
+    Where none is valid, the scene is searched for one in tiles of `search` pixels.
 
     Raises:
         InputRefused: the scene holds no valid pixel.
     """
     height, width = reader.height, reader.width
-    windows = list(spread_windows(height, width, count=count, side=side))
-    samples = [_valid_numbers(window, reader, rule) for window in windows]
-    pixels = sum(window.height * window.width for window in windows)
-    valid_fraction = sum(numbers.shape[1] for numbers, _ in samples) / pixels
-    if not valid_fraction:
+    windows = [reader.read(w) for w in spread_windows(height, width, count=count, side=side)]
+    unnamed = _unnamed(windows, rule)
+    rule = judge_limits(rule, unnamed)
+    numbers = _numbers(unnamed, rule)
+    if looks_wild(numbers):
+        inner = np.concatenate([far_from_fill(window, rule) for window in windows], axis=1)
+        inner = _numbers(inner, rule)
+        numbers = numbers if looks_wild(inner) or not inner.size else inner
+    if not numbers.size:
         for tile in TileGrid(height=height, width=width, tile=search):
-            samples.append(_valid_numbers(tile.core, reader, rule))
-            if samples[-1][0].size:
+            window = reader.read(tile.core)
+            numbers = _numbers(_unnamed([window], rule), rule)
+            if numbers.size:
+                windows.append(window)
                 break
         else:
             raise InputRefused(
@@ -69,18 +92,16 @@ def sample_values(
                 path=path,
                 remedy="check the nodata value and the bands",
             )
-    numbers, warnings = zip(*samples, strict=True)
-    return ValueSample(
-        numbers=np.concatenate(numbers, axis=1),
-        valid_fraction=valid_fraction,
-        partial=count > 1,
-        warnings=tuple(sorted(set().union(*warnings))),
-    )
+    return ValueSample(windows=windows, numbers=numbers, rule=rule, partial=count > 1, path=path)
 
 
-def _valid_numbers(
-    window: Window, reader: WindowReader, rule: ValidityRule
-) -> tuple[NumberArray, set[str]]:
-    """Stored numbers (band, n) of the valid pixels of a window, and warnings of fill values."""
-    numbers, valid = reader.read(window)
-    return numbers[:, valid & rule.valid(numbers)], rule.observe(numbers)
+def _unnamed(windows: Sequence[WindowNumbers], rule: ValidityRule) -> NumberArray:
+    """Stored numbers (band, n) of the pixels that no mask and no tag makes invalid."""
+    parts = [numbers[:, stated & ~rule.named(numbers)] for numbers, stated in windows]
+    return np.concatenate(parts, axis=1)
+
+
+def _numbers(unnamed: NumberArray, rule: ValidityRule) -> NumberArray:
+    """Of numbers (band, n) those of the scene."""
+    infinite = np.isinf(unnamed).any(0)
+    return without_wild(unnamed[:, ~(rule.fill(unnamed) | infinite)])

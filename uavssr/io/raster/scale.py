@@ -18,7 +18,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.io.raster.band_facts import BandFacts
 from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.io.raster.option_needed import OptionNeeded
-from uavssr.sensors import BoolArray, Float32Array, NumberArray
+from uavssr.sensors import Float32Array, NumberArray
 
 MIN_BRIGHTEST: Final = 0.02
 """Reflectance; the 99.9 % quantile of a scene is above it."""
@@ -65,13 +65,6 @@ class Scale:
         factors, offsets = np.array([self.factors, self.offsets], dtype)[:, :, None, None]
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(numbers.astype(dtype) * factors + offsets).astype(np.float32)
-
-    def masked(self, numbers: NumberArray, valid: BoolArray) -> tuple[Float32Array, BoolArray]:
-        """Reflectance (band, y, x), NaN where invalid, and the pixels (y, x) valid and finite."""
-        reflectance = self.reflectance(numbers)
-        valid = valid & np.isfinite(reflectance).all(0)
-        reflectance[:, ~valid] = np.nan
-        return reflectance, valid
 
 
 def parse_scale(text: float | str) -> float:
