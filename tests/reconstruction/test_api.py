@@ -136,7 +136,7 @@ def test_dataset_and_file_hold_the_same_cube(tmp_path: Path, model: Model, scope
 @SCOPES
 @pytest.mark.parametrize("wild", [1e3, -1e3, 1e30, np.inf, 5.5, -999.0])
 def test_wild_pixel_changes_no_other(tmp_path: Path, model: Model, scope: str, wild: float) -> None:
-    """Promise P9: cube and STFs are those of the scene without that pixel, to the last bit."""
+    """Promise P5: cube and STFs are those of the scene without that pixel, to the last bit."""
     source = fake()
     cubes = []
     for name, value in (("wild.tif", wild), ("masked.tif", np.nan)):

@@ -62,7 +62,7 @@ def test_wild_pixel_is_a_pixel_without_data(
     bands: set[int],
     pixels: set[tuple[int, int]],
 ) -> None:
-    """Scale, mask and all other pixels are those of the scene with NaN there, bit for bit."""
+    """Row 17: scale, mask and other pixels are those of the scene with NaN there, bit for bit."""
     folder = tmp_path_factory.getbasetemp()
     image = scene(height=9, width=10)
     masked = image.copy()
@@ -106,6 +106,7 @@ def test_whole_numbers_at_the_limits_are_valid(tmp_path: Path) -> None:
 def test_fill_is_invalid_whatever_the_tag_says(
     tmp_path: Path, fill: float, tag: float | None
 ) -> None:
+    """Row 17."""
     numbers, expected = with_fill(fill)
     source = opened(tmp_path / "field.tif", numbers, nodata=tag)
     np.testing.assert_array_equal(read(source)[1], expected)
@@ -227,6 +228,7 @@ def smooth(height: int = 150, width: int = 160) -> np.ndarray:
 def test_fill_that_has_bled_is_invalid(
     tmp_path: Path, dtype: str, fill: float, method: Resampling, factor: float
 ) -> None:
+    """Row 17."""
     scale = 1.0 if dtype == "float32" else 1e-4
     ground = smooth() if dtype == "float32" else np.rint(smooth() * 10000).astype(dtype)
     filled = ground.copy()
@@ -284,7 +286,8 @@ def test_cubes_share_the_rule(tmp_path: Path, fill: float) -> None:
     expected = np.ones((40, 50), bool)
     expected[:, :12] = expected[20, 30] = False
     np.testing.assert_array_equal(valid, expected)
-    assert [text.split(" pixels ")[0] for text in source.warnings] == ["480 of 2000", "1 of 2000"]
+    told = [text.split(" pixels ")[0] for text in source.warnings]
+    assert told == ["cube: 480 of 2000", "cube: 1 of 2000"]
 
 
 def test_scale_that_leaves_no_pixel_is_refused_with_the_count(tmp_path: Path) -> None:
