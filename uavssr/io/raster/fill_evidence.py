@@ -16,6 +16,7 @@ from uavssr.io.raster.nodata import (
     ValidityRule,
     areas_of,
     grown,
+    pixels_of,
     uniform,
 )
 from uavssr.io.raster.scale import Scale
@@ -77,7 +78,7 @@ def _ground_reaches(limit: int, numbers: NumberArray, near: BoolArray) -> bool:
     at_limit = np.asarray(numbers == limit)
     everywhere = at_limit.all(0)
     partly = at_limit.any(0) & near.all(0) & ~everywhere
-    return bool(partly.sum() > _PARTLY * everywhere.sum())
+    return bool(everywhere.any() and partly.sum() > _PARTLY * everywhere.sum())
 
 
 def without_wild(numbers: NumberArray) -> NumberArray:
@@ -87,16 +88,16 @@ def without_wild(numbers: NumberArray) -> NumberArray:
     and few pixels outside the limits of float numbers that else are reflectance.
     """
     repeated = _repeated(numbers)
-    rest = numbers[:, ~repeated]
+    rest = pixels_of(numbers, ~repeated)
     if not rest.size:
         return numbers
     if numbers.dtype.kind != "f":
-        return numbers[:, ~repeated | _within(numbers, 0.0, _FAR * float(rest.max()))]
+        return pixels_of(numbers, ~repeated | _within(numbers, 0.0, _FAR * float(rest.max())))
     inside = _within(numbers, *LIMITS)
     kept = inside | ~repeated
     count, wild = int(kept.sum()), int((kept & ~inside).sum())
     few = wild <= max(_WILD_COUNT, _WILD_SHARE * count) and 10 * wild <= count
-    return numbers[:, inside if few else kept]
+    return pixels_of(numbers, inside if few else kept)
 
 
 def looks_wild(numbers: NumberArray) -> bool:
@@ -109,7 +110,7 @@ def far_from_fill(window: WindowNumbers, rule: ValidityRule) -> NumberArray:
     numbers, stated = window
     fill = ~stated | rule.named(numbers) | rule.fill(numbers)
     fill |= uniform(numbers) & ~_within(numbers, *LIMITS)
-    return numbers[:, ~(fill | grown(areas_of(fill), 1 + BLED_PIXELS))]
+    return pixels_of(numbers, ~(fill | grown(areas_of(fill), 1 + BLED_PIXELS)))
 
 
 def _within(numbers: NumberArray, low: float, high: float) -> BoolArray:

@@ -18,6 +18,7 @@ from uavssr.io.raster.nodata import (
     ReasonArray,
     ValidityRule,
     near_fill,
+    pixels_of,
     uniform,
 )
 from uavssr.io.raster.sample import ValueSample
@@ -100,7 +101,8 @@ def _having(
 ) -> NumberArray:
     """Stored numbers (band, n) of the pixels of one reason."""
     pairs = zip(windows, reasons, strict=True)
-    return np.concatenate([numbers[:, why == reason] for (numbers, _), why in pairs], axis=1)
+    parts = [pixels_of(numbers, why == reason) for (numbers, _), why in pairs]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _fill_values(

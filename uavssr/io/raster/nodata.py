@@ -172,6 +172,11 @@ def grown(mask: BoolArray, pixels: int) -> BoolArray:
     return mask
 
 
+def pixels_of(numbers: NumberArray, mask: BoolArray) -> NumberArray:
+    """Numbers (band, n) of the pixels of a mask; those of a full mask are not copied."""
+    return numbers.reshape(len(numbers), -1) if mask.all() else numbers[:, mask]
+
+
 def uniform(numbers: NumberArray) -> BoolArray:
     """Which pixels hold the same number in all of several bands."""
     return np.asarray((numbers == numbers[:1]).all(0) & (len(numbers) > 1))

@@ -17,7 +17,7 @@ from uavssr.io.raster.fill_evidence import (
     looks_wild,
     without_wild,
 )
-from uavssr.io.raster.nodata import ValidityRule
+from uavssr.io.raster.nodata import ValidityRule, pixels_of
 from uavssr.sensors import BoolArray, NumberArray
 from uavssr.tiling import TileGrid, Window, spread_windows
 
@@ -97,11 +97,11 @@ def sample_values(
 
 def _unnamed(windows: Sequence[WindowNumbers], rule: ValidityRule) -> NumberArray:
     """Stored numbers (band, n) of the pixels that no mask and no tag makes invalid."""
-    parts = [numbers[:, stated & ~rule.named(numbers)] for numbers, stated in windows]
-    return np.concatenate(parts, axis=1)
+    parts = [pixels_of(numbers, stated & ~rule.named(numbers)) for numbers, stated in windows]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _numbers(unnamed: NumberArray, rule: ValidityRule) -> NumberArray:
     """Of numbers (band, n) those of the scene."""
     infinite = np.isinf(unnamed).any(0)
-    return without_wild(unnamed[:, ~(rule.fill(unnamed) | infinite)])
+    return without_wild(pixels_of(unnamed, ~(rule.fill(unnamed) | infinite)))
