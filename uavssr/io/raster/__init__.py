@@ -13,9 +13,9 @@ from uavssr.io.raster.band_metadata import (
     wavelength_unit,
 )
 from uavssr.io.raster.judged_sample import JudgedSample, judge_sample
-from uavssr.io.raster.nodata import LIMITS, ValidityRule
+from uavssr.io.raster.nodata import ValidityRule
 from uavssr.io.raster.option_needed import OptionNeeded
-from uavssr.io.raster.pixels import WindowPixels, read_pixels
+from uavssr.io.raster.pixels import read_pixels
 from uavssr.io.raster.place import (
     SAME_GRID,
     WGS84,
@@ -38,7 +38,6 @@ from uavssr.io.raster.scale import (
 )
 
 __all__ = [
-    "LIMITS",
     "MIN_BRIGHTEST",
     "SAME_GRID",
     "WGS84",
@@ -54,7 +53,6 @@ __all__ = [
     "Transform",
     "ValidityRule",
     "ValueSample",
-    "WindowPixels",
     "WindowReader",
     "band_facts",
     "check_aligned",

@@ -13,7 +13,7 @@ from uavssr.sensors import BoolArray, Float32Array, NumberArray
 from uavssr.tiling import Window
 
 
-class WindowPixels(NamedTuple):
+class ReflectanceWindow(NamedTuple):
     """The pixels of a window."""
 
     numbers: NumberArray
@@ -28,7 +28,7 @@ class WindowPixels(NamedTuple):
 
 def read_pixels(
     reader: WindowReader, rule: ValidityRule, scale: Scale, window: Window
-) -> WindowPixels:
+) -> ReflectanceWindow:
     """Read a window, and what lies around it where the rule needs that.
 
     Raises:
@@ -45,4 +45,4 @@ def read_pixels(
     rows, cols = window.within(outer)
     reflectance, valid = np.ascontiguousarray(reflectance[:, rows, cols]), valid[rows, cols]
     reflectance[:, ~valid] = np.nan
-    return WindowPixels(numbers[:, rows, cols], reflectance, valid, stated[rows, cols])
+    return ReflectanceWindow(numbers[:, rows, cols], reflectance, valid, stated[rows, cols])
