@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ from tests.helpers.fakes import irregular_mask
 from tests.helpers.models import P4M, tiny_model, tiny_msi
 from tests.helpers.rasters import write
 from tests.helpers.runs import CONTEXT, start
-from uavssr.io.writers.atomic import remove
 from uavssr.io.writers.journal import journal_path
 
 LOADED = [  # by a run on its way, so that one begins at once
@@ -106,7 +106,7 @@ class Workspace:
     def clear(self) -> None:
         """Remove the outputs."""
         for path in self.folder.glob(f"{self.out.stem}.*"):
-            remove(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def digest(self) -> str | None:
         """SHA-256 of the output's pixels; None without an output."""

@@ -11,7 +11,7 @@ import torch
 
 from uavssr.errors import UsageError
 from uavssr.io.hsi import CoefficientSource
-from uavssr.io.writers import CubeTarget, TileWriter, open_writer, remove_stale_parts
+from uavssr.io.writers import CubeTarget, TileWriter, open_writer
 from uavssr.model import SpectralBasis
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.options import BLOCK, OutputOptions
@@ -63,7 +63,6 @@ def expand(
     )
     sink = open_writer(target)
     render = CubeRender(basis=tensors, dtype=output.dtype, bands=bands)
-    remove_stale_parts(path)
     with torch_threads(), sink:
         _stream(source, render, sink, workers or CPU_COUNT, progress)
         return sink.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,9 @@ from uavssr.io.writers import (
     PublishedFiles,
     TileRecord,
     check_free_space,
+    check_names,
     check_output,
-    remove_stale_parts,
+    output_locked,
 )
 from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
@@ -80,20 +81,23 @@ def write_files(
     replaceable = PublishedFiles(
         cube=outputs.cube, overwrite=output.overwrite, resume=output.resume
     )
+    check_names([*outputs, *output.extra_files])
     for path in (outputs.stf, outputs.tiles):
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
     writers = OutputWriters.of(plan, output, overwrite=replaceable)
     error_maps = bool(output.extra_files)
     budget = memory_budget(plan, writers.pixel_bytes, error_maps=error_maps)
     with (
+        ExitStack() as locks,
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,
         block_cache(),
         freed_memory_reused(),
     ):
+        for path in (outputs.stf, outputs.tiles, *output.extra_files):
+            locks.enter_context(output_locked(path))
         for path in (*outputs, *output.extra_files):
             # Another run may have finished since the first look.
             check_output(path, overwrite=replaceable, inputs=plan.inputs)
-            remove_stale_parts(path)
         needed_bytes = sum(writer.needed_bytes for writer in writers)
         check_free_space(outputs.cube, needed_bytes + max(budget.journal - journal.size, 0))
         scene = _scene(plan, journal, fit, error_maps=error_maps)
@@ -173,7 +177,7 @@ def _write_stfs(
     if outputs.verdict is not None:
         first.attrs |= outputs.verdict.tags()
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)
-    with xr.open_dataset(outputs.stf, engine="h5netcdf") as written:
+    with xr.open_dataset(outputs.stf.absolute(), engine="h5netcdf") as written:
         write_tiles(written, outputs.tiles, overwrite=overwrite, inputs=inputs)
 
 
@@ -201,10 +205,7 @@ def _cleared_if_changed(plan: Plan, journal: Journal) -> Iterator[None]:
     try:
         yield
     except InputRefused:
-        try:
-            unchanged = _is_unchanged(plan, journal)
-        except InputRefused:
-            unchanged = False  # the input is gone
-        if not unchanged:
-            journal.clear()
+        with suppress(InputRefused):  # the input was moved away: it may come back
+            if not _is_unchanged(plan, journal):
+                journal.clear()
         raise

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from uavssr.errors import BadVerdict, IncompleteRun, UavssrError
+from uavssr.errors import BadVerdict, IncompleteRun, OutputExists, UavssrError
 from uavssr.io.writers import Journal, RecordKind, TileRecord
 from uavssr.reconstruction.fitted_stf import PendingRecord, stf_record
 from uavssr.reconstruction.pixels import TileInput
@@ -255,14 +255,17 @@ def stored_tiles_reported(journal: Journal, total: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        if count := len(journal.finished("tile")):
-            stop.add_note(f"{count} of {total} tiles are kept")
+        if stored := journal.report(total):
+            stop.add_note(stored)
         raise
     except BadVerdict:  # its remedy is another
         raise
     except UavssrError as err:
-        count = len(journal.finished("tile"))
-        stored = f"{count} of {total} tiles are kept, go on with --resume" if count else None
-        remedy = "; ".join(part for part in (err.remedy, stored) if part)
+        remedy, stored = err.remedy, journal.report(total)
+        if stored and isinstance(err, OutputExists):
+            remedy = "move it away and pass --resume, or pass --resume --overwrite to replace it"
+        elif stored:
+            stored += ", go on with --resume"
+        remedy = "; ".join(part for part in (remedy, stored) if part)
         longer = type(err)(err.fact, path=err.path or journal.out, remedy=remedy or None)
         raise longer from (err.__cause__ or err)

@@ -14,7 +14,7 @@ import torch
 from uavssr._version import __version__
 from uavssr.data import file_sha256
 from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
-from uavssr.io.writers import part_path, remove, remove_stale_parts, sync, write_failed
+from uavssr.io.writers import part_folder, publish_folder, sync, write_failed
 from uavssr.model import (
     CONFIG_FILE,
     DEFAULT_MODEL,
@@ -154,24 +154,15 @@ def _facts(base: Model, parts: Sequence[MeasuredSpectra]) -> dict[str, Any]:
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder to write to, which replaces `folder` if the body succeeds."""
-    part = part_path(folder)
-    old = part.with_name(f"{part.name}.old")
     try:
-        remove_stale_parts(folder)
-        part.mkdir()
-        yield part
-        sync(part)
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
-        sync(folder.parent)
+        with part_folder(folder) as part:
+            part.mkdir()
+            yield part
+            sync(part)
+            publish_folder(part, folder)
+            sync(folder.parent)
     except OSError as err:
         raise write_failed(folder, err.strerror, needed_bytes=_MODEL_BYTES) from err
-    finally:
-        if old.exists() and not folder.exists():
-            old.replace(folder)
-        remove(part)
-        remove(old)
 
 
 def _check_folder(folder: Path, *, overwrite: bool) -> None:

@@ -23,10 +23,11 @@ from rasterio.crs import CRS
 
 from uavssr.errors import IncompleteRun, OutputError, UsageError
 from uavssr.io.hsi.cube import open_cube
-from uavssr.io.writers.atomic import check_output, part_path, remove_stale_parts
+from uavssr.io.writers.atomic import check_output
 from uavssr.io.writers.encoding import NODATA, SCALE, quantise
 from uavssr.io.writers.formats import check_format, open_writer
 from uavssr.io.writers.metadata import true_colour
+from uavssr.io.writers.part_folder import remove_stale_parts
 from uavssr.io.writers.target import CubeTarget, Format
 from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.sensors import WavelengthGrid
@@ -477,7 +478,7 @@ def test_lost_chunk_is_found(tmp_path: Path) -> None:
     """Row 25."""
     with new_sink(tmp_path / "d.zarr", "zarr", height=40, width=40) as out:
         out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
-        (part_path(out.path) / "reflectance" / "1" / "0" / "0").unlink()
+        (out._part / "reflectance" / "1" / "0" / "0").unlink()
         with pytest.raises(OutputError, match="No such file"):
             out.finish()
     assert files(tmp_path) == []

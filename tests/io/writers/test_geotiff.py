@@ -26,7 +26,6 @@ from rasterio.shutil import copy as rasterio_copy
 from uavssr.errors import IncompleteRun, OutputError
 from uavssr.io.writers import atomic as output
 from uavssr.io.writers import block_codec, block_file
-from uavssr.io.writers.atomic import remove_stale_parts
 from uavssr.io.writers.block_codec import BlockCodec, creation_options
 from uavssr.io.writers.encoding import (
     NODATA,
@@ -38,6 +37,7 @@ from uavssr.io.writers.encoding import (
 from uavssr.io.writers.formats import open_writer
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.metadata import true_colour
+from uavssr.io.writers.part_folder import remove_stale_parts
 from uavssr.io.writers.target import CubeTarget
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
@@ -472,7 +472,7 @@ def test_kill_leaves_the_final_name_alone(tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
             process.communicate()
         assert not path.exists()
-    assert len(remove_stale_parts(path)) == 2
+    assert len(remove_stale_parts(path)) == 1  # the second run has removed those of the first
     assert list(tmp_path.iterdir()) == []
 
 

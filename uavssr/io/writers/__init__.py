@@ -5,20 +5,20 @@ Nothing here computes what is written.
 
 from uavssr.io.writers.atomic import (
     check_free_space,
+    check_names,
     check_output,
-    part_path,
-    remove,
-    remove_stale_parts,
+    publish_folder,
     replacing,
     sync,
     write_failed,
 )
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
-from uavssr.io.writers.journal import Journal, RecordKind
+from uavssr.io.writers.journal import Journal, RecordKind, output_locked
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.ownership import Replaceable
+from uavssr.io.writers.part_folder import part_folder
 from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.io.writers.target import CubeTarget, Format
@@ -46,13 +46,14 @@ __all__ = [
     "TileWriter",
     "check_format",
     "check_free_space",
+    "check_names",
     "check_output",
     "cube_bytes",
     "open_writer",
-    "part_path",
+    "output_locked",
+    "part_folder",
+    "publish_folder",
     "quantise",
-    "remove",
-    "remove_stale_parts",
     "replacing",
     "sync",
     "write_failed",

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError, OutputExists
 from uavssr.io.bounded import parse_json, read_bytes
-from uavssr.io.checks import PathLike, envi_headers, size_text
+from uavssr.io.checks import PathLike, envi_headers, name_problem, size_text
 from uavssr.io.writers.ownership import Replaceable, may_replace
+from uavssr.io.writers.part_folder import ADDED_BYTES, part_folder, part_folders, try_folder
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file that has reached its limit."""
+_CLOSED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Error numbers of a folder that may not be written to any more."""
 _OTHER_NAME: Final = "choose another name with -o/--out"
 UNFINISHED: Final = ".unfinished"
 """Suffix of a small file while it is written."""
@@ -29,6 +32,8 @@ STORE_PARTS: Final = frozenset(
 STORE_MARK: Final = "uavssr_product"
 """Attribute that marks a Zarr store as ours."""
 _MAX_ATTRIBUTES_BYTES: Final = 2**22
+_BELOW_BYTES: Final = 64
+"""Bytes for the names of files inside a Zarr store or a journal."""
 _PROBE_BYTES: Final = 2**20
 """Bytes that must still fit behind a part file; else lack of space made a write fail."""
 
@@ -53,8 +58,9 @@ def check_output(
         OutputError: the output exists, is an input or a folder, or cannot be written.
     """
     out = Path(path)
-    if "\0" in str(out):
-        raise OutputError(f"output name {str(out)!r} holds a NUL character")
+    if problem := name_problem(out):
+        raise OutputError(problem, path=out, remedy=_OTHER_NAME)
+    check_names([out])
     _check_existing(out, overwrite=overwrite, inputs=inputs)
     _check_folder(out)
     check_free_space(out, needed_bytes)
@@ -112,48 +118,44 @@ def is_own_store(folder: Path) -> bool:
         return False
 
 
+def check_names(paths: Iterable[PathLike]) -> None:
+    """Refuse outputs whose names leave no room for those of their temporary files.
+
+    Raises:
+        OutputError: the longest name, and the bytes by which it must be shorter.
+    """
+    found = ((_excess_bytes(path.absolute()), path) for path in map(Path, paths))
+    excess, longest = max(found, default=(0, Path()))
+    if excess > 0:
+        raise OutputError(
+            f"the name is {excess} bytes too long for its temporary files",
+            path=longest,
+            remedy=f"shorten the name of the output by {excess} bytes",
+        )
+
+
+def _excess_bytes(out: Path) -> int:
+    """Bytes by which the name or the path of an output is too long; negative if it is not."""
+    name, path = len(os.fsencode(out.name)), len(os.fsencode(out))
+    try:
+        most = os.pathconf(out.parent, "PC_NAME_MAX"), os.pathconf(out.parent, "PC_PATH_MAX")
+    except (OSError, ValueError):  # no such folder, or a NUL in it, which is reported later
+        return 0
+    return max(name + ADDED_BYTES - most[0], path + ADDED_BYTES + name + _BELOW_BYTES - most[1])
+
+
 def _check_folder(out: Path) -> None:
-    """Create and remove the part file: root may write where the permissions say otherwise."""
+    """Make a folder for a moment: root may write where the permissions say otherwise."""
     if not out.parent.is_dir():
         raise OutputError(f"there is no folder {out.parent}", path=out, remedy="create it first")
-    probe = part_path(out)
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except FileExistsError:  # being written by this process, or left by an interrupt just now
-        return
-    except (OSError, UnicodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "not a name the system can store"
+        try_folder(out)
+    except OSError as err:
         raise OutputError(
-            f"cannot write in {out.parent} ({reason})",
+            f"cannot write in {out.parent} ({err.strerror})",
             path=out,
             remedy="choose another name or a folder you may write to",
         ) from err
-
-
-def part_path(path: PathLike) -> Path:
-    """The name under which this process builds `path`: hidden, and in the same folder."""
-    out = Path(path)
-    return out.with_name(f".{out.name}.{os.getpid()}.part{out.suffix}")
-
-
-def remove_stale_parts(path: PathLike) -> list[Path]:
-    """Remove the part files of `path` that ended processes of this machine left; returns them."""
-    out = Path(path)
-    pattern = re.compile(rf"\.{re.escape(out.name)}\.(\d+)\.part.*")
-    matches = [(part, pattern.fullmatch(part.name)) for part in out.parent.iterdir()]
-    stale = [part for part, match in matches if match and not _alive(int(match[1]))]
-    for part in stale:
-        remove(part)
-    return stale
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as err:
-        return not isinstance(err, ProcessLookupError)
-    return True
 
 
 def publish(part: Path, path: PathLike, *, overwrite: Replaceable) -> Path:
@@ -170,14 +172,42 @@ def publish(part: Path, path: PathLike, *, overwrite: Replaceable) -> Path:
             sync(part)
         if not isinstance(overwrite, bool):
             overwrite.record(part, out)
+        replaces = overwrite is True or os.path.lexists(out)
         _check_existing(out, overwrite=overwrite, inputs=())
-        if part.is_dir() and out.exists():
-            out.replace(part.with_name(f"{part.name}.old"))
-        part.replace(out)
+        if part.is_dir():
+            publish_folder(part, out)
+        elif replaces or not _linked(part, out):
+            part.replace(out)
         sync(out.parent)
     except OSError as err:
-        raise OutputError(f"cannot be completed ({err.strerror})", path=out) from err
+        raise _gone(out) or OutputError(f"cannot be completed ({err.strerror})", path=out) from err
     return out
+
+
+def _linked(part: Path, out: Path) -> bool:
+    """Give a file a free name; False on a file system without hard links.
+
+    A link never replaces a file, not even one that has appeared since the last look.
+    """
+    try:
+        out.hardlink_to(part)
+    except FileExistsError:
+        _check_existing(out, overwrite=False, inputs=())
+    except OSError:
+        return False
+    return True
+
+
+def publish_folder(part: Path, out: Path) -> None:
+    """Rename a folder, which never replaces one that holds anything."""
+    old = part.with_name(f"{part.name}.old")
+    try:
+        if out.exists():
+            out.replace(old)
+        part.replace(out)
+    finally:
+        if old.exists() and not os.path.lexists(out):
+            old.replace(out)
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:
@@ -195,7 +225,8 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
         temporary.replace(path)
         sync(path.parent)
     except OSError as err:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise write_failed(path, err.strerror, needed_bytes=len(data)) from err
 
 
@@ -206,21 +237,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def discard(part: Path) -> None:
-    """Remove a part file and the sidecars that libraries put beside it."""
-    for path in part.parent.iterdir():
-        if path.name.startswith(part.name):
-            remove(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder that may be gone already."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -236,13 +252,9 @@ def replacing(
     On any error the part is removed, and whatever stood at `path` still does.
     """
     check_output(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed_bytes)
-    part = part_path(path)
-    discard(part)
-    try:
+    with part_folder(path) as part:
         yield part
         publish(part, path, overwrite=overwrite)
-    finally:
-        discard(part)
 
 
 def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> OutputError:
@@ -251,15 +263,30 @@ def write_failed(path: PathLike, reason: object, *, needed_bytes: int) -> Output
     Libraries drop the system's own reason, so a probe is written beside the part file.
     """
     out = Path(path)
+    if gone := _gone(out):
+        return gone
     full = _lack_of_space(out, str(reason), needed_bytes)
     if full is None:
+        closed = any(os.strerror(code) in str(reason) for code in _CLOSED)
+        remedy = "run again, and should it happen again, write to another disk"
         return OutputError(
             f"writing failed ({reason})",
             path=out,
-            remedy="run again, and should it happen again, write to another disk",
+            remedy=f"make {out.parent} writable again" if closed else remedy,
         )
     said = str(reason) if full in str(reason) else f"{reason}; {full}"
     return _no_space(out, f"writing failed ({said}): ", needed_bytes)
+
+
+def _gone(out: Path) -> OutputError | None:
+    """The error for an output whose folder was moved or removed during the run."""
+    folder = out.parent
+    if folder.is_dir():
+        return None
+    while not folder.parent.is_dir():
+        folder = folder.parent
+    remedy = "move it back, or name its new place in -o/--out"
+    return OutputError(f"the folder {folder} was moved or removed", path=out, remedy=remedy)
 
 
 def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
@@ -267,27 +294,24 @@ def _lack_of_space(out: Path, reason: str, needed_bytes: int) -> str | None:
     for code in _NO_SPACE:
         if os.strerror(code) in reason:
             return os.strerror(code)
-    part = part_path(out)
     try:
-        status = part.stat()
-        size, stored = status.st_size, status.st_blocks * 512
-    except OSError:
-        size, stored = 0, 0
-    if shutil.disk_usage(out.parent).free < needed_bytes - stored:
-        return "little space is left"
-    return _refused_for_space(part.with_name(f"{part.name}.probe"), size)
+        parts = [path.lstat() for part in part_folders(out) for path in part.rglob("*")]
+        stored = sum(part.st_blocks * 512 for part in parts)
+        if shutil.disk_usage(out.parent).free < needed_bytes - stored:
+            return "little space is left"
+    except OSError:  # the folder has gone just now
+        return None
+    return _refused_for_space(out.parent, max((part.st_size for part in parts), default=0))
 
 
-def _refused_for_space(probe: Path, offset: int) -> str | None:
+def _refused_for_space(folder: Path, offset: int) -> str | None:
     """Why the system lets no file here grow beyond `offset` bytes, or None; leaves nothing."""
     try:
-        with probe.open("wb", buffering=0) as file:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             end = offset + _PROBE_BYTES
             while offset < end:  # at a limit, the first write is short and the next one fails
                 offset += os.pwrite(file.fileno(), bytes(end - offset), offset)
             os.fsync(file.fileno())
     except OSError as err:
         return os.strerror(err.errno) if err.errno in _NO_SPACE else None
-    finally:
-        probe.unlink(missing_ok=True)
     return None

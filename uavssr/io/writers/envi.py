@@ -6,6 +6,7 @@ import math
 import os
 import re
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +46,11 @@ class EnviWriter(TileWriter):
         self._check_header()
         self._metadata = CubeMetadata(grid=target.written_grid, dtype=self.dtype, tags=target.tags)
         self._checksums: dict[tuple[int, int], int] = {}
-        self._part_header = Path(f"{self._part}.hdr")
         self._handle = -1
+
+    @property
+    def _part_header(self) -> Path:
+        return Path(f"{self._part}.hdr")
 
     def _check_header(self) -> None:
         """Refuse a header that may not be replaced, or that describes another file."""
@@ -145,8 +149,15 @@ class EnviWriter(TileWriter):
         self._check_header()
         if may_replace(overwrite, self.path):
             self.path.unlink(missing_ok=True)  # rather nothing than numbers under a new header
+        header = self._part_header.stat()
         publish(self._part_header, self._header, overwrite=overwrite)
-        return super()._publish()
+        try:
+            return super()._publish()
+        except OutputError:  # a file of that name has appeared: it must not be read by our header
+            with suppress(OSError):
+                if os.path.samestat(header, self._header.lstat()):
+                    self._header.unlink()
+            raise
 
 
 def _env() -> rasterio.Env:

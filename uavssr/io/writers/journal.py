@@ -7,8 +7,8 @@ import json
 import logging
 import re
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -43,6 +43,34 @@ _log = logging.getLogger(__name__)
 def journal_path(out: PathLike) -> Path:
     """Folder of the journal of the output `out`: `.<name>.uavssr` beside it."""
     return Path(out).with_name(f".{Path(out).name}.uavssr")
+
+
+@contextmanager
+def output_locked(out: PathLike) -> Iterator[None]:
+    """Lock an output against all other runs; the lock lies in the folder of its journal.
+
+    Raises:
+        OutputError: another run writes it, or something else has the folder's name.
+    """
+    lock = _locked(out)
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _locked(out: PathLike) -> Lock:
+    folder = journal_path(out)
+    # A second look: another run may have made the folder during the first.
+    if _why_foreign(folder) and (fact := _why_foreign(folder)):
+        raise OutputError(fact, path=folder, remedy=move_away(folder))
+    return Lock.take(folder / _LOCK, output=Path(out))
+
+
+def _unlock(lock: Lock) -> None:
+    lock.release()
+    with suppress(OSError):  # it holds tiles, or the next run's lock
+        lock.path.parent.rmdir()
 
 
 class Journal:
@@ -84,10 +112,7 @@ class Journal:
         self._key = ""
 
     def __enter__(self) -> Self:
-        # A second look: another run may have made the folder during the first.
-        if _why_foreign(self.folder) and (fact := _why_foreign(self.folder)):
-            raise OutputError(fact, path=self.folder, remedy=move_away(self.folder))
-        self._lock = Lock.take(self.folder / _LOCK, output=self.out)
+        self._lock = _locked(self.out)
         try:
             self._open()
             return self
@@ -119,13 +144,12 @@ class Journal:
         if lock is None:
             return
         try:
-            if not self._kept():
-                self.clear()
-                (self.folder / _MARK).unlink(missing_ok=True)
+            with suppress(OSError):  # the folder was moved away, or made read-only
+                if not self._kept():
+                    self.clear()
+                    (self.folder / _MARK).unlink(missing_ok=True)
         finally:
-            lock.release()
-            with suppress(OSError):  # it holds tiles, or the next run's lock
-                self.folder.rmdir()
+            _unlock(lock)
 
     def clear(self) -> None:
         """Remove the records, when the outputs have their names or there is no tile."""
@@ -214,6 +238,14 @@ class Journal:
     def _kept(self) -> list[tuple[str, int]]:
         names = (_TILE_FILE.fullmatch(path.name) for path in self.folder.iterdir())
         return [(name[1], int(name[2])) for name in names if name]
+
+    def report(self, total: int) -> str:
+        """The tiles that a resumed run need not compute, in words; empty without any."""
+        try:
+            count = len(self.finished("tile"))
+        except OSError:
+            return "the finished tiles are where its journal is"
+        return f"{count} of {total} tiles are kept" if count else ""
 
     def store(self, kind: RecordKind, record: TileRecord) -> None:
         """Keep a tile; raises `OutputError` if the system refuses, mostly for a full disk."""

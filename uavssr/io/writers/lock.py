@@ -64,8 +64,13 @@ class Lock:
                 file.close()
 
     def release(self) -> None:
-        """Remove the file, then unlock it: whoever opened it meanwhile sees that it is gone."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file, then unlock it: whoever opened it meanwhile sees that it is gone.
+
+        If its folder was moved away it stays there, and the next run takes it over.
+        """
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self.file.fileno()), self.path.lstat()):
+                self.path.unlink()
         self.file.close()
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import rasterio
 
 from uavssr.io.checks import GDAL_ERRORS
-from uavssr.io.writers.atomic import check_output, discard, part_path, publish, write_failed
+from uavssr.io.writers.atomic import check_output, publish, write_failed
 from uavssr.io.writers.encoding import quantise
+from uavssr.io.writers.part_folder import part_folder
 from uavssr.io.writers.target import Target
 from uavssr.sensors import BoolArray, Float32Array, NumberArray
 from uavssr.tiling import Window
@@ -55,16 +56,17 @@ class TileWriter(ABC):
             target.path, overwrite=target.overwrite, inputs=target.inputs, needed_bytes=needed_bytes
         )
         self._crs = target.crs()
-        self._part = part_path(target.path)
+        self._part = target.path  # until it is entered
+        self._folder = ExitStack()
         self._taken: dict[tuple[int, int], Window] = {}
         self._broken: set[tuple[int, int]] = set()
         self._changed = threading.Condition()
         self._open, self._writing = False, 0
 
     def __enter__(self) -> Self:
-        discard(self._part)
         try:
             with self._storage_errors():
+                self._part = self._folder.enter_context(part_folder(self.path))
                 self._create()
             self._open = True
         except BaseException:  # nobody calls __exit__ when this fails, or is interrupted
@@ -77,7 +79,7 @@ class TileWriter(ABC):
         # The part file is removed, so errors of closing it do not matter.
         with suppress(*LIBRARY_ERRORS):
             self._close()
-        discard(self._part)
+        self._folder.close()
 
     def write(self, window: Window, array: Float32Array, valid: BoolArray) -> None:
         """Store `array` (band, y, x) where `valid` (y, x), and nodata elsewhere.
