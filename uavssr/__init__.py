@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from uavssr._version import __version__
+
+TYPE_CHECKING = False  # as in typing, whose import takes longer than all of this
 
 if TYPE_CHECKING:
     from uavssr.calibration import calibrate_stf

@@ -23,9 +23,9 @@ from tests.helpers.commands import Ran, Run
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.places import REPO
 from tests.helpers.rasters import TRANSFORM, write
-from uavssr.io.writers.atomic import remove_stale_parts
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.journal import Journal
+from uavssr.io.writers.part_folder import remove_stale_parts
 from uavssr.model.proximal import ZNet
 from uavssr.sensors import SENSORS
 
@@ -498,7 +498,7 @@ def test_ctrl_c_again_and_again_ends_in_one_line(tmp_path: Path, model: Path) ->
 STRUCK = """
 import signal, sys, time
 from uavssr.cli import run_and_exit
-from uavssr.cli.app import app
+from uavssr.cli.app import STOP, app
 
 class Struck:
     def __del__(self):
@@ -506,29 +506,78 @@ class Struck:
 
 @app.command()
 def wait():
+    STOP.raise_from_now_on()
     Struck()
     time.sleep(30)
 
 sys.argv[1:] = ["wait"]
 run_and_exit()
 """
+SWALLOWED = """
+import signal, sys, time
+from uavssr.cli import run_and_exit
+from uavssr.cli.app import STOP, app
+
+@app.command()
+def wait():
+    STOP.raise_from_now_on()
+    for _ in range(3000):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        except BaseException:
+            pass
+        else:
+            continue
+        break
+    time.sleep(30)
+
+sys.argv[1:] = ["wait"]
+run_and_exit()
+"""
+CONVERTED = """
+import signal, sys, time
+from uavssr.cli import run_and_exit
+from uavssr.cli.app import STOP, app
+
+@app.command()
+def wait():
+    STOP.raise_from_now_on()
+    try:
+        signal.raise_signal(signal.SIGHUP)
+        time.sleep(30)
+    except BaseException as err:
+        raise RuntimeError("a library's own error") from err
+
+sys.argv[1:] = ["wait"]
+run_and_exit()
+"""
 LOADING = """
 import signal, sys
-from uavssr.cli import run_and_exit
+from uavssr.__main__ import run
 
 class Loading:
     def find_spec(self, name, *_):
-        if name == "typer":
+        if name == "MODULE":
             signal.raise_signal(signal.SIGINT)
 
-assert "typer" not in sys.modules
+assert "MODULE" not in sys.modules
 sys.meta_path.insert(0, Loading())
-run_and_exit()
+sys.argv[1:] = ["reconstruct", "no.tif", "-o", "out.tif"]
+run()
 """
 
 
-@pytest.mark.parametrize("script", [STRUCK, LOADING], ids=["in a destructor", "while it loads"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        *(STRUCK, SWALLOWED, CONVERTED),
+        *(LOADING.replace("MODULE", name) for name in ("uavssr.cli.entry", "typer", "torch")),
+    ],
+    ids=["in a destructor", "swallowed", "made another error", "first", "early", "while it loads"],
+)
 def test_ctrl_c_at_a_bad_moment_stops_the_run_all_the_same(script: str) -> None:
+    """Row 23."""
     done = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=20
     )

@@ -1,28 +1,19 @@
 """The entry point: runs the application and turns errors into one line and an exit code.
 
-Whatever loads slowly is imported by `_run`, where a Ctrl-C is reported as everywhere else.
+Whatever loads slowly is imported by `_run`, where a Ctrl-C is answered already.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import signal
 import sys
-import threading
-import traceback
-from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
 
-from uavssr.errors import Interrupted, OutputError, UavssrError, UsageError
+from uavssr.cli.stop_signals import NOTHING_DONE, STOP
+from uavssr.errors import Interrupted, OutputError, UavssrError, UsageError, printable
 
+TYPE_CHECKING = False  # as in typing, which loads after the handlers of signals are set
 if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
-
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that stop a run in good order: Ctrl-C, `kill`, a terminal that was closed."""
-REPEAT_SECONDS: Final = 0.05
-"""Time until a Ctrl-C that a callback swallowed is sent again."""
+    from typing import NoReturn
 
 
 def run_and_exit() -> NoReturn:
@@ -31,15 +22,13 @@ def run_and_exit() -> NoReturn:
     It ends without Python's teardown, which takes up to half a second and, on Python 3.13, reports
     datasets that are still open. All files are closed by then.
     """
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
-            signal.signal(number, _interrupt)
-    sys.unraisablehook = _repeat_interrupt
+    STOP.exit_at_once()
     try:
         code = main()
+        STOP.end(code)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except KeyboardInterrupt:  # a second one, after `main` has reported
+    except KeyboardInterrupt:  # just after the command
         code = Interrupted.exit_code
     except (BrokenPipeError, SystemExit):  # the reader, `| head` for example, has gone; rich exits
         code = 0
@@ -52,18 +41,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt as stop:
-        finished = "; ".join(getattr(stop, "__notes__", []))
-        advice = f"{finished}, go on with: {_resume_command(arguments)}"
-        print(
-            f"uavssr: interrupted; {advice if finished else 'nothing was left half-written'}",
-            file=sys.stderr,
-        )
-        return Interrupted.exit_code
+        return _interrupted(stop, arguments)
     except BrokenPipeError:
         raise
     except Exception as err:  # noqa: BLE001 - the one handler: a bug is one line too, -vv shows it
+        if interrupt := _cause(err):
+            return _interrupted(interrupt, arguments)
         error = _as_uavssr_error(err)
         if _verbosity(arguments) > 1:
+            import traceback
+
             traceback.print_exception(err)
         if str(error):
             print(f"uavssr: error: {error}", file=sys.stderr)
@@ -84,12 +71,31 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _interrupted(stop: KeyboardInterrupt, arguments: list[str]) -> int:
+    STOP.end()
+    finished = "; ".join(getattr(stop, "__notes__", []))
+    advice = f"uavssr: interrupted; {finished}, go on with: {_resume_command(arguments)}"
+    print(printable(advice) if finished else NOTHING_DONE, file=sys.stderr, flush=True)
+    return Interrupted.exit_code
+
+
+def _cause(err: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt of which a library has made another error."""
+    while err is not None and not isinstance(err, KeyboardInterrupt):
+        err = err.__cause__ or err.__context__
+    return err
+
+
 def _as_uavssr_error(err: Exception) -> UavssrError:
     """The error with the message to print; that is empty where Typer has shown the help."""
     if isinstance(err, UavssrError):
         return err
     if isinstance(err, MemoryError):
         return OutputError("out of memory", remedy="use a smaller --tile or fewer --workers")
+    if isinstance(err, OSError) and err.strerror:
+        remedy = "see whether the file or its folder was moved, and whether the disk is full"
+        path = None if err.filename is None else str(err.filename)
+        return OutputError(err.strerror, path=path, remedy=remedy)
     if hasattr(err, "format_message"):  # Typer's errors have no public base class
         message = str(err.format_message()).rstrip(".")
         command = getattr(getattr(err, "ctx", None), "command_path", "uavssr")
@@ -97,28 +103,13 @@ def _as_uavssr_error(err: Exception) -> UavssrError:
     return UavssrError(f"{type(err).__name__}: {err}", remedy="a bug: report it with -vv")
 
 
-# --- signals -------------------------------------------------------------------------------------
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, unless an earlier one is being handled."""
-    if not isinstance(sys.exception(), KeyboardInterrupt):
-        raise KeyboardInterrupt
-
-
-def _repeat_interrupt(swallowed: UnraisableHookArgs) -> None:
-    """Send a Ctrl-C again that struck in a destructor or callback, where Python drops errors."""
-    if isinstance(swallowed.exc_value, KeyboardInterrupt):
-        threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), signal.SIGINT)).start()
-    else:
-        sys.__unraisablehook__(swallowed)
-
-
 # --- arguments -----------------------------------------------------------------------------------
 
 
 def _resume_command(arguments: list[str]) -> str:
     """The command line that goes on with the run of this one."""
+    import shlex
+
     end = arguments.index("--") if "--" in arguments else len(arguments)
     resume = [] if "--resume" in arguments[:end] else ["--resume"]
     return shlex.join(["uavssr", *arguments[:end], *resume, *arguments[end:]])

@@ -12,6 +12,7 @@ import typer
 from uavssr.cli import console
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, say
+from uavssr.cli.stop_signals import STOP
 
 
 @app.command()
@@ -79,6 +80,7 @@ def train(
         "network.stages": stage_count,
         "network.width": width,
     }
+    STOP.raise_from_now_on()
     run = read_settings(RunConfig, config, options, assignments or [])
     leads = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, only the first prints
     with console.progress(quiet=context.obj["quiet"] or not leads, unit="steps") as progress:
@@ -119,6 +121,7 @@ def adapt(
     from uavssr.model import DEFAULT_MODEL
     from uavssr.training import adapt_model
 
+    STOP.raise_from_now_on()
     adapted = adapt_model(
         spectra, out, model=model or DEFAULT_MODEL, scale=scale, overwrite=overwrite
     )
