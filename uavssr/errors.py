@@ -5,6 +5,18 @@ from __future__ import annotations
 from os import PathLike
 
 
+def printable(text: str) -> str:
+    """`text` on one line for a terminal: control characters and bytes that are no text escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
 class UavssrError(Exception):
     """Base of all errors raised on purpose; the message is one line with path, fact and remedy.
 
@@ -21,9 +33,10 @@ class UavssrError(Exception):
         self, fact: str, *, path: str | PathLike[str] | None = None, remedy: str | None = None
     ) -> None:
         self.fact, self.path, self.remedy = fact, path, remedy
-        prefix = "" if path is None else f"{path}: "
+        prefix = "" if path is None else f"{printable(str(path))}: "
         suffix = "" if remedy is None else f"; {remedy}"
-        super().__init__(" ".join(f"{prefix}{fact}{suffix}".split()))
+        said = " ".join(line.strip() for line in f"{fact}{suffix}".splitlines())
+        super().__init__(printable(f"{prefix}{said}"))
 
 
 class UsageError(UavssrError):

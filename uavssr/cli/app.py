@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uavssr._version import __version__
-from uavssr.errors import UsageError
+from uavssr.cli.stop_signals import STOP
+from uavssr.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource, Request
@@ -47,7 +48,16 @@ def common(
 ) -> None:
     """Common options of all commands."""
     context.obj = {"quiet": quiet}
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainText())
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+
+
+class _PlainText(logging.Formatter):
+    """The message alone, without characters that a terminal would obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
+        return "\n".join(map(printable, record.message.splitlines()))
 
 
 def open_image(
@@ -106,10 +116,15 @@ def option_pairs(pairs: list[str] | None) -> dict[str, str]:
 
 
 def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: Replaceable) -> None:
-    """Refuse outputs that exist, are an input, or are asked for twice, before any work."""
-    from uavssr.io.writers import check_output
+    """Refuse outputs that exist, are an input, or are asked for twice, before any work.
 
+    From here on a command writes, so that Ctrl-C has to stop it in good order.
+    """
+    from uavssr.io.writers import check_names, check_output
+
+    STOP.raise_from_now_on()
     outputs = [path for path in paths if path is not None]
+    check_names(outputs)
     for path in outputs:
         if [output.absolute() for output in outputs].count(path.absolute()) > 1:
             raise UsageError("is asked for as two outputs", path=path, remedy="give two names")
@@ -146,4 +161,4 @@ def print_outputs(
 def say(context: typer.Context, text: str) -> None:
     """Print a message on stderr, unless `--quiet` was given."""
     if not context.obj["quiet"]:
-        typer.echo(text, err=True)
+        typer.echo("\n".join(map(printable, text.splitlines())), err=True)

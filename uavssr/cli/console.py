@@ -43,7 +43,7 @@ def progress(
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TextColumn("{task.fields[rate]}"),
@@ -77,4 +77,5 @@ def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, highlight=False, width=None if terminal else 200)
+    width = None if terminal else 200
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)

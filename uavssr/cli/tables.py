@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from uavssr.errors import printable
+
 if TYPE_CHECKING:
     import xarray as xr
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from uavssr.io.msi import InputSummary
     from uavssr.sensors import Sensor
@@ -22,7 +25,7 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     table = _table("sensor", "camera", "bands: role centre/FWHM in nm")
     for sensor in sensors:
         listed = ", ".join(f"{b.role} {b.centre:g}/{b.fwhm:g}" for b in sensor.bands)
-        table.add_row(sensor.name, sensor.title, listed)
+        _add_row(table, sensor.name, sensor.title, listed)
     return table
 
 
@@ -47,7 +50,7 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
             for key, digits in (("centre", 2), ("fwhm", 2), ("gain", 3))
         ]
         note = "prior-driven" if row["prior_driven"] else ""
-        table.add_row(row["band"], *cells, f"{row['residual']:.4f}", note)
+        _add_row(table, row["band"], *cells, f"{row['residual']:.4f}", note)
     return table
 
 
@@ -68,9 +71,9 @@ def summary_parts(summary: InputSummary) -> list[RenderableType]:
     remarks = [f"left out: {text}" for text in summary.left_out]
     remarks += [f"warning: {text}" for text in summary.warnings]
     remarks += [f"problem: {problem}" for problem in summary.problems]
-    parts = [*fact_lines(facts), _band_table(summary), *map(Text, remarks)]
+    parts = [*fact_lines(facts), _band_table(summary), *map(_text, remarks)]
     if summary.command:
-        parts += [Text("reconstruct it with:", "bold"), Text(summary.command)]
+        parts += [Text("reconstruct it with:", "bold"), _text(summary.command)]
     return parts
 
 
@@ -87,7 +90,8 @@ def _band_table(summary: InputSummary) -> Table:
             levels = [f"{x:.4g}" for x in (facts.minimum, facts.median, facts.maximum)]
             notes += ["constant"] if facts.constant else []
             notes += [] if facts.same_as is None else [f"equals row {facts.same_as + 1}"]
-        table.add_row(
+        _add_row(
+            table,
             band.role or "?",
             nominal,
             band.file.name if several else str(band.index),
@@ -103,7 +107,7 @@ def fact_lines(facts: Mapping[str, str]) -> list[RenderableType]:
     """A line per fact, its name in bold."""
     from rich.text import Text
 
-    return [Text.assemble((f"{key:9}", "bold"), value) for key, value in facts.items()]
+    return [Text.assemble((f"{key:9}", "bold"), printable(value)) for key, value in facts.items()]
 
 
 def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[RenderableType]:
@@ -118,7 +122,7 @@ def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[Renderabl
         ("sam", 4, "degrees"),
         ("ergas", 4, f"ratio {settings['ergas_ratio']}"),
     ):
-        figures.add_row(name.upper(), f"{scene[name]:.{digits}f}", definition)
+        _add_row(figures, name.upper(), f"{scene[name]:.{digits}f}", definition)
     share = f"{report['valid_pixels']} of {report['pixels']} pixels valid in both"
     parts: list[RenderableType] = [figures, f"{share}, {report['bands']} bands"]
     if per_band:
@@ -137,7 +141,7 @@ def _number_table(
 ) -> Table:
     table = _table(head, *names)
     for label, row in rows:
-        table.add_row(label, *(f"{row[name]:.5g}" for name in names))
+        _add_row(table, label, *(f"{row[name]:.5g}" for name in names))
     return table
 
 
@@ -150,11 +154,23 @@ def json_ready(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
+def _text(text: str) -> Text:
+    """Text as it is: no markup, and nothing that a terminal would obey."""
+    from rich.text import Text
+
+    return Text(printable(text))
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    table.add_row(*map(_text, cells))
+
+
+def _table(*columns: str, title: str = "") -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    heading = _text(title) if title else None
+    table = Table(box=box.SIMPLE_HEAD, title=heading, title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(column)
     return table

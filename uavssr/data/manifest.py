@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.data.manifest_row import COLUMNS, ManifestRow, parse_row
-from uavssr.errors import InputRefused
+from uavssr.errors import InputRefused, printable
 from uavssr.io.bounded import open_regular, read_bytes, why_unread
 from uavssr.io.checks import check_path_text
 
@@ -42,7 +42,7 @@ class ManifestRefused(InputRefused):
         super().__init__(f"{count} problem{'s' if count > 1 else ''}", path=path)
 
     def __str__(self) -> str:
-        lines = (f"\n  line {problem.line}: {problem.text}" for problem in self.problems)
+        lines = (f"\n  line {problem.line}: {printable(problem.text)}" for problem in self.problems)
         return super().__str__() + "".join(lines)
 
 

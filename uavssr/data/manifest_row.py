@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, cast
 
 from uavssr.errors import InputRefused, UavssrError
-from uavssr.io.checks import check_path_text, envi_headers
+from uavssr.io.checks import check_path_text, envi_headers, is_file
 from uavssr.io.raster import parse_scale
 from uavssr.sensors import Sensor, load_sensor
 
@@ -172,6 +173,8 @@ def _path(folder: Path, text: str) -> Path:
             f"{text!r} is an absolute path outside the manifest's folder",
             remedy="give paths relative to the manifest",
         )
-    if not path.is_file():
-        raise InputRefused(f"{text!r} {'is not a file' if path.exists() else 'does not exist'}")
+    if not is_file(path):
+        raise InputRefused(
+            f"{text!r} {'is not a file' if os.path.lexists(path) else 'does not exist'}"
+        )
     return path

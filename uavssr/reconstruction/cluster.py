@@ -19,6 +19,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from distributed.comm.core import CommClosedError
 
 from uavssr.errors import IncompleteRun, UsageError
+from uavssr.io.checks import is_file
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction import cluster_job
 from uavssr.reconstruction.cluster_job import ClusterError, Job
@@ -167,7 +168,7 @@ def connect(scheduler: str | Path) -> Iterator[Cluster]:
     """
     text = str(scheduler)
     given = {"address": text} if "://" in text else {"scheduler_file": text}
-    if "scheduler_file" in given and not Path(text).is_file():
+    if "scheduler_file" in given and not is_file(Path(text)):
         raise UsageError(
             f"--scheduler {text} is neither an address such as tcp://host:8786 nor a file"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uavssr._version import __version__
+from uavssr.errors import printable
 from uavssr.io.bounded import open_regular
 from uavssr.io.checks import envi_header, fingerprint
 
@@ -34,7 +35,7 @@ def provenance(plan: Plan) -> dict[str, str]:
         "stf_held": _stf_file(plan),
         "references": "" if references is None else str(len(references.msi)),
     }
-    return {f"uavssr_{key}": value for key, value in tags.items() if value}
+    return {f"uavssr_{key}": printable(value) for key, value in tags.items() if value}
 
 
 def identity(plan: Plan, *, error_maps: bool) -> dict[str, str]:

@@ -40,7 +40,11 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
             f"unknown sensor {text!r}",
             remedy=f"use one of {', '.join(SENSORS)}, or a .yaml or .csv file of your own",
         )
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as err:  # a name that is too long, a folder that may not be entered
+        raise UsageError(f"cannot be looked up ({err.strerror})", path=path) from err
+    if not exists:
         raise UsageError("no such sensor file", path=path)
     try:
         return readers[path.suffix.lower()](path)

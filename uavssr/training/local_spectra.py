@@ -10,7 +10,7 @@ import numpy as np
 
 from uavssr.data import MAX_GAP_NM
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import check_path_text
+from uavssr.io.checks import check_path_text, is_file
 from uavssr.sensors import WavelengthGrid
 from uavssr.spectra import (
     FIELD_REFLECTANCE,
@@ -37,7 +37,7 @@ def read_local_spectra(path: Path, grid: WavelengthGrid, scale: str | None) -> M
         return _drop_implausible(_to_grid(open_spectra(path, scale=scale), path, grid), path)
     if scale is not None:
         raise UsageError("a library holds reflectance", path=path, remedy="leave out --scale")
-    if not path.is_file():
+    if not is_file(path):
         raise InputRefused("no such file", path=path, remedy="give the path of a local file")
     try:
         values = np.asarray(load_library(path, grid).spectra, float)

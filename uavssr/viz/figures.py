@@ -73,7 +73,9 @@ def draw_quicklook(
         _draw_image(middle, preview, _COLOUR_INFRARED, spots, "Colour infrared")
         _draw_scale_bar(left, preview)
         _draw_spectra(right, preview, spots)
-        figure.suptitle(title or Path(cube_path).name, x=0.008, ha="left", fontsize=11)
+        figure.suptitle(
+            title or Path(cube_path).name, x=0.008, ha="left", fontsize=11, parse_math=False
+        )
     return Path(png_path)
 
 

@@ -356,3 +356,18 @@ def test_input_replaced_after_the_check_is_refused(tmp_path: Path) -> None:
 def test_real_files_pass(name: str) -> None:
     for path in sorted(p for p in shared(name).iterdir() if p.suffix.lower() == ".tif"):
         assert check_raster(path).layout.bands >= 1
+
+
+@pytest.mark.parametrize("fate", ["changed", "removed"])
+def test_header_that_changes_while_its_cube_is_open_is_noticed(tmp_path: Path, fate: str) -> None:
+    """RELIABILITY row 20: the numbers stay, and their wavelengths or scale may be others."""
+    path = write(tmp_path / "field.dat", scene(), driver="ENVI", names=None)
+    checked = check_raster(path)
+    assert checked.header is not None
+    checked.check_unchanged()
+    if fate == "changed":
+        checked.header.write_text(checked.header.read_text() + "; edited\n")
+    else:
+        checked.header.unlink()
+    with pytest.raises(InputRefused, match=r"header changed since|gone since"):
+        checked.check_unchanged()

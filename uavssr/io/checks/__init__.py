@@ -15,6 +15,7 @@ from uavssr.io.checks.envi_header import (
 from uavssr.io.checks.fingerprint import Fingerprint, fingerprint
 from uavssr.io.checks.gdal import BLOCK_CACHE, GDAL_ERRORS, block_cache
 from uavssr.io.checks.layout import MAX_BANDS, MAX_BLOCK_BYTES, Layout, check_layout, size_text
+from uavssr.io.checks.names import is_file, name_problem
 from uavssr.io.checks.tiff import TiffDirectory, TiffForm, TiffReader, TiffTag
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "envi_header",
     "envi_headers",
     "fingerprint",
+    "is_file",
+    "name_problem",
     "read_envi_list",
     "size_text",
 ]

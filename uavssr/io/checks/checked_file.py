@@ -20,6 +20,7 @@ from uavssr.io.bounded import open_regular, why_unread
 from uavssr.io.checks.envi_header import envi_header, read_envi_layout
 from uavssr.io.checks.gdal import GDAL_ERRORS
 from uavssr.io.checks.layout import Layout
+from uavssr.io.checks.names import name_problem
 from uavssr.io.checks.tiff import read_tiff_layout
 
 Driver = Literal["GTiff", "ENVI"]
@@ -56,6 +57,8 @@ class CheckedFile:
     """The header of an ENVI file; None for a TIFF."""
     identity: tuple[int, int, int, int]
     """Device, inode, size in bytes and modification time in ns."""
+    header_identity: tuple[int, int, int, int] | None
+    """The same of the header."""
 
     def open(self) -> DatasetReader:
         """A new dataset handle, for one thread.
@@ -79,17 +82,25 @@ class CheckedFile:
         Raises:
             OSError: this machine does not see the file.
         """
-        return replace(self, identity=_identity(Path(self.absolute).stat()))
+        identity, header = self._identities()
+        return replace(self, identity=identity, header_identity=header)
+
+    def _identities(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int] | None]:
+        """Of the file and its header as they are now."""
+        header = None if self.header is None else _identity(self.header.absolute().stat())
+        return _identity(Path(self.absolute).stat()), header
 
     def check_unchanged(self) -> None:
-        """Refuse a file that was replaced or written to since it was checked."""
+        """Refuse a file that, or whose header, was replaced or written to since it was checked."""
         try:
-            now = _identity(Path(self.absolute).stat())
+            now = self._identities()
         except OSError as err:
-            raise InputRefused(f"gone since it was opened: {err.strerror}", path=self.path) from err
-        if now != self.identity:
+            fact = f"gone since it was opened: {err.strerror}"
+            raise InputRefused(fact, path=self.path, remedy="move it back") from err
+        if now != (self.identity, self.header_identity):
+            changed = "changed" if now[0] != self.identity else "its ENVI header changed"
             raise InputRefused(
-                "changed since it was opened",
+                f"{changed} since it was opened",
                 path=self.path,
                 remedy="start again when nothing writes to it",
             )
@@ -115,6 +126,7 @@ def check_raster(
         with open_regular(absolute) as file:
             status = os.fstat(file.fileno())
             driver, layout, header = _driver_and_layout(file, shown, header, max_pixels)
+        header_identity = None if header is None else _identity(header.stat())
     except OSError as err:
         raise InputRefused(why_unread(err, absolute), path=shown, remedy=_REMEDY) from err
     return CheckedFile(
@@ -124,6 +136,7 @@ def check_raster(
         layout=layout,
         header=header,
         identity=_identity(status),
+        header_identity=header_identity,
     )
 
 
@@ -131,7 +144,8 @@ def check_path_text(text: str) -> None:
     """Refuse a path that GDAL would not take for the name of a file.
 
     Raises:
-        InputRefused: a URL, a virtual file system, inline XML, a driver prefix, a NUL, or nothing.
+        InputRefused: a URL, a virtual file system, inline XML, a driver prefix, a control
+            character, bytes that are not UTF-8, or nothing.
     """
     if not text.strip():
         raise InputRefused("the path of the input is empty", remedy=_REMEDY)
@@ -147,6 +161,8 @@ def check_path_text(text: str) -> None:
         fact = "XML in place of a path is not opened"
     elif prefix and not os.path.lexists(text):
         fact = f"{prefix[0]!r} looks like a GDAL driver prefix, and no such file exists"
+    elif problem := name_problem(Path(text)):
+        fact, remedy = problem, "rename it"
     else:
         return
     raise InputRefused(fact, path=text[:80].replace("\0", "\\0"), remedy=remedy)

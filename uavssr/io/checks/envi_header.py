@@ -11,6 +11,7 @@ from typing import Final
 from uavssr.errors import InputRefused
 from uavssr.io.bounded import open_regular, read_bytes, why_unread
 from uavssr.io.checks.layout import Layout, check_layout
+from uavssr.io.checks.names import is_file
 
 OUR_DESCRIPTION: Final = "Reflectance reconstructed by uavssr"
 """The description in each ENVI header that this package writes."""
@@ -30,7 +31,7 @@ def envi_headers(data: Path) -> list[Path]:
         return []
     stems = dict.fromkeys((str(data), str(data.with_suffix(""))))
     candidates = (Path(f"{stem}{suffix}") for stem in stems for suffix in _HEADER_SUFFIXES)
-    return [path for path in candidates if path != data and path.is_file()]
+    return [path for path in candidates if path != data and is_file(path)]
 
 
 def envi_header(data: Path) -> Path | None:
@@ -69,7 +70,7 @@ def data_file(path: Path) -> Path:
         InputRefused: the header describes no file beside it or several, or a file has another
             header, which differs.
     """
-    if path.suffix.lower() != ".hdr" or not path.is_file():
+    if path.suffix.lower() != ".hdr" or not is_file(path):
         return path
     files = described_files(path)
     if len(files) == 1:
@@ -89,7 +90,7 @@ def _files_beside(header: Path) -> list[Path]:
         file
         for file in header.parent.glob(f"{glob.escape(stem)}*")
         if file.name[len(stem) :].lower() in _DATA_SUFFIXES
-        and file.is_file()
+        and is_file(file)
         and any(header.samefile(other) for other in envi_headers(file))
     ]
     return sorted(files, key=lambda file: _DATA_SUFFIXES.index(file.name[len(stem) :].lower()))

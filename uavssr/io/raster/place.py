@@ -19,7 +19,7 @@ from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.checks import CheckedFile
+from uavssr.io.checks import CheckedFile, is_file
 from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.io.raster.option_needed import OptionNeeded
 
@@ -133,7 +133,7 @@ def _sidecars(path: Path) -> list[Path]:
     """Files beside `path` that GDAL would read by default: world files, metadata, pixels."""
     beside = [path.with_suffix(suffix) for suffix in _WORLD_FILES]
     beside += [Path(f"{path}{suffix}") for suffix in (".aux.xml", ".ovr", ".msk")]
-    return [file for file in beside if file.is_file()]
+    return [file for file in beside if is_file(file)]
 
 
 def _check_transform(transform: Transform, path: Path) -> None:

@@ -6,9 +6,11 @@ import math
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from warnings import catch_warnings
 
 import numpy as np
 
@@ -144,6 +146,7 @@ def write_tiles(
     import pyogrio
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError
+    from pyogrio.util import vsi_path
 
     if "tile" not in ds.sizes:
         raise ValueError("an STF of the scene alone has no tiles to map")
@@ -151,9 +154,11 @@ def write_tiles(
     outlines = shapely.polygons(tile_outlines(ds))
     needed = 2**20 + ds.sizes["tile"] * (256 + 16 * len(columns))
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
+        plain = vsi_path(part) == str(part)  # pyogrio would take a name with ! or ; to pieces
+        buffer = BytesIO()
         try:
             pyogrio.raw.write(
-                part,
+                part if plain else buffer,
                 geometry=np.asarray(shapely.to_wkb(outlines), object),
                 field_data=list(columns.values()),
                 fields=np.array(list(columns), object),
@@ -162,7 +167,10 @@ def write_tiles(
                 driver="GPKG",
                 layer="tiles",
             )
-            count = pyogrio.read_info(part)["features"]
+            if not plain:
+                part.write_bytes(buffer.getbuffer())
+            with catch_warnings(action="ignore", category=RuntimeWarning):  # bytes have no suffix
+                count = pyogrio.read_info(part if plain else part.read_bytes())["features"]
         except (DataLayerError, DataSourceError, OSError, RuntimeError) as err:
             raise write_failed(path, err, needed_bytes=needed) from err
         if count != ds.sizes["tile"]:
@@ -194,7 +202,7 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
     try:
         with open_regular(file):  # a FIFO would block
             _check_storage(file)
-        with xr.open_dataset(file, engine="h5netcdf", decode_times=False) as opened:
+        with xr.open_dataset(file.absolute(), engine="h5netcdf", decode_times=False) as opened:
             _check_layout(opened, file, sensor, grid)
             ds = opened.load()
         if sensor is not None:
