@@ -132,7 +132,7 @@ def test_path_that_the_system_refuses_is_no_bug(
     def gone(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No such file or directory", "d\n")
 
-    monkeypatch.setattr("uavssr.io.msi.open_msi", gone)
+    monkeypatch.setattr("uavssr.io.msi.inspect_msi", gone)
     ran = run("inspect", field)
     assert ran.code == 5
     assert ran.err.startswith("uavssr: error: d\\n: No such file or directory; ")
