@@ -16,7 +16,7 @@ from uavssr.calibration.registration import read_unsaturated
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
-from uavssr.io.raster import WGS84, metres_per_unit, parse_scale
+from uavssr.io.raster import WGS84, is_local, metres_per_unit, parse_scale
 from uavssr.model import SpectralBasis
 from uavssr.sensors import FINE_NM, BoolArray, Float32Array, FloatArray, Sensor, WavelengthGrid
 from uavssr.spectra import (
@@ -94,7 +94,10 @@ def counted(skipped: Mapping[str, int]) -> str:
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
     cube = open_cube(path, scale=scale)
-    overlap = read_overlap(cube, msi)
+    try:
+        overlap = read_overlap(cube, msi)
+    except InputRefused as err:
+        raise InputRefused(err.fact, path=err.path or path, remedy=err.remedy) from err
     low, high = FIELD_REFLECTANCE
     usable = ((overlap.spectra >= low) & (overlap.spectra <= high)).all(1)
     skipped = Counter(overlap.skipped)
@@ -138,6 +141,13 @@ def _overlap_warnings(path: Path, overlap: Overlap) -> Iterator[str]:
 
 def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
     places = table.places
+    if table.geographic and is_local(msi.crs_wkt):
+        raise InputRefused(
+            f"longitudes and latitudes, but the coordinates of the image are local "
+            f"({msi.summary.crs})",
+            path=table.path,
+            remedy="give the places as columns x,y in the coordinates of the image",
+        )
     try:
         if table.geographic:
             places = reproject_points(places, WGS84, msi.crs_wkt)
@@ -178,7 +188,7 @@ def _mean_around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray
         raise InputRefused(f"a radius of {radius:g} m covers more than {_MAX_PIXELS} pixels")
     y, x = np.mgrid[window.rows, window.cols] + 0.5
     middles = pixel_to_map(msi.transform, np.stack([x, y], axis=-1).reshape(-1, 2))
-    metres = (middles - place) * metres_per_unit(msi.crs_wkt, y=place[1])
+    metres = (middles - place) * metres_per_unit(msi.crs_wkt, x=place[0], y=place[1])
     within = (np.hypot(*metres.T) <= radius).reshape(y.shape)
     within[centre.within(window)] = True
     values, valid, saturated = read_unsaturated(msi, window)
@@ -193,7 +203,7 @@ def _window(
     msi: MsiSource, place: FloatArray, radius: float, *, row: float, column: float
 ) -> tuple[Window, Window]:
     """The window that holds a circle of `radius` metres about a place, and the place's pixel."""
-    x, y = metres_per_unit(msi.crs_wkt, y=place[1])
+    x, y = metres_per_unit(msi.crs_wkt, x=place[0], y=place[1])
     a, b, _, d, e, _ = msi.transform
     # distance of rows or columns = area of a pixel / its side
     area = abs(a * e - b * d) * x * y

@@ -184,6 +184,6 @@ def read_preview(path: Path) -> CubePreview:
     if not np.isfinite(bands).all(0).any():
         raise InputRefused("holds no valid pixel to show", path=path)
     place, middle = cube.place, np.array([[cube.width / 2, cube.height / 2]])
-    y = float(pixel_to_map(place.transform, middle)[0, 1])  # where a degree is measured
-    metres = place.gsd[0] * metres_per_unit(place.crs_wkt, y=y)[0] * cube.width / width
+    x, y = pixel_to_map(place.transform, middle)[0]
+    metres = place.gsd[0] * metres_per_unit(place.crs_wkt, x=x, y=y)[0] * cube.width / width
     return CubePreview(cube=cube, indices=indices, bands=bands, metres_per_pixel=metres)

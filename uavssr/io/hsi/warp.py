@@ -20,7 +20,7 @@ from rasterio.transform import Affine
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.hsi.cube import CubeSource
-from uavssr.io.raster import Transform
+from uavssr.io.raster import Transform, crs_name, is_local
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Window
 
@@ -210,14 +210,20 @@ def reproject_points(points: FloatArray, source_wkt: str, target_wkt: str) -> Fl
     """
     if source_wkt == target_wkt:
         return points
+    source, target = CRS.from_wkt(source_wkt), CRS.from_wkt(target_wkt)
     try:
-        source, target = CRS.from_wkt(source_wkt), CRS.from_wkt(target_wkt)
         x, y = rasterio.warp.transform(source, target, *points.T.tolist())[:2]
     except (*GDAL_ERRORS, CRSError) as err:
-        raise InputRefused(
-            f"no way from one CRS to the other: {err}",
-            remedy="check the coordinates: are longitude and latitude swapped?",
-        ) from err
+        local = [crs_name(crs) for crs in (source, target) if is_local(crs.to_wkt())]
+        remedy = "check the coordinates: are longitude and latitude swapped?"
+        if local:
+            remedy = (
+                "georeference the raster with local coordinates; if only its CRS is wrong: "
+                "rio edit-info --crs EPSG:CODE FILE"
+            )
+        names = f"{crs_name(source)} to {crs_name(target)}"
+        marked = f": the coordinates of {' and '.join(local)} are local" if local else f": {err}"
+        raise InputRefused(f"no way from {names}{marked}", remedy=remedy) from err
     return np.stack([x, y], axis=1)
 
 

@@ -12,20 +12,20 @@ from uavssr.io.raster.band_metadata import (
     read_tags,
     wavelength_unit,
 )
+from uavssr.io.raster.ground import WGS84, crs_name, is_local, metres_per_unit
 from uavssr.io.raster.judged_sample import JudgedSample, judge_sample
 from uavssr.io.raster.nodata import ValidityRule
 from uavssr.io.raster.option_needed import OptionNeeded
 from uavssr.io.raster.pixels import read_pixels
 from uavssr.io.raster.place import (
     SAME_GRID,
-    WGS84,
     Place,
     Transform,
     check_aligned,
     check_same_grid,
     coordinates,
+    is_rotated,
     make_place,
-    metres_per_unit,
     read_place,
 )
 from uavssr.io.raster.reader import BandReader, FileBands
@@ -58,6 +58,9 @@ __all__ = [
     "check_aligned",
     "check_same_grid",
     "coordinates",
+    "crs_name",
+    "is_local",
+    "is_rotated",
     "judge_sample",
     "make_place",
     "metres_per_unit",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +22,17 @@ from rasterio.io import DatasetReader
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile, is_file
 from uavssr.io.raster.band_metadata import BandMetadata
+from uavssr.io.raster.ground import check_coordinates, crs_name
 from uavssr.io.raster.option_needed import OptionNeeded
 
 Transform = tuple[float, float, float, float, float, float]
 """Affine (a, b, c, d, e, f) from pixels to map: x = a col + b row + c, y = d col + e row + f."""
 
-WGS84: Final = str(CRS.from_epsg(4326).to_wkt())
-"""CRS of longitude and latitude in degrees, as WKT."""
 SAME_GRID: Final = 0.01
 """Largest shift, in pixels at any corner, between two grids that count as the same."""
-_METRES_PER_DEGREE: Final = 111_320.0
-"""Metres along one degree of the equator of the WGS 84 ellipsoid."""
 _IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _WORLD_FILES: Final = (".tfw", ".tifw", ".tiffw", ".wld", ".TFW")
-_CRS_REMEDY: Final = "write the true one into the file: gdal_edit.py -a_srs EPSG:CODE FILE"
+_CRS_REMEDY: Final = "write the true one into the file: rio edit-info --crs EPSG:CODE FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +71,7 @@ def read_place(
     crs_remedy: str = _CRS_REMEDY,
 ) -> Place:
     """The place of an open dataset; arguments and errors are those of `make_place`."""
+    _check_control_points(dataset, checked.path)
     place = make_place(
         checked.path,
         crs=dataset.crs,
@@ -108,25 +107,43 @@ def make_place(
     assumed = None if assume_crs is None else _parse_crs(assume_crs)
     if crs and assumed is not None and assumed != crs:
         raise InputRefused(
-            f"has the CRS {_crs_name(crs)}, not {assume_crs}",
+            f"has the CRS {crs_name(crs)}, not {assume_crs}",
             path=path,
-            remedy="leave out --assume-crs, or correct the file with gdal_edit -a_srs",
+            remedy="leave out --assume-crs, or correct the file with rio edit-info --crs",
         )
     warnings = () if crs else (f"no CRS in {path.name}: {assume_crs} assumed as asked",)
     crs = crs or assumed
     if crs is None:
         needed = {"assume_crs": "EPSG:CODE"}
         raise OptionNeeded("no CRS", path=path, remedy=crs_remedy, options=needed)
+    a, b, c, d, e, f = transform
+    corners = [(a * x + b * y + c, d * x + e * y + f) for y in (0, size[0]) for x in (0, size[1])]
+    check_coordinates(crs, np.array(corners), pixel=math.hypot(a, d), path=path)
     return Place(
         path=path,
         height=size[0],
         width=size[1],
         crs_wkt=crs.to_wkt(),
-        crs_name=_crs_name(crs),
+        crs_name=crs_name(crs),
         unit="degree" if crs.is_geographic else str(crs.linear_units),
         transform=transform,
         warnings=warnings,
     )
+
+
+def _check_control_points(dataset: DatasetReader, path: Path) -> None:
+    points, crs = dataset.gcps
+    if points and tuple(dataset.transform)[:6] == _IDENTITY:
+        code = crs_name(crs) if crs and crs.to_epsg() else "EPSG:CODE"
+        source, warped = (
+            shlex.quote(str(file)) for file in (path, path.with_suffix(".warped.tif"))
+        )
+        raise InputRefused(
+            f"{len(points)} ground control points, but no geotransform",
+            path=path,
+            remedy=f"warp it: rio warp {source} {warped} --dst-crs {code}; that drops the names of "
+            "the bands, so give them with --bands",
+        )
 
 
 def _sidecars(path: Path) -> list[Path]:
@@ -164,14 +181,6 @@ def _parse_crs(text: str) -> CRS:
         return CRS.from_user_input(text)
     except CRSError as err:
         raise UsageError(f"--assume-crs {text!r} is not known: {err}") from err
-
-
-def _crs_name(crs: CRS) -> str:
-    code = crs.to_epsg()
-    if code is not None:
-        return f"EPSG:{code}"
-    name = re.search(r'^\w+\["([^"]*)"', crs.to_wkt())
-    return name[1] if name else "unnamed"
 
 
 def check_same_grid(places: Sequence[Place], bands: Sequence[BandMetadata]) -> None:
@@ -238,18 +247,11 @@ def _same_transform(one: Place, other: Place) -> bool:
     return max(shifts) <= SAME_GRID * min(other.gsd)
 
 
-def metres_per_unit(crs_wkt: str, *, y: float) -> tuple[float, float]:
-    """Metres along one unit of x and one unit of y of a CRS.
-
-    Args:
-        crs_wkt: the CRS.
-        y: coordinate in units of the CRS; a degree of longitude is shorter at higher latitudes.
-    """
-    crs = CRS.from_wkt(crs_wkt)
-    if crs.is_geographic:
-        return _METRES_PER_DEGREE * math.cos(math.radians(y)), _METRES_PER_DEGREE
-    factor = float(crs.linear_units_factor[1])
-    return factor, factor
+def is_rotated(transform: Transform, *, height: int, width: int) -> bool:
+    """Whether rows and columns of a raster do not run along x and y."""
+    a, b, _, d, e, _ = transform
+    shifts = abs(b) * height, abs(d) * width
+    return max(shifts) > SAME_GRID * min(math.hypot(a, d), math.hypot(b, e))
 
 
 def coordinates(
@@ -263,7 +265,7 @@ def coordinates(
     geotransform = " ".join(repr(float(v)) for v in (c, a, b, f, d, e))
     attributes = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt, "GeoTransform": geotransform}
     variables = {"spatial_ref": xr.DataArray(0, attrs=attributes)}
-    if b == 0 and d == 0:
+    if not is_rotated(transform, height=height, width=width):
         x = c + a * (np.arange(width) + 0.5)
         y = f + e * (np.arange(height) + 0.5)
         variables["y"] = xr.DataArray(y, dims="y", attrs={"axis": "Y"})

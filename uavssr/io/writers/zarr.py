@@ -17,7 +17,8 @@ import zarr
 from numcodecs import Blosc, Delta, Zstd
 from zarr.storage import LocalStore
 
-from uavssr.io.raster import coordinates
+from uavssr.errors import OutputError
+from uavssr.io.raster import coordinates, is_rotated
 from uavssr.io.writers.atomic import STORE_MARK
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.target import CubeTarget
@@ -49,6 +50,12 @@ class ZarrWriter(TileWriter):
     target: CubeTarget
 
     def __init__(self, target: CubeTarget) -> None:
+        if is_rotated(target.transform, height=target.height, width=target.width):
+            raise OutputError(
+                "programs find no place in a Zarr store of a rotated image",
+                path=target.path,
+                remedy="use --format gtiff and a name that ends in .tif",
+            )
         super().__init__(target, needed_bytes=target.max_bytes)
         chunks = -(-target.bands // BANDS)
         step = -(-target.bands // chunks)  # spread evenly; the last chunk may have fewer
