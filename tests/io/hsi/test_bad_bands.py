@@ -46,6 +46,7 @@ def bbl(flags: list[str], between: str = ", ") -> str:
     ],
 )
 def test_bad_bands_of_an_envi_header_are_left_out(tmp_path: Path, line: str) -> None:
+    """RELIABILITY row 48."""
     cube = open_cube(write_envi(tmp_path / "cube.dat", spoilt(), WAVELENGTHS, UNITS, line))
     good = [band for band in range(COUNT) if band not in BAD]
     np.testing.assert_allclose(cube.grid.centres, GRID.centres[good])
@@ -67,6 +68,7 @@ def test_bad_bands_of_a_geotiff_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flags", [FLAGS[:-1], [*FLAGS, "1"], ["0"] * COUNT, [*FLAGS[:-1], "bad"]])
 def test_list_that_cannot_be_is_refused(tmp_path: Path, flags: list[str]) -> None:
+    """RELIABILITY row 48."""
     path = write_envi(tmp_path / "cube.dat", spoilt(), WAVELENGTHS, UNITS, bbl(flags))
     with pytest.raises(InputRefused, match=rf"\.hdr: its list of bad bands .* for {COUNT} bands"):
         open_cube(path)
@@ -108,6 +110,7 @@ def test_wavelengths_that_no_list_leaves_out_must_be_the_same(tmp_path: Path) ->
 
 @pytest.mark.parametrize("text", ["-9.999e+02", "-999", "1e-34", "-3.4028234663852886e+38", "nan"])
 def test_ignore_value_makes_pixels_invalid(tmp_path: Path, text: str) -> None:
+    """RELIABILITY row 48."""
     numbers = smooth_cube(30, 40)
     numbers[:, :10] = np.float32(text)
     numbers[3, 20] = np.float32(text)

@@ -39,6 +39,7 @@ def assert_masked(source: MsiSource) -> None:
 
 @pytest.mark.parametrize("name", ["Alpha", "alpha band", "Band 6 (Alpha)", "ALPHA", "b6_alpha"])
 def test_band_called_alpha_is_a_mask(tmp_path: Path, name: str) -> None:
+    """RELIABILITY row 47."""
     path = write(tmp_path / "field.tif", with_alpha(), names=(*P4M, name))
     assert_masked(open_msi(path, sensor="p4m"))
     assert_masked(open_msi(path, sensor="p4m", bands=P4M))
@@ -48,6 +49,7 @@ def test_band_called_alpha_is_a_mask(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(("value", "dtype"), [(1, "f4"), (255, "u2"), (65535, "u2"), (1, "u2")])
 def test_band_that_the_user_calls_alpha_is_a_mask(tmp_path: Path, value: float, dtype: str) -> None:
+    """RELIABILITY row 47."""
     path = write(tmp_path / "field.tif", with_alpha(value, dtype), names=None)
     scale: dict[str, Any] = {} if dtype == "f4" else {"scale": 1e-4}
     assert_masked(open_msi(path, sensor="p4m", bands=[*P4M, "alpha"], **scale))

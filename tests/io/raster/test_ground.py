@@ -67,7 +67,7 @@ def test_unit_of_local_coordinates_is_the_one_stated() -> None:
 def test_coordinates_of_another_crs_are_refused_with_a_remedy_that_works(
     tmp_path: Path, crs: str, grid: Affine, fact: str, code: str
 ) -> None:
-    """RELIABILITY row 44."""
+    """RELIABILITY row 46."""
     path = write(tmp_path / "my field.tif", scene(), crs=crs, transform=grid)
     with pytest.raises(InputRefused, match=f"its CRS is {crs}, but .* {fact}") as caught:
         open_msi(path, sensor="p4m")
@@ -91,13 +91,13 @@ def test_coordinates_of_another_crs_are_refused_with_a_remedy_that_works(
     ids=["0 to 360", "near null island", "far from its zone", "compound", "local"],
 )
 def test_unusual_coordinates_are_taken(tmp_path: Path, crs: str, grid: Affine) -> None:
-    """RELIABILITY row 44: no false refusal."""
+    """RELIABILITY row 46: no false refusal."""
     path = write(tmp_path / "field.tif", scene(), crs=CRS.from_user_input(crs), transform=grid)
     assert open_msi(path, sensor="p4m").transform == tuple(grid)[:6]
 
 
 def test_control_points_are_warped_as_the_message_says(tmp_path: Path) -> None:
-    """RELIABILITY row 44."""
+    """RELIABILITY row 46."""
     numbers = scene()
     corners = [(row, col) for row in (0, 40) for col in (0, 50)]
     points = [
