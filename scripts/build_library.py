@@ -3,8 +3,9 @@
     python scripts/build_library.py DATA_DIR OUT.npz --prosail 6000 --seed 0 --exclude neon_2,...
 
 DATA_DIR holds `speclib/*.npz` and `vnir/*.npz` with `vnir/meta.json`. Cubes for validation are kept
-out by name with --exclude; `spectra_sources.airborne.load_cube` reads them. The licences of the
-sources differ: the library is for training here, not for passing on.
+out by name with --exclude; `spectra_sources.airborne.load_cube` reads them. Bands in which an
+atmosphere leaves traces are completed from ground spectra (`spectra_sources.measured`). The
+licences of the sources differ: the library is for training here, not for passing on.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ from uavssr.spectra import (
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.spectra_sources.airborne import read_cube
+from scripts.spectra_sources.measured import (
+    ATMOSPHERE_NM,
+    GROUND_SOURCES,
+    MINERAL_SHARE,
+    REMOTE_SOURCES,
+    MeasuredSource,
+    read_source,
+)
 from scripts.spectra_sources.synthetic import manmade_spectra, water_spectra
 from scripts.spectra_sources.vegetation import leaf_spectra, prosail_spectra, soil_spectra
 
@@ -36,16 +45,13 @@ GRID = HEADWALL_NANO
 END_NM = 12.0
 """How far past its ends a measured spectrum is trusted to go on; the rest is completed."""
 DISTRUSTED_NM = {
-    "soil": ((0.0, 472.0), (930.0, 2000.0)),
     "samson": ((0.0, 405.0), (855.0, 2000.0)),
     "abu_beach_4_pavia": ((0.0, 460.0), (815.0, 2000.0)),
     "pavia_u_reg": ((0.0, 445.0), (850.0, 2000.0)),
-    "pine": ((0.0, 440.0), (752.0, 775.0), (895.0, 2000.0)),
-    "neon_harv": ((810.0, 840.0), (890.0, 2000.0)),
+    "neon_harv": ((890.0, 2000.0),),
+    "hydice_urban_crop": ((0.0, 470.0), (890.0, 2000.0)),
 }
-"""Bands of a source that are noise or atmosphere and are completed from the rest of the library."""
-RADIANCE_WATER_NM = ((922.0, 978.0),)
-"""The water-vapour band, where the gain of a corrected radiance cube is large and noisy."""
+"""Bands of a cube that are noise and are completed from spectra measured on the ground."""
 
 
 def main() -> int:
@@ -60,12 +66,14 @@ def main() -> int:
     options = parser.parse_args()
     excluded = {name for name in options.exclude.split(",") if name}
     rng = np.random.default_rng(options.seed)
-    full = [*_models(options.prosail, rng), *_full_range(options.data_dir / "speclib")]
-    natural = concatenate([part for part in full if part.source[0] != "synthetic"])
-    completion = SubspaceCompletion.fit(natural.spectra, rank=12)
-    partial = _partial_range(options.data_dir / "speclib", completion, natural)
+    speclib = options.data_dir / "speclib"
+    full = [*_models(options.prosail, rng), _ecostress(speclib, rng)]
+    completion = SubspaceCompletion.fit(_natural(full), rank=12)
+    full += [_measured(speclib, source, completion, rng) for source in GROUND_SOURCES]
+    completion = SubspaceCompletion.fit(_natural(full), rank=12)
+    remote = [_measured(speclib, source, completion, rng) for source in REMOTE_SOURCES]
     cubes = _cubes(options.data_dir / "vnir", excluded, options.pixels, completion, rng)
-    library = concatenate([*full, *partial, *cubes])
+    library = concatenate([*full, *remote, *cubes])
     library.save(options.out)
     _report(library, options.out)
     return 0
@@ -82,31 +90,32 @@ def _models(canopies: int, rng: np.random.Generator) -> list[SpectralLibrary]:
     ]
 
 
-def _full_range(folder: Path) -> list[SpectralLibrary]:
+def _natural(parts: list[SpectralLibrary]) -> Float32Array:
+    """Spectra (n, C) of models and measurements, without the synthetic materials."""
+    return concatenate([part for part in parts if part.source[0] != "synthetic"]).spectra
+
+
+def _ecostress(folder: Path, rng: np.random.Generator) -> SpectralLibrary:
     with np.load(folder / "ecostress_vnir.npz", allow_pickle=False) as file:
-        ecostress, nm = file["spectra"], file["wavelength_nm"]
-    ecostress = resample(ecostress[(ecostress >= 0).all(1)], nm, GRID)
-    with np.load(folder / "wheat_uavms_asd_pairs.npz", allow_pickle=False) as file:
-        wheat = resample(file["hs"], file["wavelength_nm"], GRID)
-    kinds = np.where(has_red_edge(ecostress, GRID), "leaf", "mineral")
-    return [_library(ecostress, kinds, "ecostress"), _library(wheat, "canopy", "wheat")]
+        spectra, nm = file["spectra"], file["wavelength_nm"]
+    spectra = resample(spectra[(spectra >= 0).all(1)], nm, GRID)
+    kinds = np.where(has_red_edge(spectra, GRID), "leaf", "mineral")
+    taken = (kinds == "leaf") | (rng.random(len(kinds)) < MINERAL_SHARE)
+    return _library(spectra[taken], kinds[taken], "ecostress")
 
 
-def _partial_range(
-    folder: Path, completion: SubspaceCompletion, natural: SpectralLibrary
-) -> list[SpectralLibrary]:
-    earth = natural.spectra[natural.of_kind("soil", "mineral")]
-    earthy = SubspaceCompletion.fit(earth, rank=6)
-    with np.load(folder / "soil_uhd285_125b.npz", allow_pickle=False) as file:
-        soil, nm = file["spectra"], file["wavelength_nm"]
-    soil = complete(soil, nm, earthy, DISTRUSTED_NM["soil"])
-    with np.load(folder / "pwd_uav_pine_240b.npz", allow_pickle=False) as file:
-        pine, nm = file["spectra"], file["wavelength_nm_est"]
-    pine = complete(pine, nm, completion, DISTRUSTED_NM["pine"])
-    return [
-        _library(soil, "soil", "soil-uhd285"),
-        _library(pine, kind_of_pixels(pine, "other"), "pine"),
-    ]
+def _measured(
+    folder: Path,
+    source: MeasuredSource,
+    completion: SubspaceCompletion,
+    rng: np.random.Generator,
+) -> SpectralLibrary:
+    spectra, nm, kinds = read_source(folder, source, rng)
+    distrusted = (*source.distrusted, *(ATMOSPHERE_NM if source.remote else ()))
+    spectra = complete(spectra, nm, completion, distrusted)
+    if source.remote:
+        kinds = np.where(kinds == "manmade", kinds, kind_of_pixels(spectra, "other"))
+    return _library(spectra, kinds, source.file)
 
 
 def _cubes(
@@ -125,8 +134,7 @@ def _cubes(
         cube, nm = read_cube(folder / f"{name}.npz")
         flat = cube.reshape(-1, nm.size)
         flat = flat[rng.choice(len(flat), min(pixels, len(flat)), replace=False)]
-        radiance = not meta[name]["kind"].startswith("reflectance")
-        distrusted = DISTRUSTED_NM.get(name, RADIANCE_WATER_NM if radiance else ())
+        distrusted = (*DISTRUSTED_NM.get(name, ()), *ATMOSPHERE_NM)
         spectra = complete(flat, nm, completion, distrusted)
         built = "airport" in name or "urban" in name or "houston" in name
         kinds = kind_of_pixels(spectra, "manmade" if built else "other")

@@ -26,7 +26,9 @@ from uavssr.tiling import Window
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.build_library import DISTRUSTED_NM
 from scripts.spectra_sources.airborne import load_cube
+from scripts.spectra_sources.measured import ATMOSPHERE_NM
 
 FLIGHTS = {
     **dict.fromkeys(["abu_airport_1", "abu_airport_2", "abu_airport_3"], "abu-a"),
@@ -59,7 +61,12 @@ def main() -> int:
     weight = options.share / (1 - options.share) / len(names)
     lines = ["hsi,kind,split,group,weight", "library.npz,spectra,,,1"]
     for place, name in enumerate(names):
-        cube = load_cube(folder / f"{name}.npz", HEADWALL_NANO, completion=completion)
+        cube = load_cube(
+            folder / f"{name}.npz",
+            HEADWALL_NANO,
+            completion=completion,
+            distrusted=(*DISTRUSTED_NM.get(name, ()), *ATMOSPHERE_NM),
+        )
         _write(options.out_dir / f"{name}.tif", cube, place)
         lines.append(f"{name}.tif,cube,train,{FLIGHTS.get(name, name)},{weight:.6g}")
     (options.out_dir / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

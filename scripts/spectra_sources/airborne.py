@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -141,7 +142,11 @@ def read_cube(path: str | Path) -> tuple[Float32Array, FloatArray]:
 
 
 def load_cube(
-    path: str | Path, grid: WavelengthGrid, *, completion: SubspaceCompletion | None = None
+    path: str | Path,
+    grid: WavelengthGrid,
+    *,
+    completion: SubspaceCompletion | None = None,
+    distrusted: Sequence[tuple[float, float]] = (),
 ) -> Float32Array:
     """Reflectance (C, y, x) of a .npz cube on the grid, clipped to 0..1.3.
 
@@ -149,6 +154,7 @@ def load_cube(
         path: the cube, with its `meta.json` in the same folder.
         grid: its C bands; up to 12 nm past an end are extrapolated, see `uavssr.spectra.resample`.
         completion: fills what is missing beyond that; without it such a cube is refused.
+        distrusted: ranges in nm that the completion replaces too.
 
     Raises:
         InputRefused: no such cube, or it does not reach over the grid.
@@ -164,6 +170,8 @@ def load_cube(
     covered = WavelengthGrid("covered", grid.centres[known], grid.fwhm[known])
     spectra = np.zeros((*cube.shape[:2], len(grid)), np.float32)
     spectra[..., known] = resample(cube, nm, covered)
+    for low, high in distrusted:
+        known &= ~((grid.centres > low) & (grid.centres < high))
     if completion is not None and not known.all():
         flat = completion.fill(spectra.reshape(-1, len(grid)), known)
         spectra = flat.reshape(spectra.shape)
