@@ -111,10 +111,10 @@ def _errors(
 ) -> list[float]:
     """RMSE of ridge, and over ridge's: RMSE blind, RMSE with the true R, SAM blind."""
     msi, reference = torch.from_numpy(image), cube.reshape(len(cube), -1)
-    truth = Stf(
-        family=start.family,
-        theta=start.theta,
-        theta_se=torch.zeros_like(start.theta_se),
+    truth = Stf.of(
+        start.family,
+        start.theta,
+        torch.zeros_like(start.theta_se),
         rows=torch.from_numpy(np.ascontiguousarray(camera))[None],
     )
     results = [network(msi, start, estimate_stf=True), network(msi, truth, estimate_stf=False)]

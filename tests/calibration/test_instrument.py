@@ -98,5 +98,7 @@ def test_parameters_are_counted_in_deviations_of_the_prior() -> None:
     family = ResponseFamily.of(P4M, GRID)
     made = Instrument.of(replace(family, prior=family.prior + 0.3, spread=family.spread * 2))
     z = parameters(1, made)
-    expected = 0.3 + 2 * z[:, :PARAMETERS] * family.spread[0].double()
+    spread = 2 * family.spread[0].double()
+    spread[:, GAIN] = torch.hypot(spread[:, GAIN], family.common.double())  # its own, and common
+    expected = 0.3 + z[:, :PARAMETERS] * spread
     assert np.allclose(made.theta(z), expected, atol=1e-6)

@@ -70,10 +70,10 @@ def test_calibrated_stf_closes_the_gap_to_the_true_one_on_pixels_it_has_not_seen
     chosen = rng.choice(flat.shape[1], 50, replace=False)
     held_out = np.setdiff1d(np.arange(flat.shape[1]), chosen)
     found = calibrate(FAMILY, flat[:, chosen].T, seen[:, chosen].T, basis=NETWORK.basis)
-    truth = Stf(
-        family=FAMILY,
-        theta=torch.from_numpy(taken.theta),
-        theta_se=torch.zeros_like(FAMILY.spread),
+    truth = Stf.of(
+        FAMILY,
+        torch.from_numpy(taken.theta),
+        torch.zeros_like(FAMILY.spread),
         rows=torch.from_numpy(taken.rows),
     )
 
@@ -116,14 +116,25 @@ def test_residual_is_the_misfit_of_the_response_that_is_written() -> None:
     assert np.allclose(found.estimate.residual, expected, rtol=1e-3, atol=1e-7)
 
 
-def test_bands_without_information_are_the_data_sheet_and_say_so() -> None:
-    seen = SPECTRA @ camera().rows[0].T.astype(float)
+def test_bands_without_information_learn_the_common_factor_alone() -> None:
+    seen = 0.7 * SPECTRA @ camera().rows[0].T.astype(float)
     covered = [True, True, True, True, False]
     found = calibrate(FAMILY, SPECTRA, seen, basis=NETWORK.basis, covered=covered)
     assert found.estimate.prior_driven.tolist() == [False, False, False, False, True]
-    assert np.allclose(found.estimate.stf[4], FAMILY.rows(FAMILY.prior)[0, 4], atol=1e-6)
-    assert np.allclose(found.stf.theta_se[0, 4], FAMILY.spread[0, 4])
+    assert not found.stf.theta[0, 4, :GAIN].any()
+    assert np.allclose(found.stf.theta_se[0, 4, :GAIN], FAMILY.spread[0, 4, :GAIN])
     assert not found.fit.has_offset[4]
+    # the gain is that of the joint Gaussian of all bands, given the four
+    own, common = FAMILY.spread[0, :, GAIN].double().numpy() ** 2, float(FAMILY.common[0]) ** 2
+    prior = common + np.diag(own)
+    mean, variance = (
+        part[0, :4, GAIN].double().numpy() for part in (found.stf.theta, found.stf.theta_se**2)
+    )
+    error = 1 / (1 / variance - 1 / (common + own[:4]))
+    gain = prior[4, :4] @ np.linalg.inv(prior[:4, :4] + np.diag(error))
+    assert np.isclose(found.stf.theta[0, 4, GAIN], gain @ (mean * error / variance), rtol=1e-4)
+    assert np.isclose(found.stf.theta_se[0, 4, GAIN] ** 2, prior[4, 4] - gain @ prior[:4, 4])
+    assert abs(float(found.stf.theta[0, 4, GAIN]) - np.log(0.7)) < 0.2
 
 
 def test_flat_panels_tell_gains_and_leave_centres_at_the_data_sheet() -> None:
@@ -293,7 +304,9 @@ def test_bands_that_the_reference_lacks_are_told(
 ) -> None:
     given = reference(tmp_path / "short.csv", nm=np.arange(400, 801, 10.0))
     found = calibrate_scene(msi, given, model=model)
-    assert found.warnings == ("short.csv does not cover nir: left at the data sheet",)
+    assert found.warnings == (
+        "short.csv does not cover nir: estimated from the image, with the others known",
+    )
     assert found.dataset["scene_prior_driven"].values.tolist() == [0, 0, 0, 0, 1]
 
 

@@ -134,7 +134,7 @@ def test_corrected_cube_still_explains_the_image() -> None:
     taken = draw_cameras(rng, [P4M], GRID)
     rows = torch.from_numpy(taken.rows)
     sure = torch.zeros_like(STF.theta_se)
-    stf = Stf(family=STF.family, theta=torch.from_numpy(taken.theta), theta_se=sure, rows=rows)
+    stf = Stf.of(STF.family, torch.from_numpy(taken.theta), sure, rows=rows)
     known, rest = SPECTRA[:20], SPECTRA[20:36]
     correction = NETWORK.fit_correction(stf, known @ rows[0].mT, known)
     image = (rest @ rows[0].mT).mT.reshape(1, len(P4M), 4, 4)

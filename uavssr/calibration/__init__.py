@@ -3,20 +3,25 @@
 Blind estimation is in `reconstruction`.
 """
 
+from uavssr.calibration.camera_fit import CameraFit, Flight, fit_camera
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.calibration.lucas_kanade import shift_image
 from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
-from uavssr.calibration.references import open_reference
+from uavssr.calibration.references import on_grid, open_reference
 
 __all__ = [
+    "CameraFit",
     "Fitting",
+    "Flight",
     "Instrument",
     "PairRegistration",
     "calibrate",
     "calibrate_scene",
     "calibrate_stf",
+    "fit_camera",
+    "on_grid",
     "open_reference",
     "register_pair",
     "shift_image",

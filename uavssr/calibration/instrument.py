@@ -51,6 +51,10 @@ class Instrument:
         """The instrument of a family of one camera."""
         wide = {field.name: getattr(family, field.name).double().cpu() for field in fields(family)}
         exact = replace(family, **wide)
+        # one flight's gains: their own deviations, and the factor that they share
+        spread = exact.spread.clone()
+        spread[..., GAIN] = (spread[..., GAIN].square() + exact.common.square()[:, None]).sqrt()
+        exact = replace(exact, spread=spread)
         peak = exact.curves[0].amax(-1, keepdim=True)
         depth = -torch.log2((exact.curves[0] / peak).clamp_min(1e-300))
         return cls(family=exact, depth=depth.clamp_min(1e-12), background=_background())

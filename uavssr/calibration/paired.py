@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from uavssr._version import __version__
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
+from uavssr.calibration.notices import fit_warnings, misfit_warnings
 from uavssr.calibration.references import (
     Reference,
-    counted,
     covered_bands,
     on_grid,
     open_reference,
@@ -28,14 +30,15 @@ from uavssr.model import (
     GAIN,
     PARAMETERS,
     Model,
+    PGUNet,
     ResponseFamily,
     SceneStatistics,
     SpectralBasis,
     Stf,
     load_model,
 )
-from uavssr.reconstruction import PLAUSIBLE, summarise_stf
-from uavssr.sensors import BoolArray, FloatArray, Sensor
+from uavssr.reconstruction import PLAUSIBLE, scene_materials, summarise_stf
+from uavssr.sensors import BoolArray, Sensor
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,14 +47,6 @@ if TYPE_CHECKING:
 
 MIN_REFERENCE_WEIGHT: Final = 0.5
 """Least weight in the fit of reference pixels that are stored to correct the cube."""
-OUTLIER_WEIGHT: Final = 0.05
-"""Weight in the fit below which a reference is an outlier."""
-MAX_OUTLIER_SHARE: Final = 0.1
-"""Share of outliers among the references above which a warning is given."""
-MAX_GAIN_DEVIATIONS: Final = 5.0
-"""Mean gain in prior standard deviations beyond which a warning names the scales."""
-MAX_TYPICAL_MISFIT: Final = 0.25
-"""Median misfit over brightness beyond which a warning says that the reference does not fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +81,7 @@ def calibrate(
     basis: SpectralBasis,
     covered: npt.ArrayLike | None = None,
     patterns: npt.ArrayLike | None = None,
+    complete: Callable[[Stf], Stf] | None = None,
 ) -> Calibration:
     """Fit a camera's STF to k reference spectra, see `fitting` for the formula.
 
@@ -94,9 +90,10 @@ def calibrate(
         spectra: X (k, C) reflectance on the cube's wavelengths.
         msi: Y (k, c) reflectance of the same in the image.
         basis: the network's; it gives the share of a response that acts on its cubes.
-        covered: (c,) bands whose wavelengths the reference holds, all by default; the others stay
-            at the data sheet.
+        covered: (c,) bands whose wavelengths the reference holds, all by default; of the others
+            the factor common to all bands alone is learned.
         patterns: (k, c, q) misregistration patterns, reflectance per pixel; none by default.
+        complete: adds what is known otherwise of the bands that are not covered.
 
     Raises:
         UsageError: the shapes do not fit together.
@@ -114,7 +111,9 @@ def calibrate(
         used=torch.as_tensor(used),
     )
     fit = fitting.run()
-    stf = _as_stf(fitting.instrument, fit, family)
+    stf = _with_common_factor(_as_stf(fitting.instrument, fit, family), fitting.used)
+    if complete is not None and not used.all():
+        stf = complete(stf)
     return Calibration(stf=stf, estimate=_as_numbers(fitting, fit, stf, basis), fit=fit)
 
 
@@ -124,11 +123,46 @@ def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
     deviation = marginal * instrument.family.spread[0]
     exact = (instrument.theta(fit.z), deviation, instrument.rows(fit.z))
     theta, deviation, rows = (part[None].to(family.curves) for part in exact)
-    return Stf(family=family, theta=theta, theta_se=deviation, rows=rows)
+    return Stf.of(family, theta, deviation, rows=rows)
+
+
+def _with_common_factor(stf: Stf, used: Tensor) -> Stf:
+    """The STF (S = 1) whose unused bands share what the used (c,) ones tell of a common factor.
+
+    Gains are g = common + own with variances T^2 and w^2. Used bands have estimates m with errors
+    l, so the others are N(p + T^2 1^T G^-1 (m - p), T^2 + w^2 - T^4 1^T G^-1 1) with the prior mean
+    p and G = T^2 1 1^T + diag(w^2 + l).
+    """
+    if bool(used.all()):
+        return stf
+    family, common = stf.family, stf.family.common[0].double() ** 2
+    own = family.spread[0, :, GAIN].double().square()
+    prior, mean, variance = (
+        part[0, :, GAIN].double() for part in (family.prior, stf.theta, stf.theta_se.square())
+    )
+    # the likelihood is the posterior without the prior
+    precision = (1 / variance - 1 / (common + own))[used].clamp_min(1e-9)
+    seen = (mean - prior)[used] / variance[used] / precision
+    system = common + torch.diag(own[used] + 1 / precision)
+    weight = common * torch.linalg.inv(system).sum(0)
+    theta, theta_se = stf.theta.clone(), stf.theta_se.clone()
+    theta[0, ~used, GAIN] = (prior[~used] + weight @ seen).to(theta)
+    theta_se[0, ~used, GAIN] = (common + own[~used] - common * weight.sum()).sqrt().to(theta)
+    change = family.rows(theta) - family.rows(stf.theta)
+    return replace(stf, theta=theta, theta_se=theta_se, rows=stf.rows + change)
+
+
+@torch.inference_mode()
+def _complete(network: PGUNet, msi: MsiSource, stf: Stf) -> Stf:
+    """The STF with what the image tells of the bands that the reference lacks."""
+    return network.continue_stf(scene_materials(network, msi, stf), stf)
 
 
 def _as_numbers(fitting: Fitting, fit: Fit, stf: Stf, basis: SpectralBasis) -> StfEstimate:
-    """The fit as numbers, with errors of the joint posterior and the misfit of the full spectra."""
+    """The fit as numbers, with errors of the joint posterior and the misfit of the full spectra.
+
+    Bands that were not fitted have the errors of the STF.
+    """
     # [B, b] = R [E, mean]
     acting = stf.rows @ basis.extended
     msi = fitting.msi.T[None].to(acting)
@@ -138,9 +172,11 @@ def _as_numbers(fitting: Fitting, fit: Fit, stf: Stf, basis: SpectralBasis) -> S
     tangent = fitting.instrument.tangent(fit.z)
     variance = torch.einsum("cpl,cpq,cql->cl", tangent, fit.covariance, tangent)
     misfit = fitting.msi - fitting.spectra @ fitting.instrument.rows(fit.z).T
+    numbers = summarise_stf(stf, statistics, basis, valid_fraction=1.0)
+    fitted = fitting.used.numpy()[:, None]
     return replace(
-        summarise_stf(stf, statistics, basis, valid_fraction=1.0),
-        stf_se=variance.clamp_min(0).sqrt().numpy(),
+        numbers,
+        stf_se=np.where(fitted, variance.clamp_min(0).sqrt().numpy(), numbers.stf_se),
         residual=misfit.square().mean(0).sqrt().numpy(),
     )
 
@@ -182,7 +218,13 @@ def calibrate_scene(
     usable = _plausible(reference)
     spectra = on_grid(usable.spectra, usable.nm, basis)
     calibration = calibrate(
-        family, spectra, usable.msi, basis=basis, covered=covered, patterns=usable.patterns
+        family,
+        spectra,
+        usable.msi,
+        basis=basis,
+        covered=covered,
+        patterns=usable.patterns,
+        complete=partial(_complete, loaded.network, msi),
     )
     dataset = _dataset(msi, loaded, usable, calibration.estimate)
     weight = calibration.fit.weight.numpy()
@@ -193,8 +235,8 @@ def calibrate_scene(
     predicted = spectra @ calibration.stf.rows[0, covered].numpy().T
     warnings = (
         *usable.warnings,
-        *_warnings(msi.sensor, usable, calibration, covered),
-        *_misfits(usable.path.name, weight, usable.msi[:, covered], predicted),
+        *fit_warnings(msi.sensor, usable, calibration.stf, calibration.fit, covered),
+        *misfit_warnings(usable.path.name, weight, usable.msi[:, covered], predicted),
     )
     return SceneCalibration(dataset=dataset, used=len(usable.msi), warnings=warnings)
 
@@ -233,42 +275,6 @@ def _plausible(reference: Reference) -> Reference:
         patterns=reference.patterns[plausible],
         skipped=reference.skipped | ({"implausible in the image": rest} if rest else {}),
     )
-
-
-def _warnings(
-    sensor: Sensor, reference: Reference, calibration: Calibration, covered: BoolArray
-) -> Iterator[str]:
-    """Sentences on skipped references, bands left at the data sheet, gains and offsets."""
-    name, roles, fit = reference.path.name, sensor.roles, calibration.fit
-    if reference.skipped:
-        yield f"left out of {name}: {counted(reference.skipped)}"
-    if not covered.all():
-        rest = ", ".join(role for role, held in zip(roles, covered, strict=True) if not held)
-        yield f"{name} does not cover {rest}: left at the data sheet"
-    gains, spread = (
-        part[0, covered, GAIN] for part in (calibration.stf.theta, calibration.stf.family.spread)
-    )
-    if abs(float((gains / spread).mean())) > MAX_GAIN_DEVIATIONS:
-        bright = float(gains.exp().mean())
-        yield f"{name} makes the camera {bright:.2g} times as bright as expected: check the scales"
-    for index in np.flatnonzero(fit.has_offset.numpy() & covered):
-        yield (
-            f"band {roles[index]} has an additive offset of {fit.offset[index]:+.4f} +- "
-            f"{fit.offset_se[index]:.4f} reflectance (haze, dark current), which an STF cannot "
-            "hold: correct the image first"
-        )
-
-
-def _misfits(
-    name: str, weight: FloatArray, seen: FloatArray, predicted: FloatArray
-) -> Iterator[str]:
-    """Sentences on references that the image (k, c) shows otherwise than predicted (k, c)."""
-    size = np.square(predicted).mean(1).clip(1e-12)
-    typical = float(np.median(np.sqrt(np.square(seen - predicted).mean(1) / size)))
-    if typical > MAX_TYPICAL_MISFIT:
-        yield f"{name} is {typical:.0%} off what the image shows: check coordinates and scale"
-    if (outliers := int((weight < OUTLIER_WEIGHT).sum())) > MAX_OUTLIER_SHARE * len(seen):
-        yield f"{outliers} of {len(seen)} places of {name} do not fit the others: check them"
 
 
 def _dataset(

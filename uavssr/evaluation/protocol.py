@@ -112,7 +112,7 @@ def run_protocol(
         "uncertain data sheet": Stf.from_prior(family),
         "blind": blind.stf,
         f"{references}, R alone": paired,
-        "true R": Stf(family=family, theta=theta, theta_se=known, rows=rows),
+        "true R": Stf.of(family, theta, known, rows=rows),
     }
     pixel_ridge = regress(seen.T[None, ..., None], spectra.T[None, ..., None])
     msi = image[0].flatten(1).numpy()

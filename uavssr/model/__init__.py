@@ -7,7 +7,7 @@ from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
 from uavssr.model.config import MAX_COMPONENTS, PGUNetConfig
 from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
 from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, MAX_LOCAL_COMPONENTS, add_local_prior
-from uavssr.model.materials import find_materials
+from uavssr.model.materials import Materials, find_materials, pool_materials
 from uavssr.model.mixture import fit_mixture
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
@@ -48,6 +48,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "Correction",
     "CubeUncertainty",
+    "Materials",
     "Model",
     "PGUNet",
     "PGUNetConfig",
@@ -64,6 +65,7 @@ __all__ = [
     "fit_mixture",
     "load_model",
     "model_folders",
+    "pool_materials",
     "projection_error",
     "save_model",
 ]

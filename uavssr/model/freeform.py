@@ -92,7 +92,7 @@ class FreeStage(nn.Module):
         rows = update + change * peak
         centres = basis.grid.centres
         theta = moment_parameters(rows, stf.family, float(centres[-1] - centres[0]) / 2)
-        return Stf(family=stf.family, theta=theta, theta_se=stf.family.spread, rows=rows)
+        return Stf.of(stf.family, theta, stf.family.spread, rows=rows, common_se=stf.common_se)
 
 
 def moment_parameters(rows: Tensor, family: ResponseFamily, half_span: float) -> Tensor:

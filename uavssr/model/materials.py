@@ -5,6 +5,7 @@ The STF is estimated from them, as most pixels of a scene repeat the same few sp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -70,6 +71,18 @@ def find_materials(
     return Materials(
         values=torch.where(mass[..., None] > 0, values, values.new_tensor(REFLECTANCE_FLOOR)),
         weight=weight / weight.sum(1, keepdim=True).clamp_min(1e-12),
+    )
+
+
+def pool_materials(scenes: Sequence[Materials]) -> Materials:
+    """The materials of several scenes of one camera (S = 1 each) as those of one scene.
+
+    Together they count as much as one scene: the errors of the spectral prior that they share do
+    not average out (docs/design.md).
+    """
+    return Materials(
+        values=torch.cat([scene.values for scene in scenes], 1),
+        weight=torch.cat([scene.weight for scene in scenes], 1) / len(scenes),
     )
 
 

@@ -141,7 +141,7 @@ class PGUNet(nn.Module):
         final = absolute**2 + outside + relative**2 * average(power)
         if self.config.stf == "parametric":  # a free STF has no standard errors
             dominance = FINAL_STF_VARIANCE_FACTOR * stf.prior_dominance()
-            final = final + dominance[:, None] * average(stf_variance)
+            final = final + dominance * average(stf_variance)
         return ObservationModel(
             mixing=acting[..., :-1],
             offset=acting[..., -1],
@@ -162,6 +162,18 @@ class PGUNet(nn.Module):
             estimates.append(stage(materials, estimates[-1], seen, self.mixture, self.basis))
         return tuple(estimates)
 
+    def continue_stf(self, materials: Materials, stf: Stf) -> Stf:
+        """An STF that references determine in part, with what an image adds to it (S = 1).
+
+        The prior of the estimate is the STF with its standard errors.
+        """
+        family = replace(
+            stf.family, prior=stf.theta, spread=stf.theta_se, common=torch.zeros_like(stf.common_se)
+        )
+        blind = self.estimate_stf(materials, Stf.from_prior(family))[-1]
+        change = stf.family.rows(blind.theta) - stf.family.rows(stf.theta)
+        return replace(stf, theta=blind.theta, theta_se=blind.theta_se, rows=stf.rows + change)
+
     def refine_stf(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
         """The STF of a part of a scene: the last stage alone, from the scene's, with another prior.
 
@@ -177,9 +189,15 @@ class PGUNet(nn.Module):
 
     def cube_uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
         """The standard errors of a scene's cube with this STF (S = 1)."""
-        seen = self.observation_model(stf, stf_uncertainty=False)
+        sensor = self.observation_model(stf, stf_uncertainty=False)
         return CubeUncertainty.of(
-            stf, seen, self.basis, self.mixture, self.sigma_scale, correction=correction
+            stf,
+            self.observation_model(stf),
+            sensor.component_noise,
+            self.basis,
+            self.mixture,
+            self.sigma_scale,
+            correction=correction,
         )
 
     @torch.no_grad()

@@ -36,6 +36,8 @@ class ResponseFamily:
     """(S, c, 3) prior mean of shift (nm), stretch and gain (logarithms); zeros: the data sheet."""
     spread: Tensor
     """(S, c, 3) prior standard deviations of the same."""
+    common: Tensor
+    """(S,) prior standard deviation of the logarithm of a factor that all bands share."""
     interpolation: Tensor
     """(F, C) from the fine axis to the cube's bands, see `WavelengthGrid.interpolation`."""
 
@@ -47,12 +49,16 @@ class ResponseFamily:
             InputRefused: a band lies outside the grid.
         """
         sensor.srf(grid)  # raises where a band lies outside the grid
-        return cls.stack(
+        family = cls.stack(
             curves=sensor.response()[None],
             centre=np.array([[band.centre for band in sensor.bands]]),
             fwhm=np.array([[band.fwhm for band in sensor.bands]]),
             grid=grid,
             spread_factor=np.ones(1),
+        )
+        prior, spread = (_float32(part)[None] for part in sensor.prior())
+        return replace(
+            family, prior=prior, spread=spread, common=torch.full((1,), sensor.common_gain_sd)
         )
 
     @classmethod
@@ -65,7 +71,10 @@ class ResponseFamily:
         grid: WavelengthGrid,
         spread_factor: np.ndarray,
     ) -> ResponseFamily:
-        """The family of S cameras; `spread_factor` (S,) multiplies the prior spread."""
+        """The family of S cameras; `spread_factor` (S,) multiplies the prior spread.
+
+        No factor is common to all bands.
+        """
         spread = nominal_spread(fwhm) * spread_factor[:, None, None]
         return cls(
             curves=_float32(curves),
@@ -73,6 +82,7 @@ class ResponseFamily:
             fwhm=_float32(fwhm),
             prior=torch.zeros(spread.shape),
             spread=_float32(spread),
+            common=torch.zeros(len(spread)),
             interpolation=_float32(grid.interpolation()),
         )
 
@@ -82,7 +92,7 @@ class ResponseFamily:
 
     def of_camera(self, index: int) -> ResponseFamily:
         """The family of one of the S cameras."""
-        names = ("curves", "centre", "fwhm", "prior", "spread")
+        names = ("curves", "centre", "fwhm", "prior", "spread", "common")
         return replace(self, **{name: getattr(self, name)[index : index + 1] for name in names})
 
     def rows(self, theta: Tensor) -> Tensor:

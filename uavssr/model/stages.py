@@ -107,7 +107,7 @@ class ResponseStage(nn.Module):
         theta = prior + _bounded(proposed + share * change) * spread
         remaining = (1 - share).clamp_min(1e-3) ** (2 * torch.sigmoid(-shrinkage))
         _refuse_nan(theta, remaining)
-        return Stf.of(family, theta, spread * remaining.sqrt())
+        return Stf.of(family, theta, spread * remaining.sqrt(), common_se=stf.common_se)
 
 
 def _bounded(deviations: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from uavssr.model.response import ResponseFamily
 
-PRIOR_DOMINANCE_POWER: Final = 40
-"""Power of the remaining variance share in `Stf.prior_dominance`: a sixth removed leaves 0.001."""
+PRIOR_DOMINANCE_POWER: Final = 5
+"""Power of the remaining variance share in `Stf.prior_dominance`: a half removed leaves 0.03.
+
+Chosen on the ten development scenes, where 3 to 10 differ by less than 0.5 % (docs/design.md).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,28 +29,48 @@ class Stf:
     """(S, c, 3) standard errors of theta, in the same units."""
     rows: Tensor
     """R (S, c, C), reflectance of a camera band per reflectance of a cube band."""
+    common_se: Tensor
+    """(S,) standard error of the logarithm of a factor that all bands share.
+
+    No image tells it from brighter ground: it is in standard errors, and not in theta_se.
+    """
 
     @classmethod
     def from_prior(cls, family: ResponseFamily) -> Stf:
         """The STF before any image: the prior mean of theta with the prior's standard deviation."""
-        return cls.of(family, family.prior, family.spread)
+        return cls.of(family, family.prior, family.spread, common_se=family.common)
 
     @classmethod
-    def of(cls, family: ResponseFamily, theta: Tensor, theta_se: Tensor) -> Stf:
-        """The STF whose rows are the family's at theta (S, c, 3)."""
-        return cls(family=family, theta=theta, theta_se=theta_se, rows=family.rows(theta))
+    def of(
+        cls,
+        family: ResponseFamily,
+        theta: Tensor,
+        theta_se: Tensor,
+        *,
+        rows: Tensor | None = None,
+        common_se: Tensor | None = None,
+    ) -> Stf:
+        """The STF at theta (S, c, 3), by default with the family's rows and no common error."""
+        return cls(
+            family=family,
+            theta=theta,
+            theta_se=theta_se,
+            rows=family.rows(theta) if rows is None else rows,
+            common_se=torch.zeros_like(theta[:, 0, 0]) if common_se is None else common_se,
+        )
 
     def prior_dominance(self) -> Tensor:
-        """mean(min(theta_se^2 / spread^2, 1))^40 (S,) over bands and parameters.
+        """mean(min(theta_se^2 / spread^2, 1))^5 (S, c) over a band's parameters.
 
-        It is one where the STF is the prior alone, and falls steeply to zero with information.
+        It is one where a band's STF is the prior alone, and falls steeply to zero with information.
         """
         ratio = self.theta_se.detach() / self.family.spread.clamp_min(1e-9)
-        return ratio.square().clamp_max(1).mean((1, 2)) ** PRIOR_DOMINANCE_POWER
+        return ratio.square().clamp_max(1).mean(-1) ** PRIOR_DOMINANCE_POWER
 
     def of_camera(self, index: int) -> Stf:
         """The STF of one of the S cameras."""
-        own = {n: getattr(self, n)[index : index + 1] for n in ("theta", "theta_se", "rows")}
+        names = ("theta", "theta_se", "rows", "common_se")
+        own = {name: getattr(self, name)[index : index + 1] for name in names}
         return Stf(family=self.family.of_camera(index), **own)
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,11 @@ from uavssr.model.mixture import SpectralMixture
 from uavssr.model.solvers import wiener_gain
 from uavssr.model.state import ObservationModel, Stf
 
-VARIANCE_MAPS: Final = 16
+ANCHOR_NM: Final = 40.0
+"""Distance in nm of the wavelengths at which the variance between components is taken."""
+_INTERPOLATION_WEIGHT: Final = 0.01
+"""Weight of linear interpolation between them, in squares over their mean."""
+VARIANCE_MAPS: Final = 24
 """Most maps of a pixel's variance, q: it is smooth over the spectrum."""
 OUTLIER_QUANTILE: Final = 3.7
 """Standard normal quantile of probability 1 - 1e-4, beyond which a pixel is an outlier."""
@@ -31,23 +36,39 @@ UNUSUAL_QUANTILE: Final = 1.28
 class CubeUncertainty:
     """The standard errors of the cube of one scene (S = 1) with C bands.
 
-        variance = s^2 (sum_k p_k (diag(E P_k E^T) + residual^2) + sum_b (E w_b)^2 u_b)
-        P_k      = C_k - C_k B^T (B C_k B^T + diag(noise_k))^-1 B C_k
-        u_b      = sum_p (theta_se_bp (Q a)_bp)^2
+    The cube is A = (I - G B) Z + G (Y - b), the last X-step, of Z = sum_k p_k (mu_k + K_k (Y - B
+    mu_k - b)), the mixture's estimate. Under component k its error has the covariance
 
-    p_k is a component's probability at the pixel, w_b column b of the last X-step's gain, u_b the
-    variance of band b that the STF's uncertainty leaves, a = [A; 1], and s the factor that makes
-    90 % intervals hold 90 %. The sums over k and b are reduced to q maps by a truncated SVD.
+        P_k = M C_k M^T + N_k S_k N_k^T,   M = (I - G B) (I - K_k B),   N_k = (I - G B) K_k + G
+
+    with the sensor's noise S_k. The gains G and K_k are those that the cube is made with. So
+
+        variance = s^2 (sum_k p_k (diag(E P_k E^T) + residual^2) + sum_b (E N)_b^2 u_b
+                        + sum_k p_k (E (m_k - sum_j p_j m_j))^2 + (common_se X)^2)
+        u_b      = sum_p (theta_se_bp (Q a)_bp)^2,   N = sum_k weight_k N_k
+
+    p_k is a component's probability at the pixel, m_k its posterior mean there, u_b the variance of
+    band b that the STF's uncertainty leaves, a = [A; 1], and s the factor that makes 90 % intervals
+    hold 90 %. The third and fourth terms are taken at J wavelengths, see `_anchors`.
+    All sums are reduced to q maps by a truncated SVD.
     """
 
     mixture: SpectralMixture
     """The spectral prior, K components."""
     seen: ObservationModel
-    """The observation model of the scene's STF, without its uncertainty."""
+    """The observation model of the scene's STF, with its uncertainty."""
+    sensor_noise: Tensor
+    """(1, K, c) its component noise without that uncertainty."""
     theta_se: Tensor
     """(c, 3) standard errors of the STF's parameters."""
+    common_se: Tensor
+    """() standard error of the logarithm of a factor that all bands share."""
+    at: Tensor
+    """D (J, r+1), [E, mean] at the J wavelengths."""
+    component_gain: Tensor
+    """(K, J, c+1) [E K_k, E (mu_k - K_k (B mu_k + b))] at the J wavelengths: [Y; 1] to E m_k."""
     reduction: Tensor
-    """(q, K + c) from p and u to maps."""
+    """(q, K + c + J) from p, u and the variances at the J wavelengths to maps."""
     expansion: Tensor
     """(C, q) from maps to the variance of each band, reflectance squared."""
     floor: Tensor
@@ -60,29 +81,61 @@ class CubeUncertainty:
         cls,
         stf: Stf,
         seen: ObservationModel,
+        sensor_noise: Tensor,
         basis: SpectralBasis,
         mixture: SpectralMixture,
         scale: Tensor,
         *,
         correction: Correction | None = None,
     ) -> CubeUncertainty:
-        """The uncertainty with a scene's STF (S = 1); `scale` is s (C,), symbols as above."""
+        """The uncertainty with a scene's STF (S = 1); symbols as above.
+
+        Args:
+            stf: of the scene.
+            seen: its observation model, which the network uses.
+            sensor_noise: diag(S_k) (1, K, c), the same without the uncertainty of the STF.
+            basis: E.
+            mixture: the spectral prior.
+            scale: s (C,).
+            correction: of the cube.
+        """
         if correction is not None:
             scale = scale * correction.sigma_scale
-        # P_k = C_k - C_k B^T (B C_k B^T + diag(noise_k))^-1 B C_k
-        carried = mixture.covariance @ seen.mixing[0].mT  # (K, r, c)
-        system = seen.mixing[0] @ carried + torch.diag_embed(seen.component_noise[0])
-        posterior = mixture.covariance - carried @ torch.linalg.solve(system, carried.mT)
-        # diag(E P_k E^T) + residual^2,  (E W)^2
-        own = torch.einsum("cr,krs,cs->ck", basis.components, posterior, basis.components)
-        own = own.clamp_min(0) + basis.residual.square()[:, None]
-        from_stf = (basis.components @ wiener_gain(seen.mixing, seen.final)[0]).square()
-        variance = torch.cat([own, from_stf], 1) * scale.square()[:, None]  # (C, K + c)
-        reduction, expansion = _factorise(variance)
+        covariance, mixing = mixture.covariance, seen.mixing[0]
+        # K_k = C_k B^T (B C_k B^T + diag(noise_k))^-1,  G of the last X-step
+        carried = covariance @ mixing.mT  # (K, r, c)
+        system = mixing @ carried + torch.diag_embed(seen.component_noise[0])
+        gain = torch.linalg.solve(system, carried.mT).mT
+        last = wiener_gain(seen.mixing, seen.final)[0]
+        identity = torch.eye(mixing.shape[1], dtype=mixing.dtype, device=mixing.device)
+        rest = identity - last @ mixing
+        # E M and E N_k;  diag(E P_k E^T) + residual^2
+        missed = basis.components @ rest @ (identity - gain @ mixing)
+        passed = basis.components @ (rest @ gain + last)
+        own = torch.einsum("kcr,krs,kcs->ck", missed, covariance, missed).clamp_min(0)
+        own = own + torch.einsum("kcb,kb->ck", passed.square(), sensor_noise[0])
+        own = own + basis.residual.square()[:, None]
+        from_stf = torch.einsum("k,kcb->cb", mixture.weight, passed).square()
+        bands, between = _anchors(basis, mixture)
+        at = basis.extended[bands]
+        constant = (
+            mixture.mean - (gain @ (mixture.mean @ mixing.mT + seen.offset[0])[..., None])[..., 0]
+        )
+        of_component = at[:, :-1] @ torch.cat([gain, constant[..., None]], -1)
+        variance = torch.cat([own, from_stf, between.to(own)], 1) * scale.square()[:, None]
+        # what p_k, u_b and the variances at the J wavelengths usually are
+        stf_variance = (seen.component_noise - sensor_noise)[0].clamp_min(1e-9)
+        typical = [torch.ones_like(own[0]), mixture.weight @ stf_variance]
+        level = own[bands] @ mixture.weight + (stf.common_se[0] * basis.mean[bands]).square()
+        reduction, expansion = _factorise(variance, torch.cat([*typical, level.clamp_min(1e-9)]))
         return cls(
             mixture=mixture,
             seen=seen,
+            sensor_noise=sensor_noise,
             theta_se=stf.theta_se[0],
+            common_se=stf.common_se[0],
+            at=at,
+            component_gain=of_component,
             reduction=reduction,
             expansion=expansion,
             floor=(basis.residual * scale).square(),
@@ -94,14 +147,18 @@ class CubeUncertainty:
 
         Coefficients after the first r, of a wider basis, do not count.
         """
-        shape = msi.shape[-2:]
-        share = self.mixture.component_posterior(msi.flatten(2), *self._observation)
+        shape, image, seen = msi.shape[-2:], msi.flatten(2), self.seen
+        share = self.mixture.component_posterior(
+            image, seen.mixing, seen.offset, seen.component_noise
+        )
         tangent = self.seen.tangent[0]  # Q (c, 3, r+1)
         flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
         # u_b = sum_p (theta_se_bp (Q a)_bp)^2
         change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], flat) + tangent[..., -1:]
         band_variance = (change * self.theta_se[..., None]).square().sum(2)
-        maps = (self.reduction @ torch.cat([share, band_variance], 1)).unflatten(-1, shape)
+        common = self.common_se * (self.at[:, :-1] @ flat + self.at[:, -1:])
+        parts = [share, band_variance, self._between(image, share) + common.square()]
+        maps = (self.reduction @ torch.cat(parts, 1)).unflatten(-1, shape)
         if self.correction is None:
             return maps
         return maps * self.correction.variance_factor(msi)[:, None]
@@ -117,13 +174,45 @@ class CubeUncertainty:
 
         It is that to the nearest component; to its own, a pixel's is distributed as chi-square.
         """
-        nearest = self.mixture.nearest_distance(msi.flatten(2), *self._observation)
+        seen = self.seen
+        nearest = self.mixture.nearest_distance(
+            msi.flatten(2), seen.mixing, seen.offset, self.sensor_noise
+        )
         return nearest.unflatten(-1, msi.shape[-2:])
 
-    @property
-    def _observation(self) -> tuple[Tensor, Tensor, Tensor]:
-        """B = R E, b = R mean and the noise, as the mixture takes them."""
-        return self.seen.mixing, self.seen.offset, self.seen.component_noise
+    def _between(self, image: Tensor, share: Tensor) -> Tensor:
+        """(B, J, N) variance of the components' posterior means, of pixels (B, c, N)."""
+        # sum_k p_k x_k^2 - (sum_k p_k x_k)^2,  x_k = E m_k at one wavelength, less its mean over k
+        variances = []
+        centred = self.component_gain - self.component_gain.mean(0)
+        for gain in centred.unbind(1):  # (K, c+1)
+            mean = gain[:, :-1] @ image + gain[:, -1:]
+            square = (share * mean.square()).sum(1)
+            variances.append((square - (share * mean).sum(1).square()).clamp_min(0))
+        return torch.stack(variances, 1)
+
+
+def _anchors(basis: SpectralBasis, mixture: SpectralMixture) -> tuple[Tensor, Tensor]:
+    """Indices (J,) of bands about `ANCHOR_NM` apart, and the weights (C, J) of squares there.
+
+    The weights give the squares at all C bands of the prior's mean spectra, and of the differences
+    between these, from their squares at the J bands; they stay near linear interpolation.
+    """
+    centres = basis.grid.centres
+    count = min(len(centres), max(2, round((centres[-1] - centres[0]) / ANCHOR_NM) + 1))
+    evenly = np.linspace(centres[0], centres[-1], count)
+    bands = np.unique([basis.grid.nearest(nm) for nm in evenly.tolist()])
+    linear = np.stack([np.interp(centres, centres[bands], hat) for hat in np.eye(len(bands))], 1)
+    means = (mixture.mean @ basis.components.mT).double().cpu().numpy()
+    first, second = np.triu_indices(len(means), 1)
+    spectra = np.concatenate([means + basis.mean.cpu().numpy(), means[first] - means[second]])
+    squares = spectra**2
+    squares /= squares.mean(1, keepdims=True).clip(1e-12)
+    # argmin_L |S - S_J L^T|^2 + n lambda |L - linear|^2
+    at = squares[:, bands]
+    gram = at.T @ at / len(at) + _INTERPOLATION_WEIGHT * np.eye(len(bands))
+    weights = linear.T + np.linalg.solve(gram, at.T @ (squares - at @ linear.T) / len(at))
+    return torch.from_numpy(bands), torch.from_numpy(weights.T)
 
 
 def chi_square_quantile(freedom: int, quantile: float) -> float:
@@ -137,16 +226,16 @@ def chi_square_quantile(freedom: int, quantile: float) -> float:
     return freedom * (1 - spread + quantile * math.sqrt(spread)) ** 3
 
 
-def _factorise(variance: Tensor) -> tuple[Tensor, Tensor]:
+def _factorise(variance: Tensor, typical: Tensor) -> tuple[Tensor, Tensor]:
     """Factors (q, m) and (C, q) whose product is about `variance` (C, m).
 
-    A truncated SVD of relative variances, so that small bands and columns count like large ones.
+    A truncated SVD of what each of the m columns adds to a band, relative to all of them, where
+    `typical` (m,) is the number that a column is usually multiplied with.
     """
-    band = variance.mean(1, keepdim=True).clamp_min(1e-12).double()
-    column = (variance / band).mean(0).clamp_min(1e-12).double()
-    # variance / (band column) = U S V^T
-    relative = variance.double() / band / column
-    left, singular, right = torch.linalg.svd(relative, full_matrices=False)
+    added = (variance * typical).double()
+    band = added.mean(1, keepdim=True).clamp_min(1e-12)
+    # variance typical / band = U S V^T
+    left, singular, right = torch.linalg.svd(added / band, full_matrices=False)
     count = min(VARIANCE_MAPS, len(singular))
-    reduction = singular[:count, None] * right[:count] * column
+    reduction = singular[:count, None] * right[:count] / typical
     return reduction.to(variance), (left[:, :count] * band).to(variance)

@@ -15,7 +15,7 @@ from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
-from uavssr.reconstruction.stf_estimates import summarise_stf
+from uavssr.reconstruction.stf_estimates import scene_materials, summarise_stf
 from uavssr.reconstruction.verdict import RunVerdict
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
+    "scene_materials",
     "summarise_stf",
 ]

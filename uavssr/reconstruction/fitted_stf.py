@@ -54,11 +54,11 @@ class FittedStf:
     def from_numbers(cls, numbers: StfNumbers, family: ResponseFamily) -> FittedStf:
         """The STF of named arrays, on the device of `family`."""
         device = family.centre.device
-        theta, theta_se, rows = (
+        theta, theta_se, rows, common = (
             torch.tensor(numbers[name][None], dtype=torch.float32, device=device)
-            for name in ("theta", "deviation", "stf")
+            for name in ("theta", "deviation", "stf", "common_gain_se")
         )
-        stf = Stf(family=family, theta=theta, theta_se=theta_se, rows=rows)
+        stf = Stf.of(family, theta, theta_se, rows=rows, common_se=common)
         return cls(stf=stf, estimate=estimate_of(numbers))
 
     def reloaded(self, family: ResponseFamily) -> FittedStf:

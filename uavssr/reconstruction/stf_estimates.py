@@ -15,6 +15,7 @@ from uavssr.model import (
     GAIN,
     SHIFT,
     STRETCH,
+    Materials,
     PGUNet,
     ResponseFamily,
     SceneStatistics,
@@ -77,6 +78,17 @@ def estimate_scene_stf(
     return FittedStf(stf=result.stf, estimate=estimate)
 
 
+@torch.inference_mode()
+def scene_materials(network: PGUNet, source: MsiSource, stf: Stf) -> Materials:
+    """The materials (S = 1) of a sample of the scene, see `sample_scene`.
+
+    Raises:
+        InputRefused: the scene has no valid pixel.
+    """
+    sample = sample_scene(source, fill_reflectance(network, stf))
+    return find_materials(sample.msi.flatten(2), sample.valid.flatten(1), pooled=True)
+
+
 def stf_from_estimate(
     network: PGUNet, sensor: Sensor, estimate: StfEstimate, *, device: torch.device
 ) -> Stf:
@@ -89,12 +101,19 @@ def stf_from_estimate(
     # theta: shift in nm, log of the stretch, log of the gain; errors of logarithms are relative
     shift = estimate.centre - family.centre[0].numpy()
     theta = [shift, np.log(estimate.fwhm / family.fwhm[0].numpy()), np.log(gain)]
-    theta_se = [estimate.centre_se, estimate.fwhm_se / estimate.fwhm, estimate.gain_se / gain]
-    parameters, errors, rows = (
-        torch.as_tensor(array[None], dtype=torch.float32, device=device)
-        for array in (np.stack(theta, -1), np.stack(theta_se, -1), estimate.stf)
+    common = np.atleast_1d(estimate.common_gain_se)
+    gain_se = np.sqrt(np.square(estimate.gain_se / gain) - common**2)
+    theta_se = [estimate.centre_se, estimate.fwhm_se / estimate.fwhm, gain_se]
+    parameters, errors, rows, common_se = (
+        torch.as_tensor(array, dtype=torch.float32, device=device)
+        for array in (
+            np.stack(theta, -1)[None],
+            np.stack(theta_se, -1)[None],
+            estimate.stf[None],
+            common,
+        )
     )
-    return Stf(family=family.to(device), theta=parameters, theta_se=errors, rows=rows)
+    return Stf.of(family.to(device), parameters, errors, rows=rows, common_se=common_se)
 
 
 @torch.inference_mode()
@@ -118,11 +137,12 @@ def estimate_tile_stf(
     )
     deviation = network.refine_stf(materials, scene, prior=prior)
     theta_se = (deviation.theta_se.square() + scene.theta_se.square()).sqrt()
-    stf = Stf(
-        family=family,
-        theta=deviation.theta,
-        theta_se=torch.minimum(theta_se, torch.maximum(family.spread, scene.theta_se)),
+    stf = Stf.of(
+        family,
+        deviation.theta,
+        torch.minimum(theta_se, torch.maximum(family.spread, scene.theta_se)),
         rows=scene.rows + deviation.rows - family.rows(scene.theta),
+        common_se=scene.common_se,
     )
     statistics = _statistics(basis, msi, coefficients, stf, counted)
     removed = 1 - (deviation.theta_se / prior.theta_se.clamp_min(1e-9)).square()
@@ -170,16 +190,19 @@ def summarise_stf(
         removed = 1 - (stf.theta_se / family.spread.clamp_min(1e-9)).square()
     informed = torch.maximum(removed[0, :, SHIFT], removed[0, :, GAIN])
     fwhm, gain = family.fwhm[0] * theta[:, STRETCH].exp(), theta[:, GAIN].exp()
+    common = stf.common_se[0]
     # delta method: var(R) = sum over the parameters of (d R / d theta)^2 var(theta)
     numbers = {
         "stf": stf.rows[0],
-        "stf_se": (tangent * theta_se[..., None]).square().sum(1).sqrt(),
+        "stf_se": (
+            (tangent * theta_se[..., None]).square().sum(1) + (common * stf.rows[0]).square()
+        ).sqrt(),
         "centre": family.centre[0] + theta[:, SHIFT],
         "fwhm": fwhm,
         "gain": gain,
         "centre_se": theta_se[:, SHIFT],
         "fwhm_se": fwhm * theta_se[:, STRETCH],
-        "gain_se": gain * theta_se[:, GAIN],
+        "gain_se": gain * (theta_se[:, GAIN].square() + common.square()).sqrt(),
         "span_share": basis.span_share(stf.rows)[0],
         "residual": statistics.misfit[0].sqrt(),
     }
@@ -187,5 +210,6 @@ def summarise_stf(
         **{key: value.double().cpu().numpy() for key, value in numbers.items()},
         prior_driven=(1 - informed > PRIOR_DRIVEN).cpu().numpy(),
         condition=float(statistics.condition()[0]),
+        common_gain_se=float(common),
         valid_fraction=valid_fraction,
     )

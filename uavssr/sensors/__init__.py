@@ -4,17 +4,19 @@ No rasters and no torch. The table of cameras is data, in cameras.yaml.
 """
 
 from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray, NumberArray
-from uavssr.sensors.band import Band, response_moments
+from uavssr.sensors.band import Band, BandPrior, response_moments
 from uavssr.sensors.selection import select_wavelengths, subset
-from uavssr.sensors.sensor import Sensor, nominal_spread
-from uavssr.sensors.sensor_file import SENSORS, load_sensor
+from uavssr.sensors.sensor import COMMON_SPREAD, Sensor, nominal_spread
+from uavssr.sensors.sensor_file import SENSORS, load_sensor, sensor_text
 from uavssr.sensors.wavelength_grid import FINE_NM, HEADWALL_NANO, WavelengthGrid
 
 __all__ = [
+    "COMMON_SPREAD",
     "FINE_NM",
     "HEADWALL_NANO",
     "SENSORS",
     "Band",
+    "BandPrior",
     "BoolArray",
     "Float32Array",
     "FloatArray",
@@ -26,5 +28,6 @@ __all__ = [
     "nominal_spread",
     "response_moments",
     "select_wavelengths",
+    "sensor_text",
     "subset",
 ]

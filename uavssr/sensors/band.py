@@ -13,6 +13,30 @@ from uavssr.sensors.wavelength_grid import FINE_NM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BandPrior:
+    """What earlier flights tell of a band's response: how it may differ from its nominal curve.
+
+    Raises:
+        InputRefused: a number is out of its range.
+    """
+
+    shift_sd: float
+    """Standard deviation of the shift of the curve, nm."""
+    width_sd: float
+    """Standard deviation of the logarithm of its width."""
+    gain: float
+    """Mean logarithm of the gain."""
+    gain_sd: float
+    """Standard deviation of that logarithm, beside the factor that all bands share."""
+
+    def __post_init__(self) -> None:
+        limits = {"shift_sd": (0, 50), "width_sd": (0, 1), "gain": (-3, 3), "gain_sd": (0, 2)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputRefused(f"{name} is {getattr(self, name)}, not {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
     """One camera band and its nominal spectral response function (SRF).
 
@@ -30,6 +54,8 @@ class Band:
     """Exponent of the generalised Gaussian: 2 is a Gaussian, large values a box."""
     curve: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """A measured curve as (wavelengths in nm, relative response), used instead of the shape."""
+    prior: BandPrior | None = None
+    """What earlier flights tell; by default `nominal_spread` holds."""
 
     def __post_init__(self) -> None:
         if self.role.lower().split() != [self.role] or "," in self.role:

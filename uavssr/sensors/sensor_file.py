@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import yaml
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.bounded import MAX_YAML_BYTES, parse_yaml, read_bytes, read_table
-from uavssr.sensors.band import Band
-from uavssr.sensors.sensor import Sensor
+from uavssr.sensors.band import Band, BandPrior
+from uavssr.sensors.sensor import COMMON_SPREAD, Sensor
 
 _REMEDY: Final = "see the section on sensor files in docs/formats.md"
 _UNREADABLE: Final = (
@@ -63,19 +65,31 @@ def _read_yaml(path: Path) -> Sensor:
 
 
 def _sensor_from_mapping(content: dict[str, object]) -> Sensor:
-    if unknown := set(content) - {"name", "title", "note", "bands"}:
+    if unknown := set(content) - {"name", "title", "note", "bands", "common_gain_sd"}:
         raise ValueError(f"unknown keys {sorted(unknown)}")
-    bands, texts = content["bands"], {key: str(content[key]) for key in content if key != "bands"}
+    texts = {key: str(content[key]) for key in ("name", "title", "note") if key in content}
+    bands, common = content["bands"], float(str(content.get("common_gain_sd", COMMON_SPREAD)))
     if not isinstance(bands, list):
         raise TypeError("bands must be a list")
-    return Sensor(**texts, bands=tuple(_band_from_mapping(row) for row in bands))
+    read = tuple(_band_from_mapping(row) for row in bands)
+    return Sensor(**texts, bands=read, common_gain_sd=common)
 
 
 def _band_from_mapping(row: Mapping[str, object]) -> Band:
     role = str(row["role"]).strip().lower()
     known = {"wavelength_nm", "response"} if "response" in row else {"centre", "fwhm", "shape"}
-    if unknown := set(row) - known - {"role"}:
+    if unknown := set(row) - known - {"role", "prior"}:
         raise ValueError(f"band {role}: unknown keys {sorted(unknown)}")
+    band = _curve_from_mapping(role, row, known)
+    if row.get("prior") is None:
+        return band
+    if not isinstance(row["prior"], dict):
+        raise TypeError(f"band {role}: prior must be a mapping")
+    prior = BandPrior(**{key: float(str(value)) for key, value in row["prior"].items()})
+    return replace(band, prior=prior)
+
+
+def _curve_from_mapping(role: str, row: Mapping[str, object], known: set[str]) -> Band:
     if "response" in row:
         nm, response = row["wavelength_nm"], row["response"]
         if not isinstance(nm, list) or not isinstance(response, list):
@@ -84,6 +98,25 @@ def _band_from_mapping(row: Mapping[str, object]) -> Band:
     numbers = {key: float(str(row[key])) for key in known if row.get(key) is not None}
     shape = numbers.get("shape", 4.0)
     return Band(role=role, centre=numbers["centre"], fwhm=numbers["fwhm"], shape=shape)
+
+
+def sensor_text(sensor: Sensor) -> str:
+    """A sensor as the text of a .yaml file; `load_sensor` gives the same sensor from it."""
+    names = {"name": sensor.name, "title": sensor.title, "note": sensor.note}
+    content: dict[str, object] = {name: text for name, text in names.items() if text}
+    content["common_gain_sd"] = sensor.common_gain_sd
+    content["bands"] = [_mapping_of_band(band) for band in sensor.bands]
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _mapping_of_band(band: Band) -> dict[str, object]:
+    row: dict[str, object] = {"role": band.role}
+    if band.prior is not None:
+        row["prior"] = asdict(band.prior)
+    if band.curve is None:
+        return row | {"centre": band.centre, "fwhm": band.fwhm, "shape": band.shape}
+    nm, response = band.curve
+    return row | {"wavelength_nm": list(nm), "response": list(response)}
 
 
 def _read_csv(path: Path) -> Sensor:

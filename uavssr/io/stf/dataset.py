@@ -35,6 +35,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "centre_se": Quantity(("band",), "nm", "standard error of the centre"),
     "fwhm_se": Quantity(("band",), "nm", "standard error of the width"),
     "gain_se": Quantity(("band",), "1", "standard error of the gain"),
+    "common_gain_se": Quantity((), "1", "part of it: log of a factor that all bands share"),
     "condition": Quantity((), "1", "condition number of the scene's moments, capped at 1e12"),
     "span_share": Quantity(("band",), "1", "share of the STF's energy inside the spectral basis"),
     "prior_driven": Quantity(("band",), "", "decided by the prior, not by the image"),
@@ -91,6 +92,8 @@ class StfEstimate:
     """(c,) RMS of stf @ cube - MSI in reflectance."""
     valid_fraction: float
     """Share of the scope's pixels that hold data, 0..1."""
+    common_gain_se: float = 0.0
+    """Standard error of the logarithm of a factor that all bands share, a part of `gain_se`."""
 
     def __post_init__(self) -> None:
         if np.ndim(self.stf) != 2:

@@ -203,8 +203,9 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
         with open_regular(file):  # a FIFO would block
             _check_storage(file)
         with xr.open_dataset(file.absolute(), engine="h5netcdf", decode_times=False) as opened:
-            _check_layout(opened, file, sensor, grid)
-            ds = opened.load()
+            completed = _with_common_factor(opened)
+            _check_layout(completed, file, sensor, grid)
+            ds = completed.load()
         if sensor is not None:
             ds = ds.sel(band=list(sensor.roles))
     except (FileNotFoundError, PermissionError, IrregularFileError) as err:
@@ -214,6 +215,16 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
         raise _refused(file, f"not a readable STF file ({reason})") from err
     _check_values(ds, file)
     return ds
+
+
+def _with_common_factor(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset with zeros for the error of a common factor, which 0.1.0 did not write."""
+    if "scene_common_gain_se" in ds:
+        return ds
+    ds = ds.assign(scene_common_gain_se=np.float64(0))
+    if "tile" not in ds.sizes:
+        return ds
+    return ds.assign(common_gain_se=("tile", np.zeros(ds.sizes["tile"], np.float32)))
 
 
 def _refused(file: Path, fact: str) -> InputRefused:
