@@ -244,7 +244,7 @@ def test_estimate_stf_prints_writes_and_draws(
         (("--co", "BLOCKXSIZE=512"), "creation option BLOCKXSIZE cannot be set"),
         (("--device", "gpu"), "device"),
         (("--sensor", "p5m"), "unknown sensor 'p5m'; use one of p4m"),
-        (("--scale", "x"), "--scale 'x' is no number"),
+        (("--scale", "x"), "scale 'x' is no number"),
         (("--bidx", "1,two"), "--bidx must be whole numbers"),
         (("--bands", "blue,green,purple"), "'purple' is no band of p4m"),
         (("--resolution", "1"), "No such option"),

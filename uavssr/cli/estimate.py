@@ -101,7 +101,7 @@ def estimate_stf(
     from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
 
     if reference is None and reference_scale is not None:
-        raise UsageError("--reference-scale without --reference")
+        raise UsageError("--reference-scale without --reference", remedy="give both, or neither")
     if reference is not None:
         _refuse_unused(context)
     msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)

@@ -62,7 +62,7 @@ class ReconstructionOptions:
             fact = "--stf holds one STF fixed, --stf-scope tile estimates many"
             raise UsageError(fact, remedy="choose one")
         if self.stf_only and self.stf is None:
-            raise UsageError("--stf-only without --stf")
+            raise UsageError("--stf-only without --stf", remedy="give both, or neither")
         if self.stf_scope not in get_args(StfScope):
             raise UsageError(f"--stf-scope must be scene or tile, got {self.stf_scope!r}")
         if self.precision not in (None, *get_args(Precision)):

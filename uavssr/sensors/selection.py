@@ -40,7 +40,8 @@ def select_wavelengths(grid: WavelengthGrid, text: str) -> tuple[WavelengthGrid,
         bands, spacing = "1 band" if indices else "no band", np.diff(grid.centres).mean()
         raise UsageError(
             f"--wavelengths {text} selects {bands}; a cube needs two or more",
-            remedy=f"the {len(grid)} bands of the model are {spacing:.3g} nm apart",
+            remedy=f"give two or more of {grid.centres[0]:.1f},...,{grid.centres[-1]:.1f} nm; the "
+            f"{len(grid)} bands of the model are {spacing:.3g} nm apart",
         )
     return subset(grid, indices), tuple(indices)
 
@@ -82,6 +83,6 @@ def _bands(grid: WavelengthGrid, item: str) -> list[int]:
     index = grid.nearest(nm)
     distance = abs(float(grid.centres[index]) - nm)
     if distance > max(np.gradient(grid.centres)[index], grid.fwhm[index]) / 2:
-        fact = f"--wavelengths: {nm:g} nm is {distance:.3g} nm from the nearest band"
+        fact = f"--wavelengths: {nm:g} nm is {distance:.4g} nm from the nearest band"
         raise UsageError(fact, remedy=extent)
     return [index]

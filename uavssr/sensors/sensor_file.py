@@ -47,7 +47,8 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
     except OSError as err:  # a name that is too long, a folder that may not be entered
         raise UsageError(f"cannot be looked up ({err.strerror})", path=path) from err
     if not exists:
-        raise UsageError("no such sensor file", path=path)
+        remedy = "correct the path, or use a name listed by uavssr sensors"
+        raise UsageError("no such sensor file", path=path, remedy=remedy)
     try:
         return readers[path.suffix.lower()](path)
     except InputRefused as err:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -38,6 +39,8 @@ _KNOWN_MAGIC: Final = {
     b"\x89HDF": "an HDF5 file",
     b"CDF\x01": "a netCDF file",
 }
+_RASTERS: Final = ("a PNG image", "a JPEG image", "a GDAL virtual file (VRT)")
+"""Known files that GDAL can convert to one GeoTIFF."""
 _REMEDY: Final = "give the path of a local GeoTIFF or ENVI file"
 
 
@@ -185,6 +188,10 @@ def _driver_and_layout(
     header = header or envi_header(shown)
     if header is not None:
         return "ENVI", read_envi_layout(shown, header, max_pixels), header
-    known = (f"is {name}" for magic, name in _KNOWN_MAGIC.items() if start.startswith(magic))
-    found = next(known, f"begins with {start[:4]!r}")
-    raise InputRefused(f"{found}, not a TIFF", path=shown, remedy=_REMEDY)
+    known = next((name for magic, name in _KNOWN_MAGIC.items() if start.startswith(magic)), "")
+    remedy = _REMEDY
+    if known in _RASTERS:
+        command = ["gdal_translate", str(shown), f"{shown.with_suffix('')}_geo.tif"]
+        remedy = f"export it as GeoTIFF: {shlex.join(command)}"
+    fact = f"is {known}" if known else f"begins with {start[:4]!r}"
+    raise InputRefused(f"{fact}, not a TIFF", path=shown, remedy=remedy)

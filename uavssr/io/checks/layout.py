@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ MAX_RATIO: Final = 1100
 """Decoded bytes per byte of file; DEFLATE reaches at most 1032, so more means absent blocks."""
 RATIO_FROM_BYTES: Final = 2**30
 """Decoded bytes of a scene below which the ratio is not checked, as it is quickly read anyway."""
+
+_TRANSLATE: Final = ("gdal_translate", "-co", "TILED=YES")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,8 @@ def check_layout(
         raise refuse(
             f"one block is {cols} x {rows} pixels, {size_text(layout.block_bytes)} to decode for "
             f"any pixel of a {size} image",
-            remedy="rewrite it in small tiles: gdal_translate -co TILED=YES IN OUT",
+            remedy="rewrite it in small tiles: "
+            + shlex.join([*_TRANSLATE, str(path), f"{path.with_suffix('')}_tiled.tif"]),
         )
     _check_claim(layout, path, file_bytes, max_pixels)
 

@@ -208,6 +208,7 @@ def _inspect(request: Request, problems: Problems) -> InputFiles:
     attempts = [problems.attempt(check, path) for path in request.paths]
     checked = [file for file in attempts if file is not None]
     problems.attempt(_check_distinct, checked)
+    checked = list({file.identity[:2]: file for file in reversed(checked)}.values())[::-1]
     files = InputFiles([], [], [], {})
     for file in checked:
         problems.attempt(_read_metadata, file, files, request, problems)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,6 @@ SAME_GRID: Final = 0.01
 """Largest shift, in pixels at any corner, between two grids that count as the same."""
 _IDENTITY: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _WORLD_FILES: Final = (".tfw", ".tifw", ".tiffw", ".wld", ".TFW")
-_CRS_REMEDY: Final = "write the true one into the file: rio edit-info --crs EPSG:CODE FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +67,7 @@ def read_place(
     checked: CheckedFile,
     *,
     assume_crs: str | None = None,
-    crs_remedy: str = _CRS_REMEDY,
+    crs_remedy: str | None = None,
 ) -> Place:
     """The place of an open dataset; arguments and errors are those of `make_place`."""
     _check_control_points(dataset, checked.path)
@@ -92,7 +91,7 @@ def make_place(
     transform: Transform,
     size: tuple[int, int],
     assume_crs: str | None = None,
-    crs_remedy: str = _CRS_REMEDY,
+    crs_remedy: str | None = None,
 ) -> Place:
     """The place of a raster from what its file states; `size` is its rows and columns.
 
@@ -109,13 +108,15 @@ def make_place(
         raise InputRefused(
             f"has the CRS {crs_name(crs)}, not {assume_crs}",
             path=path,
-            remedy="leave out --assume-crs, or correct the file with rio edit-info --crs",
+            remedy="leave out --assume-crs, or correct the file: "
+            + _edit_crs(path, str(assume_crs)),
         )
     warnings = () if crs else (f"no CRS in {path.name}: {assume_crs} assumed as asked",)
     crs = crs or assumed
     if crs is None:
         needed = {"assume_crs": "EPSG:CODE"}
-        raise OptionNeeded("no CRS", path=path, remedy=crs_remedy, options=needed)
+        remedy = crs_remedy or f"write the true one into the file: {_edit_crs(path, 'EPSG:CODE')}"
+        raise OptionNeeded("no CRS", path=path, remedy=remedy, options=needed)
     a, b, c, d, e, f = transform
     corners = [(a * x + b * y + c, d * x + e * y + f) for y in (0, size[0]) for x in (0, size[1])]
     check_coordinates(crs, np.array(corners), pixel=math.hypot(a, d), path=path)
@@ -146,6 +147,11 @@ def _check_control_points(dataset: DatasetReader, path: Path) -> None:
         )
 
 
+def _edit_crs(path: Path, code: str) -> str:
+    """A command of rasterio that writes a CRS into a file."""
+    return shlex.join(["rio", "edit-info", "--crs", code, str(path)])
+
+
 def _sidecars(path: Path) -> list[Path]:
     """Files beside `path` that GDAL would read by default: world files, metadata, pixels."""
     beside = [path.with_suffix(suffix) for suffix in _WORLD_FILES]
@@ -164,7 +170,8 @@ def _check_transform(transform: Transform, path: Path) -> None:
             raise InputRefused(
                 f"its only georeferencing is in the sidecar {file.name}, which is not read",
                 path=path,
-                remedy=f"embed it: gdal_translate {path.name} {path.stem}_geo.tif",
+                remedy="embed it: "
+                + shlex.join(["gdal_translate", str(path), f"{path.with_suffix('')}_geo.tif"]),
             )
     raise InputRefused(
         "no geotransform: a raw camera frame",
@@ -196,7 +203,7 @@ def check_same_grid(places: Sequence[Place], bands: Sequence[BandMetadata]) -> N
                 path=band.file,
                 remedy="give one multi-band file, or files of a single band each",
             )
-    _check_places(places, remedy="bring all bands onto one grid first, e.g. with gdalwarp")
+    _check_places(places, remedy=_warp_to)
     types = {band.file: band.dtype for band in bands if not band.is_alpha}
     usual = max(types.values(), key=[*types.values()].count)
     for file, dtype in types.items():
@@ -210,16 +217,24 @@ def check_aligned(place: Place, reference: Place) -> None:
     Raises:
         InputRefused: naming the difference: size, CRS or geotransform.
     """
-    _check_places([reference, place], remedy="bring both onto one grid, e.g. with gdalwarp")
+    remedy = "bring both onto one grid, e.g. with gdalwarp"
+    _check_places([reference, place], remedy=lambda *_: remedy)
 
 
-def _check_places(places: Sequence[Place], *, remedy: str) -> None:
+def _warp_to(place: Place, usual: Place) -> str:
+    """The command that brings a file onto the grid of the others."""
+    target = f"{place.path.with_suffix('')}_aligned.tif"
+    command = ["rio", "warp", str(place.path), target, "--like", str(usual.path)]
+    return f"bring it onto the grid of the others: {shlex.join(command)}"
+
+
+def _check_places(places: Sequence[Place], *, remedy: Callable[[Place, Place], str]) -> None:
     """Refuse the first place that differs from the one that most are like."""
     usual = max(places, key=lambda p: sum(not _difference(p, q) for q in places))
     for place in places:
         difference = _difference(place, usual)
         if difference:
-            raise InputRefused(difference, path=place.path, remedy=remedy)
+            raise InputRefused(difference, path=place.path, remedy=remedy(place, usual))
 
 
 def _difference(one: Place, other: Place) -> str:

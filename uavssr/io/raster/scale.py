@@ -79,11 +79,11 @@ def parse_scale(text: float | str) -> float:
     except ValueError:
         parts = []
     if len(shown) > _MAX_LENGTH or len(parts) not in (1, 2):
-        raise UsageError(f"--scale {shown!r} is no number", remedy="e.g. --scale 1/32768")
+        raise UsageError(f"scale {shown!r} is no number", remedy="give one, or a fraction: 1/32768")
     positive = all(0 < part < math.inf for part in parts)
     value = parts[0] / math.prod(parts[1:]) if positive else 0.0
     if not 0 < value < math.inf:
-        raise UsageError(f"--scale {shown} must be positive and finite")
+        raise UsageError(f"scale {shown} is not positive and finite", remedy="e.g. 1/32768")
     return value
 
 

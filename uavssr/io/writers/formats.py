@@ -69,7 +69,8 @@ def open_writer(target: Target) -> TileWriter:
     if not isinstance(target, CubeTarget):
         return GeoTiffWriter(target)
     if target.creation_options and target.format in ("envi", "zarr"):
-        raise UsageError(f"--co sets options of GeoTIFF files, and {target.format} is none of them")
+        fact = f"--co sets options of GeoTIFF files, and {target.format} is none of them"
+        raise UsageError(fact, remedy="leave out --co")
     if target.format == "zarr":
         from uavssr.io.writers.zarr import ZarrWriter
 
