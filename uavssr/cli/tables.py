@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -65,41 +66,51 @@ def summary_parts(summary: InputSummary) -> list[RenderableType]:
         "size": f"{summary.width} x {summary.height} pixels{gsd} {summary.gsd_unit}".rstrip(),
         "CRS": summary.crs or "unknown",
         "sensor": f"{summary.sensor} ({summary.sensor_evidence})" if summary.sensor else "unknown",
-        "scale": summary.scale_evidence or "unknown: the table shows stored numbers",
+        "numbers": _meaning(summary),
         "valid": f"{valid}({summary.mask_evidence})",
     }
     remarks = [f"left out: {text}" for text in summary.left_out]
     remarks += [f"warning: {text}" for text in summary.warnings]
     remarks += [f"problem: {problem}" for problem in summary.problems]
-    parts = [*fact_lines(facts), _band_table(summary), *map(_text, remarks)]
+    parts = [*fact_lines(facts), band_table(summary), *map(_text, remarks)]
     if summary.command:
-        parts += [Text("reconstruct it with:", "bold"), _text(summary.command)]
+        blanks = re.search(r" (NAME|NUMBER|ROLE\S*|EPSG:CODE) ", summary.command)
+        heading = "reconstruct it with" + (", capitals replaced:" if blanks else ":")
+        parts += [Text(heading, "bold"), _text(summary.command)]
     return parts
 
 
-def _band_table(summary: InputSummary) -> Table:
+def _meaning(summary: InputSummary) -> str:
+    """Type of the stored numbers, and what they mean as reflectance."""
+    types = ", ".join(sorted({band.dtype for band in summary.bands}))
+    if summary.scale is None:
+        return f"{types}, scale unknown: the table shows them as they are stored"
+    scale = "scale" if isinstance(summary.scale, tuple) else f"{summary.scale:.6g}"
+    return f"{types}, reflectance = number x {scale} ({summary.scale_evidence})"
+
+
+def band_table(summary: InputSummary) -> Table:
     """Bands with their evidence, and the range of reflectance or else of stored numbers."""
-    several = len(summary.paths) > 1
-    columns = ("band", "nm/FWHM", "file" if several else "no.", "type", "scale")
-    table = _table(*columns, "min", "median", "max", "evidence")
+    several, scales_differ = len(summary.paths) > 1, isinstance(summary.scale, tuple)
+    columns = ("band", "nm/FWHM", *(["scale"] if scales_differ else []), "min", "median", "max")
+    table = _table(*columns, "file, evidence" if several else "no., evidence")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for band in summary.bands:
         nominal = "" if band.wavelength is None else f"{band.wavelength:g}/{band.fwhm:g}"
-        facts, notes = band.facts, [band.evidence or "none"]
-        levels = [""] * 3
+        facts, levels = band.facts, [""] * 3
+        notes = [band.file.name if several else str(band.index), band.evidence or "no evidence"]
+        if several and band.evidence == f"file name {band.file.name!r}":
+            del notes[1]
         if facts is not None:
-            levels = [f"{x:.4g}" for x in (facts.minimum, facts.median, facts.maximum)]
-            notes += ["constant"] if facts.constant else []
-            notes += [] if facts.same_as is None else [f"equals row {facts.same_as + 1}"]
-        _add_row(
-            table,
-            band.role or "?",
-            nominal,
-            band.file.name if several else str(band.index),
-            band.dtype,
-            "?" if band.scale is None else f"{band.scale:.4g}",
-            *levels,
-            ", ".join(notes),
-        )
+            levels = [
+                f"{x:.3g}" if abs(x) < 100 else f"{x:.0f}"
+                for x in (facts.minimum, facts.median, facts.maximum)
+            ]
+            notes += ["constant: one number in all pixels"] if facts.constant else []
+            notes += [] if facts.same_as is None else [f"the same as row {facts.same_as + 1}"]
+        scale = [f"{band.scale:.3g}"] if scales_differ else []
+        _add_row(table, band.role or "?", nominal, *scale, *levels, ", ".join(notes))
     return table
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi.request import Request
-from uavssr.io.msi.role_evidence import Verdict, judge, judge_named
+from uavssr.io.msi.role_evidence import Verdict, judge, judge_named, stated_evidence
 from uavssr.io.msi.role_words import OTHERS, bands_meant, read_text, single_band
 from uavssr.io.raster import BandMetadata, OptionNeeded
 from uavssr.sensors import SENSORS, Sensor
@@ -79,11 +79,11 @@ def unassigned(bands: Sequence[BandMetadata], sensor: Sensor | None) -> BandAssi
     others = [b for b in bands if b not in alphas and not read_text(b.description).is_other]
     verdicts = [judge(band, sensor) for band in others] if sensor else []
     roles = [sensor.roles[v.index] if sensor and v.index is not None else "" for v in verdicts]
-    named = [f"description {band.description!r}" if band.description else "" for band in others]
+    stated = [stated_evidence(band) for band in others]
     return BandAssignment(
         roles=tuple(roles) or ("",) * len(others),
         bands=tuple(others),
-        evidence=tuple(v.conflict or v.evidence for v in verdicts) or tuple(named),
+        evidence=tuple(v.conflict or v.evidence for v in verdicts) or tuple(stated),
         alphas=alphas,
         left_out=(),
         warnings=(),

@@ -95,8 +95,26 @@ def judge_named(band: BandMetadata, role: str, sensor: Sensor, *, option: str) -
     )
 
 
+def stated_evidence(band: BandMetadata) -> str:
+    """All that a file says about a band, for an input whose camera is unknown."""
+    hints = _hints(band)
+    said = [text for text, hint in hints[1:] if hint.kind or hint.nm]
+    return ", ".join([hints[0][0], *said] if band.description else said)
+
+
 def _clues(band: BandMetadata, sensor: Sensor) -> list[Clue]:
-    """All evidence of a band that says anything, the strongest first.
+    """All evidence of a band that says anything to a sensor, the strongest first."""
+    hints = _hints(band)
+    meant = [frozenset[int]() if hint.is_other else bands_meant(hint, sensor) for _, hint in hints]
+    return [
+        Clue(text, hint, indices)
+        for (text, hint), indices in zip(hints, meant, strict=True)
+        if indices is not None
+    ]
+
+
+def _hints(band: BandMetadata) -> list[tuple[str, Hint]]:
+    """The texts and tags of a band with what they mean, the strongest first.
 
     Colours and names of files are weak, because programs often write them by default.
     """
@@ -109,12 +127,7 @@ def _clues(band: BandMetadata, sensor: Sensor) -> list[Clue]:
         hints.append(("0 in the list of bad bands (bbl)", Hint(kind="bad")))
     if band.alone and not band.is_alpha:
         hints.append((f"file name {band.file.name!r}", read_stem(band.file.stem)))
-    meant = [frozenset[int]() if hint.is_other else bands_meant(hint, sensor) for _, hint in hints]
-    return [
-        Clue(text, hint, indices)
-        for (text, hint), indices in zip(hints, meant, strict=True)
-        if indices is not None
-    ]
+    return hints
 
 
 def _conflict(clues: Sequence[Clue]) -> str:
