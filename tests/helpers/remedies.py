@@ -8,15 +8,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import rasterio
 import rasterio.shutil
 from click.testing import CliRunner
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 
 from tests.helpers.commands import Ran, Run
 from tests.helpers.cubes import listed, smooth_cube, write_envi
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_msi
-from tests.helpers.rasters import TRANSFORM, write
+from tests.helpers.rasters import TRANSFORM, UTM, write
 
 HEIGHT, WIDTH = 40, 48
 TAGS = {"sensor": "p4m"}
@@ -47,6 +50,13 @@ def write_inputs(folder: Path) -> None:
     write(folder / "all.tif", counts, names=None, crs=None)
     write(folder / "sheared.tif", image, tags=TAGS, transform=TRANSFORM @ Affine.shear(10, 0))
     write(folder / "world.tif", image, tags=TAGS, transform=None)
+    degrees = Affine(1e-6, 0, 117.0, 0, -1e-6, 30.0)
+    write(folder / "degrees.tif", image, tags=TAGS, transform=degrees)
+    corners = [(row, col) for row in (0, HEIGHT) for col in (0, WIDTH)]
+    points = [GroundControlPoint(row, col, *(TRANSFORM * (col, row))) for row, col in corners]
+    write(folder / "points.tif", image, tags=TAGS, transform=None, crs=None)
+    with rasterio.open(folder / "points.tif", "r+") as file:
+        file.gcps = points, CRS.from_string(UTM)
     (folder / "world.tfw").write_text("0.1\n0\n0\n-0.1\n500000\n3000000\n")
     content = (folder / "field.tif").read_bytes()
     (folder / "cut.tif").write_bytes(content[: len(content) // 2])
