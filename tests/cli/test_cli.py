@@ -23,6 +23,7 @@ from tests.helpers.commands import Ran, Run
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.places import REPO
 from tests.helpers.rasters import TRANSFORM, write
+from uavssr.cli.gdal_settings import ignore_gdal_settings
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.journal import Journal
 from uavssr.io.writers.part_folder import remove_stale_parts
@@ -957,3 +958,16 @@ def test_reader_that_leaves_early_is_no_error(command: str) -> None:
         )
         assert done.returncode == 0
         assert done.stderr == ""
+
+
+def test_options_of_gdal_in_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 5."""
+    dangerous = ("GTIFF_IGNORE_READ_ERRORS", "GDAL_TIFF_ENDIANNESS", "PROJ_NETWORK", "CPL_LOG")
+    kept = ("GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_DATA", "PROJ_LIB")
+    for name in (*dangerous, *kept):
+        monkeypatch.setenv(name, "anything")
+    monkeypatch.setenv("GDAL_CONFIG_FILE", "my.gdalrc")
+    ignore_gdal_settings()
+    assert not set(dangerous) & set(os.environ)
+    assert set(kept) <= set(os.environ)
+    assert os.environ["GDAL_CONFIG_FILE"] == os.devnull

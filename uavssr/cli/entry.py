@@ -24,6 +24,7 @@ def run_and_exit() -> NoReturn:
     """
     STOP.exit_at_once()
     try:
+        _prepare_gdal()
         code = main()
         STOP.end(code)
         for stream in (sys.stdout, sys.stderr):
@@ -33,6 +34,13 @@ def run_and_exit() -> NoReturn:
     except (BrokenPipeError, SystemExit):  # the reader, `| head` for example, has gone; rich exits
         code = 0
     os._exit(code)
+
+
+def _prepare_gdal() -> None:
+    from uavssr.cli.gdal_settings import hide_undecodable_messages, ignore_gdal_settings
+
+    ignore_gdal_settings()
+    hide_undecodable_messages()
 
 
 def main(argv: list[str] | None = None) -> int:

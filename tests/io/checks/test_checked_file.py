@@ -371,3 +371,25 @@ def test_header_that_changes_while_its_cube_is_open_is_noticed(tmp_path: Path, f
         checked.header.unlink()
     with pytest.raises(InputRefused, match=r"header changed since|gone since"):
         checked.check_unchanged()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("GTIFF_IGNORE_READ_ERRORS", "YES"), ("GTIFF_POINT_GEO_IGNORE", "YES")]
+)
+def test_environment_of_gdal_changes_neither_pixels_nor_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Row 5: GDAL would give zeros for a damaged block, or shift the image by half a pixel."""
+    path = write(tmp_path / "in.tif", scene(height=64, width=64), compress="deflate")
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(AREA_OR_POINT="Point")
+    before = check_raster(path).open().transform
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 300] = bytes(255 for _ in range(300))
+    damaged = tmp_path / "damaged.tif"
+    damaged.write_bytes(data)
+    monkeypatch.setenv(name, value)
+    assert check_raster(path).open().transform == before
+    with pytest.raises(rasterio.errors.RasterioError):
+        check_raster(damaged).open().read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -41,6 +42,21 @@ _KNOWN_MAGIC: Final = {
 }
 _RASTERS: Final = ("a PNG image", "a JPEG image", "a GDAL virtual file (VRT)")
 """Known files that GDAL can convert to one GeoTIFF."""
+_PINNED: Final = {
+    "GDAL_PAM_ENABLED": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{noext}",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GTIFF_POINT_GEO_IGNORE": "NO",
+    "GDAL_GEOREF_SOURCES": "PAM,INTERNAL,TABFILE,WORLDFILE",
+    "CONVERT_YCBCR_TO_RGB": "YES",
+    "OSR_DEFAULT_AXIS_MAPPING_STRATEGY": "TRADITIONAL_GIS_ORDER",
+}
+"""Options by which the environment would change pixels or place; GDAL looks at them at opening."""
+_OPENING: Final = threading.Lock()
+"""Held while a file is opened: the options of `rasterio.Env` are those of all threads."""
+os.register_at_fork(
+    before=_OPENING.acquire, after_in_parent=_OPENING.release, after_in_child=_OPENING.release
+)
 _REMEDY: Final = "give the path of a local GeoTIFF or ENVI file"
 
 
@@ -72,9 +88,8 @@ class CheckedFile:
         self.check_unchanged()
         # EMPTY_DIR hides every sidecar; ENVI would not find its own header then [measured, 3.10].
         readdir = "EMPTY_DIR" if self.driver == "GTiff" else "TRUE"
-        settings = {"GDAL_PAM_ENABLED": "NO", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{noext}"}
         try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=readdir, **settings):
+            with _OPENING, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=readdir, **_PINNED):
                 return rasterio.open(self.absolute, driver=self.driver)
         except GDAL_ERRORS as err:
             raise InputRefused(f"GDAL cannot open it: {err}", path=self.path) from err

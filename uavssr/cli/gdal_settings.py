@@ -1,0 +1,44 @@
+"""GDAL as the program runs it: with its own settings only, and quiet."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+_OPTION: Final = re.compile(
+    r"(?!(GDAL_DATA|GDAL_DRIVER_PATH|CPL_TMPDIR)$)"
+    r"((GDAL|GTIFF|TIFF|CPL|OSR|OGR|VSI|AWS)_|(PROJ_NETWORK|CONVERT_YCBCR_TO_RGB)$)"
+)
+
+
+def ignore_gdal_settings() -> None:
+    """Remove GDAL's options from the environment: some change pixels or open the network.
+
+    Where it finds its data and drivers stays. Its configuration file is not read either.
+    """
+    for name in [name for name in os.environ if _OPTION.match(name)]:
+        del os.environ[name]
+    os.environ["GDAL_CONFIG_FILE"] = os.devnull
+
+
+def hide_undecodable_messages() -> None:
+    """Show no traceback where a message of GDAL is not UTF-8; the error itself is raised anyway."""
+    sys.excepthook, sys.unraisablehook = _show_uncaught, _show_unraisable
+
+
+def _show_uncaught(
+    kind: type[BaseException], err: BaseException, trace: TracebackType | None
+) -> None:
+    if not issubclass(kind, UnicodeDecodeError):
+        sys.__excepthook__(kind, err, trace)
+
+
+def _show_unraisable(swallowed: UnraisableHookArgs) -> None:
+    if not isinstance(swallowed.exc_value, UnicodeDecodeError):
+        sys.__unraisablehook__(swallowed)
