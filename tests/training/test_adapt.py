@@ -266,7 +266,7 @@ def test_tables_that_cannot_be_used_are_refused_in_a_line(
     [
         ("none.npz", "no such file"),
         ("https://example.org/a.npz", "URLs are not opened"),
-        ("text.npz", r"not a spectral library \(cannot be read\)"),
+        ("text.npz", r"not a spectral library \(is no ZIP file"),
         ("half.npz", r"not a spectral library \(lacks fwhm_nm\)"),
     ],
 )

@@ -220,7 +220,7 @@ def test_a_bad_manifest_is_refused_with_all_its_problems(
         (["--rank", "many"], 2, "network.rank must be a valid integer"),
         (["--precision", "fp8"], 2, "must be 'float32' or 'bf16'"),
         (["--init", "no-such-model"], 4, "no such model folder"),
-        (["--config", "none.yaml"], 2, "none.yaml: cannot be read"),
+        (["--config", "none.yaml"], 2, "none.yaml: no such file"),
         (["--set", "training.size=200"], 3, "no square of 204 x 204 pixels"),
         (["--set", "training.shards=3", "--device", "gpu"], 2, "unknown device"),
     ],

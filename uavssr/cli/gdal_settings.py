@@ -6,10 +6,7 @@ import os
 import re
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
+from typing import Final
 
 _OPTION: Final = re.compile(
     r"(?!(GDAL_DATA|GDAL_DRIVER_PATH|CPL_TMPDIR)$)"
@@ -29,7 +26,7 @@ def ignore_gdal_settings() -> None:
 
 def hide_undecodable_messages() -> None:
     """Show no traceback where a message of GDAL is not UTF-8; the error itself is raised anyway."""
-    sys.excepthook, sys.unraisablehook = _show_uncaught, _show_unraisable
+    sys.excepthook = _show_uncaught
 
 
 def _show_uncaught(
@@ -37,8 +34,3 @@ def _show_uncaught(
 ) -> None:
     if not issubclass(kind, UnicodeDecodeError):
         sys.__excepthook__(kind, err, trace)
-
-
-def _show_unraisable(swallowed: UnraisableHookArgs) -> None:
-    if not isinstance(swallowed.exc_value, UnicodeDecodeError):
-        sys.__unraisablehook__(swallowed)

@@ -91,6 +91,9 @@ def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
 
 
 def _drop_interrupt(swallowed: UnraisableHookArgs) -> None:
-    """Say nothing of an interrupt in a destructor or callback, where Python drops errors."""
-    if not isinstance(swallowed.exc_value, KeyboardInterrupt):
+    """Say nothing of an interrupt in a destructor or callback, where Python drops errors.
+
+    Nor of a message of GDAL that is not UTF-8: its error is raised anyway.
+    """
+    if not isinstance(swallowed.exc_value, KeyboardInterrupt | UnicodeDecodeError):
         sys.__unraisablehook__(swallowed)

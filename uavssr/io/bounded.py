@@ -53,6 +53,11 @@ class IrregularFileError(OSError):
     """A directory, FIFO, socket or device in the place of a file."""
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether a path leads to a folder; not so one that is too long to be looked up."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises
+
+
 def open_regular(path: str | Path, *, follow: bool = True) -> BinaryIO:
     """Open a regular file for reading, without waiting for a writer.
 

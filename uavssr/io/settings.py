@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic.functional_validators import AfterValidator, model_validator
 
 from uavssr.errors import UsageError
-from uavssr.io.bounded import MAX_YAML_BYTES, parse_yaml, read_bytes, why_unread
+from uavssr.io.bounded import MAX_YAML_BYTES, is_folder, parse_yaml, read_bytes, why_unread
 
 SettingsClass = TypeVar("SettingsClass", bound="Settings")
 
@@ -52,7 +52,7 @@ def _beside_file(path: Path, info: ValidationInfo) -> Path:
 
 def _folder_beside_file(name: str, info: ValidationInfo) -> str:
     folder = _beside_file(Path(name), info)
-    return str(folder) if folder.is_dir() else name
+    return str(folder) if is_folder(folder) else name
 
 
 WholeNumber = Annotated[int, Field(strict=True)]

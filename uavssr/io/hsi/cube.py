@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from uavssr.errors import UsageError
+from uavssr.io.bounded import is_folder
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster, data_file
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
 from uavssr.io.hsi.cube_reader import CubeFileReader
@@ -200,7 +201,7 @@ def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> _Op
 
 def _is_zarr(path: Path) -> bool:
     """Whether a path is a folder that might be a Zarr store of version 2 or 3."""
-    return path.is_dir() and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
+    return is_folder(path) and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
 
 
 def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> _Opened:

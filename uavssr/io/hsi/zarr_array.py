@@ -34,6 +34,7 @@ _COMPRESSORS: Final = {"zstd": Zstd, "blosc": Blosc}
 _SMALL_CHUNK: Final = 4096
 """Values of a chunk below which an array may have at most `_MAX_SMALL_CHUNKS` of them."""
 _MAX_SMALL_CHUNKS: Final = 100_000
+_MAX_SIDE: Final = 2**62
 _DTYPES: Final = ("u1", "u2", "i2", "u4", "i4", "f4", "f8")
 
 
@@ -92,7 +93,7 @@ def open_array(path: Path, name: str) -> zarr.Array[Any]:
     """
     try:
         return zarr.open_array(_CheckedStore(path, name), mode="r", zarr_format=2)
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError) as err:
         raise InputRefused(
             f"the metadata of its array {name} are not of the Zarr format 2 ({err})", path=path
         ) from err
@@ -111,6 +112,8 @@ def _check_metadata(metadata: ZarrJson) -> None:
     shape, chunks = (tuple(map(int, metadata[key])) for key in ("shape", "chunks"))
     if len(shape) != len(chunks) or min(*shape, *chunks, 1) < 1:
         raise ValueError(f"shape {shape}, chunks {chunks}")
+    if max(*shape, *chunks, 1) > _MAX_SIDE:
+        raise ValueError(f"a shape or chunks of more than {_MAX_SIDE} values along one axis")
     values = math.prod(chunks)
     count = math.prod(-(-side // chunk) for side, chunk in zip(shape, chunks, strict=True))
     if values * dtype.itemsize > MAX_BLOCK_BYTES:
