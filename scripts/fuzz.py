@@ -181,7 +181,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    sys.unraisablehook = lambda _: None  # of GDAL's messages that are not UTF-8
+    sys.unraisablehook = sys.excepthook = lambda *_: None  # GDAL's messages that are not UTF-8
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         kinds = make_kinds(Path(folder))
