@@ -34,6 +34,10 @@ def change(store: Path, name: str, **values: object) -> None:
     [
         ("reflectance/.zarray", {"filters": [{"id": "pickle"}]}, "codecs zstd"),
         ("reflectance/.zarray", {"compressor": {"id": "pickle"}}, "codecs pickle"),
+        ("reflectance/.zarray", {"compressor": {"level": 1}}, "'id'"),
+        ("reflectance/.zarray", {"compressor": "zstd"}, "not of the Zarr format 2"),
+        ("reflectance/.zarray", {"shape": [1e308, 2, 2]}, "a shape or chunks of more"),
+        ("reflectance/.zarray", {"shape": [float("inf"), 2, 2]}, "not of the Zarr format 2"),
         ("reflectance/.zarray", {"dtype": "|O"}, "type object"),
         ("reflectance/.zarray", {"shape": [40, 0, 16]}, "shape"),
         ("reflectance/.zarray", {"shape": [40, 2**40, 2**40]}, "pixels"),

@@ -102,7 +102,8 @@ def open_array(path: Path, name: str) -> zarr.Array[Any]:
 def _check_metadata(metadata: ZarrJson) -> None:
     """Refuse, by a KeyError, TypeError or ValueError, unknown types, codecs and shapes."""
     dtype = np.dtype(str(metadata["dtype"]))
-    compressor = (metadata.get("compressor") or {}).get("id")
+    codec = metadata.get("compressor")
+    compressor = None if codec is None else codec["id"]
     filters = metadata.get("filters") or []
     if dtype.str[1:] not in _DTYPES or metadata["zarr_format"] != 2:
         raise ValueError(f"type {dtype} in format {metadata['zarr_format']}")
