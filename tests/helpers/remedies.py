@@ -8,18 +8,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
 from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 
 from tests.helpers.commands import Ran, Run
 from tests.helpers.cubes import listed, smooth_cube, write_envi
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_msi
-from tests.helpers.rasters import TRANSFORM, UTM, write
+from tests.helpers.rasters import TRANSFORM, write
 
 HEIGHT, WIDTH = 40, 48
 TAGS = {"sensor": "p4m"}
@@ -54,9 +52,7 @@ def write_inputs(folder: Path) -> None:
     write(folder / "degrees.tif", image, tags=TAGS, transform=degrees)
     corners = [(row, col) for row in (0, HEIGHT) for col in (0, WIDTH)]
     points = [GroundControlPoint(row, col, *(TRANSFORM * (col, row))) for row, col in corners]
-    write(folder / "points.tif", image, tags=TAGS, transform=None, crs=None)
-    with rasterio.open(folder / "points.tif", "r+") as file:
-        file.gcps = points, CRS.from_string(UTM)
+    write(folder / "points.tif", image, tags=TAGS, transform=None, gcps=points)
     (folder / "world.tfw").write_text("0.1\n0\n0\n-0.1\n500000\n3000000\n")
     content = (folder / "field.tif").read_bytes()
     (folder / "cut.tif").write_bytes(content[: len(content) // 2])

@@ -83,7 +83,7 @@ def parse_scale(text: float | str) -> float:
     positive = all(0 < part < math.inf for part in parts)
     value = parts[0] / math.prod(parts[1:]) if positive else 0.0
     if not 0 < value < math.inf:
-        raise UsageError(f"scale {shown} is not positive and finite", remedy="e.g. 1/32768")
+        raise UsageError(f"scale {shown} must be positive and finite", remedy="e.g. 1/32768")
     return value
 
 
