@@ -84,6 +84,13 @@ def test_known_noise_gives_the_mode_and_the_inverse_curvature(
     assert np.abs(np.linalg.solve(curvature, slope[..., None])).max() < 5e-3
 
 
+def test_fit_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fitting(truth(), spectra(400), noise=0.002)
+    assert data.run().converged
+    monkeypatch.setattr(module, "_MAX_ITERATIONS", 1)
+    assert not data.run().converged
+
+
 def test_without_information_the_prior_stays() -> None:
     made = fitting(truth(), torch.zeros((30, len(GRID)), dtype=torch.float64))
     fit = made.run()

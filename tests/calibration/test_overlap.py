@@ -14,7 +14,9 @@ from tests.helpers.models import GRID, P4M
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.calibration.lucas_kanade import shift_image
 from uavssr.calibration.overlap import MAX_BLOCKS, MIN_STEADY_BLOCKS, STEADY_FACTOR, read_overlap
-from uavssr.calibration.registration import read_unsaturated
+from uavssr.calibration.pair_registration import register_pair
+from uavssr.calibration.references import open_reference
+from uavssr.calibration.registration import find_shift, read_unsaturated
 from uavssr.io.hsi.cube import CubeSource, open_cube
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.tiling import Window
@@ -50,7 +52,7 @@ def test_on_a_common_grid_blocks_are_pixels(make: Make) -> None:
     image = np.tensordot(SRF, scene, 1).astype("f4")
     found = read_overlap(*make(image, scene))
     assert found.block == 1
-    assert found.shift == (0, 0)
+    assert found.found.shift == (0, 0)
     assert np.array_equal(found.spectra, scene.reshape(len(GRID), -1).T.astype(float))
     assert np.array_equal(found.msi, image.reshape(5, -1).T.astype(float))
     assert found.patterns.shape == (16 * 18, 5, 4)
@@ -79,7 +81,7 @@ def test_finer_cube_is_averaged_over_the_pixels_of_the_image(
     transform = TRANSFORM * Affine.translation(col, row) * Affine.scale(0.5)
     found = read_overlap(*make(image, part, transform))
     assert found.block == 1
-    assert np.allclose(found.shift, 0, atol=0.02)
+    assert np.allclose(found.found.shift, 0, atol=0.02)
     assert len(found.msi) >= (18 - row) * (22 - col) - 22  # a border may be lost to the shift
     assert np.allclose(found.msi, found.spectra @ SRF.T, atol=2e-3)
 
@@ -119,9 +121,30 @@ def test_cube_is_moved_to_where_the_image_has_it(make: Make, shift: tuple[float,
     image = np.tensordot(SRF, scene, 1).astype("f4")
     image = shift_image(shift_image(image, shift[0], 1), shift[1], 2)
     found = read_overlap(*make(np.nan_to_num(image, nan=0.0), scene))
-    assert found.shift == pytest.approx(shift, abs=0.1)
+    assert found.found.shift == pytest.approx(shift, abs=0.1)
+    assert found.found.determined
     misfit = found.msi - found.spectra @ SRF.T
     assert np.median(np.abs(misfit)) < 0.004
+
+
+@pytest.mark.parametrize("flat", ["both", "one"])
+def test_shift_that_cannot_be_determined_is_told(make: Make, flat: str) -> None:
+    """Ground without texture, or an image of other ground: no shift of 0.00 is claimed."""
+    scene = smooth_cube(90, 96, seed=4)
+    image = np.tensordot(SRF, smooth_cube(90, 96, seed=5), 1).astype("f4")
+    if flat == "both":
+        scene = np.broadcast_to(scene[:, :1, :1], scene.shape).copy()
+        image = np.tensordot(SRF, scene, 1).astype("f4")
+    cube, msi = make(image, scene)
+    found = find_shift(cube, msi)
+    assert not found.determined
+    assert str(found) == "not determined, taken as none"
+    reference = open_reference(cube.path, msi)
+    assert reference.facts["shift"] == str(found)
+    assert any("the shift of cube.tif against the image" in text for text in reference.warnings)
+    registration = register_pair(msi, cube)
+    assert not registration.facts()["shift_determined"]
+    assert any("not determined" in text for text in registration.warnings())
 
 
 def test_invalid_and_saturated_pixels_of_the_image_are_left_out_and_counted(make: Make) -> None:

@@ -200,5 +200,6 @@ def test_facts_are_plain_and_complete(image: MsiSource, tmp_path: Path) -> None:
     found = fit(image, write_field_cube(tmp_path / "cube", shift=(0.05, 0.0)))
     facts = found.facts()
     assert facts["shift_rows"] == pytest.approx(0.5, abs=0.1)
+    assert facts["shift_determined"] is True
     assert list(facts["bands"]) == list(P4M.roles)
     assert set(facts["bands"]["nir"]) == {"slope", "offset", "correlation"}

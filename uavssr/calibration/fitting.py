@@ -40,6 +40,8 @@ _MAX_ITERATIONS: Final = 50
 _MAX_HALVINGS: Final = 8
 _CONVERGED: Final = 1e-3
 """Largest change of a parameter, in prior standard deviations, at which the fit ends."""
+_MAX_LAST_STEP: Final = 0.1
+"""Last step over the standard error up to which a fit has converged, though weights may swing."""
 _INITIAL_LEVEL: Final = 25.0
 """Noise level of the first step: large, so that it is cautious and no pixel is an outlier."""
 _NORMAL_Q50, _NORMAL_Q99 = 0.0, 2.326
@@ -60,6 +62,8 @@ class Fit:
     """(c,) additive offset that the residuals suggest, reflectance; it is not applied."""
     offset_se: Tensor
     """(c,) standard error of the offset, reflectance."""
+    converged: bool
+    """Whether the last step changed each parameter by less than a tenth of its standard error."""
 
     @property
     def has_offset(self) -> Tensor:
@@ -95,7 +99,7 @@ class Fitting:
             level, weight = self._noise(state, _information(self._design(state), precision), weight)
             if float(step.abs().max()) < _CONVERGED:
                 break
-        return self._summary(state, self._precision(level, weight), weight)
+        return self._summary(state, self._precision(level, weight), weight, step)
 
     def _misfit(self, state: Tensor) -> Tensor:
         """Misfit e = y - R(z) x - m g u (k, c) at a state (c, P + q), which is z and u."""
@@ -160,19 +164,22 @@ class Fitting:
         limit = scale * chi_square_quantile(bands, _NORMAL_Q99)
         return level, limit / distance.clamp_min(limit)
 
-    def _summary(self, state: Tensor, precision: Tensor, weight: Tensor) -> Fit:
+    def _summary(self, state: Tensor, precision: Tensor, weight: Tensor, last_step: Tensor) -> Fit:
         """The fit with its joint covariance, and one step with an offset as further parameter."""
         count, design = self.instrument.count, self._design(state)
         wider = torch.cat([design, torch.full_like(design[..., :1], OFFSET_SPREAD)], -1)
         start = torch.nn.functional.pad(state, (0, 1))
         slope = _slope(wider, precision * self._misfit(state)) - start
         covariance = torch.linalg.inv(_information(wider, precision))
+        posterior = torch.linalg.inv(_information(design, precision))
+        deviation = posterior.diagonal(dim1=-2, dim2=-1).sqrt()
         return Fit(
             z=state[:, :count],
-            covariance=torch.linalg.inv(_information(design, precision))[:, :count, :count],
+            covariance=posterior[:, :count, :count],
             weight=weight,
             offset=OFFSET_SPREAD * (covariance[:, -1] * slope).sum(-1),
             offset_se=OFFSET_SPREAD * covariance[:, -1, -1].sqrt(),
+            converged=bool((last_step.abs() < _MAX_LAST_STEP * deviation).all()),
         )
 
 

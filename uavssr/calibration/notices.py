@@ -33,6 +33,8 @@ def fit_warnings(
     if not covered.all():
         rest = ", ".join(role for role, held in zip(roles, covered, strict=True) if not held)
         yield f"{name} does not cover {rest}: estimated from the image, with the others known"
+    if not fit.converged:
+        yield f"the fit to {name} did not converge, so its standard errors are too small"
     gains, own = (part[0, covered, GAIN] for part in (stf.theta, stf.family.spread))
     spread = torch.hypot(own, stf.family.common)
     if abs(float((gains / spread).mean())) > MAX_GAIN_DEVIATIONS:

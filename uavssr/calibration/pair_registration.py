@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from uavssr.calibration.lucas_kanade import ImagePair, estimate_shift
-from uavssr.calibration.registration import WINDOW_BLOCKS, CommonBlocks, find_shift
+from uavssr.calibration.registration import WINDOW_BLOCKS, CommonBlocks, FoundShift, find_shift
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import CubeSource, WarpedCube
 from uavssr.io.msi import MsiSource
@@ -41,10 +41,12 @@ class PairRegistration:
     """The cube on the image's grid, moved."""
     roles: tuple[str, ...]
     """The camera's c bands."""
-    remaining: float
-    """Shift in pixels of the image that is still measured."""
-    spread: float
-    """Median distance in pixels of the windows' shifts from their median."""
+    found: FoundShift
+    """The shift by which the cube was moved, and whether the two determine it."""
+    remaining: float | None
+    """Shift in pixels of the image that is still measured; None if no window determines one."""
+    spread: float | None
+    """Median distance in pixels of the windows' shifts from their median; None likewise."""
     windows: int
     """Windows that were compared."""
     slope: FloatArray
@@ -74,7 +76,7 @@ class PairRegistration:
                 f"the cube is shifted by {moved}, {length:.2f} pixels of the image, more than "
                 f"{max_shift:g}; georeference it again, or raise data.max_shift"
             )
-        if self.spread > MAX_SHIFT_SPREAD_PX:
+        if self.spread is not None and self.spread > MAX_SHIFT_SPREAD_PX:
             return (
                 f"the shift varies by {self.spread:.2f} pixels over the scene, more than "
                 f"{MAX_SHIFT_SPREAD_PX:g}: one of the two is distorted; georeference it again"
@@ -90,9 +92,11 @@ class PairRegistration:
         return None
 
     def warnings(self) -> list[str]:
-        """Bands of a usable pair whose brightness differs more than the training expects."""
+        """Bands of a usable pair of unexpected brightness, and a shift that is not determined."""
         low, high = SLOPE_WARNINGS
-        return [
+        unsure = not self.found.determined or self.spread is None
+        shift = [f"the shift of the cube is {self.found}: check the coordinates"] if unsure else []
+        return shift + [
             f"band {role} is {slope:.2f} x the integrated cube {offset:+.3f}"
             for role, slope, offset in zip(self.roles, self.slope, self.offset, strict=True)
             if not low <= slope <= high or abs(offset) > OFFSET_WARNING
@@ -104,8 +108,9 @@ class PairRegistration:
         return {
             "shift_rows": round(self.shift[0], 3),
             "shift_columns": round(self.shift[1], 3),
-            "remaining": round(self.remaining, 3),
-            "spread": round(self.spread, 3),
+            "shift_determined": self.found.determined,
+            "remaining": None if self.remaining is None else round(self.remaining, 3),
+            "spread": None if self.spread is None else round(self.spread, 3),
             "windows": self.windows,
             "resolution_ratio": round(self.warped.ratio, 3),
             "bands": {
@@ -132,9 +137,10 @@ def register_pair(msi: MsiSource, cube: CubeSource) -> PairRegistration:
             remedy="bring the finer one to the resolution of the coarser one first",
         )
     msi.sensor.srf(cube.grid)  # raises where a band lies outside
-    blocks, pairs = still, list[ImagePair]()
+    found, blocks, pairs = FoundShift(shift=(0.0, 0.0), determined=False), still, list[ImagePair]()
     if common is not None and min(common.height, common.width) >= WINDOW_BLOCKS:
-        blocks = CommonBlocks(cube=cube, msi=msi, block=1, shift=find_shift(cube, msi))
+        found = find_shift(cube, msi)
+        blocks = CommonBlocks(cube=cube, msi=msi, block=1, shift=found.shift)
         pairs = blocks.image_pairs(_MAX_WINDOWS)
     if not pairs:
         raise InputRefused(
@@ -143,15 +149,18 @@ def register_pair(msi: MsiSource, cube: CubeSource) -> PairRegistration:
             path=cube.path,
             remedy="check their CRS, footprints and nodata",
         )
-    return _compare(blocks.warped, tuple(msi.sensor.roles), pairs)
+    return _compare(blocks.warped, found, tuple(msi.sensor.roles), pairs)
 
 
 def _compare(
-    warped: WarpedCube, roles: tuple[str, ...], pairs: Sequence[ImagePair]
+    warped: WarpedCube, found: FoundShift, roles: tuple[str, ...], pairs: Sequence[ImagePair]
 ) -> PairRegistration:
     shifts = np.array([shift for pair in pairs if (shift := estimate_shift([pair]))])
-    shifts = shifts if len(shifts) else np.zeros((1, 2))
-    middle = np.median(shifts, axis=0)
+    remaining = spread = None
+    if len(shifts):
+        middle = np.median(shifts, axis=0)
+        remaining = float(np.hypot(*middle))
+        spread = float(np.median(np.hypot(*(shifts - middle).T)))
     images = np.concatenate([np.reshape(pair, (2, len(roles), -1)) for pair in pairs], axis=2)
     # slope = <x, y> / <x, x>,  offset = mean(y) - slope mean(x),  x and y centred
     x, y = images[..., np.isfinite(images).all((0, 1))].astype(float)
@@ -162,8 +171,9 @@ def _compare(
     return PairRegistration(
         warped=warped,
         roles=roles,
-        remaining=float(np.hypot(*middle)),
-        spread=float(np.median(np.hypot(*(shifts - middle).T))),
+        found=found,
+        remaining=remaining,
+        spread=spread,
         windows=len(pairs),
         slope=slope,
         offset=means[1] - slope * means[0],

@@ -227,6 +227,7 @@ def calibrate_scene(
         complete=partial(_complete, loaded.network, msi),
     )
     dataset = _dataset(msi, loaded, usable, calibration.estimate)
+    dataset.attrs["uavssr_reference_converged"] = "yes" if calibration.fit.converged else "no"
     weight = calibration.fit.weight.numpy()
     if reference.kind != "panels" and covered.all():  # ground that is in the scene
         good = weight >= MIN_REFERENCE_WEIGHT

@@ -118,7 +118,7 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
         patterns=overlap.patterns[usable],
         facts={
             "block": f"{overlap.block} x {overlap.block} pixels",
-            "shift": f"{overlap.shift[0]:+.2f} rows, {overlap.shift[1]:+.2f} columns",
+            "shift": str(overlap.found),
         },
         skipped=dict(+skipped),
         warnings=(*cube.warnings, *_overlap_warnings(path, overlap)),
@@ -126,8 +126,10 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
 
 
 def _overlap_warnings(path: Path, overlap: Overlap) -> Iterator[str]:
-    if math.hypot(*overlap.shift) > MAX_SILENT_SHIFT_PX:
-        down, right = overlap.shift
+    if not overlap.found.determined and overlap.spectra.size:
+        yield f"the shift of {path.name} against the image: {overlap.found}; check the coordinates"
+    elif math.hypot(*overlap.found.shift) > MAX_SILENT_SHIFT_PX:
+        down, right = overlap.found.shift
         yield f"{path.name} was moved by {down:+.2f} rows and {right:+.2f} columns of the image"
     known, seen = overlap.spectra.mean(1), overlap.msi.mean(1)
     if len(seen) >= MIN_CORRELATED_BLOCKS and min(known.std(), seen.std()) > 0:

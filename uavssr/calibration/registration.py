@@ -26,6 +26,8 @@ COARSE_FACTOR: Final = 4
 MIN_SHIFT_PX: Final = 0.1
 """Pixels of the image below which a cube is not moved: interpolation blurs, and what remains is
 fitted by `misregistration_patterns`."""
+MAX_LAST_STEP_PX: Final = 0.5
+"""Blocks by which the last step may still move a cube: more, and the search has not ended."""
 SEARCH_WINDOWS: Final = 9
 """Most windows in which a shift is searched."""
 _MAX_CANDIDATES: Final = 144
@@ -114,19 +116,40 @@ class CommonBlocks:
                 yield predicted, np.where(valid, seen, np.float32(np.nan))
 
 
-def find_shift(cube: CubeSource, msi: MsiSource, block: int = 1) -> Shift:
-    """Rows and columns of the image by which a cube must be moved, (0, 0) where none is found.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundShift:
+    """The shift of a cube against an image."""
 
-    On blocks of four times `block` first, then twice on `block`, which leaves no bias.
+    shift: Shift
+    """Rows and columns of the image by which the cube must be moved."""
+    determined: bool
+    """Whether cube and image determine it; otherwise it is zero, or rests on coarse blocks alone.
     """
-    shift = 0.0, 0.0
+
+    def __str__(self) -> str:
+        if not self.determined and self.shift == (0.0, 0.0):
+            return "not determined, taken as none"
+        text = f"{self.shift[0]:+.2f} rows, {self.shift[1]:+.2f} columns"
+        return text if self.determined else f"{text}, not confirmed on small blocks"
+
+
+def find_shift(cube: CubeSource, msi: MsiSource, block: int = 1) -> FoundShift:
+    """The shift by which a cube must be moved, (0, 0) below `MIN_SHIFT_PX` and if none is found.
+
+    On blocks of four times `block` first, then twice on `block`, which leaves no bias. It is
+    determined if the last step could measure it and moves the cube by less than `MAX_LAST_STEP_PX`.
+    """
+    shift, last = (0.0, 0.0), None
     for side in (COARSE_FACTOR * block, block, block):
         if min(msi.height, msi.width) < side:
             continue
         blocks = CommonBlocks(cube=cube, msi=msi, block=side, shift=shift)
-        down, right = estimate_shift(blocks.image_pairs(SEARCH_WINDOWS)) or (0.0, 0.0)
+        last = estimate_shift(blocks.image_pairs(SEARCH_WINDOWS))
+        down, right = last or (0.0, 0.0)
         shift = shift[0] + side * down, shift[1] + side * right
-    return (0.0, 0.0) if np.hypot(*shift) < MIN_SHIFT_PX else shift
+    determined = last is not None and float(np.hypot(*last)) < MAX_LAST_STEP_PX
+    small = bool(np.hypot(*shift) < MIN_SHIFT_PX)
+    return FoundShift(shift=(0.0, 0.0) if small else shift, determined=determined)
 
 
 def read_unsaturated(msi: MsiSource, window: Window) -> tuple[Float32Array, BoolArray, BoolArray]:
