@@ -38,6 +38,16 @@ class UavssrError(Exception):
         said = " ".join(line.strip() for line in f"{fact}{suffix}".splitlines())
         super().__init__(printable(f"{prefix}{said}"))
 
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Class, exit code, path, fact and remedy, for JSON."""
+        return {
+            "error": type(self).__name__,
+            "exit_code": self.exit_code,
+            "path": None if self.path is None else str(self.path),
+            "fact": self.fact,
+            "remedy": self.remedy,
+        }
+
 
 class UsageError(UavssrError):
     """An option that is wrong for every input."""

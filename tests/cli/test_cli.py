@@ -130,6 +130,28 @@ def test_quiet_still_prints_errors(go: Run) -> None:
     assert "exists" in one_line(ran)
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "kind"),
+    [
+        (["--tile", 5], 2, "UsageError"),
+        (["--bands", "blue,red"], 3, "InputRefused"),
+        (["--model", "nosuch"], 4, "ModelRefused"),
+        (["--mem-limit", "1MB"], 5, "OutputError"),
+        (["--nosuch"], 2, "UsageError"),
+    ],
+)
+def test_errors_are_json_where_results_are(
+    go: Run, options: list[object], code: int, kind: str
+) -> None:
+    plain, ran = go(*options), go(*options, "--json")
+    found = json.loads(ran.err.splitlines()[-1])
+    assert ran.out == ""
+    assert plain.code == ran.code == found["exit_code"] == code
+    assert found["error"] == kind
+    assert plain.err.endswith(f"{found['fact']}; {found['remedy']}\n" if found["remedy"] else "\n")
+    assert found["fact"] in plain.err
+
+
 def test_help_and_version(run: Run) -> None:
     assert run("--version") == Ran(0, f"uavssr {uavssr.__version__}\n", "")
     for words in ((), ("reconstruct",), ("estimate-stf",), ("inspect",), ("sensors",), ("train",)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import random
 import shlex
@@ -413,6 +414,42 @@ def test_tile_that_was_damaged_is_computed_again(
     three.write_bytes(damaged)
     assert run(*command("--resume")) == 0
     finished(stopped.parent, golden["scene"])
+
+
+# --- finished runs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.zarr", "out.img"])
+def test_finished_run_says_so_and_writes_nothing(
+    tmp_path: Path,
+    command: Go,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Resumed, it is complete; with other options, or another file in its place, it exists."""
+    extra = ["-o", tmp_path / name, "--quality", tmp_path / "q.tif", "--quicklook"]
+    extra += [tmp_path / "look.png"]
+    assert run(*command(*extra)) == 0
+    before = {path: path.stat() for path in tmp_path.rglob("*")}
+    monkeypatch.delattr("uavssr.reconstruction.api.fit_scene")
+    assert run(*command(*extra, "--resume", "--json")[1:]) == 0  # without -q
+    said = capsys.readouterr()
+    assert f"{name}: this command has finished before" in said.err
+    assert json.loads(said.out)["verdict"]["valid"] > 0
+    for options in (
+        ["--dtype", "float32"],
+        ["--overlap", 8],
+        ["--uncertainty", tmp_path / "s.tif"],
+    ):
+        assert run(*command(*extra, *options, "--resume")) == 8
+    assert {path: path.stat() for path in tmp_path.rglob("*")} == before
+    assert run(*command(*extra)) == 8
+    (tmp_path / "q.tif").write_bytes(b"mine")
+    assert run(*command(*extra, "--resume")) == 8
+    (tmp_path / "q.tif").unlink()
+    assert run(*command(*extra, "--resume")) == 8
+    assert capsys.readouterr().err.count("exists; pass --overwrite") == 6
 
 
 # --- two runs, full disks ------------------------------------------------------------------------

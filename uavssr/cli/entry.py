@@ -5,6 +5,7 @@ Whatever loads slowly is imported by `_run`, where a Ctrl-C is answered already.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
 
             traceback.print_exception(err)
         if str(error):
-            print(f"uavssr: error: {error}", file=sys.stderr)
+            as_json = "--json" in arguments
+            text = json.dumps(error.to_dict()) if as_json else f"uavssr: error: {error}"
+            print(text, file=sys.stderr)
         return error.exit_code
 
 

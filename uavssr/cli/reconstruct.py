@@ -19,7 +19,7 @@ from uavssr.cli.app import (
     print_outputs,
     say,
 )
-from uavssr.errors import UsageError
+from uavssr.errors import OutputExists, UsageError
 
 if TYPE_CHECKING:
     from uavssr.io.writers import CubeDtype, Format
@@ -136,7 +136,13 @@ def reconstruct(
     )
     paths = [*run.Outputs.beside(out), uncertainty, quality, quicklook]
     replaceable = PublishedFiles(cube=out, overwrite=overwrite, resume=resume)
-    check_outputs(paths, inputs, overwrite=replaceable)
+    existing: OutputExists | None = None
+    try:
+        check_outputs(paths, inputs, overwrite=replaceable)
+    except OutputExists as err:
+        if not resume:
+            raise
+        existing = err  # unless this very run has finished: the plan will tell
     check_suffix(quality, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
     options = run.ReconstructionOptions(
@@ -162,9 +168,15 @@ def reconstruct(
         lines = tables.fact_lines(estimate.lines())
         console.show(estimate.to_dict(), *lines, as_json=as_json)
         return
-    with console.progress(quiet=context.obj["quiet"]) as progress:
-        outputs = plan.write(output, progress=progress)
-    if quicklook is not None:
+    outputs = plan.finished(output)
+    if outputs is not None:
+        say(context, f"{out}: this command has finished before, and its files are complete")
+    elif existing is not None:
+        raise existing
+    else:
+        with console.progress(quiet=context.obj["quiet"]) as progress:
+            outputs = plan.write(output, progress=progress)
+    if quicklook is not None and (existing is None or not quicklook.exists()):
         from uavssr.viz import draw_quicklook
 
         draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])

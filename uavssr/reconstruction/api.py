@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uavssr.reconstruction.dry_run import RunEstimate, estimate_run
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
-from uavssr.reconstruction.output_files import Outputs, write_files
+from uavssr.reconstruction.output_files import Outputs, finished_outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.plan import Plan, make_plan
 from uavssr.reconstruction.provenance import provenance
@@ -72,6 +72,10 @@ class PlannedReconstruction:
         """
         output = out if isinstance(out, OutputOptions) else OutputOptions(cube=out)
         return write_files(self.plan, output, fit=lambda: self.scene, progress=progress)
+
+    def finished(self, output: OutputOptions) -> Outputs | None:
+        """The outputs that `output.resume` finds finished; see `output_files.finished_outputs`."""
+        return finished_outputs(self.plan, output)
 
     def estimate_run(self, output: OutputOptions) -> RunEstimate:
         """Estimate the memory, disk and time that `write` would take, by a trial on one tile."""

@@ -23,6 +23,7 @@ from uavssr.io.writers import (
     output_locked,
 )
 from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
+from uavssr.reconstruction.finished_run import RUN_TAG, finished_verdict, run_digest
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions
@@ -66,7 +67,7 @@ def write_files(
 
     Each file appears under its name when it is complete and has been read back, the cube first.
     Until then a journal beside the cube holds the finished tiles. `fit` is called unless a journal
-    has the scene's STF.
+    has the scene's STF. To resume a run that finished writes nothing.
 
     Raises:
         UsageError: the options do not fit the format.
@@ -77,6 +78,9 @@ def write_files(
         IncompleteRun: tiles failed, which are named; the others are in the journal.
         BadVerdict: something is odd, and `output.strict` is set; all tiles are in the journal.
     """
+    outputs = finished_outputs(plan, output)
+    if outputs is not None:
+        return outputs
     outputs = Outputs.beside(Path(output.cube))
     replaceable = PublishedFiles(
         cube=outputs.cube, overwrite=output.overwrite, resume=output.resume
@@ -111,9 +115,30 @@ def write_files(
                 progress=progress,
             )
             outputs = replace(outputs, verdict=verdict)
-            _write_stfs(scene, journal, outputs, replaceable)
+            _write_stfs(scene, journal, output, outputs, replaceable)
         journal.clear()
     return outputs
+
+
+def finished_outputs(plan: Plan, output: OutputOptions) -> Outputs | None:
+    """The outputs with `--resume`, if a run of the very same command has finished them.
+
+    Raises:
+        BadVerdict: it has, its verdict was odd, and `output.strict` is set.
+    """
+    outputs = Outputs.beside(Path(output.cube))
+    verdict = finished_verdict(plan, output, outputs) if output.resume else None
+    if verdict is None:
+        return None
+    _refuse_odd(
+        verdict, output, "its files were written without --strict; to accept it, leave it out"
+    )
+    return replace(outputs, verdict=verdict)
+
+
+def _refuse_odd(verdict: RunVerdict, output: OutputOptions, remedy: str) -> None:
+    if output.strict and verdict.odd:
+        raise BadVerdict("; ".join(verdict.odd), path=output.cube, remedy=remedy)
 
 
 def _scene(
@@ -158,22 +183,23 @@ def _write_products(
                 remedy="start again when nothing writes to it",
             )
         verdict = counts.verdict(scene.prior_driven_bands)
-        if output.strict and verdict.odd:
-            raise BadVerdict(
-                "; ".join(verdict.odd),
-                path=output.cube,
-                remedy="no file is written; to accept it, give --resume in place of --strict",
-            )
+        remedy = "no file is written; to accept it, give --resume in place of --strict"
+        _refuse_odd(verdict, output, remedy)
         for product in products:
             product.sink.finish()
     return verdict
 
 
 def _write_stfs(
-    scene: FittedScene, journal: Journal, outputs: Outputs, overwrite: PublishedFiles
+    scene: FittedScene,
+    journal: Journal,
+    output: OutputOptions,
+    outputs: Outputs,
+    overwrite: PublishedFiles,
 ) -> None:
     parts = _stf_datasets(scene, journal)
     first, inputs = next(parts), scene.plan.inputs
+    first.attrs[RUN_TAG] = run_digest(scene.plan, output)
     if outputs.verdict is not None:
         first.attrs |= outputs.verdict.tags()
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)

@@ -30,6 +30,7 @@ from uavssr.io.writers import (
     quantise,
 )
 from uavssr.model import CubeUncertainty, SpectralBasis
+from uavssr.reconstruction.finished_run import RUN_TAG, run_digest
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.options import BLOCK, OutputOptions
 from uavssr.reconstruction.plan import Plan
@@ -268,7 +269,7 @@ def _cube_target(
         block=min(plan.tiles.tile, BLOCK),
         overwrite=overwrite,
         creation_options=output.creation_options or {},
-        tags=provenance(plan),
+        tags=provenance(plan) | {RUN_TAG: run_digest(plan, output)},
         inputs=plan.inputs,
         basis=CubeBasis(
             grid=grid,

@@ -24,6 +24,8 @@ MAX_SATURATED: Final = 0.05
 MAX_CLIPPED: Final = 0.5
 """Share of clipped pixels above which a scene is odd: in dark forest a tenth is usual."""
 
+_SHARES: Final = ("valid", "unusual", "outlier", "saturated", "clipped")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunVerdict:
@@ -44,10 +46,20 @@ class RunVerdict:
     odd: tuple[str, ...]
     """What is odd, a sentence each; none for a usual scene."""
 
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> RunVerdict:
+        """The verdict of `tags`, to six digits; KeyError or ValueError if they have none."""
+        shares = {name: float(tags[f"uavssr_{name}"]) for name in _SHARES}
+        bands, odd = tags.get("uavssr_prior_driven", ""), tags.get("uavssr_odd", "")
+        return cls(
+            **shares,
+            prior_driven=tuple(bands.split(", ")) if bands else (),
+            odd=tuple(odd.split("; ")) if odd else (),
+        )
+
     def to_dict(self) -> dict[str, float | list[str]]:
         """The fields for JSON."""
-        shares = ("valid", "unusual", "outlier", "saturated", "clipped")
-        plain: dict[str, float | list[str]] = {name: getattr(self, name) for name in shares}
+        plain: dict[str, float | list[str]] = {name: getattr(self, name) for name in _SHARES}
         return plain | {"prior_driven": list(self.prior_driven), "odd": list(self.odd)}
 
     def tags(self) -> dict[str, str]:
@@ -87,8 +99,7 @@ class PixelCounts:
         """The shares in all tiles that were added, and what is odd about them."""
         counts, valid = self._counts, max(self._counts["valid"], 1)
         shares = {"valid": counts["valid"] / max(counts["pixels"], 1)}
-        for name in ("unusual", "outlier", "saturated", "clipped"):
-            shares[name] = counts[name] / valid
+        shares |= {name: counts[name] / valid for name in _SHARES[1:]}
         return RunVerdict(**shares, prior_driven=prior_driven, odd=tuple(_odd(shares)))
 
 

@@ -8,7 +8,7 @@ from uavssr.io.hsi.coefficient_file import (
     is_coefficient_file,
     open_coefficients,
 )
-from uavssr.io.hsi.cube import READ_TILE, CubeSource, open_cube, open_product
+from uavssr.io.hsi.cube import READ_TILE, CubeSource, open_cube, open_product, product_tags
 from uavssr.io.hsi.cube_basis import CoefficientMetadata, CubeBasis
 from uavssr.io.hsi.warp import (
     AVERAGING_RATIO,
@@ -34,5 +34,6 @@ __all__ = [
     "open_cube",
     "open_product",
     "pixel_to_map",
+    "product_tags",
     "reproject_points",
 ]

@@ -179,6 +179,21 @@ def open_product(path: PathLike) -> CubeSource:
     return _open(path, None, sys.maxsize).cube
 
 
+def product_tags(path: PathLike) -> dict[str, str]:
+    """The tags of a file or store that uavssr has written, with names in lower case.
+
+    Raises:
+        InputRefused: the file is unsafe or broken.
+    """
+    if _is_zarr(Path(path)):
+        from uavssr.io.hsi.zarr_cube import read_store_tags
+
+        return read_store_tags(Path(path))
+    checked = check_raster(path, max_pixels=sys.maxsize)
+    with opened_metadata(checked) as dataset:
+        return read_tags(dataset, checked)
+
+
 class _Opened(NamedTuple):
     cube: CubeSource
     """With the scale that its bands' tags state."""

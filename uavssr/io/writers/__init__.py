@@ -14,7 +14,7 @@ from uavssr.io.writers.atomic import (
 )
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
-from uavssr.io.writers.journal import Journal, RecordKind, output_locked
+from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.ownership import Replaceable
@@ -49,6 +49,7 @@ __all__ = [
     "check_names",
     "check_output",
     "cube_bytes",
+    "journal_path",
     "open_writer",
     "output_locked",
     "part_folder",
