@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.models import GRID, tiny_network
+from tests.helpers.models import GRID, expected_stf, tiny_network
 from uavssr.errors import IncompleteRun
 from uavssr.io.writers.encoding import NODATA, quantise
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.model.basis import SpectralBasis
-from uavssr.reconstruction.products import CubeRender, Product
+from uavssr.reconstruction.products import CubeRender, ErrorRender, Product
 from uavssr.tiling import Window
 
 BASIS = tiny_network().basis
@@ -94,6 +94,28 @@ def test_numbers_beyond_all_reflectance_are_refused(value: float) -> None:
     maps[0, 1, 1] = value
     with pytest.raises(IncompleteRun, match="are no reflectance"):
         CubeRender(basis=BASIS, dtype="uint16")(maps, np.ones((3, 3), bool))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("bands", [None, [3, 20]])
+def test_standard_errors_are_those_of_the_whole_cube_as_it_is_stored(
+    dtype: str, bands: list[int] | None
+) -> None:
+    uncertainty = tiny_network().cube_uncertainty(expected_stf())
+    rng = np.random.default_rng(0)
+    maps = rng.uniform(0, 0.02, (uncertainty.expansion.shape[1] + 1, 40, 50)).astype("f4")
+    valid = rng.random((40, 50)) > 0.2
+    found = ErrorRender(uncertainty=uncertainty, dtype=dtype, bands=bands)(maps, valid)
+    whole = uncertainty.expand(torch.from_numpy(maps[:-1])).numpy()
+    expected = quantise(whole if bands is None else whole[bands], valid, dtype=dtype)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_allclose(found[:, valid], expected[:, valid], rtol=1e-6)
+    maps[0, ~valid] = np.nan  # what is invalid does not matter
+    ErrorRender(uncertainty=uncertainty, dtype=dtype, bands=bands)(maps, valid)
+    maps[0, valid] = np.inf
+    with pytest.raises(IncompleteRun, match="variances of inf are no reflectance"):
+        ErrorRender(uncertainty=uncertainty, dtype=dtype, bands=bands)(maps, valid)
 
 
 class CubeSink:

@@ -64,7 +64,7 @@ class SpectralMixture:
         variance = variance.clamp_min(0)
         whitening = _whitening(predicted, factor)
         means, variances = [], []
-        for part in self._parts(msi):
+        for part in self.parts(msi):
             share = self._probability(_squared_distance(part, *whitening), factor)
             # sum_k p_k (constant_k + G_k y), one band at a time
             mean = constant.mT @ share
@@ -87,11 +87,11 @@ class SpectralMixture:
         """min_k (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), (B, N), see `posterior`."""
         predicted, _, factor = self._predicted(mixing, offset, noise)
         whitening = _whitening(predicted, factor)
-        nearest = [_squared_distance(part, *whitening).amin(1) for part in self._parts(msi)]
+        nearest = [_squared_distance(part, *whitening).amin(1) for part in self.parts(msi)]
         return torch.cat(nearest, -1)
 
-    def _parts(self, msi: Tensor) -> Sequence[Tensor]:
-        """The pixels of Y (B, c, N), on a CPU as many at a time as its cache holds."""
+    def parts(self, msi: Tensor) -> Sequence[Tensor]:
+        """Y (B, c, N) in parts of as many pixels as a CPU's cache holds K numbers of."""
         cached = max(256, _CACHED_ELEMENTS // (len(msi) * len(self.weight)))
         return msi.split(cached, -1) if msi.device.type == "cpu" else [msi]
 

@@ -147,18 +147,22 @@ class CubeUncertainty:
 
         Coefficients after the first r, of a wider basis, do not count.
         """
-        shape, image, seen = msi.shape[-2:], msi.flatten(2), self.seen
-        share = self.mixture.component_posterior(
-            image, seen.mixing, seen.offset, seen.component_noise
-        )
-        tangent = self.seen.tangent[0]  # Q (c, 3, r+1)
+        seen, image = self.seen, msi.flatten(2)
+        tangent = seen.tangent[0]  # Q (c, 3, r+1)
         flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
-        # u_b = sum_p (theta_se_bp (Q a)_bp)^2
-        change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], flat) + tangent[..., -1:]
-        band_variance = (change * self.theta_se[..., None]).square().sum(2)
-        common = self.common_se * (self.at[:, :-1] @ flat + self.at[:, -1:])
-        parts = [share, band_variance, self._between(image, share) + common.square()]
-        maps = (self.reduction @ torch.cat(parts, 1)).unflatten(-1, shape)
+        parts = self.mixture.parts(image)  # K maps of a whole tile would take too much memory
+        sizes, found = [part.shape[-1] for part in parts], []
+        for part, a in zip(parts, flat.split(sizes, -1), strict=True):
+            share = self.mixture.component_posterior(
+                part, seen.mixing, seen.offset, seen.component_noise
+            )
+            # u_b = sum_p (theta_se_bp (Q a)_bp)^2
+            change = torch.einsum("cpr,brn->bcpn", tangent[..., :-1], a) + tangent[..., -1:]
+            band_variance = (change * self.theta_se[..., None]).square().sum(2)
+            common = self.common_se * (self.at[:, :-1] @ a + self.at[:, -1:])
+            terms = [share, band_variance, self._between(part, share) + common.square()]
+            found.append(self.reduction @ torch.cat(terms, 1))
+        maps = torch.cat(found, -1).unflatten(-1, msi.shape[-2:])
         if self.correction is None:
             return maps
         return maps * self.correction.variance_factor(msi)[:, None]

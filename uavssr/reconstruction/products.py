@@ -27,7 +27,6 @@ from uavssr.io.writers import (
     TileWriter,
     check_format,
     open_writer,
-    quantise,
 )
 from uavssr.model import CubeUncertainty, SpectralBasis
 from uavssr.reconstruction.finished_run import RUN_TAG, run_digest
@@ -117,7 +116,7 @@ class CubeRender:
         device = components.device
         # a copy: the strides of the given array must not change the last digits
         flat = torch.tensor(coefficients, device=device).flatten(1)
-        _check_range(flat, components)
+        _check_range(flat, components, "coefficients")
         as_counts = self.dtype == "uint16"
         number_type = torch.uint16 if as_counts else torch.float32
         stored = torch.empty((len(components), flat.shape[1]), dtype=number_type, device=device)
@@ -126,20 +125,25 @@ class CubeRender:
             spectra = torch.addmm(mean, components, pixels)  # X = mean + E A
             target.copy_(spectra.clamp_(0, NODATA - 0.5) if as_counts else spectra)
         if not valid.all():
-            invalid = torch.from_numpy(~valid.ravel()).to(device)
-            if as_counts:  # all bits of 65535 are set, and OR is faster than a choice
-                stored.view(torch.int16).bitwise_or_(-invalid.to(torch.int16))
-            else:
-                stored.masked_fill_(invalid, math.nan)
+            _mask(stored, torch.from_numpy(~valid.ravel()).to(device))
         numbers: npt.NDArray[Any] = stored.cpu().numpy()
         return numbers.reshape(-1, *valid.shape)
 
 
-def _check_range(flat: Tensor, components: Tensor) -> None:
+def _mask(stored: Tensor, invalid: Tensor) -> None:
+    """Set invalid pixels (n,) of what is stored (C, n) to nodata."""
+    if stored.dtype == torch.uint16:  # all bits of 65535 are set, and OR is faster than a choice
+        stored.view(torch.int16).bitwise_or_(-invalid.to(torch.int16))
+    else:
+        stored.masked_fill_(invalid, math.nan)
+
+
+def _check_range(flat: Tensor, factors: Tensor, name: str) -> None:
+    """Refuse maps (k, n) whose products with `factors` (C, k) could overflow, and NaN."""
     largest = float(flat.abs().amax())
-    if not largest * float(components.abs().sum(1).amax()) < torch.finfo(torch.float32).max / 2:
+    if not largest * float(factors.abs().sum(1).amax()) < torch.finfo(torch.float32).max / 2:
         raise IncompleteRun(
-            f"coefficients of {largest:.3g} are no reflectance",
+            f"{name} of {largest:.3g} are no reflectance",
             remedy="look at the input's values with uavssr inspect",
         )
 
@@ -157,12 +161,30 @@ class ErrorRender:
 
     @torch.inference_mode()
     def __call__(self, maps: Float32Array, valid: BoolArray) -> npt.NDArray[Any]:
-        """(C, h, w) in the file's type."""
-        device = self.uncertainty.expansion.device
-        sigma = self.uncertainty.expand(torch.tensor(maps[:-1], device=device)).cpu().numpy()
+        """(C, h, w) in the file's type.
+
+        Raises:
+            IncompleteRun: a number would overflow.
+        """
+        expansion, floor = self.uncertainty.expansion, self.uncertainty.floor[:, None]
         if self.bands is not None:
-            sigma = sigma[list(self.bands)]
-        return quantise(sigma, valid, dtype=self.dtype, where="standard errors")
+            rows = list(self.bands)
+            expansion, floor = expansion[rows], floor[rows]
+        device, as_counts = expansion.device, self.dtype == "uint16"
+        invalid = torch.from_numpy(~valid.ravel()).to(device)
+        flat = torch.tensor(maps[:-1], device=device).flatten(1).masked_fill_(invalid, 0)
+        _check_range(flat, expansion, "variances")
+        number_type = torch.uint16 if as_counts else torch.float32
+        stored = torch.empty((len(expansion), flat.shape[1]), dtype=number_type, device=device)
+        step = _PIXELS[device.type]
+        for pixels, target in zip(flat.split(step, 1), stored.split(step, 1), strict=True):
+            sigma = torch.maximum(expansion @ pixels, floor).sqrt_()
+            if as_counts:
+                sigma = sigma.clamp_(max=(NODATA - 1) * SCALE).mul_(1 / SCALE).round_()
+            target.copy_(sigma)
+        _mask(stored, invalid)
+        numbers: npt.NDArray[Any] = stored.cpu().numpy()
+        return numbers.reshape(-1, *valid.shape)
 
 
 def render_flags(maps: Float32Array, valid: BoolArray) -> npt.NDArray[Any]:
@@ -246,10 +268,8 @@ class OutputWriters:
     @property
     def pixel_bytes(self) -> int:
         """Bytes of one pixel while it is written, in the larger of cube and standard errors."""
-        cube = self.cube.bands * np.dtype(self.cube.dtype).itemsize
-        if self.errors is None:
-            return cube
-        return max(cube, self.errors.bands * (np.dtype(self.errors.dtype).itemsize + 4))
+        files = (file for file in (self.cube, self.errors) if file is not None)
+        return max(file.bands * np.dtype(file.dtype).itemsize for file in files)
 
 
 def _cube_target(
