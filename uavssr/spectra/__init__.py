@@ -1,4 +1,4 @@
-"""Spectral libraries, tables of field spectra, and the resampling and completion of spectra.
+"""Spectral libraries, tables of field spectra and of plots, resampling and completion of spectra.
 
 Nothing here simulates scenes or trains: see `data` and `training`.
 """
@@ -13,6 +13,7 @@ from uavssr.spectra.library import (
     load_library,
     resample,
 )
+from uavssr.spectra.plot_table import PlotTable, holds_plots, read_plot_table
 from uavssr.spectra.sources import MeasuredSpectra, open_spectra
 
 __all__ = [
@@ -20,12 +21,15 @@ __all__ = [
     "MAX_MISSING_NM",
     "FieldTable",
     "MeasuredSpectra",
+    "PlotTable",
     "SpectralLibrary",
     "StrArray",
     "SubspaceCompletion",
     "concatenate",
+    "holds_plots",
     "load_library",
     "open_spectra",
     "read_field_table",
+    "read_plot_table",
     "resample",
 ]

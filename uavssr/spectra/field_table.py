@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -11,22 +9,22 @@ from typing import Final, Literal
 import numpy as np
 
 from uavssr.errors import InputRefused
-from uavssr.io.bounded import read_table, why_unread
-from uavssr.io.checks import check_path_text
 from uavssr.sensors import FINE_NM, BoolArray, FloatArray
+from uavssr.spectra.cells import (
+    TABLE_REMEDY,
+    is_number,
+    numbers_of,
+    read_cells,
+    wavelengths_of,
+)
 
 TableKind = Literal["spectra", "panels"]
 
 FIELD_REFLECTANCE: Final = (-0.05, 1.5)
 """Least and largest measured reflectance that is plausible; panels reach 1, glints more."""
-MAX_TABLE_BYTES: Final = 64 * 2**20
-"""Largest table that is read, in bytes, as it is read whole."""
-_RANGE_NM: Final = (250.0, 3000.0)
-"""Least and largest wavelength that a column may have, nm."""
 _PLACES: Final = (("x", "y"), ("lon", "lat"))
 _OTHERS: Final = {"radius", "name"}
 _PANEL: Final = "reflectance"
-_REMEDY: Final = "see the sections on references and local spectra in docs/formats.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,17 +59,17 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
         InputRefused: no such file, columns that are missing, unknown or ambiguous, a cell that is
             no number, or most values out of range.
     """
-    header, rows = _cells(path)
+    header, rows = read_cells(path)
     kind, place, names = _columns(header, path)
-    nm = FINE_NM[[0, -1]] if kind == "panels" else _wavelengths(names, path)
-    reflectance = _numbers(header, rows, names, path) * scale
+    nm = FINE_NM[[0, -1]] if kind == "panels" else wavelengths_of(names, path)
+    reflectance = numbers_of(header, rows, names, path) * scale
     spectra = np.repeat(reflectance, 2, axis=1) if kind == "panels" else reflectance
-    places = _numbers(header, rows, place, path)
+    places = numbers_of(header, rows, place, path)
     radius = np.zeros(len(rows))
     if "radius" in header:
-        radius = _numbers(header, rows, ["radius"], path)[:, 0]
+        radius = numbers_of(header, rows, ["radius"], path)[:, 0]
     _check_places(places, radius, path)
-    plausible = _plausible(reflectance, path)
+    plausible = plausible_rows(reflectance, path)
     return FieldTable(
         path=path,
         kind=kind,
@@ -89,8 +87,8 @@ def read_spectra_table(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, F
 
     Columns headed by a number are wavelengths, others are ignored. An empty cell is NaN.
     """
-    header, rows = _cells(path)
-    names = [name for name in header if _is_number(name)]
+    header, rows = read_cells(path)
+    names = [name for name in header if is_number(name)]
     if not names:
         raise InputRefused(
             f"none of its {len(header)} columns is headed by a wavelength in nm",
@@ -98,30 +96,7 @@ def read_spectra_table(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, F
             remedy="write a header such as name,400,405,410 and a row for each spectrum, and "
             "separate cells by commas",
         )
-    return _wavelengths(names, path), _numbers(header, rows, names, path) * scale
-
-
-def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The header in lower case, and the rows that are not blank."""
-    check_path_text(str(path))
-    try:
-        table = read_table(path, MAX_TABLE_BYTES)
-        rows = [row for row in table if any(cell.strip() for cell in row)]
-    except OSError as err:
-        remedy = "give the path of a local file"
-        raise InputRefused(why_unread(err, path), path=path, remedy=remedy) from err
-    except ValueError as err:
-        raise InputRefused(f"not a readable table ({err})", path=path, remedy=_REMEDY) from err
-    if len(rows) < 2:
-        raise InputRefused("a header and a row below it are needed", path=path, remedy=_REMEDY)
-    for number, row in enumerate(rows[1:], start=1):
-        if len(row) != len(rows[0]):
-            raise InputRefused(
-                f"row {number} has {len(row)} cells, the header {len(rows[0])}",
-                path=path,
-                remedy="separate cells by commas, and write decimals with a point",
-            )
-    return [cell.strip().lower() for cell in rows[0]], rows[1:]
+    return wavelengths_of(names, path), numbers_of(header, rows, names, path) * scale
 
 
 def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str], list[str]]:
@@ -129,7 +104,7 @@ def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str],
     shown = ", ".join(header[:8]) + (", ..." if len(header) > 8 else "")
 
     def refused(fact: str) -> InputRefused:
-        return InputRefused(f"{fact}; its columns are {shown}", path=path, remedy=_REMEDY)
+        return InputRefused(f"{fact}; its columns are {shown}", path=path, remedy=TABLE_REMEDY)
 
     twice = {name for name in header if header.count(name) > 1}
     if twice:
@@ -137,7 +112,7 @@ def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str],
     places = [pair for pair in _PLACES if set(pair) <= set(header)]
     if len(places) != 1:
         raise refused("both x,y and lon,lat" if places else "neither x,y nor lon,lat")
-    wavelengths = [name for name in header if _is_number(name)]
+    wavelengths = [name for name in header if is_number(name)]
     known = {*places[0], *_OTHERS, _PANEL, *wavelengths}
     unknown = [name for name in header if name not in known]
     if unknown:
@@ -148,55 +123,16 @@ def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str],
     return ("spectra", places[0], wavelengths) if wavelengths else ("panels", places[0], [_PANEL])
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _wavelengths(names: list[str], path: Path) -> FloatArray:
-    """The wavelengths (W,) in nm that head columns."""
-    nm = np.array([float(name) for name in names])
-    if len(nm) < 2 or not np.all(np.diff(nm) > 0):
-        raise InputRefused(
-            f"{len(nm)} wavelengths from {nm[0]:g} to {nm[-1]:g} nm do not increase from column to "
-            "column",
-            path=path,
-            remedy="give two or more columns by increasing wavelength",
-        )
-    if nm[0] < _RANGE_NM[0] or nm[-1] > _RANGE_NM[1]:
-        fact = f"wavelengths from {nm[0]:g} to {nm[-1]:g}"
-        raise InputRefused(fact, path=path, remedy="give nanometres")
-    return nm
-
-
-def _numbers(
-    header: list[str], rows: list[list[str]], names: Sequence[str], path: Path
-) -> FloatArray:
-    """The columns of these names (n, len(names)); NaN where a cell is empty."""
-    indices = [header.index(name) for name in names]
-
-    def number(row: int, cell: str) -> float:
-        try:
-            return float(cell.strip() or "nan")
-        except ValueError as err:
-            fact = f"row {row} holds {cell!r} where a number is needed"
-            raise InputRefused(fact, path=path, remedy=_REMEDY) from err
-
-    return np.array([[number(row, cells[i]) for i in indices] for row, cells in enumerate(rows, 1)])
-
-
 def _check_places(places: FloatArray, radius: FloatArray, path: Path) -> None:
     for values, name in ((places.sum(1), "coordinates"), (radius, "radius")):
         if not np.isfinite(values).all():
             row = np.isfinite(values).argmin() + 1
-            raise InputRefused(f"row {row} has no {name}", path=path, remedy=_REMEDY)
+            raise InputRefused(f"row {row} has no {name}", path=path, remedy=TABLE_REMEDY)
     if radius.min() < 0:
-        raise InputRefused(f"a radius of {radius.min():g} m", path=path, remedy=_REMEDY)
+        raise InputRefused(f"a radius of {radius.min():g} m", path=path, remedy=TABLE_REMEDY)
 
 
-def _plausible(reflectance: FloatArray, path: Path) -> BoolArray:
+def plausible_rows(reflectance: FloatArray, path: Path) -> BoolArray:
     """Mask (n,) of the rows with a plausible reflectance at all W wavelengths: most must have."""
     low, high = FIELD_REFLECTANCE
     complete = np.isfinite(reflectance).all(1)
