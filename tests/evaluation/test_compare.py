@@ -17,7 +17,7 @@ from tests.helpers.rasters import TRANSFORM, UTM
 from uavssr import cli
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import CubeScorer, Scores, rmse, sam
-from uavssr.io.stf import StfEstimate, stf_dataset, write_stf
+from uavssr.io.stf import StfEstimate, stf_arrays, write_stf
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 
@@ -286,7 +286,7 @@ def write_stf_of(
         residual=zeros,
         valid_fraction=1.0,
     )
-    ds = stf_dataset(
+    stf = stf_arrays(
         sensor=sensor,
         grid=grid,
         nominal=sensor.srf(grid),
@@ -294,7 +294,7 @@ def write_stf_of(
         crs_wkt="",
         transform=tuple(TRANSFORM)[:6],
     )
-    return write_stf(ds, path)
+    return write_stf(stf, path)
 
 
 def test_stf_errors_are_those_put_in(tmp_path: Path, files: tuple[Path, Path]) -> None:

@@ -33,7 +33,7 @@ LOADED = [  # by a run on its way, so that one begins at once
         "uavssr.io.msi.source",
         "uavssr.cli.commands",
     ),
-    *("distributed", "h5netcdf", "pyogrio", "shapely", "xarray.backends.h5netcdf_"),
+    *("h5netcdf", "pyogrio", "shapely"),
     "hypothesis.stateful",
 ]
 CONTEXT.set_forkserver_preload(LOADED)

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from rasterio.crs import CRS
 
 from uavssr.errors import InputRefused, OutputError
-from uavssr.io.stf import StfEstimate, stf_dataset
+from uavssr.io.stf import StfEstimate, stf_arrays
 from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import SENSORS, Sensor, WavelengthGrid, response_moments
 from uavssr.tiling import Window
@@ -70,7 +70,7 @@ def stf_of(sensor: Sensor, tiles: int) -> xr.Dataset:
         residual=one * 0,
         valid_fraction=1.0,
     )
-    return stf_dataset(
+    stf = stf_arrays(
         sensor=sensor,
         grid=GRID,
         nominal=srf,
@@ -79,6 +79,7 @@ def stf_of(sensor: Sensor, tiles: int) -> xr.Dataset:
         crs_wkt=UTM,
         transform=(0.1, 0.0, 0.0, 0.0, -0.1, 0.0),
     )
+    return stf.dataset()
 
 
 def test_spots_lie_on_valid_pixels_and_carry_the_cubes_own_spectra(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from uavssr.calibration.references import (
     open_reference,
 )
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.stf import ReferencePixels, StfEstimate, stf_dataset, with_reference_pixels
+from uavssr.io.stf import ReferencePixels, StfEstimate, stf_arrays, with_reference_pixels
 from uavssr.model import (
     DEFAULT_MODEL,
     GAIN,
@@ -297,7 +297,7 @@ def _dataset(
         "reference_kind": reference.kind,
         "reference_used": f"{used} of {count}",
     } | {f"reference_{key}": value for key, value in reference.facts.items()}
-    return stf_dataset(
+    stf = stf_arrays(
         sensor=msi.sensor,
         grid=model.grid,
         nominal=msi.sensor.srf(model.grid),
@@ -305,4 +305,5 @@ def _dataset(
         crs_wkt=msi.crs_wkt,
         transform=msi.transform,
         attrs={f"uavssr_{key}": value for key, value in facts.items()},
-    ).drop_dims("tile")
+    )
+    return stf.dataset().drop_dims("tile")

@@ -26,7 +26,7 @@ from uavssr.data.simulated_camera import (
 from uavssr.errors import InputRefused
 from uavssr.io.checks import PathLike
 from uavssr.io.hsi import CubeSource, open_cube
-from uavssr.io.stf import StfEstimate, stf_dataset, write_stf
+from uavssr.io.stf import StfEstimate, stf_arrays, write_stf
 from uavssr.io.writers import (
     IMAGE_BLOCK,
     CubeDtype,
@@ -175,7 +175,7 @@ def _tags(options: SimulationOptions, cube: CubeSource) -> dict[str, str]:
 
 
 def _write_stf(path: Path, true: StfEstimate, grid: WavelengthGrid, target: ImageTarget) -> None:
-    ds = stf_dataset(
+    stf = stf_arrays(
         sensor=target.sensor,
         grid=grid,
         nominal=target.sensor.srf(grid),
@@ -184,7 +184,8 @@ def _write_stf(path: Path, true: StfEstimate, grid: WavelengthGrid, target: Imag
         transform=target.transform,
         attrs=target.tags,
     )
-    write_stf(ds.drop_dims("tile"), path, overwrite=target.overwrite, inputs=target.inputs)
+    ds = stf.dataset().drop_dims("tile")
+    write_stf(ds, path, overwrite=target.overwrite, inputs=target.inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class PlannedReconstruction:
         store = MemoryStore()
         self.scene.estimate_tile_stfs(store, progress)
         records = (store.load("stf", index) for index in sorted(store.finished("stf")))
-        return self.scene.stf_dataset(record for record in records if record is not None)
+        stf = self.scene.stf_arrays(record for record in records if record is not None)
+        return stf.dataset()
 
     def write(
         self, out: str | Path | OutputOptions, *, progress: Progress | None = None

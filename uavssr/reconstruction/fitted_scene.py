@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
-from uavssr.io.stf import estimate_of, stf_dataset
+from uavssr.io.stf import StfArrays, estimate_of, stf_arrays
 from uavssr.io.writers import RecordKind, TileRecord
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.fitted_stf import FittedStf, StfNumbers, TileStfs
@@ -20,9 +19,6 @@ from uavssr.reconstruction.provenance import provenance
 from uavssr.reconstruction.stf_estimates import estimate_scene_stf
 from uavssr.reconstruction.tile_engine import TileEngine
 from uavssr.tiling import Progress
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +111,13 @@ class FittedScene:
                 computer=computer, store=store, kind=kind, deliver=deliver, threads=threads
             ).run()
 
-    def stf_dataset(self, records: Iterable[TileRecord] = ()) -> xr.Dataset:
+    def stf_arrays(self, records: Iterable[TileRecord] = ()) -> StfArrays:
         """The STFs of the scene and of the tiles in `records`; docs/formats.md lists the variables.
 
         Tiles without a valid pixel have no STF and are left out.
         """
         plan, sensor = self.plan, self.plan.source.sensor
-        return stf_dataset(
+        return stf_arrays(
             sensor=sensor,
             grid=plan.model.grid,
             nominal=sensor.srf(plan.model.grid),

@@ -27,7 +27,7 @@ def lazy_dataset(scene: FittedScene, *, uncertainty: bool, progress: Progress | 
     engine = scene.cube_engine(MemoryStore(), progress, error_maps=uncertainty)
     record = dask.delayed(partial(engine.record, stf=False), pure=False)
     records = [record(index) for index in range(len(engine.tiles))]
-    dataset = scene.stf_dataset().drop_dims("tile", errors="ignore")
+    dataset = scene.stf_arrays().dataset().drop_dims("tile", errors="ignore")
     dataset = dataset.assign_coords(
         coordinates(source.crs_wkt, source.transform, height=source.height, width=source.width)
     )

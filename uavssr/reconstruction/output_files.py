@@ -8,11 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import xarray as xr
-
 from uavssr.errors import BadVerdict, IncompleteRun, InputRefused
 from uavssr.io.checks import block_cache
-from uavssr.io.stf import stf_path, tiles_path, write_stf, write_tiles
+from uavssr.io.stf import (
+    StfArrays,
+    read_tile_scalars,
+    stf_path,
+    tiles_path,
+    write_stf,
+    write_tiles,
+)
 from uavssr.io.writers import (
     Journal,
     PublishedFiles,
@@ -197,17 +202,17 @@ def _write_stfs(
     outputs: Outputs,
     overwrite: PublishedFiles,
 ) -> None:
-    parts = _stf_datasets(scene, journal)
+    parts = _stf_arrays(scene, journal)
     first, inputs = next(parts), scene.plan.inputs
     first.attrs[RUN_TAG] = run_digest(scene.plan, output)
     if outputs.verdict is not None:
-        first.attrs |= outputs.verdict.tags()
+        first.attrs.update(outputs.verdict.tags())
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)
-    with xr.open_dataset(outputs.stf.absolute(), engine="h5netcdf") as written:
-        write_tiles(written, outputs.tiles, overwrite=overwrite, inputs=inputs)
+    scalars = read_tile_scalars(outputs.stf)
+    write_tiles(scalars, outputs.tiles, overwrite=overwrite, inputs=inputs)
 
 
-def _stf_datasets(scene: FittedScene, journal: Journal) -> Iterator[xr.Dataset]:
+def _stf_arrays(scene: FittedScene, journal: Journal) -> Iterator[StfArrays]:
     """The STFs of the tiles with valid pixels, `STFS_IN_MEMORY` tiles at a time."""
     indices = sorted(journal.finished("tile"))
     for start in range(0, len(indices), STFS_IN_MEMORY):
@@ -218,7 +223,7 @@ def _stf_datasets(scene: FittedScene, journal: Journal) -> Iterator[xr.Dataset]:
                 raise IncompleteRun(f"tile {index} was damaged after it had been written")
             records += [record] if record.stf else []
         if records:
-            yield scene.stf_dataset(records)
+            yield scene.stf_arrays(records)
 
 
 def _is_unchanged(plan: Plan, journal: Journal) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5netcdf
 import h5py
 import numpy as np
 import pyogrio
@@ -19,18 +21,20 @@ from rasterio.transform import Affine
 from uavssr.errors import InputRefused, OutputError
 from uavssr.io.stf import (
     QUANTITIES,
+    StfArrays,
     StfEstimate,
     estimate_of,
+    netcdf,
     read_stf,
+    read_tile_scalars,
     scene_estimate,
-    stf_dataset,
+    stf_arrays,
     stf_path,
     tiles_path,
     write_stf,
     write_tiles,
 )
 from uavssr.io.stf import dataset as layout
-from uavssr.io.stf import files as stf_files
 from uavssr.sensors import SENSORS, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
 
@@ -62,7 +66,7 @@ def dataset(
     *, tiles: int = 3, crs_wkt: str = UTM, transform: tuple[float, ...] = ROTATED
 ) -> xr.Dataset:
     cores = [tile.core for tile in TileGrid(height=60, width=100, tile=32)][:tiles]
-    return stf_dataset(
+    stf = stf_arrays(
         sensor=SENSOR,
         grid=GRID,
         nominal=SENSOR.srf(GRID),
@@ -72,6 +76,7 @@ def dataset(
         transform=transform,
         attrs={"model": "p", "model_sha256": "0" * 64, "uavssr_version": "1"},
     )
+    return stf.dataset()
 
 
 def assert_same(one: StfEstimate, two: StfEstimate) -> None:
@@ -136,32 +141,39 @@ def test_bounds_are_those_of_the_rotated_outline() -> None:
 def test_tiles_may_come_some_at_a_time(tmp_path: Path, slab: int) -> None:
     """Promise P6: all tiles need not fit into memory together; the file is the same."""
     whole = dataset(tiles=8)
-    parts = [whole.isel(tile=slice(i, i + slab)) for i in range(0, 8, slab)]
+    parts = [StfArrays.of(whole.isel(tile=slice(i, i + slab))) for i in range(0, 8, slab)]
     path = write_stf(parts[0], tmp_path / "a.stf.nc", further=iter(parts[1:]))
     assert read_stf(path, sensor=SENSOR, grid=GRID).identical(whole)
-    with xr.open_dataset(path, engine="h5netcdf") as lazy:  # as a run hands it on
-        write_tiles(lazy, tmp_path / "a.tiles.gpkg")
-    assert pyogrio.read_info(tmp_path / "a.tiles.gpkg")["features"] == 8
+    maps = [
+        write_tiles(stf, tmp_path / f"{name}.tiles.gpkg")
+        for name, stf in (("run", read_tile_scalars(path)), ("whole", whole))
+    ]
+    from_run, from_whole = (pyogrio.raw.read(path) for path in maps)
+    for key in ("fields", "dtypes"):
+        assert from_run[0][key].tolist() == from_whole[0][key].tolist()
+    for column, expected in zip(from_run[3], from_whole[3], strict=True):
+        assert np.array_equal(column, expected)
 
 
+@pytest.mark.parametrize("changed", [slice(1, 2), slice(6, 7)], ids=["first", "appended"])
 def test_tiles_that_differ_when_read_back_are_detected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: slice
 ) -> None:
     """Row 25, also for tiles that were appended."""
-    whole, real = dataset(tiles=8), stf_files._append
+    whole, real = dataset(tiles=8), netcdf._store
 
-    def spoiled(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
-        written = real(part, further)
-        with h5py.File(part, "a") as file:
-            file["centre"][6, 2] += 1
-        return written
+    def spoiled(file: h5netcdf.File, *given: Any) -> list[Any]:
+        stored = list(real(file, *given))
+        if changed.stop <= file.dimensions["tile"].size:
+            file["centre"][changed.start, 2] = 1.5
+        return stored
 
-    monkeypatch.setattr(stf_files, "_append", spoiled)
+    monkeypatch.setattr(netcdf, "_store", spoiled)
     with pytest.raises(OutputError, match="not as written"):
         write_stf(
             whole.isel(tile=slice(3)),
             tmp_path / "a.stf.nc",
-            further=[whole.isel(tile=slice(3, 8))],
+            further=[StfArrays.of(whole.isel(tile=slice(3, 8)))],
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -396,14 +408,14 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "a.stf.nc"
     path.write_bytes(b"old")
     with monkeypatch.context() as patch:
-        patch.setattr(xr.Dataset, "identical", lambda *_: False)
+        patch.setattr(netcdf, "_holds", lambda *_: False)
         with pytest.raises(OutputError, match=r"not as written when read back"):
             write_stf(dataset(), path, overwrite=True)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(xr.Dataset, "dump_to_store", full)
+    monkeypatch.setattr(h5netcdf, "File", full)
     with pytest.raises(OutputError, match=r"No space left on device.*needs up to"):
         write_stf(dataset(), path, overwrite=True)
     assert path.read_bytes() == b"old"

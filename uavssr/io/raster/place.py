@@ -11,10 +11,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import xarray as xr
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
@@ -24,6 +23,9 @@ from uavssr.io.checks import CheckedFile, is_file
 from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.io.raster.ground import check_coordinates, crs_name
 from uavssr.io.raster.option_needed import OptionNeeded
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Transform = tuple[float, float, float, float, float, float]
 """Affine (a, b, c, d, e, f) from pixels to map: x = a col + b row + c, y = d col + e row + f."""
@@ -276,6 +278,8 @@ def coordinates(
 
     They follow the CF conventions; `height` and `width` are the rows and columns of the raster.
     """
+    import xarray as xr
+
     a, b, c, d, e, f = transform
     geotransform = " ".join(repr(float(v)) for v in (c, a, b, f, d, e))
     attributes = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt, "GeoTransform": geotransform}

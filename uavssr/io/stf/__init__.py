@@ -6,24 +6,28 @@ Nothing here estimates an STF.
 from uavssr.io.stf.dataset import (
     QUANTITIES,
     ReferencePixels,
+    StfArrays,
     StfEstimate,
     estimate_of,
     reference_pixels_of,
     scene_estimate,
-    stf_dataset,
+    stf_arrays,
     with_reference_pixels,
 )
 from uavssr.io.stf.files import read_stf, stf_path, tiles_path, write_stf, write_tiles
+from uavssr.io.stf.netcdf import read_tile_scalars
 
 __all__ = [
     "QUANTITIES",
     "ReferencePixels",
+    "StfArrays",
     "StfEstimate",
     "estimate_of",
     "read_stf",
+    "read_tile_scalars",
     "reference_pixels_of",
     "scene_estimate",
-    "stf_dataset",
+    "stf_arrays",
     "stf_path",
     "tiles_path",
     "with_reference_pixels",

@@ -15,6 +15,56 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+class LabelledArray(NamedTuple):
+    """An array with what xarray and netCDF add to it."""
+
+    dims: tuple[str, ...]
+    """Names of the dimensions."""
+    values: NumberArray
+    """The numbers, or the names of bands."""
+    attrs: dict[str, str]
+    """CF attributes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StfArrays:
+    """The STF product as labelled arrays, which files are written from without loading xarray."""
+
+    variables: dict[str, LabelledArray]
+    """Arrays by the names of docs/formats.md."""
+    coordinates: dict[str, LabelledArray]
+    """`band`, `wavelength` in nm, and `spatial_ref`."""
+    attrs: dict[str, str]
+    """Provenance."""
+
+    @classmethod
+    def of(cls, ds: xr.Dataset) -> StfArrays:
+        """The arrays of an STF dataset."""
+        arrays = {
+            str(name): LabelledArray(tuple(map(str, v.dims)), v.to_numpy(), dict(v.attrs))
+            for name, v in ds.variables.items()
+        }
+        coordinates = {str(name): arrays.pop(str(name)) for name in ds.coords}
+        return cls(variables=arrays, coordinates=coordinates, attrs=dict(ds.attrs))
+
+    def dataset(self) -> xr.Dataset:
+        """The same as a labelled dataset."""
+        import xarray as xr
+
+        return xr.Dataset(self.variables, coords=self.coordinates, attrs=self.attrs)
+
+    @property
+    def arrays(self) -> dict[str, LabelledArray]:
+        """Variables and coordinates."""
+        return self.variables | self.coordinates
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each dimension."""
+        arrays = self.arrays.values()
+        return {dim: n for a in arrays for dim, n in zip(a.dims, a.values.shape, strict=True)}
+
+
 class Quantity(NamedTuple):
     """How one field of an `StfEstimate` is stored."""
 
@@ -142,7 +192,7 @@ def reference_pixels_of(ds: xr.Dataset) -> ReferencePixels | None:
     )
 
 
-def stf_dataset(
+def stf_arrays(
     *,
     sensor: Sensor,
     grid: WavelengthGrid,
@@ -152,7 +202,7 @@ def stf_dataset(
     crs_wkt: str,
     transform: Sequence[float],
     attrs: Mapping[str, str] | None = None,
-) -> xr.Dataset:
+) -> StfArrays:
     """The STF product in CF conventions, with the names of docs/formats.md.
 
     Args:
@@ -165,8 +215,6 @@ def stf_dataset(
         transform: (a, b, c, d, e, f) with x = a col + b row + c, y = d col + e row + f.
         attrs: provenance.
     """
-    import xarray as xr
-
     windows = np.array([(w.row, w.col, w.height, w.width) for w, _ in tiles], np.int64)
     windows = windows.reshape(-1, 4)
     shape = scene.stf.shape
@@ -174,29 +222,26 @@ def stf_dataset(
     variables |= _estimate_variables("", [estimate for _, estimate in tiles], shape)
     variables["nominal_stf"] = _labelled(np.asarray(nominal, float), NOMINAL)
     variables["tile_window"] = _labelled(windows, TILE_WINDOW)
-    ds = xr.Dataset(
-        variables,
-        coords=_coordinates(sensor, grid, crs_wkt, transform),
-        attrs={"Conventions": "CF-1.11", "sensor": sensor.name, **(attrs or {})},
-    )
-    outlines = tile_outlines(ds)
+    coordinates = _coordinates(sensor, grid, crs_wkt, transform)
+    outlines = tile_outlines(windows, coordinates["spatial_ref"].attrs["GeoTransform"])
     bounds = np.concatenate([outlines.min(1), outlines.max(1)], axis=1)
     about = {"long_name": "xmin, ymin, xmax, ymax in the CRS", "grid_mapping": "spatial_ref"}
-    return ds.assign(tile_bounds=(("tile", "bounds_edge"), bounds, about))
-
-
-_Variable = tuple[tuple[str, ...], NumberArray, dict[str, str]]
-"""Dimensions, values and attributes, as xarray takes them."""
+    variables["tile_bounds"] = LabelledArray(("tile", "bounds_edge"), bounds, about)
+    return StfArrays(
+        variables=variables,
+        coordinates=coordinates,
+        attrs={"Conventions": "CF-1.11", "sensor": sensor.name, **(attrs or {})},
+    )
 
 
 def _estimate_variables(
     prefix: str, estimates: Sequence[StfEstimate], shape: tuple[int, ...]
-) -> dict[str, _Variable]:
+) -> dict[str, LabelledArray]:
     """A variable for each field: of the scene where there is a prefix, else of all tiles.
 
     A tile's arrays are float32, as the network gives them, because there may be very many tiles.
     """
-    variables: dict[str, _Variable] = {}
+    variables: dict[str, LabelledArray] = {}
     for name, quantity in QUANTITIES.items():
         exact = prefix or not quantity.dims
         dtype = bool if name == "prior_driven" else np.float64 if exact else np.float32
@@ -208,29 +253,34 @@ def _estimate_variables(
     return variables
 
 
-def _labelled(values: NumberArray, quantity: Quantity) -> _Variable:
+def _labelled(values: NumberArray, quantity: Quantity) -> LabelledArray:
     attrs = {"units": quantity.units} if quantity.units else {}
-    return quantity.dims, values, attrs | {"long_name": quantity.long_name}
+    return LabelledArray(quantity.dims, values, attrs | {"long_name": quantity.long_name})
 
 
 def _coordinates(
     sensor: Sensor, grid: WavelengthGrid, crs_wkt: str, transform: Sequence[float]
-) -> dict[str, _Variable]:
+) -> dict[str, LabelledArray]:
     a, b, c, d, e, f = map(float, transform)
     georeference = {"crs_wkt": crs_wkt, "spatial_ref": crs_wkt} if crs_wkt else {}
     georeference["GeoTransform"] = " ".join(repr(v) for v in (c, a, b, f, d, e))
     axis = {"units": "nm", "long_name": "wavelength", "standard_name": "radiation_wavelength"}
     return {
-        "band": (("band",), np.array(sensor.roles), {"long_name": "camera band"}),
-        "wavelength": (("wavelength",), np.asarray(grid.centres, float), axis),
-        "spatial_ref": ((), np.array(0, np.int32), georeference),
+        "band": LabelledArray(("band",), np.array(sensor.roles), {"long_name": "camera band"}),
+        "wavelength": LabelledArray(("wavelength",), np.asarray(grid.centres, float), axis),
+        "spatial_ref": LabelledArray((), np.array(0, np.int32), georeference),
     }
 
 
-def tile_outlines(ds: xr.Dataset) -> FloatArray:
-    """Map coordinates (n, 5, 2) of the closed outlines of the n tiles of a dataset."""
-    row, col, height, width = ds["tile_window"].to_numpy().astype(float).T
-    c, a, b, f, d, e = map(float, ds["spatial_ref"].attrs["GeoTransform"].split())
+def tile_outlines(windows: NumberArray, geotransform: str) -> FloatArray:
+    """Map coordinates (n, 5, 2) of the closed outlines of tiles.
+
+    Args:
+        windows: (n, 4), the values of `tile_window`.
+        geotransform: GDAL's six numbers, as in the attribute of `spatial_ref`.
+    """
+    row, col, height, width = windows.astype(float).T
+    c, a, b, f, d, e = map(float, geotransform.split())
     rows = np.stack([row, row, row + height, row + height, row], axis=1)
     cols = np.stack([col, col + width, col + width, col, col], axis=1)
     return np.stack([a * cols + b * rows + c, d * cols + e * rows + f], axis=2)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from io import BytesIO
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from warnings import catch_warnings
@@ -24,8 +22,10 @@ from uavssr.io.stf.dataset import (
     QUANTITIES,
     REFERENCES,
     TILE_WINDOW,
+    StfArrays,
     tile_outlines,
 )
+from uavssr.io.stf.netcdf import write_arrays
 from uavssr.io.writers import Replaceable, replacing, write_failed
 from uavssr.sensors import NumberArray, Sensor, WavelengthGrid
 
@@ -52,17 +52,17 @@ def tiles_path(out: PathLike) -> Path:
 
 
 def write_stf(
-    ds: xr.Dataset,
+    stf: StfArrays | xr.Dataset,
     path: PathLike,
     *,
-    further: Iterable[xr.Dataset] = (),
+    further: Iterable[StfArrays] = (),
     overwrite: Replaceable = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
-    """Write an STF dataset as netCDF-4 and read it back before it gets its name.
+    """Write an STF product as netCDF-4 and read it back before it gets its name.
 
     Args:
-        ds: the scene and its tiles, or the first of them.
+        stf: the scene and its tiles, or the first of them.
         path: the final name.
         further: more tiles of the same scene, which need not be in memory together.
         overwrite: whether a file at `path` may be replaced.
@@ -71,23 +71,11 @@ def write_stf(
     Raises:
         OutputError: something stands in the way, or the disk is full.
     """
-    import xarray as xr
-    from xarray.backends import H5NetCDFStore
-
-    needed = int(ds.nbytes) + 2**20
-    packed = {name: {"zlib": True, "complevel": 1} for name in ds.data_vars if ds[name].ndim > 1}
+    first = _as_arrays(stf)
+    needed = 2**20 + sum(array.values.nbytes for array in first.variables.values())
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
         try:
-            slabs, count = iter(further), ds.sizes.get("tile", 0)
-            second = list(islice(slabs, 1))
-            unlimited = ["tile"] if second else []  # reading along such a dimension is slow
-            # Dataset.to_netcdf would load dask's cluster code, in 0.4 s, to ask for a lock.
-            with closing(H5NetCDFStore.open(part, mode="w", lock=False)) as store:
-                ds.dump_to_store(store, encoding=packed, unlimited_dims=unlimited)
-            appended = _append(part, chain(second, slabs)) if second else []
-            with xr.open_dataset(part, engine="h5netcdf") as back:
-                first = back.isel(tile=slice(count)) if second else back
-                same = first.load().identical(ds) and _as_written(back, count, appended)
+            same = write_arrays(part, chain([first], further))
         except (OSError, RuntimeError) as err:
             raise write_failed(path, err, needed_bytes=needed) from err
         if not same:
@@ -95,44 +83,16 @@ def write_stf(
     return Path(path)
 
 
-def _append(part: Path, further: Iterable[xr.Dataset]) -> list[tuple[int, int]]:
-    """Append tiles to those in the file; the count and the checksum of each dataset's tiles."""
-    import h5netcdf
-
-    written = []
-    with h5netcdf.File(part, "a") as file:
-        for ds in further:
-            start, count = file.dimensions["tile"].size, ds.sizes["tile"]
-            file.resize_dimension("tile", start + count)
-            for name in _tile_variables(ds):
-                file[name][start:] = ds[name].to_numpy().astype(file[name].dtype)
-            written.append((count, _checksum(ds)))
-    return written
-
-
-def _as_written(back: xr.Dataset, start: int, appended: list[tuple[int, int]]) -> bool:
-    """Whether a file holds the appended tiles from the tile `start` on, and no others."""
-    for count, checksum in appended:
-        if _checksum(back.isel(tile=slice(start, start + count))) != checksum:
-            return False
-        start += count
-    return back.sizes.get("tile", 0) == start
-
-
-def _checksum(ds: xr.Dataset) -> int:
-    """CRC-32 of the variables of tiles."""
-    checksum = 0
-    for name in _tile_variables(ds):
-        checksum = zlib.crc32(np.ascontiguousarray(ds[name].to_numpy()).data, checksum)
-    return checksum
-
-
-def _tile_variables(ds: xr.Dataset) -> list[str]:
-    return sorted(str(name) for name in ds.data_vars if "tile" in ds[name].dims)
+def _as_arrays(stf: StfArrays | xr.Dataset) -> StfArrays:
+    return stf if isinstance(stf, StfArrays) else StfArrays.of(stf)
 
 
 def write_tiles(
-    ds: xr.Dataset, path: PathLike, *, overwrite: Replaceable = False, inputs: Sequence[Path] = ()
+    stf: StfArrays | xr.Dataset,
+    path: PathLike,
+    *,
+    overwrite: Replaceable = False,
+    inputs: Sequence[Path] = (),
 ) -> Path:
     """Write the tiles' outlines with their scalars as a GeoPackage, for a map.
 
@@ -148,11 +108,13 @@ def write_tiles(
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyogrio.util import vsi_path
 
-    if "tile" not in ds.sizes:
+    stf = _as_arrays(stf)
+    if "tile_window" not in stf.variables:
         raise ValueError("an STF of the scene alone has no tiles to map")
-    columns = _columns(ds)
-    outlines = shapely.polygons(tile_outlines(ds))
-    needed = 2**20 + ds.sizes["tile"] * (256 + 16 * len(columns))
+    columns, place = _columns(stf), stf.coordinates["spatial_ref"].attrs
+    windows = stf.variables["tile_window"].values
+    outlines = shapely.polygons(tile_outlines(windows, place["GeoTransform"]))
+    needed = 2**20 + len(windows) * (256 + 16 * len(columns))
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
         plain = vsi_path(part) == str(part)  # pyogrio would take a name with ! or ; to pieces
         buffer = BytesIO()
@@ -163,7 +125,7 @@ def write_tiles(
                 field_data=list(columns.values()),
                 fields=np.array(list(columns), object),
                 geometry_type="Polygon",
-                crs=ds["spatial_ref"].attrs.get("crs_wkt", _NO_CRS),
+                crs=place.get("crs_wkt", _NO_CRS),
                 driver="GPKG",
                 layer="tiles",
             )
@@ -173,18 +135,19 @@ def write_tiles(
                 count = pyogrio.read_info(part if plain else part.read_bytes())["features"]
         except (DataLayerError, DataSourceError, OSError, RuntimeError) as err:
             raise write_failed(path, err, needed_bytes=needed) from err
-        if count != ds.sizes["tile"]:
+        if count != len(windows):
             raise write_failed(path, f"{count} tiles when read back", needed_bytes=needed)
     return Path(path)
 
 
-def _columns(ds: xr.Dataset) -> dict[str, NumberArray]:
+def _columns(stf: StfArrays) -> dict[str, NumberArray]:
     """Columns (n,) of the scalars by name: first those of a whole tile, then band by band."""
-    columns: dict[str, NumberArray] = {"tile": np.arange(ds.sizes["tile"])}
-    flat = {name: q for name, q in QUANTITIES.items() if "wavelength" not in q.dims}
-    columns |= {name: ds[name].to_numpy() for name, q in flat.items() if not q.dims}
-    for index, role in enumerate(ds["band"].to_numpy().tolist()):
-        columns |= {f"{n}_{role}": ds[n].to_numpy()[:, index] for n, q in flat.items() if q.dims}
+    values = {name: array.values for name, array in stf.variables.items()}
+    columns: dict[str, NumberArray] = {"tile": np.arange(len(values["tile_window"]))}
+    flat = {name: q.dims for name, q in QUANTITIES.items() if "wavelength" not in q.dims}
+    columns |= {name: values[name] for name, dims in flat.items() if not dims}
+    for index, role in enumerate(stf.coordinates["band"].values.tolist()):
+        columns |= {f"{n}_{role}": values[n][:, index] for n, dims in flat.items() if dims}
     return columns
 
 
