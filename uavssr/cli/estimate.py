@@ -21,9 +21,8 @@ from uavssr.cli.app import (
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from uavssr.io.msi import MsiSource
+    from uavssr.io.stf import StfArrays
 
 
 @app.command()
@@ -123,7 +122,7 @@ def estimate_stf(
         )
         facts["model"] = planned.plan.model.name
         with console.progress(quiet=context.obj["quiet"]) as progress:
-            estimate = planned.stf(progress=progress)
+            estimate = planned.stf_arrays(progress=progress)
     else:
         estimate, calibration = _calibrated(context, msi, reference, reference_scale, model)
         facts |= calibration
@@ -134,7 +133,7 @@ def estimate_stf(
     if plot is not None:
         from uavssr.viz import draw_stf
 
-        draw_stf(estimate, plot, overwrite=overwrite, inputs=inputs)
+        draw_stf(estimate.dataset(), plot, overwrite=overwrite, inputs=inputs)
     print_outputs(context, {"stf": out, "plot": plot})
     rows = tables.scene_rows(estimate)
     table = tables.stf_table(rows, sensor=msi.sensor.name)
@@ -151,9 +150,10 @@ def _refuse_unused(context: typer.Context) -> None:
 
 def _calibrated(
     context: typer.Context, msi: MsiSource, path: Path, scale: str | None, model: str | None
-) -> tuple[xr.Dataset, dict[str, Any]]:
+) -> tuple[StfArrays, dict[str, Any]]:
     """The STF from a reference, and facts about the calibration for `--json`."""
     from uavssr.calibration import calibrate_scene, open_reference
+    from uavssr.io.stf import StfArrays
     from uavssr.model import DEFAULT_MODEL, load_model
 
     loaded = load_model(model or DEFAULT_MODEL)
@@ -166,4 +166,4 @@ def _calibrated(
         "used": calibration.used,
         "warnings": list(calibration.warnings),
     }
-    return calibration.dataset, {"model": loaded.name, "reference": facts}
+    return StfArrays.of(calibration.dataset), {"model": loaded.name, "reference": facts}

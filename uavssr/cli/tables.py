@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from uavssr.errors import printable
 
 if TYPE_CHECKING:
-    import xarray as xr
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
     from uavssr.io.msi import InputSummary
+    from uavssr.io.stf import StfArrays
     from uavssr.sensors import Sensor
 
 _NUMBERS = ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "span_share", "residual")
@@ -30,13 +30,14 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     return table
 
 
-def scene_rows(stf: xr.Dataset) -> list[dict[str, Any]]:
+def scene_rows(stf: StfArrays) -> list[dict[str, Any]]:
     """The scene's STF as plain numbers, a mapping per band."""
+    scene = {name: stf.variables[f"scene_{name}"].values for name in (*_NUMBERS, "prior_driven")}
     rows = []
-    for i, band in enumerate(stf["band"].values.tolist()):
+    for i, band in enumerate(stf.coordinates["band"].values.tolist()):
         row: dict[str, Any] = {"band": str(band)}
-        row |= {name: round(float(stf[f"scene_{name}"][i]), 6) for name in _NUMBERS}
-        row["prior_driven"] = bool(stf["scene_prior_driven"][i])
+        row |= {name: round(float(scene[name][i]), 6) for name in _NUMBERS}
+        row["prior_driven"] = bool(scene["prior_driven"][i])
         rows.append(row)
     return rows
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from uavssr.io.msi import MsiSource
+    from uavssr.io.stf import StfArrays
 
 
 class PlannedReconstruction:
@@ -58,11 +59,14 @@ class PlannedReconstruction:
 
     def stf(self, *, progress: Progress | None = None) -> xr.Dataset:
         """The STFs of the scene and of every tile, without a cube; see `estimate_stf`."""
+        return self.stf_arrays(progress=progress).dataset()
+
+    def stf_arrays(self, *, progress: Progress | None = None) -> StfArrays:
+        """What `stf` returns, as arrays: xarray, which takes time to load, is not needed."""
         store = MemoryStore()
         self.scene.estimate_tile_stfs(store, progress)
         records = (store.load("stf", index) for index in sorted(store.finished("stf")))
-        stf = self.scene.stf_arrays(record for record in records if record is not None)
-        return stf.dataset()
+        return self.scene.stf_arrays(record for record in records if record is not None)
 
     def write(
         self, out: str | Path | OutputOptions, *, progress: Progress | None = None
