@@ -38,7 +38,7 @@ class UavssrError(Exception):
         said = " ".join(line.strip() for line in f"{fact}{suffix}".splitlines())
         super().__init__(printable(f"{prefix}{said}"))
 
-    def to_dict(self) -> dict[str, str | int | None]:
+    def to_dict(self) -> dict[str, object]:
         """Class, exit code, path, fact and remedy, for JSON."""
         return {
             "error": type(self).__name__,

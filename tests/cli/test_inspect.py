@@ -40,6 +40,18 @@ def test_json_holds_the_same_and_the_exit_code_too(tmp_path: Path, run: Run) -> 
     assert summary["bands"][0]["facts"]["maximum"] == COUNTS[0].max()
 
 
+def test_json_of_a_refusal_holds_every_problem(tmp_path: Path, run: Run) -> None:
+    path = write(tmp_path / "field.tif", COUNTS, crs=None)
+    ran = run("reconstruct", path, "-o", tmp_path / "out.tif", "--json")
+    assert ran.code == 3
+    error = json.loads(ran.err or ran.out)
+    summary = json.loads(run("inspect", path, "--json").out)
+    assert [each["fact"] for each in error["problems"]] == [
+        each["fact"] for each in summary["problems"]
+    ]
+    assert error["command"] == summary["command"]
+
+
 @pytest.mark.parametrize("scales", [None, [1e-4, 1e-4, 1e-4, 1e-4, 1.0]])
 @pytest.mark.parametrize("files", [1, 5])
 def test_table_fits_a_terminal_of_80_columns(

@@ -28,6 +28,11 @@ class ImageRefused(InputRefused):
         self.problems, self.command = tuple(problems), command
         super().__init__(f"{len(problems)} problems", path=path)
 
+    def to_dict(self) -> dict[str, object]:
+        """The error as plain values, with each of its problems and the command."""
+        problems = [problem.to_dict() for problem in self.problems]
+        return super().to_dict() | {"problems": problems, "command": self.command}
+
     def __str__(self) -> str:
         lines = [super().__str__(), *map(str, self.problems)]
         lines += [f"all at once: {self.command}"] if self.command else []
