@@ -3,6 +3,7 @@
 Blind estimation is in `reconstruction`.
 """
 
+from uavssr.calibration.band_comparison import BandComparison, Oddity, PairCheck
 from uavssr.calibration.camera_fit import CameraFit, Flight, fit_camera
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
@@ -12,10 +13,13 @@ from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.references import on_grid, open_reference
 
 __all__ = [
+    "BandComparison",
     "CameraFit",
     "Fitting",
     "Flight",
     "Instrument",
+    "Oddity",
+    "PairCheck",
     "PairRegistration",
     "calibrate",
     "calibrate_scene",

@@ -99,11 +99,15 @@ class CommonBlocks:
 
         NaN where invalid. Where nodata leaves fewer, more windows are tried, 144 at most.
         """
+        return [pair for _, pair in self.placed_pairs(count)]
+
+    def placed_pairs(self, count: int) -> list[tuple[Window, ImagePair]]:
+        """The same with the window of blocks that each shows."""
         first = self.windows(count)
         more = (window for window in self.windows(_MAX_CANDIDATES) if window not in first)
         return list(islice(self._valid_pairs((*first, *more)), count))
 
-    def _valid_pairs(self, windows: tuple[Window, ...]) -> Iterator[ImagePair]:
+    def _valid_pairs(self, windows: tuple[Window, ...]) -> Iterator[tuple[Window, ImagePair]]:
         warped, response = self.warped, self.response
         for window in windows:
             seen, valid, _ = self.image_means(window)
@@ -113,7 +117,7 @@ class CommonBlocks:
             if (valid & covered).mean() >= _MIN_VALID_SHARE:
                 # Y = R X
                 predicted = np.tensordot(response, spectra, 1)
-                yield predicted, np.where(valid, seen, np.float32(np.nan))
+                yield window, (predicted, np.where(valid, seen, np.float32(np.nan)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,5 +49,9 @@ CreationOptions = Annotated[
     list[str] | None, typer.Option(help="GDAL creation option K=V, repeatable.")
 ]
 Quicklook = Annotated[Path | None, typer.Option(help="Also draw the cube to this .png.")]
+Accept = Annotated[
+    str | None,
+    typer.Option(help="Checks of pairs whose odd result is accepted: ratio,correlation."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -40,6 +40,7 @@ def train(
             "--set", help="One setting, e.g. training.steps=500; overrides all else; repeatable."
         ),
     ] = None,
+    accept: shared.Accept = None,
     steps: Annotated[int | None, typer.Option(help="Total number of optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     rank: Annotated[
@@ -72,6 +73,7 @@ def train(
         "init": init,
         "log": log,
         "device": device,
+        "data.accept": None if accept is None else accept.split(","),
         "training.steps": steps,
         "training.seed": seed,
         "training.precision": precision,

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast, get_args
 
+from uavssr.calibration import PairCheck
 from uavssr.errors import InputRefused, UavssrError
 from uavssr.io.checks import check_path_text, envi_headers, is_file
 from uavssr.io.raster import parse_scale
@@ -29,7 +30,7 @@ _LACKS: Final[dict[RowKind, tuple[str, ...]]] = {
     "spectra": ("image", "pixels"),
 }
 _NEEDED_FOR: Final = {
-    "image": ("msi", "bands", "msi_scale"),
+    "image": ("msi", "bands", "msi_scale", "accept"),
     "pixels": ("group", "sensor", "hsi_scale"),
 }
 """Columns that need an image, or pixels of an image or a cube."""
@@ -61,6 +62,8 @@ class ManifestRow:
     """Reflectance per number in the image."""
     hsi_scale: str | None = None
     """Reflectance per number in the cube."""
+    accept: tuple[PairCheck, ...] = ()
+    """Checks of the pair whose odd result is accepted."""
 
     @property
     def group_name(self) -> str:
@@ -106,6 +109,7 @@ def parse_row(folder: Path, line: int, cells: Mapping[str, str]) -> tuple[Manife
         weight=parsed("weight", _weight) or 1.0,
         msi_scale=parsed("msi_scale", _scale),
         hsi_scale=parsed("hsi_scale", _scale),
+        accept=parsed("accept", _checks) or (),
     )
     return row, problems
 
@@ -139,6 +143,14 @@ def _split(cell: str) -> SplitName:
     if cell.lower() not in _SPLITS:
         raise InputRefused(f"unknown split {cell!r}; choose train or val")
     return _SPLITS[cell.lower()]
+
+
+def _checks(cell: str) -> tuple[PairCheck, ...]:
+    words = re.split(r"[\s,|]+", cell.lower())
+    for word in words:
+        if word not in get_args(PairCheck):
+            raise InputRefused(f"unknown check {word!r}; choose {', '.join(get_args(PairCheck))}")
+    return tuple(cast("PairCheck", word) for word in words)
 
 
 def _weight(cell: str) -> float:

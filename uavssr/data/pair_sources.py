@@ -11,7 +11,13 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
-from uavssr.calibration import PairRegistration, register_pair
+from uavssr.calibration import (
+    BandComparison,
+    Oddity,
+    PairCheck,
+    PairRegistration,
+    register_pair,
+)
 from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.errors import InputRefused, UavssrError, UsageError
@@ -45,6 +51,8 @@ class DataConfig(Settings):
     """Square patches kept in all, divided among the rows; 1.4 MB each at 270 bands and size 32."""
     max_shift: Annotated[Number, Field(ge=0)] = 2.0
     """Largest shift of a cube against its image, in pixels of the image."""
+    accept: tuple[PairCheck, ...] = ()
+    """Checks whose odd result is accepted for all pairs, with a warning: ratio, correlation."""
     grid: Literal["auto", "headwall-nano"] = "auto"
     """Wavelengths of the model: auto (of --init, else of the first cube) or headwall-nano."""
 
@@ -61,6 +69,8 @@ class SceneSource:
     """The image of a pair."""
     registration: PairRegistration | None = None
     """The cube's registration to the image of a pair."""
+    accepted: tuple[Oddity, ...] = ()
+    """Odd figures of the pair that the user accepts."""
 
     @property
     def place(self) -> TargetGrid | Place:
@@ -98,6 +108,7 @@ class SceneSource:
         texts = self.cube.warnings
         if self.image is not None and self.registration is not None:
             texts = (*texts, *self.image.summary.warnings, *self.registration.warnings())
+            texts = (*texts, *(f"accepted: {oddity.text}" for oddity in self.accepted))
         return [f"line {self.row.line}: {text}" for text in texts]
 
 
@@ -148,10 +159,32 @@ def _open_scene(row: ManifestRow, config: DataConfig) -> SceneSource:
         return SceneSource(row=row, cube=cube)
     image = open_msi(row.msi, sensor=row.sensor, bands=row.bands, scale=row.msi_scale)
     registration = register_pair(image, cube)
+    accepted = accepted_oddities(row, registration.bands, config)
     refused = registration.refusal(max_shift=config.max_shift)
     if refused is not None:
         raise InputRefused(refused, path=row.hsi)
-    return SceneSource(row=row, cube=cube, image=image, registration=registration)
+    return SceneSource(
+        row=row, cube=cube, image=image, registration=registration, accepted=accepted
+    )
+
+
+def accepted_oddities(
+    row: ManifestRow, bands: BandComparison, config: DataConfig
+) -> tuple[Oddity, ...]:
+    """The odd figures of a pair, all of which row or settings accept.
+
+    Raises:
+        InputRefused: one is not accepted; the remedy says how to.
+    """
+    odd, allowed = bands.oddities(), {*config.accept, *row.accept}
+    if refused := [oddity for oddity in odd if oddity.check not in allowed]:
+        checks = ",".join(oddity.check for oddity in refused)
+        raise InputRefused(
+            "; ".join(oddity.text for oddity in refused),
+            path=row.hsi,
+            remedy=f"--accept {checks}, or a column accept, if that is as it should be",
+        )
+    return odd
 
 
 @contextmanager
@@ -161,7 +194,7 @@ def _collecting(row: ManifestRow, problems: list[ManifestProblem]) -> Iterator[N
         yield
     except UavssrError as err:
         text = str(err)
-        if "--" in (err.remedy or ""):
+        if "--" in (err.remedy or "") and "--accept" not in (err.remedy or ""):
             text += "; in a manifest the options are columns: sensor, bands, msi_scale, hsi_scale"
         problems.append(ManifestProblem(row.line, text))
 

@@ -55,6 +55,7 @@ class PatchRequest:
             [repr(row) for row in rows],
             [(stat.st_size, stat.st_mtime_ns) for stat in stats],
             [self.config.patches, self.config.max_shift, self.config.grid, self.side, self.seed],
+            self.config.accept,
             None if self.grid is None else self.grid.centres.tolist(),
         ]
         return sha256(json.dumps(values).encode()).hexdigest()

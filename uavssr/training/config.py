@@ -170,5 +170,6 @@ class RunConfig(Settings):
             defaults = asdict(type(section)())
             for key, value in asdict(section).items():
                 if value != defaults[key]:
-                    words += ["--set", f"{section.section}.{key}={value}"]
+                    text = f"[{', '.join(value)}]" if isinstance(value, tuple) else value
+                    words += ["--set", f"{section.section}.{key}={text}"]
         return shlex.join(words)
