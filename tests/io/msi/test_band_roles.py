@@ -196,7 +196,7 @@ def test_command_that_names_the_bands_works(
 
 
 def test_proposed_command_keeps_bidx(tmp_path: Path) -> None:
-    path = write(tmp_path / "field.tif", (scene(6) * 20000).astype("uint16"), names=None)
+    path = write(tmp_path / "field.tif", (scene(6) * 8000).astype("uint16"), names=None)
     bands = ["blue", "green", "red", "rededge", "nir"]
     with pytest.raises(InputRefused, match=r"--bands \S+ --bidx 6,5,4,3,2 --scale") as caught:
         open_msi(path, sensor="p4m", bidx=[6, 5, 4, 3, 2], bands=bands)

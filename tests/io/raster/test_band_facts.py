@@ -18,6 +18,7 @@ def test_facts_are_those_of_the_reflectance(dtype: str) -> None:
         levels = (facts.minimum, facts.q01, facts.median, facts.q99, facts.q999, facts.maximum)
         np.testing.assert_allclose(levels, expected, rtol=1e-9, atol=1e-12)
         assert facts.negative == pytest.approx((values < 0).mean())
+        assert facts.zero == (numbers[k] == 0).mean()
         assert facts.pixels == 5000
         assert not facts.constant
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from uavssr.io.checks import CheckedFile
@@ -9,6 +10,7 @@ from uavssr.io.msi.band_roles import BandAssignment
 from uavssr.io.msi.camera import CameraMatch
 from uavssr.io.msi.problems import Problems
 from uavssr.io.raster import (
+    BandFacts,
     BandMetadata,
     BandReader,
     JudgedSample,
@@ -43,3 +45,7 @@ class Examined(NamedTuple):
     """Its valid pixels are judged once the scale is known."""
     scale: Scale | None
     problems: Problems
+    facts: Sequence[BandFacts] = ()
+    """(c,) level and range of the bands' reflectance; empty if the scale is unknown."""
+    band_warnings: Sequence[str] = ()
+    """Bands that are unlikely, a sentence each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -114,6 +114,7 @@ def summarize(examined: Examined) -> InputSummary:
     place = files.places[0] if files.places else None
     parts = (*files.places, camera, examined.assignment, sample, scale)
     warnings = [warning for part in parts if part is not None for warning in part.warnings]
+    warnings += examined.band_warnings
     factors = None if scale is None else scale.factors
     return InputSummary(
         paths=tuple(file.path for file in files.checked),
@@ -142,10 +143,9 @@ def summarize(examined: Examined) -> InputSummary:
 def _band_summaries(examined: Examined) -> Iterator[BandSummary]:
     assignment, camera, scale = examined.assignment, examined.camera, examined.scale
     nominal = {band.role: band for band in camera.sensor.bands} if camera else {}
-    facts: Sequence[BandFacts] = ()
-    if examined.sample is not None:
-        formula = (scale.factors, scale.offsets) if scale else ()
-        facts = band_facts(examined.sample.numbers, *formula)
+    facts = examined.facts
+    if examined.sample is not None and not facts:
+        facts = band_facts(examined.sample.numbers)
     for i, (role, stored) in enumerate(zip(assignment.roles, assignment.bands, strict=True)):
         band = nominal.get(role)
         yield BandSummary(

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from uavssr.io.raster import MIN_BRIGHTEST, Scale, ScaleEvidence
+from uavssr.io.raster import MIN_BRIGHTEST, Scale, ScaleEvidence, raw_counts_hint
 from uavssr.sensors import Sensor
 
 _BRIGHTEST: Final = 1.2
@@ -18,13 +18,14 @@ _FULL: Final = 32768
 def conventional_scale(evidence: ScaleEvidence, sensor: Sensor | None) -> Scale | None:
     """32768 = 100 % for uint16 numbers of Metashape or of a MicaSense camera; None for others.
 
-    MicaSense's is taken only if the other usual one, 10000 = 100 %, would be too bright.
+    MicaSense's is taken only if the other usual one, 10000 = 100 %, would be too bright. Metashape
+    writes raw counts in the same form, so numbers that may be counts are not taken for reflectance.
     """
     brightest = max(band.q99 for band in evidence.facts)
     is_uint16 = all(band.dtype == "uint16" for band in evidence.bands)
     # Else they are too dark, or raw counts up to 65535.
     fits = evidence.brightest > MIN_BRIGHTEST * _FULL and brightest / _FULL <= _BRIGHTEST
-    if not is_uint16 or not fits:
+    if not is_uint16 or not fits or raw_counts_hint(evidence.facts):
         return None
     software = evidence.tags.get("tifftag_software", "")
     if re.search("agisoft|metashape", software, re.IGNORECASE):
@@ -32,14 +33,23 @@ def conventional_scale(evidence: ScaleEvidence, sensor: Sensor | None) -> Scale 
             f"written by {software}, whose uint16 reflectance has 32768 = 100 %; "
             f"99 % quantile {brightest / _FULL:.2f}"
         )
-        return Scale.uniform(1 / _FULL, len(evidence.bands), reason)
-    is_micasense = sensor is not None and sensor.title.startswith("MicaSense")
-    if not is_micasense or brightest * 1e-4 <= _BRIGHTEST:
+        return _confirmed_by_user("Metashape", reason, len(evidence.bands))
+    if not is_micasense(sensor) or brightest * 1e-4 <= _BRIGHTEST:
         return None
     reason = (
         "uint16 of a MicaSense camera: 32768 = 100 % by convention; the 99 % quantile "
         f"{brightest:.0f} is then {brightest / _FULL:.2f}, and {brightest * 1e-4:.2f} with "
         "10000 = 100 %"
     )
-    warning = "scale 1/32768 is MicaSense's convention, no tag states it; confirm it with --scale"
-    return replace(Scale.uniform(1 / _FULL, len(evidence.bands), reason), warnings=(warning,))
+    return _confirmed_by_user("MicaSense", reason, len(evidence.bands))
+
+
+def _confirmed_by_user(producer: str, reason: str, bands: int) -> Scale:
+    """The scale with the warning that no tag states it."""
+    warning = f"scale 1/32768 is {producer}'s convention, no tag states it; confirm it with --scale"
+    return replace(Scale.uniform(1 / _FULL, bands, reason), warnings=(warning,))
+
+
+def is_micasense(sensor: Sensor | None) -> bool:
+    """Whether 32768 = 100 % is the usual scale of a camera's images."""
+    return sensor is not None and sensor.title.startswith("MicaSense")

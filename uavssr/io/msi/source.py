@@ -14,13 +14,14 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster
+from uavssr.io.msi.band_checks import check_bands
 from uavssr.io.msi.band_roles import MAX_LISTED, BandAssignment, assign_roles, unassigned
 from uavssr.io.msi.camera import resolve_camera
 from uavssr.io.msi.examined import Examined, InputFiles
 from uavssr.io.msi.input_summary import InputSummary, summarize
 from uavssr.io.msi.problems import Problems
 from uavssr.io.msi.request import Request
-from uavssr.io.msi.scale_conventions import conventional_scale
+from uavssr.io.msi.scale_conventions import conventional_scale, is_micasense
 from uavssr.io.raster import (
     BandReader,
     FileBands,
@@ -189,7 +190,12 @@ def _examine(request: Request) -> Examined:
         scale = problems.attempt(_scale, sample, files, assignment, sensor, request)
     final = problems.attempt(judge_sample, sample, scale) if sample and scale else None
     rule = final.rule if final else rule
-    return Examined(files, camera, assignment, reader, rule, final or sample, scale, problems)
+    examined = Examined(files, camera, assignment, reader, rule, final or sample, scale, problems)
+    if scale is None or final is None:
+        return examined
+    facts = band_facts(final.numbers, scale.factors, scale.offsets)
+    odd = problems.attempt(check_bands, assignment, facts) if assigned else None
+    return examined._replace(facts=facts, band_warnings=odd or ())
 
 
 def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
@@ -296,9 +302,11 @@ def _scale(
         tags=files.tags,
         facts=band_facts(sample.numbers),
         path=request.paths[0],
+        each_band=all(assignment.roles),
     )
     return evidence.resolve(
         request.scale,
         convention=conventional_scale(evidence, sensor),
         remedy="give the true one with --scale",
+        unlikely="0.0001" if is_micasense(sensor) else "",
     )

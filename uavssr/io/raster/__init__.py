@@ -36,9 +36,11 @@ from uavssr.io.raster.scale import (
     ScaleEvidence,
     parse_scale,
 )
+from uavssr.io.raster.scale_candidates import MIXED, raw_counts_hint
 
 __all__ = [
     "MIN_BRIGHTEST",
+    "MIXED",
     "SAME_GRID",
     "WGS84",
     "BandFacts",
@@ -67,6 +69,7 @@ __all__ = [
     "nanometres",
     "opened_metadata",
     "parse_scale",
+    "raw_counts_hint",
     "read_band_metadata",
     "read_pixels",
     "read_place",

@@ -33,6 +33,8 @@ class BandFacts:
     """Largest number."""
     negative: float
     """Share of pixels below 0, 0..1."""
+    zero: float
+    """Share of pixels whose stored number is 0, 0..1."""
     same_as: int | None
     """Position from zero of the first earlier band with the same number in every pixel."""
     step: int
@@ -74,6 +76,7 @@ def band_facts(
             q999=float(levels[3, k]),
             maximum=float(maxima[k]),
             negative=float((part[k] < 0).mean()),
+            zero=float((numbers[k] == 0).mean()),
             same_as=same[k],
             step=_step(numbers[k]),
             pixels=pixels,

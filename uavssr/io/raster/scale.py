@@ -18,21 +18,32 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.io.raster.band_facts import BandFacts
 from uavssr.io.raster.band_metadata import BandMetadata
 from uavssr.io.raster.option_needed import OptionNeeded
-from uavssr.sensors import Float32Array, NumberArray
+from uavssr.io.raster.scale_candidates import (
+    darkest_band,
+    likely_scale,
+    possible_scales,
+    raw_counts_hint,
+)
+from uavssr.sensors import Float32Array, FloatArray, NumberArray
 
 MIN_BRIGHTEST: Final = 0.02
 """Reflectance; the 99.9 % quantile of a scene is above it."""
 _MAX_REFLECTANCE: Final = 2.0
-"""Reflectance; the median of a scene, and the 99.9 % quantile of float numbers, are below it."""
+"""Reflectance; the median of a band, and the 99.9 % quantile of float numbers, are below it."""
+_MIN_MEDIAN: Final = -0.05
+"""Reflectance; the median of a band is above it, even if a correction takes too much from water."""
+_OTHER_SCALE: Final = 1 / 500
+"""Brightness of a band, relative to the brightest, below which it must have another scale.
+
+10,000 and 32,768 are usual; even in the near infrared, water and noise stay above it.
+"""
 _BLACK: Final = 0.001
 """Reflectance; a scene whose 99.9 % quantile is below it has another scale."""
 _TAGS: Final = (
     *("reflectance_scale_factor", "reflectance_scale", "scale_factor"),
     *("quantification_value", "boa_quantification_value"),
 )
-_PLAUSIBLE: Final = (0.002, 3.0)
-"""Range of the 99.9 % quantile, in reflectance, for which a refusal proposes a scale."""
-_PROPOSED: Final = ("1", "1/255", "0.01", "0.001", "0.0001", "1/32768", "1/65535")
+_ONE_SCALE: Final = "export all bands with one scale and offset; --scale applies to all of them"
 _MAX_LENGTH: Final = 40
 """Characters of a scale; a longer text is no sensible number."""
 
@@ -54,6 +65,12 @@ class Scale:
     def uniform(cls, factor: float, bands: int, evidence: str) -> Scale:
         """The same factor and no offset for all bands."""
         return cls(factors=(factor,) * bands, offsets=(0.0,) * bands, evidence=evidence)
+
+    @property
+    def factors_text(self) -> str:
+        """The factors in words, for messages."""
+        texts = list(dict.fromkeys(f"{factor:g}" for factor in self.factors))
+        return f"scale {texts[0]}" if len(texts) == 1 else f"scales {', '.join(texts)}"
 
     def reflectance(self, numbers: NumberArray) -> Float32Array:
         """Reflectance (band, y, x) of stored numbers (band, y, x).
@@ -99,6 +116,8 @@ class ScaleEvidence:
     """(band,) facts of the stored numbers."""
     path: Path
     """The file, for messages."""
+    each_band: bool = False
+    """Whether each band must be plausible, as in an image; a cube may have bands of noise."""
 
     @property
     def brightest(self) -> float:
@@ -111,6 +130,7 @@ class ScaleEvidence:
         *,
         convention: Scale | None = None,
         remedy: str,
+        unlikely: str = "",
     ) -> Scale:
         """The scale: as given, else by the file's tags or range, else a producer's convention.
 
@@ -118,28 +138,34 @@ class ScaleEvidence:
             given: the user's own.
             convention: used where the file itself states no scale.
             remedy: the way out of a refusal.
+            unlikely: a scale that no refusal may propose.
 
         Raises:
             InputRefused: radiance.
             OptionNeeded: no evidence, or a scale that cannot be that of reflectance.
         """
-        if given is not None:
-            return self._given(parse_scale(given))
-        scale = self._stated() or convention
+        scale = self._stated() or convention if given is None else self._given(parse_scale(given))
+        example = self._example(unlikely)
         if scale is None:
-            fact, example = self._candidates()
-        elif reason := self._implausible(scale):
-            fact = f"scale {scale.factors[0]:g} ({scale.evidence}) cannot be right: {reason}"
-            example = "NUMBER"
-        else:
+            raise OptionNeeded(
+                self._no_evidence(), path=self.path, remedy=remedy, options={"scale": example}
+            )
+        reason, wrong = self._impossible(scale), self._impossible_bands(scale)
+        if not reason and given is None:
+            reason = self._dark(scale, _BLACK)
+        if not reason and not wrong:
             return scale
+        fact = f"{scale.factors_text} ({scale.evidence}) cannot be right: "
+        fact += "; ".join(wrong or [reason])
+        if wrong and len(set(scale.factors)) == 1:
+            raise InputRefused(fact, path=self.path, remedy=_ONE_SCALE)
         raise OptionNeeded(fact, path=self.path, remedy=remedy, options={"scale": example})
 
     def _given(self, factor: float) -> Scale:
         """The user's own scale, with warnings where the file speaks against it."""
         scale = Scale.uniform(factor, len(self.bands), "as given")
-        reason, tagged = self._implausible(scale, dark=MIN_BRIGHTEST), self._from_gdal()
-        warnings = [f"scale {factor:g} as given is implausible: {reason}"] if reason else []
+        dark, tagged = self._dark(scale, MIN_BRIGHTEST), self._from_gdal()
+        warnings = [f"scale {factor:g} as given is implausible: {dark}"] if dark else []
         if tagged and (tagged.factors, tagged.offsets) != (scale.factors, scale.offsets):
             warnings.append(f"scale {factor:g} as given replaces the file's own scale tags")
         return replace(scale, warnings=tuple(warnings))
@@ -154,31 +180,61 @@ class ScaleEvidence:
             )
         return self._from_gdal() or self._from_range() or self._from_tag()
 
-    def _implausible(self, scale: Scale, *, dark: float = _BLACK) -> str:
-        """The reason why a scale cannot be right: too bright, or not above `dark`; else empty."""
-        factors, offsets = np.array(scale.factors), np.array(scale.offsets)
-        medians, bright = np.array([(band.median, band.q999) for band in self.facts]).T
-        median = float(np.median(medians * factors + offsets))
-        brightest = float((bright * factors + offsets).max())
-        if median > _MAX_REFLECTANCE:
-            return f"the scene's median reflectance would be {median:.3g}"
-        if brightest <= dark:
-            return f"99.9 % of the scene would be below a reflectance of {brightest:.2g}"
-        return ""
+    def _levels(self, scale: Scale) -> FloatArray:
+        """Median and 99.9 % quantile (2, band) in reflectance."""
+        levels = np.array([(band.median, band.q999) for band in self.facts]).T
+        return np.asarray(levels * scale.factors + scale.offsets)
 
-    def _candidates(self) -> tuple[str, str]:
-        """The fact that there is no evidence, with the scales that could be, and one of them."""
-        is_bytes = all(band.dtype == "uint8" for band in self.bands)
-        texts = ("1/255",) if is_bytes else _PROPOSED
-        values = {text: self.brightest * parse_scale(text) for text in texts}
-        low, high = _PLAUSIBLE
-        fitting = {text: value for text, value in values.items() if low < value <= high}
-        fact = f"no evidence what its {self.bands[0].dtype} numbers mean as reflectance: their "
-        fact += f"99.9 % quantile is {self.brightest:.6g}"
-        proposals = [f"scale {text} would make it {value:.2g}" for text, value in fitting.items()]
-        if proposals:
-            fact += f"; {', '.join(proposals)}"
-        return fact, "1/32768" if "1/32768" in fitting else next(iter(fitting), "NUMBER")
+    def _impossible(self, scale: Scale) -> str:
+        """The reason why a scale cannot be right for the scene; else empty."""
+        median = float(np.median(self._levels(scale)[0]))
+        if median <= _MAX_REFLECTANCE:
+            return ""
+        return f"the scene's median reflectance would be {median:.3g}"
+
+    def _impossible_bands(self, scale: Scale) -> list[str]:
+        """The reason for each band whose level cannot be reflectance, if others may be."""
+        medians, brightest = self._levels(scale)
+        top = max(brightest[medians <= _MAX_REFLECTANCE], default=0.0)
+        mixed, wrong = len(set(scale.factors)) > 1, []
+        for k, (band, facts) in enumerate(zip(self.bands, self.facts, strict=True)):
+            of = f"{band.label} (scale {scale.factors[k]:g})" if mixed else band.label
+            if not _MIN_MEDIAN <= medians[k] <= _MAX_REFLECTANCE:
+                wrong.append(f"the median reflectance of {of} would be {medians[k]:.3g}")
+            elif brightest[k] < _OTHER_SCALE * top and not facts.constant:
+                wrong.append(
+                    f"99.9 % of {of} would be below a reflectance of {brightest[k]:.2g}, of the "
+                    f"brightest band below {top:.2g}"
+                )
+        return wrong if self.each_band and (mixed or len(wrong) < len(self.bands)) else []
+
+    def _dark(self, scale: Scale, limit: float) -> str:
+        """The reason why a scale is implausible if no band is above `limit`; else empty."""
+        brightest = float(self._levels(scale)[1].max())
+        if brightest > limit:
+            return ""
+        return f"99.9 % of the scene would be below a reflectance of {brightest:.2g}"
+
+    def _no_evidence(self) -> str:
+        """The fact that there is no evidence, with the usual scales that fit the numbers."""
+        dtype = self.bands[0].dtype
+        fact = f"no evidence what its {dtype} numbers mean as reflectance: their 99.9 % quantile "
+        fact += f"is {self.brightest:.6g}"
+        darkest = darkest_band(self.facts) if self.each_band else None
+        if darkest is not None:
+            level = f"{self.facts[darkest].q999:.6g} in {self.bands[darkest].label}"
+            return f"{fact}, but {level}: do all bands have one scale?"
+        if dtype == "uint16" and (hint := raw_counts_hint(self.facts)):
+            return f"{fact}; {hint}: raw counts must be calibrated first"
+        values = possible_scales(dtype, self.brightest)
+        proposals = [f"scale {text} would make it {value:.2g}" for text, value in values.items()]
+        return f"{fact}; {', '.join(proposals) or 'no usual scale fits them: are they raw counts?'}"
+
+    def _example(self, unlikely: str) -> str:
+        """A scale for an example: the only likely one, else a placeholder."""
+        mixed = self.each_band and darkest_band(self.facts) is not None
+        scale = likely_scale(self.bands[0].dtype, self.facts)
+        return "NUMBER" if mixed or scale == unlikely else scale
 
     def _from_gdal(self) -> Scale | None:
         factors = tuple(band.scale for band in self.bands)
