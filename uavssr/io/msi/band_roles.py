@@ -20,6 +20,18 @@ from uavssr.sensors import SENSORS, Sensor
 
 SKIP: Final = "skip"
 """Name in `--bands` for a stored band that is not used."""
+UNKNOWN: Final = "ROLE"
+"""Placeholder in a proposed `--bands` for a band that only the user can name."""
+BAND_ORDERS: Final = (
+    "Metashape writes blue, green, red, red edge, NIR; OpenDroneMap red, green, blue, NIR, red "
+    "edge; MicaSense's imageprocessing blue, green, red, NIR, red edge; Pix4Dmapper and DJI Terra "
+    "a file per band, named after it"
+)
+"""What common programs write, for a user who has to name bands.
+
+Sources: MicaSense knowledge base 1500012483982; OpenDroneMap/ODM pull request 1701;
+micasense/imageprocessing issue 176; Pix4D knowledge base 206455126.
+"""
 MAX_LISTED: Final = 16
 """Bands that an error lists one by one."""
 
@@ -91,9 +103,9 @@ def unassigned(bands: Sequence[BandMetadata], sensor: Sensor | None) -> BandAssi
 
 
 def proposed_roles(bands: Sequence[BandMetadata], sensor: Sensor) -> Sequence[str] | None:
-    """Roles for `--bands` that make all usable bands those of `sensor`; None if the counts differ.
+    """Roles for `--bands` if as many bands are usable as `sensor` has; None if the counts differ.
 
-    Bands without evidence get the missing roles in the order of the data sheet, which is a guess.
+    Bands without evidence get the placeholder ROLE: their order is never guessed.
     """
     verdicts = [judge(band, sensor) for band in bands]
     if sum(not verdict.unused for verdict in verdicts) != len(sensor):
@@ -194,27 +206,37 @@ def _refusal(
         )
         return InputRefused(fact, path=path, remedy=remedy)
     options: dict[str, object] = {"sensor": request.sensor or sensor}
+    remedy = "name the bands as they are, in file order, with --bands"
+    if UNKNOWN in roles:
+        remedy = f"{remedy} ({BAND_ORDERS})"
     if len(roles) > MAX_LISTED:
         used = [(role, v.band) for role, v in zip(roles, verdicts, strict=True) if role != SKIP]
         roles = [role for role, _ in used]
         options["bidx"] = [bands.index(band) + 1 for _, band in used]
-    remedy = "name the bands as they are, in file order, with --bands"
+    if len(roles) > MAX_LISTED:
+        roles, options["bidx"] = [UNKNOWN] * len(sensor), ["NUMBER", "..."]
     return OptionNeeded(fact, path=path, remedy=remedy, options=options | {"bands": roles})
 
 
 def _proposed(verdicts: Sequence[Verdict], sensor: Sensor) -> Sequence[str] | None:
-    """A role or "skip" for each band; None if there are too few bands for all roles."""
-    roles: dict[int, str] = {k: SKIP for k, v in enumerate(verdicts) if v.unused}
-    missing = list(range(len(sensor)))
-    # Bands whose evidence agrees choose first, then those whose evidence disagrees.
-    for k, verdict in sorted(enumerate(verdicts), key=lambda item: bool(item[1].conflict)):
-        if k not in roles and verdict.index in missing:
-            roles[k] = sensor.roles[verdict.index]
-            missing.remove(verdict.index)
-    for k in range(len(verdicts)):
-        if k not in roles:
-            roles[k] = sensor.roles[missing.pop(0)] if missing else SKIP
-    return None if missing else [roles[k] for k in range(len(verdicts))]
+    """A role, "skip" or a placeholder for each band; None if there are too few bands."""
+    usable = [verdict for verdict in verdicts if not verdict.unused]
+    if len(usable) < len(sensor):
+        return None
+    # Of two bands that claim one role, the one whose evidence agrees has it.
+    sure = [verdict.index for verdict in usable if not verdict.conflict]
+    claims = [verdict.index for verdict in usable if verdict.index not in sure] + sure
+    roles = []
+    for verdict in verdicts:
+        index, role = verdict.index, UNKNOWN
+        named = index is not None and claims.count(index) == 1
+        if verdict.unused:
+            role = SKIP
+        elif index is not None and named and not (verdict.conflict and index in sure):
+            role = sensor.roles[index]
+        roles.append(role)
+    complete = set(sensor.roles) <= set(roles)
+    return [SKIP if complete and role == UNKNOWN else role for role in roles]
 
 
 def _described(verdict: Verdict, sensor: Sensor) -> str:

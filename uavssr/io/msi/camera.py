@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.msi.band_roles import assign_roles, proposed_roles
+from uavssr.io.msi.band_roles import BAND_ORDERS, assign_roles, proposed_roles
 from uavssr.io.msi.request import Request
 from uavssr.io.msi.role_words import MAX_NM
 from uavssr.io.raster import BandMetadata, OptionNeeded
@@ -117,7 +117,7 @@ def _unknown(bands: Sequence[BandMetadata], request: Request) -> InputRefused:
     names = ", ".join(band.description or band.colour for band in bands)
     plural = "" if len(bands) == 1 else "s"
     fact = f"no tag names the camera, and its {len(bands)} band{plural} ({names}) fit none by name"
-    remedy, options = _by_data_sheet(bands, request) or _by_name(request)
+    remedy, options = _by_count(bands, request) or _by_name(request)
     return OptionNeeded(fact, path=path, remedy=remedy, options=options)
 
 
@@ -129,24 +129,24 @@ def _assignable(bands: Sequence[BandMetadata], sensor: Sensor, request: Request)
     return True
 
 
-def _by_data_sheet(
+def _by_count(
     bands: Sequence[BandMetadata], request: Request
 ) -> tuple[str, dict[str, object]] | None:
-    """Remedy and options for the first camera with as many bands; None if the user named the bands.
+    """Remedy and options for cameras with as many bands; None if the user named the bands.
 
-    The number of bands is no evidence, so the user has to confirm the camera and the order.
+    The number of bands is no evidence, so the user has to name the camera and the order.
     """
     proposals = ((sensor, proposed_roles(bands, sensor)) for sensor in SENSORS.values())
     alike = [(sensor, roles) for sensor, roles in proposals if roles is not None]
     if not alike or request.bands or request.bidx:
         return None
     (sensor, roles), *others = alike
+    names = ", ".join(camera.name for camera, _ in alike)
     remedy = (
-        f"confirm camera and band order yourself (others with {len(sensor)} bands: "
-        f"{', '.join(other.name for other, _ in others) or 'none'}); for a {sensor.name} in the "
-        "order of its data sheet"
+        f"name the camera with --sensor (with {len(sensor)} bands: {names}) and the bands, in file "
+        f"order, with --bands ({BAND_ORDERS})"
     )
-    return remedy, {"sensor": sensor, "bands": roles}
+    return remedy, {"sensor": "NAME" if others else sensor, "bands": roles}
 
 
 def _by_name(request: Request) -> tuple[str, dict[str, object]]:
