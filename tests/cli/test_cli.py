@@ -730,7 +730,8 @@ def advised(said: str) -> list[str]:
     """The arguments of the command at the end of a refusal, with its blanks filled in."""
     command = re.search(r"uavssr (reconstruct .*?)$", said.strip().splitlines()[-1])
     assert command, said
-    filled = command[1].replace("NAME", "p4m").replace("ROLE,ROLE,...", ",".join(P4M.roles))
+    filled = re.sub(r"ROLE(,ROLE)+(,\.\.\.)?", ",".join(P4M.roles), command[1])
+    filled = filled.replace("NAME", "p4m")
     return shlex.split(filled.replace("NUMBER", "1/32768"))
 
 

@@ -22,6 +22,7 @@ def opened(folder: Path, numbers: np.ndarray, **options: object) -> tuple[str, .
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])
 @pytest.mark.parametrize("band", [0, 4])
 def test_constant_band_is_refused(tmp_path: Path, band: int, dtype: str, value: float) -> None:
+    """RELIABILITY row 50."""
     Y = scene()
     Y[band] = value
     scales = None if dtype == "float32" else [1e-4] * 5
@@ -32,6 +33,7 @@ def test_constant_band_is_refused(tmp_path: Path, band: int, dtype: str, value: 
 
 
 def test_duplicated_bands_are_refused_all_at_once(tmp_path: Path) -> None:
+    """RELIABILITY row 50."""
     Y = scene()
     Y[3], Y[4] = Y[2], Y[1]
     fact = "rededge .* is the same as red .* in every pixel; nir .* is the same as green"
@@ -119,6 +121,7 @@ def test_panel_in_bytes_and_a_few_pixels_are_not_refused(tmp_path: Path) -> None
 def test_what_may_be_true_is_told_with_its_number(
     tmp_path: Path, change: object, warning: str
 ) -> None:
+    """RELIABILITY row 50."""
     (told,) = opened(tmp_path, change(scene()).astype("f4"))
     assert warning in told
 

@@ -210,6 +210,7 @@ METASHAPE = {"TIFFTAG_SOFTWARE": "Agisoft Metashape Professional 1.7.2"}
 def test_raw_counts_are_no_reflectance_whoever_wrote_them(
     tmp_path: Path, counts: np.ndarray, fact: str, sensor: str
 ) -> None:
+    """RELIABILITY row 51."""
     path = write(tmp_path / "field.tif", counts.astype("uint16"), tags=METASHAPE)
     with pytest.raises(InputRefused, match=rf"{fact}.*--scale NUMBER"):
         open_msi(path, sensor=sensor)
@@ -227,7 +228,7 @@ def test_scale_by_metashape_alone_has_to_be_confirmed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("odd", [0, 4])
 @pytest.mark.parametrize("count", [1, 4], ids=["one without its tag", "one with a tag"])
 def test_band_whose_scale_tag_is_missing_is_named(tmp_path: Path, odd: int, count: int) -> None:
-    """Both scales are named, and the command works."""
+    """RELIABILITY row 49: both scales are named, and the command works."""
     numbers = (scene() * 10000).astype("uint16")
     scales = [1.0 if (k == odd) == (count == 1) else 1e-4 for k in range(5)]
     path = write(tmp_path / "field.tif", numbers, scales=scales)
@@ -269,6 +270,7 @@ def test_different_scales_and_offsets_are_used_where_every_band_is_plausible(
 def test_given_scale_is_checked_on_every_band(
     tmp_path: Path, factor: float, scale: str | None
 ) -> None:
+    """RELIABILITY row 49."""
     numbers = scene()
     numbers[4] *= factor
     path = write(tmp_path / "field.tif", numbers)
