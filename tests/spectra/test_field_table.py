@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.places import REPO
 from uavssr.errors import InputRefused
-from uavssr.spectra.field_table import read_field_table
+from uavssr.spectra.field_table import read_field_table, read_spectra_table
 
 SPECTRA = "x,y,400,500.5,600\n10,20,0.1,0.2,0.3\n11,21,0.4,0.5,0.6\n"
 PANELS = "name,x,y,radius,reflectance\ngrey,10,20,0.3,0.25\nwhite,11,21,0.3,0.75\n"
@@ -135,3 +135,31 @@ def test_tables_in_the_documentation_are_read(tmp_path: Path) -> None:
     found = re.findall(r"<!-- reference: (\S+) -->\n```csv\n(.*?)```", text, flags=re.DOTALL)
     kinds = {name: read_field_table(table(tmp_path, content, name)).kind for name, content in found}
     assert kinds == {"spectra.csv": "spectra", "panel.csv": "panels"}
+
+
+@pytest.mark.parametrize(
+    "heading", ["Wavelength", "wavelength (nm)", "nm", "Wavelengths", "", "WL"]
+)
+@pytest.mark.parametrize("plots", ["301,314,1068", "1,2,3", "A,B,400"])
+def test_spectra_in_columns_are_refused_and_the_remedy_turns_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heading: str, plots: str
+) -> None:
+    """Field trials number their plots; such numbers are no wavelengths."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("plots.csv")
+    path.write_text(f"{heading},{plots}\n400,0.1,0.2,0.3\n410,0.2,0.3,0.4\n420.5,0.3,0.4,0.5\n")
+    with pytest.raises(InputRefused, match="so its other columns are spectra") as caught:
+        read_spectra_table(path)
+    exec(str(caught.value.remedy).partition("as in Python: ")[2], {})  # noqa: S102 - our own text
+    nm, spectra = read_spectra_table(Path("plots_rows.csv"))
+    assert nm.tolist() == [400, 410, 420.5]
+    np.testing.assert_allclose(spectra, [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4], [0.3, 0.4, 0.5]])
+
+
+@pytest.mark.parametrize("heading", ["plot", "name", "", "nm of the laser"])
+def test_rows_of_spectra_with_numbers_of_plots_are_read(tmp_path: Path, heading: str) -> None:
+    first = (1, 2) if heading in ("", "nm of the laser") else (301, 314)
+    path = table(tmp_path, f"{heading},400,410\n{first[0]},0.1,0.2\n{first[1]},0.3,0.4\n")
+    nm, spectra = read_spectra_table(path)
+    assert nm.tolist() == [400, 410]
+    assert spectra.tolist() == [[0.1, 0.2], [0.3, 0.4]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from uavssr.sensors import FloatArray
 
 MAX_TABLE_BYTES: Final = 64 * 2**20
 """Largest table that is read, in bytes, as it is read whole."""
+_WAVELENGTH_WORDS: Final = r"wave ?_?lengths?\b|wvls?\b|wl\b|lambda\b|nm\b|nanomet"
+"""Beginning of the heading of a column of wavelengths."""
 _RANGE_NM: Final = (250.0, 3000.0)
 """Least and largest wavelength that a column may have, nm."""
 TABLE_REMEDY: Final = "see the sections on references, plots and local spectra in docs/formats.md"
@@ -71,6 +74,27 @@ def check_wavelengths(nm: FloatArray, path: Path) -> None:
     if not (nm[0] >= _RANGE_NM[0] and nm[-1] <= _RANGE_NM[1]):
         fact = f"wavelengths from {nm[0]:g} to {nm[-1]:g}"
         raise InputRefused(fact, path=path, remedy="give nanometres")
+
+
+def check_not_turned(header: list[str], rows: list[list[str]], path: Path) -> None:
+    """Refuse a table with a column of wavelengths: the numbers in its header are no wavelengths."""
+    low, high = _RANGE_NM
+    for k, name in enumerate(header):
+        if name and not re.match(_WAVELENGTH_WORDS, name):
+            continue
+        cells = [row[k] for row in rows]
+        nm = np.array([float(cell) if is_number(cell) else np.nan for cell in cells])
+        steps = np.diff(nm)
+        monotone = len(nm) > 1 and ((steps > 0).all() or (steps < 0).all())
+        if monotone and low <= nm.min() and nm.max() <= high:
+            raise InputRefused(
+                f"its column {name!r} holds wavelengths, so its other columns are spectra, "
+                "whatever numbers head them",
+                path=path,
+                remedy="turn it, so that each row is a spectrum, as in Python: import pandas; "
+                f"pandas.read_csv({str(path)!r}, index_col={k})"
+                f".T.to_csv({f'{path.stem}_rows.csv'!r}, index_label='name')",
+            )
 
 
 def numbers_of(

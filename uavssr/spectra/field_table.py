@@ -12,6 +12,7 @@ from uavssr.errors import InputRefused
 from uavssr.sensors import FINE_NM, BoolArray, FloatArray
 from uavssr.spectra.cells import (
     TABLE_REMEDY,
+    check_not_turned,
     is_number,
     numbers_of,
     read_cells,
@@ -86,8 +87,12 @@ def read_spectra_table(path: Path, *, scale: float = 1.0) -> tuple[FloatArray, F
     """Wavelengths (W,) in nm and numbers x scale (n, W) of the rows of a table without places.
 
     Columns headed by a number are wavelengths, others are ignored. An empty cell is NaN.
+
+    Raises:
+        InputRefused: not a table, no wavelengths, or a table with a spectrum in each column.
     """
     header, rows = read_cells(path)
+    check_not_turned(header, rows, path)
     names = [name for name in header if is_number(name)]
     if not names:
         raise InputRefused(
