@@ -246,6 +246,7 @@ RUN = (
     ),
     Remedy("the scale is ambiguous", "inspect in/counts.tif", "COMMAND", "{1}"),
     Remedy("the scale is ambiguous", "inspect in/all.tif", "COMMAND", "{1}"),
+    Remedy("bands of different scales", "inspect in/mixed.tif", "COMMAND", "{1}"),
     Remedy(
         "a band without a wavelength",
         "evaluate in/field.tif in/cube -q",
@@ -361,6 +362,9 @@ BY_HAND = {
     "a list of bad bands": EDIT,
     "no geotransform": FETCH,
     "no valid pixel": EDIT,
+    "uint16 numbers that may be raw counts": FETCH,
+    "a band has one number": "run by tests/io/msi/test_band_checks.py",
+    "a table with a column of wavelengths": "run by tests/spectra/test_field_table.py",
     "a radiance cube": FETCH,
     "PRED and REF differ in size": FETCH,
     "PRED and REF differ in wavelengths": FETCH,

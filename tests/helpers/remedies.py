@@ -41,6 +41,7 @@ def write_inputs(folder: Path) -> None:
     write(folder / "field.tif", image, tags=TAGS)
     write(folder / "nocrs.tif", image, crs=None, tags=TAGS)
     write(folder / "counts.tif", counts, tags=TAGS)
+    write(folder / "mixed.tif", counts, tags=TAGS, scales=[1e-4, 1e-4, 1e-4, 1e-4, 1])
     write(folder / "unnamed.tif", image, names=None, tags=TAGS)
     write(folder / "nosensor.tif", image)
     write(folder / "conflict.tif", image, wavelengths=[560, 450, 650, 730, 840], tags=TAGS)
