@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # as in typing, whose import takes longer than all of thi
 
 if TYPE_CHECKING:
     from uavssr.calibration import calibrate_stf
-    from uavssr.data import simulate
+    from uavssr.data import fit_camera_profile, simulate
     from uavssr.evaluation import evaluate
     from uavssr.io.msi import open_msi
     from uavssr.model import PGUNet, load_model
@@ -32,6 +32,7 @@ __all__ = [
     "calibrate_stf",
     "estimate_stf",
     "evaluate",
+    "fit_camera_profile",
     "load_model",
     "open_msi",
     "plan_reconstruction",
@@ -48,6 +49,7 @@ _PACKAGES = {
     "calibrate_stf": "uavssr.calibration",
     "estimate_stf": "uavssr.reconstruction",
     "evaluate": "uavssr.evaluation",
+    "fit_camera_profile": "uavssr.data",
     "load_model": "uavssr.model",
     "open_msi": "uavssr.io.msi",
     "plan_reconstruction": "uavssr.reconstruction",

@@ -10,7 +10,8 @@ from uavssr.calibration.instrument import Instrument
 from uavssr.calibration.lucas_kanade import shift_image
 from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
-from uavssr.calibration.references import on_grid, open_reference
+from uavssr.calibration.profile import flight_of, profile_stf
+from uavssr.calibration.references import on_grid, open_reference, reference_of_plots
 
 __all__ = [
     "BandComparison",
@@ -25,8 +26,11 @@ __all__ = [
     "calibrate_scene",
     "calibrate_stf",
     "fit_camera",
+    "flight_of",
     "on_grid",
     "open_reference",
+    "profile_stf",
+    "reference_of_plots",
     "register_pair",
     "shift_image",
 ]

@@ -63,6 +63,8 @@ class CameraFit:
     """T, from flight to flight."""
     own_sd: float
     """w, from flight to flight."""
+    warnings: tuple[str, ...] = ()
+    """Sentences on the flights, for the user."""
 
 
 def fit_camera(
@@ -260,7 +262,11 @@ def _profile(
         fitted.append(replace(curve, prior=prior))
     title = f"{sensor.title or sensor.name}, fitted to {flights} flights"
     return Sensor(
-        name=name, bands=tuple(fitted), title=title, common_gain_sd=float(np.sqrt(shared))
+        name=name,
+        bands=tuple(fitted),
+        title=title,
+        common_gain_sd=float(np.sqrt(shared)),
+        data_sheet=sensor.data_sheet or sensor.name,
     )
 
 

@@ -22,6 +22,7 @@ from uavssr.calibration.references import (
     covered_bands,
     on_grid,
     open_reference,
+    plausible_places,
 )
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.stf import ReferencePixels, StfEstimate, stf_arrays, with_reference_pixels
@@ -37,7 +38,7 @@ from uavssr.model import (
     Stf,
     load_model,
 )
-from uavssr.reconstruction import PLAUSIBLE, scene_materials, summarise_stf
+from uavssr.reconstruction import scene_materials, summarise_stf
 from uavssr.sensors import BoolArray, Sensor
 
 if TYPE_CHECKING:
@@ -186,15 +187,17 @@ def calibrate_stf(
     *,
     reference: str | Path,
     reference_scale: float | str | None = None,
+    flight: str | None = None,
     model: str | Path | Model = DEFAULT_MODEL,
 ) -> xr.Dataset:
-    """The STF of an image from a reference: a cube, field spectra, or panels.
+    """The STF of an image from a reference: a cube, field spectra, panels, or plots.
 
     Args:
         msi: from `open_msi`.
         reference: an overlapping hyperspectral GeoTIFF or ENVI file, or a table (.csv) of spectra
-            or panels at coordinates; docs/formats.md says in which form.
+            or panels at coordinates, or a table of plots (.csv, .npz); see docs/formats.md.
         reference_scale: reflectance = number in the reference x scale.
+        flight: the flight of a table of plots, where that holds several.
         model: the model whose wavelengths the STF has: a name, a folder, or a loaded model.
 
     Returns:
@@ -204,7 +207,7 @@ def calibrate_stf(
     Raises:
         InputRefused: the reference is broken, ambiguous, off the image, or covers no band.
     """
-    opened = open_reference(reference, msi, scale=reference_scale)
+    opened = open_reference(reference, msi, scale=reference_scale, flight=flight)
     return calibrate_scene(msi, opened, model=model).dataset
 
 
@@ -215,7 +218,7 @@ def calibrate_scene(
     loaded = model if isinstance(model, Model) else load_model(model)
     basis, family = loaded.network.basis, ResponseFamily.of(msi.sensor, loaded.grid)
     covered = _covered(msi.sensor, reference)
-    usable = _plausible(reference)
+    usable = plausible_places(reference)
     spectra = on_grid(usable.spectra, usable.nm, basis)
     calibration = calibrate(
         family,
@@ -255,27 +258,6 @@ def _covered(sensor: Sensor, reference: Reference) -> BoolArray:
             remedy="give a reference that covers the camera's bands",
         )
     return covered
-
-
-def _plausible(reference: Reference) -> Reference:
-    """The reference without the places of implausible reflectance in the image."""
-    low, high = PLAUSIBLE
-    plausible = np.asarray(((reference.msi > low) & (reference.msi < high)).all(1))
-    if not plausible.any():
-        raise InputRefused(
-            f"none of its {len(plausible)} places has a reflectance within {low:g} to {high:g} in "
-            "the image",
-            path=reference.path,
-            remedy="check the image's scale with uavssr inspect",
-        )
-    rest = int((~plausible).sum())
-    return replace(
-        reference,
-        spectra=reference.spectra[plausible],
-        msi=reference.msi[plausible],
-        patterns=reference.patterns[plausible],
-        skipped=reference.skipped | ({"implausible in the image": rest} if rest else {}),
-    )
 
 
 def _dataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,17 +13,21 @@ import numpy as np
 
 from uavssr.calibration.overlap import Overlap, read_overlap
 from uavssr.calibration.registration import read_unsaturated
-from uavssr.errors import InputRefused
+from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, is_local, metres_per_unit, parse_scale
 from uavssr.model import SpectralBasis
+from uavssr.reconstruction import PLAUSIBLE
 from uavssr.sensors import FINE_NM, BoolArray, Float32Array, FloatArray, Sensor, WavelengthGrid
 from uavssr.spectra import (
     FIELD_REFLECTANCE,
     FieldTable,
+    PlotTable,
     SubspaceCompletion,
+    holds_plots,
     read_field_table,
+    read_plot_table,
     resample,
 )
 from uavssr.tiling import Window
@@ -48,7 +52,7 @@ class Reference:
 
     path: Path
     """The file as given."""
-    kind: Literal["cube", "spectra", "panels"]
+    kind: Literal["cube", "spectra", "panels", "plots"]
     """Kind of its contents."""
     nm: FloatArray
     """(W,) wavelengths in nm, increasing."""
@@ -59,7 +63,7 @@ class Reference:
     patterns: FloatArray
     """(k, c, q) misregistration patterns, reflectance per pixel; q is 0 for tables."""
     facts: dict[str, str]
-    """Block size and shift of a cube, for the STF file's attributes."""
+    """Block size and shift of a cube, flight of plots, for the STF file's attributes."""
     skipped: dict[str, int]
     """Number of places left out, by reason."""
     warnings: tuple[str, ...]
@@ -67,21 +71,33 @@ class Reference:
 
 
 def open_reference(
-    path: str | Path, msi: MsiSource, *, scale: float | str | None = None
+    path: str | Path,
+    msi: MsiSource,
+    *,
+    scale: float | str | None = None,
+    flight: str | None = None,
 ) -> Reference:
     """Read a reference and the reflectance of its places in an image.
 
     Args:
-        path: a table (.csv), or a hyperspectral GeoTIFF or ENVI file, also by its header (.hdr).
+        path: a table of spectra or panels (.csv), a table of plots (.csv or .npz), or a
+            hyperspectral GeoTIFF or ENVI file, also by its header (.hdr).
         msi: the image.
         scale: reflectance = number in the reference x scale; by default from the file.
+        flight: the flight of a table of plots, where that holds several.
 
     Raises:
-        UsageError: the scale is no number.
+        UsageError: the scale is no number, or there is no such flight.
         InputRefused: the reference is broken or ambiguous, or has no place in the image.
     """
     file = Path(path)
     factor = None if scale is None else parse_scale(scale)
+    if holds_plots(file, msi.sensor):
+        table = read_plot_table(file, msi.sensor, scale=factor or 1.0)
+        return reference_of_plots(_one_flight(table, flight))
+    if flight is not None:
+        fact = f"{file.name} is no table of plots, which --flight is for"
+        raise UsageError(fact, remedy="leave --flight out")
     if file.suffix.lower() == ".csv":
         return _from_table(read_field_table(file, scale=factor or 1.0), msi)
     return _from_cube(file, msi, factor)
@@ -90,6 +106,58 @@ def open_reference(
 def counted(skipped: Mapping[str, int]) -> str:
     """The reasons and their numbers as text: 2 outside the image, 1 invalid in the image."""
     return ", ".join(f"{number} {reason}" for reason, number in skipped.items())
+
+
+def reference_of_plots(table: PlotTable) -> Reference:
+    """The plots of one flight, whose image values the table holds."""
+    return Reference(
+        path=table.path,
+        kind="plots",
+        nm=table.nm,
+        spectra=table.spectra,
+        msi=table.msi,
+        patterns=np.zeros((*table.msi.shape, 0)),
+        facts={"flight": table.flights[0]},
+        skipped={"reflectance missing or out of range": table.skipped} if table.skipped else {},
+        warnings=(),
+    )
+
+
+def _one_flight(table: PlotTable, flight: str | None) -> PlotTable:
+    if flight is not None:
+        return table.of(flight)
+    if len(table.flights) > 1:
+        raise InputRefused(
+            f"holds {len(table.flights)} flights: {', '.join(table.flights)}",
+            path=table.path,
+            remedy="name that of the image with --flight NAME",
+        )
+    return table
+
+
+def plausible_places(reference: Reference) -> Reference:
+    """The reference without the places of implausible reflectance in the image.
+
+    Raises:
+        InputRefused: no place is left.
+    """
+    low, high = PLAUSIBLE
+    plausible = np.asarray(((reference.msi > low) & (reference.msi < high)).all(1))
+    if not plausible.any():
+        raise InputRefused(
+            f"none of its {len(plausible)} places has a reflectance within {low:g} to {high:g} in "
+            "the image",
+            path=reference.path,
+            remedy="check the image's scale with uavssr inspect",
+        )
+    rest = int((~plausible).sum())
+    return replace(
+        reference,
+        spectra=reference.spectra[plausible],
+        msi=reference.msi[plausible],
+        patterns=reference.patterns[plausible],
+        skipped=reference.skipped | ({"implausible in the image": rest} if rest else {}),
+    )
 
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:

@@ -56,6 +56,31 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
     return table
 
 
+def flight_table(flights: list[dict[str, Any]], sensor: Sensor) -> Table:
+    """A table of the logarithms of the gains of flights with standard errors."""
+    table = _table("flight", *sensor.roles, title="Log of the gains, image over ground")
+    for row in flights:
+        gains = zip(row["log_gain"], row["se"], strict=True)
+        _add_row(table, row["flight"], *(f"{gain:+.3f} +- {se:.3f}" for gain, se in gains))
+    return table
+
+
+def profile_parts(rows: list[dict[str, Any]], profile: Sensor) -> list[RenderableType]:
+    """The table of a profile, and the factor that all of its bands share."""
+    title = f"{profile.name}: the next flight is expected to have, +- standard deviation"
+    columns = ("data sheet nm", "centre nm", "FWHM nm", "log of the gain")
+    table = _table("band", *columns, title=title)
+    for row in rows:
+        sheet = "" if row["sheet_centre"] is None else f"{row['sheet_centre']:.1f}"
+        sheet += "" if row["sheet_fwhm"] is None else f" / {row['sheet_fwhm']:.1f}"
+        cells = [
+            f"{row[key]:{form}} +- {row[f'{key}_sd']:{form.lstrip('+')}}"
+            for key, form in (("centre", ".2f"), ("fwhm", ".2f"), ("log_gain", "+.3f"))
+        ]
+        _add_row(table, row["band"], sheet, *cells)
+    return [table, f"Further, {profile.common_gain_sd:.3f} in a factor of all bands."]
+
+
 def summary_parts(summary: InputSummary) -> list[RenderableType]:
     """The input summary: facts, the table of bands, remarks, problems, and the command."""
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Training data: simulated scenes and cameras, pairs of images and cubes, patches, splits.
+"""Training data: simulated scenes and cameras, pairs of images and cubes, patches, splits, flights.
 
 Losses, networks and their training are in `training` and `model`.
 """
@@ -10,6 +10,7 @@ from uavssr.data.batches import (
     SpectraBags,
     observe_batch,
 )
+from uavssr.data.flights import fit_camera_profile
 from uavssr.data.manifest import file_sha256, read_manifest
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
 from uavssr.data.random_cameras import MAX_BAND_SHIFT, RandomCameras, draw_cameras, observe
@@ -30,6 +31,7 @@ __all__ = [
     "TrainingData",
     "draw_cameras",
     "file_sha256",
+    "fit_camera_profile",
     "load_data",
     "observe",
     "observe_batch",

@@ -35,6 +35,8 @@ class Sensor:
     """Source of the centres and widths."""
     common_gain_sd: float = COMMON_SPREAD
     """Standard deviation of the logarithm of a factor that all bands of a flight share."""
+    data_sheet: str = ""
+    """Name of the sensor from which a profile was fitted; empty for a data sheet itself."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.bands) <= 64:

@@ -17,6 +17,7 @@ from uavssr.sensors.band import Band, BandPrior
 from uavssr.sensors.sensor import COMMON_SPREAD, Sensor
 
 _REMEDY: Final = "see the section on sensor files in docs/formats.md"
+_TEXTS: Final = ("name", "title", "note", "data_sheet")
 _UNREADABLE: Final = (
     *(OSError, KeyError, TypeError),
     *(ValueError, AttributeError, OverflowError),
@@ -66,9 +67,9 @@ def _read_yaml(path: Path) -> Sensor:
 
 
 def _sensor_from_mapping(content: dict[str, object]) -> Sensor:
-    if unknown := set(content) - {"name", "title", "note", "bands", "common_gain_sd"}:
+    if unknown := set(content) - {*_TEXTS, "bands", "common_gain_sd"}:
         raise ValueError(f"unknown keys {sorted(unknown)}")
-    texts = {key: str(content[key]) for key in ("name", "title", "note") if key in content}
+    texts = {key: str(content[key]) for key in _TEXTS if key in content}
     bands, common = content["bands"], float(str(content.get("common_gain_sd", COMMON_SPREAD)))
     if not isinstance(bands, list):
         raise TypeError("bands must be a list")
@@ -103,8 +104,8 @@ def _curve_from_mapping(role: str, row: Mapping[str, object], known: set[str]) -
 
 def sensor_text(sensor: Sensor) -> str:
     """A sensor as the text of a .yaml file; `load_sensor` gives the same sensor from it."""
-    names = {"name": sensor.name, "title": sensor.title, "note": sensor.note}
-    content: dict[str, object] = {name: text for name, text in names.items() if text}
+    texts = {name: getattr(sensor, name) for name in _TEXTS}
+    content: dict[str, object] = {name: text for name, text in texts.items() if text}
     content["common_gain_sd"] = sensor.common_gain_sd
     content["bands"] = [_mapping_of_band(band) for band in sensor.bands]
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

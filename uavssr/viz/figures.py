@@ -155,11 +155,17 @@ def _draw_spectra(axes: Axes, preview: CubePreview, spots: Sequence[Spot]) -> No
 
 
 def draw_stf(
-    ds: xr.Dataset, png_path: PathLike, *, overwrite: bool = False, inputs: Sequence[Path] = ()
+    ds: xr.Dataset,
+    png_path: PathLike,
+    *,
+    label: str = "scene",
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> Path:
     """Draw an STF dataset: nominal SRF, scene STF with its 90 % interval, and the tiles' spread.
 
-    Every band is scaled by its nominal peak, so a gain of 1.1 stands 10 % higher.
+    Every band is scaled by its nominal peak, so a gain of 1.1 stands 10 % higher. The scene's lines
+    get the `label`.
 
     Raises:
         OutputError: something stands in the way of the figure.
@@ -177,6 +183,7 @@ def draw_stf(
             step = -(-len(tiles) // _MOST_LINES) or 1
             axes.plot(nm, tiles[::step, k].T, color=colour, lw=0.5, alpha=0.25, zorder=2)
             low, high = (stf[k] + sign * _NINETY * interval[k] for sign in (-1, 1))
+            low = np.maximum(low, np.minimum(stf[k], 0))  # no response is negative
             axes.fill_between(nm, low, high, color=colour, alpha=0.22, lw=0, zorder=3)
             axes.plot(nm, stf[k], color=colour, lw=1.9, zorder=4)
             scaled = nominal[k] / peaks[k]
@@ -185,18 +192,18 @@ def draw_stf(
         axes.set(xlim=(nm[0], nm[-1]), xlabel="Wavelength (nm)")
         axes.set_ylabel("Response (1 = nominal peak)")
         _dress(axes, f"Spectral transformation function, {ds.attrs.get('sensor', 'camera')}")
-        _draw_stf_legends(figure, ds, colours)
+        _draw_stf_legends(figure, ds, colours, label)
     return Path(png_path)
 
 
-def _draw_stf_legends(figure: Figure, ds: xr.Dataset, colours: Sequence[str]) -> None:
+def _draw_stf_legends(figure: Figure, ds: xr.Dataset, colours: Sequence[str], label: str) -> None:
     """The meaning of the lines below the axes, the estimates beside them."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     grey = "#404040"
     styles = [
-        Line2D([], [], color=grey, lw=1.9, label="scene"),
+        Line2D([], [], color=grey, lw=1.9, label=label),
         Patch(color=grey, alpha=0.22, lw=0, label="90 % interval"),
         Line2D([], [], color=grey, lw=0.9, ls=_DASHED, label="nominal"),
     ]

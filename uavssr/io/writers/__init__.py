@@ -21,6 +21,7 @@ from uavssr.io.writers.ownership import Replaceable
 from uavssr.io.writers.part_folder import part_folder
 from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.quality import Quality, QualityTarget
+from uavssr.io.writers.sensor_yaml import write_sensor
 from uavssr.io.writers.target import CubeTarget, Format
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
@@ -59,4 +60,5 @@ __all__ = [
     "sync",
     "write_failed",
     "write_image",
+    "write_sensor",
 ]

@@ -1,0 +1,122 @@
+"""`camera fit` and `camera show`: a profile from tables of plots and from pairs of rasters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.commands import Run
+from tests.helpers.cubes import write_cube
+from tests.helpers.models import P4M, tiny_model, tiny_network, tiny_scene
+from tests.helpers.plots import FLIGHTS, seen_plots, write_csv, write_npz
+from uavssr import cli, fit_camera_profile
+from uavssr.sensors import load_sensor
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    return tiny_model(folder, network=tiny_network(asleep=True))
+
+
+def test_profile_is_the_same_from_both_forms_of_a_table(
+    tmp_path: Path, tiny: Path, run: Run
+) -> None:
+    plots, found = seen_plots(), []
+    for name, path in (
+        ("a.yaml", write_npz(tmp_path / "plots.npz", plots)),
+        ("b.yaml", write_csv(tmp_path / "plots.csv", plots)),
+    ):
+        options = ["--sensor", "p4m", "--out", tmp_path / name, "--model", tiny, "--json"]
+        ran = run("-q", "camera", "fit", path, *options)
+        assert (ran.code, ran.err) == (0, "")
+        found.append(json.loads(ran.out))
+    first = found[0]
+    assert [row["flight"] for row in first["flights"]] == sorted(FLIGHTS)
+    assert first["data_sheet"] == "p4m"
+    gains = [[row["log_gain"] for row in each["flights"]] for each in found]
+    np.testing.assert_allclose(*gains, atol=1e-3)
+    expected = np.mean(gains[0], 0)
+    written = load_sensor(tmp_path / "a.yaml")
+    assert written.name == "a"
+    np.testing.assert_allclose(written.prior()[0][:, 2], expected, atol=0.1)
+    np.testing.assert_allclose(written.prior()[0][:, 2], [b["log_gain"] for b in first["bands"]])
+
+
+def test_profile_is_shown_and_drawn(tmp_path: Path, tiny: Path, run: Run) -> None:
+    path, out = write_npz(tmp_path / "plots.npz", seen_plots()), tmp_path / "mine.yaml"
+    options = ["--sensor", "p4m", "-o", out, "--model", tiny]
+    said = run("camera", "fit", path, *options)
+    assert (said.code, said.err) == (0, f"wrote {out}\n")
+    assert "From flight to flight" in said.out
+    shown = run("camera", "show", out, "--out", tmp_path / "curves.png")
+    assert shown.code == 0
+    assert shown.out in said.out
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(run("camera", "show", "p4m", "--json").out)
+    assert [band["centre_sd"] for band in facts["bands"]] == P4M.prior()[1][:, 0].tolist()
+    assert run("camera", "fit", path, *options).code == 8
+
+
+def test_rows_of_a_manifest_are_flights(tmp_path: Path, tiny: Path) -> None:
+    lines = ["msi,hsi,group"]
+    for number in range(2):
+        write_cube(tmp_path / f"hsi{number}.tif", tiny_scene(40, 48, seed=number))
+        arguments = [tmp_path / f"hsi{number}.tif", "-o", tmp_path / f"msi{number}.tif"]
+        options = ["--sensor", "p4m", "--perfect", "--dtype", "float32"]
+        assert cli.main(["-q", "simulate", *map(str, arguments), *options]) == 0
+        lines.append(f"msi{number}.tif,hsi{number}.tif,{'' if number else 'day one'}")
+    manifest = tmp_path / "pairs.csv"
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = fit_camera_profile(manifest, sensor="p4m", model=tiny)
+    assert found.flights == ("day one", "msi1")
+    assert found.sensor.name == "profile"
+    np.testing.assert_allclose(found.gain, 0, atol=0.05)
+
+
+def test_odd_gains_are_named(tmp_path: Path, tiny: Path, run: Run) -> None:
+    plots = seen_plots()
+    plots["ms"] = plots["ms"] * np.where(plots["flight"] == "july", 0.2, 1)[:, None]
+    path = write_npz(tmp_path / "plots.npz", plots)
+    options = ["--sensor", "p4m", "-o", tmp_path / "mine.yaml", "--model", tiny]
+    ran = run("camera", "fit", path, *options)
+    assert ran.code == 0
+    assert "warning: the image of flight july is 0." in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code", "fact"),
+    [
+        ("none.csv", None, 3, "no such file"),
+        ("cube.tif", "", 2, "neither a table of plots nor a manifest"),
+        ("plots.csv", "400,500,blue\n1,1,1\n", 3, "no column of band green of p4m"),
+        ("pairs.csv", "hsi\npairs.csv\n", 3, "names no image"),
+        (
+            "short.csv",
+            "450,560,blue,green,red,rededge,nir\n.1,.1,.1,.1,.1,.1,.1\n",
+            3,
+            "do not cover",
+        ),
+    ],
+)
+def test_refusals_are_one_line_and_write_nothing(
+    tmp_path: Path, tiny: Path, run: Run, name: str, text: str | None, code: int, fact: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    out = tmp_path / "mine.yaml"
+    ran = run("camera", "fit", tmp_path / name, "--sensor", "p4m", "-o", out, "--model", tiny)
+    assert (ran.code, ran.out) == (code, "")
+    assert fact in ran.err
+    assert not out.exists()
+
+
+def test_profile_replaces_no_table(tmp_path: Path, tiny: Path, run: Run) -> None:
+    table = write_csv(tmp_path / "plots.csv", seen_plots(count=3))
+    table.rename(tmp_path / "plots.yaml")
+    given = tmp_path / "plots.yaml"
+    options = ["--sensor", "p4m", "-o", given, "--model", tiny, "--overwrite"]
+    assert run("camera", "fit", given, *options).code == 5
