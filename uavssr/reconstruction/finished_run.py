@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import xarray as xr
-
 from uavssr.errors import UavssrError
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.hsi import product_tags
@@ -45,6 +43,8 @@ def finished_verdict(plan: Plan, output: OutputOptions, outputs: Outputs) -> Run
     files = [outputs.cube, *output.extra_files]
     if journal_path(outputs.cube).exists() or not all(map(Path.exists, [*outputs, *files])):
         return None
+    import xarray as xr
+
     digest = run_digest(plan, output)
     try:
         with xr.open_dataset(outputs.stf, engine="h5netcdf") as stf:
