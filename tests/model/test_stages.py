@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -27,7 +28,12 @@ from uavssr.model.materials import MATERIALS_PER_SCENE, Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN
-from uavssr.model.stages import EFFECTIVE_SAMPLES, HALF_DIVERSITY_EXCESS, material_diversity
+from uavssr.model.stages import (
+    EFFECTIVE_SAMPLES,
+    HALF_DIVERSITY_EXCESS,
+    estimate_common_factor,
+    material_diversity,
+)
 from uavssr.model.state import Stf
 from uavssr.sensors import SENSORS, Sensor
 
@@ -242,3 +248,26 @@ def test_weights_that_are_not_finite_stop_the_run() -> None:
     response_stages_of(network)[-1].pnet.head.bias.fill_(torch.nan)
     with pytest.raises(IncompleteRun, match="NaN or infinity for the STF"):
         network.estimate_stf(tiny_materials(), expected_stf())
+
+
+def test_a_local_prior_tells_a_factor_common_to_all_bands() -> None:
+    """A factor of 0.8 is found, none where there is none, and none where none may be."""
+    network, stf = tiny_network(), expected_stf()
+    stf = replace(stf, theta_se=0.1 * stf.theta_se, common_se=torch.full((1,), 0.2))
+    rng = torch.Generator().manual_seed(0)
+    mixture = replace(network.mixture, covariance=0.02 * network.mixture.covariance)  # of the place
+    chosen = torch.randint(len(mixture.mean), (40,), generator=rng)
+    spectra = network.basis.extended @ torch.cat([mixture.mean[chosen].T, torch.ones(1, 40)])
+    network.covariance.copy_(mixture.covariance)
+    materials = Materials(values=0.8 * (stf.rows @ spectra).mT, weight=torch.full((1, 40), 1 / 40))
+    moved = estimate_common_factor(materials, mixture, stf, network.observation_model)
+    common = float((moved.family.prior - stf.family.prior)[0, 0, GAIN])
+    assert abs(common - np.log(0.8)) < 0.05
+    assert float(moved.common_se) < 0.1
+    same = estimate_common_factor(
+        replace(materials, values=materials.values / 0.8), mixture, stf, network.observation_model
+    )
+    assert abs(float((same.family.prior - stf.family.prior)[0, 0, GAIN])) < 0.05
+    known = replace(stf, common_se=torch.zeros(1))
+    fixed = estimate_common_factor(materials, mixture, known, network.observation_model)
+    torch.testing.assert_close(fixed.theta, known.theta, atol=1e-4, rtol=0)

@@ -33,6 +33,8 @@ class PGUNetConfig:
     """Channels inside Z-Net."""
     stf_width: int = 48
     """Channels inside P-Net."""
+    local_components: int = 0
+    """Gaussians of the spectral prior that are of local spectra, see `add_local_prior`."""
     stf: Literal["parametric", "free"] = "parametric"
     """Form of an STF: its nominal curve shifted, stretched and scaled, or any curve."""
 
@@ -46,6 +48,12 @@ class PGUNetConfig:
             "width": 1024,
             "stf_width": 1024,
         }
+        if (
+            type(self.local_components) is not int
+            or not 0 <= self.local_components <= MAX_COMPONENTS
+        ):
+            fact = f"config local_components must be a whole number in 0-{MAX_COMPONENTS}"
+            raise ModelRefused(f"{fact}, got {self.local_components!r}")
         for key, limit in limits.items():
             value = getattr(self, key)
             if type(value) is not int or not 1 <= value <= limit:

@@ -40,7 +40,11 @@ def add_local_prior(network: PGUNet, spectra: Tensor) -> PGUNet:
     )
     prior = mix(local, network.mixture, share=LOCAL_PRIOR_WEIGHT)
     adapted = copy.deepcopy(network)
-    adapted.config = replace(network.config, components=len(prior.weight))
+    adapted.config = replace(
+        network.config,
+        components=len(prior.weight),
+        local_components=network.config.local_components + len(local.weight),
+    )
     adapted.weight, adapted.mixture_mean = prior.weight, prior.mean
     adapted.covariance = prior.covariance
     return adapted

@@ -22,7 +22,7 @@ from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import ZNet
 from uavssr.model.solvers import x_step
-from uavssr.model.stages import ResponseStage, Stage
+from uavssr.model.stages import ResponseStage, Stage, estimate_common_factor
 from uavssr.model.state import ObservationModel, Reconstruction, Stf
 from uavssr.model.uncertainty import CubeUncertainty
 
@@ -156,6 +156,9 @@ class PGUNet(nn.Module):
 
         The prior is that of the initial STF's family.
         """
+        if self.config.local_components and bool((stf.common_se > 0).any()):
+            with torch.no_grad():
+                stf = estimate_common_factor(materials, self.mixture, stf, self.observation_model)
         estimates = [stf]
         for stage in self.response_stages:
             seen = self.observation_model(estimates[-1], stf_uncertainty=False)

@@ -5,6 +5,8 @@ The STF's stage reads the materials of a scene, not its image; `freeform` has th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -17,6 +19,7 @@ from uavssr.model.likelihood import StfLikelihood, r_step_mixture
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet, ZNet
+from uavssr.model.response import GAIN, PARAMETERS
 from uavssr.model.solvers import participation, wiener_gain, x_step
 from uavssr.model.state import ObservationModel, Stf
 
@@ -27,6 +30,8 @@ from the prior (docs/design.md)."""
 HALF_DIVERSITY_EXCESS: Final = 0.05
 """Participation ratio of the materials, minus one, at which a scene counts half."""
 
+_COMMON_STEPS: Final = 4
+"""Gauss-Newton steps for the common factor; the last changes it by less than 1 %."""
 _MAX_DEVIATIONS: Final = 4.0
 """Largest change of a parameter, in prior standard deviations."""
 
@@ -108,6 +113,43 @@ class ResponseStage(nn.Module):
         remaining = (1 - share).clamp_min(1e-3) ** (2 * torch.sigmoid(-shrinkage))
         _refuse_nan(theta, remaining)
         return Stf.of(family, theta, spread * remaining.sqrt(), common_se=stf.common_se)
+
+
+def estimate_common_factor(
+    materials: Materials,
+    mixture: SpectralMixture,
+    stf: Stf,
+    seen_with: Callable[[Stf], ObservationModel],
+) -> Stf:
+    """The STF with the logarithm c of a factor that all bands share moved to its estimate.
+
+        c = argmax  n log P(materials | c) - (c / common_se)^2 / 2
+
+    By Gauss-Newton steps on the mixture's likelihood, with n as in `ResponseStage`. Only spectra of
+    the very place tell a factor from brighter ground, so the prior has to hold such.
+
+    Args:
+        materials: of S scenes.
+        mixture: the spectral prior.
+        stf: the initial STFs.
+        seen_with: gives the observation model of an STF, with its uncertainty.
+    """
+    gains = torch.arange(stf.theta.shape[1], device=stf.theta.device) * PARAMETERS + GAIN
+    weight = stf.common_se.square().clamp_min(1e-12).reciprocal()
+    moved, common, variance = stf, torch.zeros_like(stf.common_se), stf.common_se.square()
+    for _ in range(_COMMON_STEPS):
+        likelihood = StfLikelihood.of(materials, mixture, seen_with(moved))
+        diversity = material_diversity(likelihood.coefficients, materials.weight)
+        samples = EFFECTIVE_SAMPLES * diversity
+        slope = samples * likelihood.gradient[:, gains].sum(1) - weight * common
+        curvature = likelihood.curvature[:, gains][:, :, gains].sum((1, 2))
+        variance = 1 / (samples * curvature + weight)
+        common = common + variance * slope
+        change = torch.zeros_like(stf.theta)
+        change[..., GAIN] = common[:, None]
+        family = replace(stf.family, prior=stf.family.prior + change)
+        moved = Stf.of(family, stf.theta + change, stf.theta_se, common_se=variance.sqrt())
+    return moved
 
 
 def _bounded(deviations: Tensor) -> Tensor:
