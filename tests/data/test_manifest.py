@@ -186,7 +186,7 @@ def test_a_sensor_file_lies_in_the_folder_too(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "cells", "fact"),
     [
-        ("hsi,kind", "cube,cubes", "kind: unknown kind 'cubes'; choose pair, cube, spectra"),
+        ("hsi,kind", "cube,cubes", "kind: unknown kind 'cubes'; choose pair, plots, cube, spectra"),
         ("hsi,kind", "cube,pair", "msi: is empty; name the image"),
         ("msi,hsi", "a.tif,", "hsi: is empty"),
         ("msi,hsi,kind", "a.tif,cube,cube", "msi: not allowed for kind cube"),

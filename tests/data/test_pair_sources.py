@@ -224,7 +224,7 @@ def test_warnings_carry_the_line(tmp_path: Path) -> None:
     write_image(tmp_path / "msi.tif", gain=1.4)
     write_field_cube(tmp_path / "cube")
     _, (scene,) = opened(tmp_path, "msi,hsi,sensor,msi_scale\nmsi.tif,cube,p4m,1\n")
-    assert any(text.startswith("line 2: band blue is 1.") for text in scene.warnings())
+    assert any(text.startswith("line 2: the image is blue 1.") for text in scene.warnings())
 
 
 def test_an_odd_pair_goes_on_where_the_user_accepts_it(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_an_odd_pair_goes_on_where_the_user_accepts_it(tmp_path: Path) -> None:
     write_field_cube(tmp_path / "cube")
     row = "msi.tif,cube,p4m,1"
     said = problems_of(tmp_path, f"msi,hsi,sensor,msi_scale\n{row}\n")[2]
-    assert "band blue is 3.2" in said
+    assert "the image is blue 3.2" in said
     assert "--accept ratio, or a column accept" in said
     assert list(problems_of(tmp_path, f"msi,hsi,sensor,msi_scale,accept\n{row},correlation\n"))
     _, (by_column,) = opened(tmp_path, f"msi,hsi,sensor,msi_scale,accept\n{row},ratio\n")
@@ -240,7 +240,7 @@ def test_an_odd_pair_goes_on_where_the_user_accepts_it(tmp_path: Path) -> None:
     _, (by_option,) = opened(tmp_path, text, DataConfig(accept=("ratio", "correlation")))
     for scene in (by_column, by_option):
         (warned,) = [text for text in scene.warnings() if "accepted" in text]
-        assert warned.startswith("line 2: accepted: band blue is 3.2")
+        assert warned.startswith("line 2: accepted: the image is blue 3.2")
 
 
 @given(share=st.floats(0, 0.5), guard=st.integers(0, 99))

@@ -94,12 +94,13 @@ class BandComparison:
     def warnings(self) -> tuple[str, ...]:
         """Bands that differ more than training expects, and a check that even ground prevents."""
         low, high = RATIO_WARNINGS
-        texts = [
-            self._ratio_text(band)
+        unusual = [
+            band
             for band, ratio in enumerate(self.ratio)
             if not self._is_odd(band)
             and (not low <= ratio <= high or self._known_offset(band) > OFFSET_WARNING)
         ]
+        texts = [self._ratio_text(unusual)] if unusual else []
         if not self.varied.any():
             texts.append(
                 f"the ground varies by {self.variation.max():.0%} at most: too little to tell "
@@ -134,13 +135,13 @@ class BandComparison:
         return (Oddity(check="correlation", text=text),)
 
     def _odd_ratio(self) -> tuple[Oddity, ...]:
-        odd = [self._ratio_text(band) for band in range(len(self.roles)) if self._is_odd(band)]
+        odd = [band for band in range(len(self.roles)) if self._is_odd(band)]
         if not odd:
             return ()
         low, high = RATIO_LIMITS
         text = (
-            f"{', '.join(odd)}, outside {low:g}-{high:g} and +-{MAX_OFFSET:g}: one of the two is "
-            "no reflectance; correct the scale of image or cube, or the bands"
+            f"{self._ratio_text(odd)}, outside {low:g}-{high:g} and +-{MAX_OFFSET:g}: one of the "
+            "two is no reflectance; correct the scale of image or cube, or the bands"
         )
         return (Oddity(check="ratio", text=text),)
 
@@ -153,8 +154,10 @@ class BandComparison:
         known = self.correlation[band] > _LINE_CORRELATION
         return float(abs(self.offset[band])) if known else 0.0
 
-    def _ratio_text(self, band: int) -> str:
-        text = f"band {self.roles[band]} is {self.ratio[band]:.2f} x the integrated cube"
-        if self._known_offset(band) <= OFFSET_WARNING:
-            return text
-        return f"{text} ({self.slope[band]:.2f} x {self.offset[band]:+.3f})"
+    def _ratio_text(self, bands: Sequence[int]) -> str:
+        listed = []
+        for band in bands:
+            known = self._known_offset(band) > OFFSET_WARNING
+            line = f" ({self.slope[band]:.2f} x {self.offset[band]:+.3f})" if known else ""
+            listed.append(f"{self.roles[band]} {self.ratio[band]:.2f}{line}")
+        return f"the image is {', '.join(listed)} x the integrated cube"

@@ -17,8 +17,8 @@ from uavssr.io.checks import check_path_text, envi_headers, is_file
 from uavssr.io.raster import parse_scale
 from uavssr.sensors import Sensor, load_sensor
 
-RowKind = Literal["pair", "cube", "spectra"]
-"""An image and its cube, a cube alone, or a spectral library."""
+RowKind = Literal["pair", "plots", "cube", "spectra"]
+"""An image and its cube, a table of plots, a cube alone, or a spectral library."""
 SplitName = Literal["train", "val"]
 """What a row is reserved for."""
 Value = TypeVar("Value")
@@ -26,14 +26,16 @@ Value = TypeVar("Value")
 _SPLITS: Final[dict[str, SplitName]] = {"train": "train", "val": "val", "validation": "val"}
 _LACKS: Final[dict[RowKind, tuple[str, ...]]] = {
     "pair": (),
-    "cube": ("image",),
-    "spectra": ("image", "pixels"),
+    "plots": ("image file",),
+    "cube": ("image file", "image"),
+    "spectra": ("image file", "image", "pixels"),
 }
 _NEEDED_FOR: Final = {
-    "image": ("msi", "bands", "msi_scale", "accept"),
+    "image file": ("msi", "bands"),
+    "image": ("msi_scale", "accept"),
     "pixels": ("group", "sensor", "hsi_scale"),
 }
-"""Columns that need an image, or pixels of an image or a cube."""
+"""Columns that need a file with an image, an image's reflectance, or pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +47,9 @@ class ManifestRow:
     msi: tuple[Path, ...] = ()
     """The image: one file, or one per band; empty where there is none."""
     hsi: Path
-    """The cube or the library."""
+    """The cube, the table of plots or the library."""
     kind: RowKind
-    """A pair of image and cube, a cube alone, or a spectral library."""
+    """A pair of image and cube, a table of plots, a cube alone, or a spectral library."""
     split: SplitName | None = None
     """What the row is reserved for; None: the row is split automatically."""
     group: str = ""
@@ -64,6 +66,11 @@ class ManifestRow:
     """Reflectance per number in the cube."""
     accept: tuple[PairCheck, ...] = ()
     """Checks of the pair whose odd result is accepted."""
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the row tells what a camera saw."""
+        return self.kind in ("pair", "plots")
 
     @property
     def group_name(self) -> str:
@@ -109,14 +116,14 @@ def parse_row(folder: Path, line: int, cells: Mapping[str, str]) -> tuple[Manife
         weight=parsed("weight", _weight) or 1.0,
         msi_scale=parsed("msi_scale", _scale),
         hsi_scale=parsed("hsi_scale", _scale),
-        accept=parsed("accept", _checks) or (),
+        accept=parsed("accept", parse_checks) or (),
     )
     return row, problems
 
 
 def _misplaced_cells(kind: RowKind, cells: Mapping[str, str]) -> list[str]:
     """List cells that a row of this kind must have, or must not have."""
-    wrong = [] if "hsi" in cells else ["hsi: is empty; name the cube or the library"]
+    wrong = [] if "hsi" in cells else ["hsi: is empty; name the cube, table or library"]
     if kind == "pair" and "msi" not in cells:
         wrong.append("msi: is empty; name the image, or choose kind cube")
     wrong += [
@@ -128,8 +135,13 @@ def _misplaced_cells(kind: RowKind, cells: Mapping[str, str]) -> list[str]:
     if kind == "spectra":
         if _SPLITS.get(cells.get("split", "")) == "val":
             wrong.append("split: a spectral library cannot be used for validation")
+    elif kind == "plots":
+        wrong += [] if "sensor" in cells else ["sensor: is empty; name the camera of the plots"]
     elif cells.get("hsi", "").lower().endswith(".npz"):
-        wrong.append("hsi: an .npz file is a spectral library; choose kind spectra")
+        text = "is a library or a table of plots; choose kind spectra or plots"
+        wrong.append(f"hsi: an .npz file {text}")
+    elif cells.get("hsi", "").lower().endswith(".csv"):
+        wrong.append("hsi: a .csv file is a table of plots; choose kind plots")
     return wrong
 
 
@@ -145,7 +157,12 @@ def _split(cell: str) -> SplitName:
     return _SPLITS[cell.lower()]
 
 
-def _checks(cell: str) -> tuple[PairCheck, ...]:
+def parse_checks(cell: str) -> tuple[PairCheck, ...]:
+    """Parse the names of checks, between commas, blanks or bars.
+
+    Raises:
+        InputRefused: there is no such check.
+    """
     words = re.split(r"[\s,|]+", cell.lower())
     for word in words:
         if word not in get_args(PairCheck):

@@ -1,10 +1,10 @@
-"""Opened rows of a manifest: cubes and pairs that give reflectance on one wavelength grid."""
+"""Opened rows of a manifest: cubes, pairs and plots, for one wavelength grid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
@@ -19,12 +19,14 @@ from uavssr.calibration import (
     register_pair,
 )
 from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused
-from uavssr.data.manifest_row import ManifestRow
+from uavssr.data.manifest_row import ManifestRow, parse_checks
+from uavssr.data.plot_sources import PlotSource, flight_source, read_plots
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.hsi import CubeSource, TargetGrid, open_cube
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.io.raster import Place
 from uavssr.io.settings import KNOWN_KEYS_ONLY, Number, Settings, WholeNumber
+from uavssr.model import SpectralBasis
 from uavssr.sensors import HEADWALL_NANO, BoolArray, Float32Array, Sensor, WavelengthGrid
 from uavssr.spectra import load_library, resample
 from uavssr.tiling import Progress, Window
@@ -78,6 +80,11 @@ class SceneSource:
         return self.cube.place if self.registration is None else self.registration.warped.target
 
     @property
+    def grid(self) -> WavelengthGrid:
+        """The cube's own wavelengths."""
+        return self.cube.grid
+
+    @property
     def sensor(self) -> Sensor | None:
         """The camera: of the image, or named by the row of a cube."""
         return self.row.sensor if self.image is None else self.image.sensor
@@ -112,19 +119,25 @@ class SceneSource:
         return [f"line {self.row.line}: {text}" for text in texts]
 
 
+PatchSource = SceneSource | PlotSource
+"""Gives patches: a cube, a pair, or the plots of a flight."""
+
+
 def open_sources(
     manifest: Manifest,
     config: DataConfig,
     *,
     grid: WavelengthGrid | None = None,
+    basis: SpectralBasis | None = None,
     progress: Progress | None = None,
-) -> tuple[WavelengthGrid, list[SceneSource]]:
-    """Open every row; returns the model's wavelengths, and the cubes and pairs in order.
+) -> tuple[WavelengthGrid, list[PatchSource]]:
+    """Open every row; returns the model's wavelengths, and cubes, pairs and flights in order.
 
     Args:
         manifest: rows, and the problems of its text.
         config: limits and the choice of a grid.
         grid: wavelengths of the initial model, which the data must then cover.
+        basis: spectral basis of the initial model, which completes the spectra of plots.
         progress: called after every row.
 
     Raises:
@@ -132,40 +145,66 @@ def open_sources(
         ManifestRefused: a row has a problem; the message lists all problems of all rows.
     """
     problems = list(manifest.problems)
-    scenes: list[SceneSource] = []
+    sources: list[PatchSource] = []
     for row in manifest.rows:
         if row.kind != "spectra":
             with _collecting(row, problems):
-                scenes.append(_open_scene(row, config))
+                sources += _open_row(row, config)
         if progress is not None:
             progress("checking the data", 1, len(manifest.rows))
-    chosen = _model_grid(config, grid, scenes)
+    chosen = _model_grid(config, grid, sources)
     for row in manifest.rows:
         if row.kind == "spectra":
             with _collecting(row, problems):
                 load_library(row.hsi, chosen)
-    for scene in scenes:
-        with _collecting(scene.row, problems):
-            _check_bands(scene, chosen)
+    for source in sources:
+        with _collecting(source.row, problems):
+            _check_bands(source, chosen, completes=basis is not None)
     if problems:
-        raise ManifestRefused(manifest.path, problems)
-    return chosen, scenes
+        raise ManifestRefused(manifest.path, list(dict.fromkeys(problems)))
+    return chosen, sources
 
 
-def _open_scene(row: ManifestRow, config: DataConfig) -> SceneSource:
-    """Open the files of a row; the cube of a pair is registered to its image."""
+def _open_row(row: ManifestRow, config: DataConfig) -> list[PatchSource]:
+    """Open the files of a row and check them; a table of plots gives a source for each flight."""
+    if row.kind == "plots":
+        return [_accepted_flight(source, config) for source in open_flights(row)]
+    scene = open_scene(row)
+    if scene.registration is None:
+        return [scene]
+    accepted = accepted_oddities(row, scene.registration.bands, config)
+    refused = scene.registration.refusal(max_shift=config.max_shift)
+    if refused is not None:
+        raise InputRefused(refused, path=row.hsi)
+    return [replace(scene, accepted=accepted)]
+
+
+def open_scene(row: ManifestRow) -> SceneSource:
+    """Open the files of a row, unchecked; the cube of a pair is registered to its image."""
     cube = open_cube(row.hsi, scale=row.hsi_scale)
     if not row.msi:
         return SceneSource(row=row, cube=cube)
     image = open_msi(row.msi, sensor=row.sensor, bands=row.bands, scale=row.msi_scale)
     registration = register_pair(image, cube)
-    accepted = accepted_oddities(row, registration.bands, config)
-    refused = registration.refusal(max_shift=config.max_shift)
-    if refused is not None:
-        raise InputRefused(refused, path=row.hsi)
-    return SceneSource(
-        row=row, cube=cube, image=image, registration=registration, accepted=accepted
-    )
+    return SceneSource(row=row, cube=cube, image=image, registration=registration)
+
+
+def open_flights(row: ManifestRow) -> list[PlotSource]:
+    """Open a table of plots, unchecked; a source for each flight."""
+    table = read_plots(row)
+    return [flight_source(row, table, flight) for flight in table.flights]
+
+
+def _accepted_flight(source: PlotSource, config: DataConfig) -> PlotSource:
+    words = "|".join(filter(None, np.unique(source.table.accept).tolist()))
+    checks = (*source.row.accept, *(parse_checks(words) if words else ()))
+    row = replace(source.row, accept=checks)
+    try:
+        accepted = accepted_oddities(row, source.bands, config)
+    except InputRefused as err:
+        fact = f"flight {source.flight}: {err.fact}"
+        raise InputRefused(fact, path=err.path, remedy=err.remedy) from err
+    return replace(source, accepted=accepted)
 
 
 def accepted_oddities(
@@ -200,7 +239,7 @@ def _collecting(row: ManifestRow, problems: list[ManifestProblem]) -> Iterator[N
 
 
 def _model_grid(
-    config: DataConfig, initial: WavelengthGrid | None, scenes: Sequence[SceneSource]
+    config: DataConfig, initial: WavelengthGrid | None, sources: Sequence[PatchSource]
 ) -> WavelengthGrid:
     """The wavelengths of the model: as configured, of the initial model, or of a cube."""
     if config.grid != "auto":
@@ -212,27 +251,33 @@ def _model_grid(
         return HEADWALL_NANO
     if initial is not None:
         return initial
-    ordered = sorted(scenes, key=lambda scene: scene.image is None)  # pairs before cubes
-    return ordered[0].cube.grid if ordered else HEADWALL_NANO
+    kinds = ("pair", "cube", "plots", "spectra")
+    ordered = sorted(sources, key=lambda source: kinds.index(source.row.kind))
+    return ordered[0].grid if ordered else HEADWALL_NANO
 
 
-def _check_bands(scene: SceneSource, grid: WavelengthGrid) -> None:
-    """Refuse a scene whose wavelengths do not cover the grid, or whose camera exceeds it."""
-    if scene.sensor is not None:
-        scene.sensor.srf(grid)
-    if scene.cube.grid.matches(grid):
+def _check_bands(source: PatchSource, grid: WavelengthGrid, *, completes: bool) -> None:
+    """Refuse a source whose wavelengths do not cover the grid, or whose camera exceeds it.
+
+    If the initial model `completes` spectra, those of plots may end before the grid does.
+    """
+    if source.sensor is not None:
+        source.sensor.srf(grid)
+    if source.grid.matches(grid):
         return
-    own, asked = scene.cube.grid.centres, grid.centres
+    own, asked = source.grid.centres, grid.centres
     missing = max(own[0] - asked[0], asked[-1] - own[-1])
     inside = own[(own > asked[0] - MAX_GAP_NM) & (own < asked[-1] + MAX_GAP_NM)]
     gap = float(np.diff(inside).max()) if inside.size > 1 else np.inf
-    if missing > _MAX_MISSING_NM or gap > MAX_GAP_NM:
+    plots = source.row.kind == "plots"
+    if (missing > _MAX_MISSING_NM and not (plots and completes)) or gap > MAX_GAP_NM:
+        completed = "start from a model, which completes them: --init; " if plots else ""
         raise InputRefused(
             f"its wavelengths, {own[0]:.1f}-{own[-1]:.1f} nm and up to {gap:.1f} nm apart, do not "
             f"cover those of the model, {asked[0]:.1f}-{asked[-1]:.1f} nm ({grid.name}); at most "
             f"{_MAX_MISSING_NM:g} nm may be missing at the ends, {MAX_GAP_NM:g} nm between bands",
-            path=scene.row.hsi,
-            remedy="train on cubes of one instrument, or see data.grid",
+            path=source.row.hsi,
+            remedy=f"{completed}train on cubes of one instrument, or see data.grid",
         )
 
 

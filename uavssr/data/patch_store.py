@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from uavssr.data.manifest_row import ManifestRow
-from uavssr.data.pair_sources import SceneSource
+from uavssr.data.pair_sources import PatchSource
 from uavssr.data.splits import PatchLayout
 from uavssr.io.bounded import parse_json, read_bytes
 from uavssr.sensors import Float32Array, IndexArray, Sensor, WavelengthGrid
@@ -73,7 +73,7 @@ def write_index(
     *,
     key: str,
     grid: WavelengthGrid,
-    scenes: Iterable[tuple[SceneSource, list[Window], dict[str, Any]]],
+    scenes: Iterable[tuple[PatchSource, list[Window], dict[str, Any]]],
 ) -> None:
     """Write windows and facts of all scenes, without which the patches are not valid."""
     entries = [
@@ -82,6 +82,7 @@ def write_index(
             "transform": scene.place.transform,
             "windows": [[window.row, window.col] for window in windows],
             "sensor": None if scene.sensor is None else asdict(scene.sensor),
+            "row": {"group": scene.row.group, "weight": scene.row.weight},
             "facts": facts,
         }
         for scene, windows, facts in scenes
@@ -123,12 +124,12 @@ def _patch_set(
         return np.memmap(path, np.float16, "r", shape=shape)
 
     return PatchSet(
-        row=row,
+        row=replace(row, **entry["row"]),  # plots: the flight
         crs_wkt=entry["crs"],
         transform=tuple(entry["transform"]),
         windows=tuple(Window(top, left, side, side) for top, left in entry["windows"]),
         sensor=sensor,
         facts=entry["facts"],
         _hsi=stored(".hsi", len(grid)),
-        _msi=stored(".msi", len(sensor)) if row.msi and sensor is not None else None,
+        _msi=stored(".msi", len(sensor)) if row.has_image and sensor is not None else None,
     )

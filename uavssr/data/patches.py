@@ -17,13 +17,15 @@ from typing import Any, Final
 import numpy as np
 
 from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused, file_sha256
-from uavssr.data.pair_sources import DataConfig, SceneSource, open_sources
+from uavssr.data.pair_sources import DataConfig, PatchSource, SceneSource, open_sources
 from uavssr.data.patch_store import Patches, load_patches, write_index
+from uavssr.data.plot_sources import PlotSource
 from uavssr.errors import InputRefused, OutputError
+from uavssr.model import SpectralBasis
 from uavssr.sensors import Float32Array, WavelengthGrid
 from uavssr.tiling import Progress, TileGrid, Window
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Version of the stored patches."""
 _MAX_IMAGE_BANDS: Final = 10
 """Bands of an image that the check of the free space allows for."""
@@ -43,8 +45,13 @@ class PatchRequest:
     """Side of a patch in pixels."""
     seed: int
     """Seed of the choice of patches where there are more than are stored."""
-    grid: WavelengthGrid | None = None
-    """Wavelengths of the initial model; None without one."""
+    basis: SpectralBasis | None = None
+    """Spectral basis of the initial model; None without one."""
+
+    @property
+    def grid(self) -> WavelengthGrid | None:
+        """Wavelengths of the initial model; None without one."""
+        return None if self.basis is None else self.basis.grid
 
     def key(self) -> str:
         """A digest that changes whenever the patches would."""
@@ -56,9 +63,15 @@ class PatchRequest:
             [(stat.st_size, stat.st_mtime_ns) for stat in stats],
             [self.config.patches, self.config.max_shift, self.config.grid, self.side, self.seed],
             self.config.accept,
-            None if self.grid is None else self.grid.centres.tolist(),
+            None if self.basis is None else self._basis_values(self.basis),
         ]
         return sha256(json.dumps(values).encode()).hexdigest()
+
+    def _basis_values(self, basis: SpectralBasis) -> list[object]:
+        """What decides on the grid, and on the completion of the plots' spectra."""
+        plots = any(row.kind == "plots" for row in self.manifest.rows)
+        digest = sha256(basis.components.detach().cpu().numpy().tobytes()) if plots else None
+        return [basis.grid.centres.tolist(), digest and digest.hexdigest()]
 
     def load(self, folder: Path) -> Patches | None:
         """Open the patches in a folder; None where others lie there, or damaged ones."""
@@ -79,7 +92,9 @@ def prepare_patches(
     folder, manifest = out / "patches", request.manifest
     if not manifest.problems and (stored := request.load(folder)) is not None:
         return stored
-    grid, scenes = open_sources(manifest, request.config, grid=request.grid, progress=progress)
+    grid, scenes = open_sources(
+        manifest, request.config, grid=request.grid, basis=request.basis, progress=progress
+    )
     out.mkdir(parents=True, exist_ok=True)
     if scenes:
         _check_free_space(out, len(grid), request)
@@ -125,7 +140,7 @@ def _replaced(folder: Path) -> Iterator[Path]:
 def _build(
     part: Path,
     grid: WavelengthGrid,
-    scenes: Sequence[SceneSource],
+    scenes: Sequence[PatchSource],
     request: PatchRequest,
     progress: Progress | None,
 ) -> None:
@@ -169,9 +184,12 @@ def _write(
 
 
 def _valid_patches(
-    scene: SceneSource, grid: WavelengthGrid, request: PatchRequest
+    scene: PatchSource, grid: WavelengthGrid, request: PatchRequest
 ) -> Iterator[tuple[Window, Float32Array | None, Float32Array]]:
-    """Read adjacent patches in random order, and yield those that are valid in every pixel."""
+    """Draw mosaics of plots; of scenes read adjacent patches that are wholly valid, at random."""
+    if isinstance(scene, PlotSource):
+        yield from scene.mosaics(grid, request.basis, side=request.side, seed=request.seed)
+        return
     tiles = TileGrid(height=scene.place.height, width=scene.place.width, tile=request.side)
     cores = [tile.core for tile in tiles]
     whole = [core for core in cores if core.height == core.width == request.side]
@@ -182,17 +200,20 @@ def _valid_patches(
             yield whole[i], msi, hsi
 
 
-def _facts(scene: SceneSource, windows: Sequence[Window], folder: Path) -> dict[str, Any]:
+def _facts(scene: PatchSource, windows: Sequence[Window], folder: Path) -> dict[str, Any]:
     """Files, sizes, registration and warnings of a row, for the model card."""
     row = scene.row
     facts: dict[str, Any] = {
         "line": row.line,
         "kind": row.kind,
         "files": {os.path.relpath(path, folder): file_sha256(path) for path in row.files},
-        "pixels": [scene.place.height, scene.place.width],
         "patches": len(windows),
     }
-    if scene.registration is not None:
+    if isinstance(scene, PlotSource):
+        facts |= scene.facts()
+    else:
+        facts["pixels"] = [scene.place.height, scene.place.width]
+    if isinstance(scene, SceneSource) and scene.registration is not None:
         facts["registration"] = scene.registration.facts()
         _log.info("line %s: registered: %s", row.line, facts["registration"])
     if warnings := scene.warnings():

@@ -40,7 +40,7 @@ class PatchLayout:
     row: ManifestRow
     """The row of the manifest."""
     crs_wkt: str
-    """CRS of the pixel grid."""
+    """CRS of the pixel grid; empty for mosaics of plots, which lie nowhere."""
     transform: Transform
     """From (column, row) to coordinates."""
     windows: tuple[Window, ...]
@@ -79,11 +79,11 @@ def split_patches(
     method = _method(rows, fraction)
     problems = list(_torn_groups(rows)) if method == "column" else []
     drawn = _drawn_groups(rows, fraction, seed) if method == "groups" else set()
-    scenes = []
+    scenes, crs_wkt = [], _common_crs(layouts)
     for layout in layouts:
         whole = layout.row.split == "val" or layout.row.group_name in drawn
         roles = np.full(len(layout.windows), VALIDATE if whole else TRAIN)
-        scenes.append(_Scene(layout, _polygons(layout, layouts[0].crs_wkt, -_INSET), roles))
+        scenes.append(_Scene(layout, _polygons(layout, crs_wkt, -_INSET), roles))
     if method == "blocks":
         _draw_blocks(scenes, fraction, seed)
         _mark_guard(scenes, guard)
@@ -173,10 +173,16 @@ def _draw_blocks(scenes: Sequence[_Scene], fraction: float, seed: int) -> None:
 def _mark_guard(scenes: Sequence[_Scene], guard: int) -> None:
     """Take training patches within `guard` pixels of validation patches out of the training."""
     validate = np.concatenate([scene.ground(VALIDATE) for scene in scenes])
+    crs_wkt = _common_crs([scene.layout for scene in scenes])
     for scene in scenes:
-        grown = _polygons(scene.layout, scenes[0].layout.crs_wkt, guard - _INSET)
+        grown = _polygons(scene.layout, crs_wkt, guard - _INSET)
         near = _intersecting(grown, validate)
         scene.roles[near[scene.roles[near] == TRAIN]] = GUARD
+
+
+def _common_crs(layouts: Sequence[PatchLayout]) -> str:
+    """The CRS of the first scene that has one."""
+    return next((layout.crs_wkt for layout in layouts if layout.crs_wkt), "")
 
 
 def _clusters(polygons: Sequence[PolygonArray]) -> list[list[int]]:
@@ -200,6 +206,8 @@ def _blocks(layout: PatchLayout, frame: PatchLayout) -> npt.NDArray[np.int64]:
 
 def _polygons(layout: PatchLayout, crs_wkt: str, grown: float) -> PolygonArray:
     """The ground of the patches in a CRS, each patch `grown` pixels larger on every side."""
+    if not layout.crs_wkt:
+        return np.array([shapely.Polygon()] * len(layout.windows), object)
     left, top, right, bottom = range(4)
     bounds = _bounds(layout) + grown * np.array([-1, -1, 1, 1])
     corners = bounds[:, [left, top, right, top, right, bottom, left, bottom]].reshape(-1, 2)

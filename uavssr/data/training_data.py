@@ -25,7 +25,7 @@ from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.scenes import simulate_batch
 from uavssr.data.splits import TRAIN, VALIDATE, SplitMethod, split_patches
 from uavssr.errors import InputRefused
-from uavssr.model import ResponseFamily
+from uavssr.model import ResponseFamily, SpectralBasis
 from uavssr.sensors import Float32Array, FloatArray, IndexArray, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, concatenate, load_library
 from uavssr.tiling import Progress
@@ -168,7 +168,7 @@ def load_data(
     *,
     size: int,
     seed: int,
-    grid: WavelengthGrid | None = None,
+    basis: SpectralBasis | None = None,
     progress: Progress | None = None,
 ) -> TrainingData:
     """Check everything that a manifest names, cut it into patches, and split these.
@@ -179,7 +179,7 @@ def load_data(
         config: limits, and the amount of validation data.
         size: side of a training scene in pixels.
         seed: of the choice of patches and blocks.
-        grid: wavelengths of the initial model.
+        basis: spectral basis of the initial model, which completes the spectra of plots.
         progress: called after every row and every patch.
 
     Raises:
@@ -188,7 +188,7 @@ def load_data(
         OutputError: there is not enough free space for the patches.
     """
     side = size + 2 * MAX_BAND_SHIFT
-    request = PatchRequest(manifest=manifest, config=config, side=side, seed=seed, grid=grid)
+    request = PatchRequest(manifest=manifest, config=config, side=side, seed=seed, basis=basis)
     grid, sets = prepare_patches(out, request, progress=progress)
     splits, method = _split(request, sets)
     libraries = {row: load_library(row.hsi, grid) for row in manifest.rows if row.kind == "spectra"}

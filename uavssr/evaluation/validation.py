@@ -83,7 +83,9 @@ def validation_images(data: TrainingData, *, seed: int, size: int) -> list[Valid
             ridges[key] = _fit_baseline(data, sensor, seed=seed, real=real)
         msi, hsi = _read_patches(split, sensor, data.grid, seed)
         files = ", ".join(path.name for path in (*split.row.msi, split.row.hsi))
-        images.append(_image(f"line {split.row.line}: {files}", sensor, msi, hsi, ridges[key]))
+        flight = split.patches.facts.get("flight", "")
+        name = f"line {split.row.line}: {files} {flight}".rstrip()
+        images.append(_image(name, sensor, msi, hsi, ridges[key]))
     return images
 
 

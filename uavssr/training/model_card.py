@@ -98,6 +98,9 @@ def _data(data: Facts) -> Iterator[str]:
             yield f"{name}: {kinds}; from {', '.join(row['sources'])}.\n"
         if "registration" in row:
             yield from _registration(row)
+        if "flight" in row:
+            yield f"\nLine {row['line']}, flight {row['flight']}: {row['plots']} plots.\n"
+            yield from _bands(row["bands"])
         yield from (f"* {warning}" for warning in row.get("warnings", ()))
     files = [(name, f"`{sha}`") for row in data["rows"] for name, sha in row["files"].items()]
     yield from _table(("file", "SHA-256"), dict.fromkeys(files))
@@ -105,18 +108,26 @@ def _data(data: Facts) -> Iterator[str]:
 
 def _registration(row: Facts) -> Iterator[str]:
     fit = row["registration"]
+    measured = "which no window determines"
+    if fit["spread"] is not None:
+        measured = f"spread {fit['spread']:.2f}, remaining {fit['remaining']:.2f} pixels"
     yield (
         f"\nLine {row['line']}: the cube was moved by {fit['shift_rows']:+.2f} rows and "
         f"{fit['shift_columns']:+.2f} columns of the image ({fit['windows']} "
-        f"windows, spread {fit['spread']:.2f}, remaining {fit['remaining']:.2f} pixels). Its "
+        f"windows, {measured}). Its "
         f"pixels are {fit['resolution_ratio']:g} times as large as the image's. Image = slope x "
         "integrated cube + offset:\n"
     )
+    yield from _bands(fit["bands"])
+
+
+def _bands(bands: Facts) -> Iterator[str]:
+    names = {"ratio": ".3f", "slope": ".3f", "offset": "+.4f", "correlation": ".3f"}
     rows = [
-        (role, f"{band['slope']:.3f}", f"{band['offset']:+.4f}", f"{band['correlation']:.3f}")
-        for role, band in fit["bands"].items()
+        (role, *(format(band[name], digits) for name, digits in names.items()))
+        for role, band in bands.items()
     ]
-    yield from _table(("band", "slope", "offset", "correlation"), rows)
+    yield from _table(("band", *names), rows)
 
 
 def _validation(facts: Facts) -> Iterator[str]:

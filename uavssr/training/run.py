@@ -121,7 +121,7 @@ def _load_data(
             run.data,
             size=run.training.size,
             seed=run.training.seed,
-            grid=grid,
+            basis=None if init is None else init.network.basis,
             progress=progress if processes.is_first else None,
         )
     if processes.is_first:
