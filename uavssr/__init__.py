@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uavssr.reconstruction import (
         OutputOptions,
         ReconstructionOptions,
+        estimate_camera_stf,
         estimate_stf,
         plan_reconstruction,
         reconstruct,
@@ -30,6 +31,7 @@ __all__ = [
     "__version__",
     "adapt_model",
     "calibrate_stf",
+    "estimate_camera_stf",
     "estimate_stf",
     "evaluate",
     "fit_camera_profile",
@@ -47,6 +49,7 @@ _PACKAGES = {
     "ReconstructionOptions": "uavssr.reconstruction",
     "adapt_model": "uavssr.training",
     "calibrate_stf": "uavssr.calibration",
+    "estimate_camera_stf": "uavssr.reconstruction",
     "estimate_stf": "uavssr.reconstruction",
     "evaluate": "uavssr.evaluation",
     "fit_camera_profile": "uavssr.data",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.commands import Run
 from tests.helpers.cubes import write_cube
-from tests.helpers.models import P4M, tiny_model, tiny_network, tiny_scene
+from tests.helpers.models import GRID, P4M, tiny_model, tiny_network, tiny_scene
 from tests.helpers.plots import FLIGHTS, seen_plots, write_csv, write_npz
 from uavssr import cli, fit_camera_profile
 from uavssr.sensors import load_sensor
@@ -75,6 +75,74 @@ def test_rows_of_a_manifest_are_flights(tmp_path: Path, tiny: Path) -> None:
     assert found.flights == ("day one", "msi1")
     assert found.sensor.name == "profile"
     np.testing.assert_allclose(found.gain, 0, atol=0.05)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of a tiny scene by a P4M."""
+    folder = tmp_path_factory.mktemp("image")
+    write_cube(folder / "hsi.tif", tiny_scene(40, 48))
+    options = ["--sensor", "p4m", "--seed", "4", "--dtype", "float32"]
+    arguments = [str(folder / "hsi.tif"), "-o", str(folder / "msi.tif")]
+    assert cli.main(["-q", "simulate", *arguments, *options]) == 0
+    return folder / "msi.tif"
+
+
+def test_plots_of_one_flight_calibrate_an_image(
+    tmp_path: Path, tiny: Path, image: Path, run: Run
+) -> None:
+    table = write_npz(tmp_path / "plots.npz", seen_plots())
+    given = ["estimate-stf", image, "--reference", table, "--model", tiny, "--json"]
+    ran = run(*given)
+    assert ran.code == 3
+    assert "holds 3 flights: august, july, june" in ran.err
+    assert "--flight NAME" in ran.err
+    found = json.loads(run(*given, "--flight", "july", "-o", tmp_path / "july.stf.nc").out)
+    assert found["reference"] == {"kind": "plots", "used": 10, "warnings": []}
+    seen = seen_plots()
+    july = seen["flight"] == "july"
+    ratio = (seen["ms"][july] / (seen["hs"][july] @ P4M.srf(GRID).T)).mean(0)
+    gains = [row["gain"] for row in found["scene"]]
+    np.testing.assert_allclose(gains, ratio, rtol=0.1)
+    assert run(*given, "--flight", "may").code == 2
+    wrong = run("estimate-stf", image, "--flight", "july", "--model", tiny)
+    assert (wrong.code, wrong.err.count("without --reference")) == (2, 1)
+    out = ["-o", tmp_path / "cube.tif", "--model", tiny, "--stf", tmp_path / "july.stf.nc"]
+    assert run("-q", "reconstruct", image, *out).code == 0
+
+
+def test_estimates_start_from_a_profile(tmp_path: Path, tiny: Path, image: Path, run: Run) -> None:
+    table, profile = write_npz(tmp_path / "plots.npz", seen_plots()), tmp_path / "mine.yaml"
+    fit_camera_profile(table, sensor="p4m", out=profile, model=tiny)
+    given = ["estimate-stf", image, "--sensor", profile, "--model", tiny, "--json"]
+    blind = json.loads(run(*given).out)
+    assert blind["sensor"] == "mine"
+    priors = load_sensor(profile).prior()[0][:, 2]
+    gains = [row["gain"] for row in blind["scene"]]
+    assert np.abs(np.log(gains) - priors).max() < 0.2  # the data sheet would start from 0, not -0.3
+    known = json.loads(run(*given, "--reference", table, "--flight", "june").out)
+    errors = [[row["gain_se"] for row in each["scene"]] for each in (known, blind)]
+    assert np.less(*errors).all()
+
+
+def test_flights_of_one_camera_are_pooled(
+    tmp_path: Path, tiny: Path, image: Path, run: Run
+) -> None:
+    given = ["--model", tiny, "--json", "--sensor", "p4m"]
+    single = json.loads(run("estimate-stf", image, *given).out)["scene"]
+    out = tmp_path / "camera.stf.nc"
+    pooled = json.loads(run("estimate-stf", *[image] * 3, "--same-camera", *given, "-o", out).out)
+    for one, same in zip(single, pooled["scene"], strict=True):  # three times the same scene
+        assert same["centre"] == pytest.approx(one["centre"], abs=0.05)
+        assert same["gain"] == pytest.approx(one["gain"], rel=5e-3)
+        assert same["residual"] == pytest.approx(one["residual"], rel=0.3)
+        assert same["gain_se"] > one["gain_se"]  # of a flight, not of their mean
+    options = ["--stf", out, "--model", tiny, "--sensor", "p4m", "-o", tmp_path / "cube.tif"]
+    assert run("-q", "reconstruct", image, *options).code == 0
+    alone = run("estimate-stf", image, "--same-camera", *given)
+    assert (alone.code, "one image alone" in alone.err) == (2, True)
+    refused = run("estimate-stf", image, image, "--same-camera", "--tile", 64, *given)
+    assert "--tile has no effect with --same-camera" in refused.err
 
 
 def test_odd_gains_are_named(tmp_path: Path, tiny: Path, run: Run) -> None:

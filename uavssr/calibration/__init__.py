@@ -11,7 +11,7 @@ from uavssr.calibration.lucas_kanade import shift_image
 from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.profile import flight_of, profile_stf
-from uavssr.calibration.references import on_grid, open_reference, reference_of_plots
+from uavssr.calibration.references import Reference, on_grid, open_reference, reference_of_plots
 
 __all__ = [
     "BandComparison",
@@ -22,6 +22,7 @@ __all__ = [
     "Oddity",
     "PairCheck",
     "PairRegistration",
+    "Reference",
     "calibrate",
     "calibrate_scene",
     "calibrate_stf",

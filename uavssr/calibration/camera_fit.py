@@ -22,12 +22,19 @@ from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.errors import UsageError
 from uavssr.model import GAIN, SHIFT, STRETCH, ResponseFamily
-from uavssr.sensors import FINE_NM, Band, BandPrior, FloatArray, Sensor, WavelengthGrid
+from uavssr.sensors import (
+    FINE_NM,
+    FLIGHT_SPREAD,
+    Band,
+    BandPrior,
+    FloatArray,
+    Sensor,
+    WavelengthGrid,
+)
 
 EXPECTED_COMMON: Final = 0.10
-"""Standard deviation of the common factor from flight to flight that is expected beforehand."""
-EXPECTED_OWN: Final = 0.04
-"""The same of a band's own deviation; both from three development flights (docs/design.md)."""
+"""Standard deviation of the common factor from flight to flight that is expected beforehand;
+as `FLIGHT_SPREAD` from three development flights (docs/design.md)."""
 EXPECTED_FLIGHTS: Final = 2.0
 """Number of flights that these expectations count for."""
 CURVE_FLOOR: Final = 1e-4
@@ -86,7 +93,7 @@ def fit_camera(
     instrument = Instrument.of(ResponseFamily.of(sensor, grid))
     fits = [_fit(instrument, flight) for flight in flights]
     model = _Flights.of(instrument, fits)
-    common, own = EXPECTED_COMMON**2, EXPECTED_OWN**2
+    common, own = EXPECTED_COMMON**2, FLIGHT_SPREAD**2
     for _ in range(_ITERATIONS):
         mean, covariance = model.posterior(common, own)
         common, own = model.variances(mean, covariance)
@@ -204,7 +211,7 @@ class _Flights:
                 / (EXPECTED_FLIGHTS + flights)
             ),
             float(
-                (EXPECTED_FLIGHTS * bands * EXPECTED_OWN**2 + own.sum())
+                (EXPECTED_FLIGHTS * bands * FLIGHT_SPREAD**2 + own.sum())
                 / (EXPECTED_FLIGHTS * bands + own.size)
             ),
         )
@@ -258,8 +265,18 @@ def _profile(
         )
         used = np.flatnonzero(curves[b] > CURVE_FLOOR * curves[b].max())
         part = slice(max(used[0] - 1, 0), used[-1] + 2)
-        curve = Band.from_curve(band.role, FINE_NM[part].tolist(), curves[b, part].tolist())
-        fitted.append(replace(curve, prior=prior))
+        # not the moments of the curve, which a background draws away from the band
+        shift, stretch = (float(z[b, i] * spread[b, i]) for i in (SHIFT, STRETCH))
+        fitted.append(
+            Band(
+                role=band.role,
+                centre=band.centre + shift,
+                nominal=band.nominal_centre,
+                fwhm=band.fwhm * float(np.exp(stretch)),
+                curve=(tuple(FINE_NM[part].tolist()), tuple(curves[b, part].tolist())),
+                prior=prior,
+            )
+        )
     title = f"{sensor.title or sensor.name}, fitted to {flights} flights"
     return Sensor(
         name=name,

@@ -21,8 +21,11 @@ from uavssr.cli.app import (
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
+    from uavssr.calibration import Reference
     from uavssr.io.msi import MsiSource
     from uavssr.io.stf import StfArrays
+    from uavssr.model import Model
+    from uavssr.reconstruction import ReconstructionOptions
 
 
 @app.command()
@@ -77,12 +80,20 @@ def estimate_stf(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="Known reflectance: an overlapping cube, or a .csv of spectra or panels."
+            help="Known reflectance: an overlapping cube, a .csv of spectra or panels, or a table "
+            "of plots (.csv, .npz)."
         ),
     ] = None,
     reference_scale: Annotated[
         str | None, typer.Option(help="Reflectance per number in the reference, e.g. 1/100.")
     ] = None,
+    flight: Annotated[
+        str | None, typer.Option(help="Flight of the image, in a table of plots with several.")
+    ] = None,
+    same_camera: Annotated[
+        bool,
+        typer.Option("--same-camera", help="Each FILE is a flight; estimate one STF from all."),
+    ] = False,
     model: shared.ModelName = None,
     tile: shared.TileSize = 256,
     stages: shared.Stages = None,
@@ -96,36 +107,31 @@ def estimate_stf(
 ) -> None:
     """Estimate the STF of an image, blind or calibrated with reference spectra."""
     from uavssr.io.stf import write_stf
-    from uavssr.model import DEFAULT_MODEL
-    from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
+    from uavssr.model import DEFAULT_MODEL, load_model
+    from uavssr.reconstruction import ReconstructionOptions
 
-    if reference is None and reference_scale is not None:
-        raise UsageError("--reference-scale without --reference", remedy="give both, or neither")
-    if reference is not None:
-        _refuse_unused(context)
-    msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    _check_options(context, reference=reference, same_camera=same_camera)
+    images = [
+        open_image(context, paths, sensor, bands, bidx, scale, assume_crs, max_pixels)
+        for paths in ([[file] for file in files] if same_camera else [files])
+    ]
+    msi = images[0]
     inputs = files if reference is None else [*files, reference]
     check_outputs([out, plot], inputs, overwrite=overwrite)
     check_suffix(out, ".nc")
     check_suffix(plot, ".png")
-    facts: dict[str, Any] = {"sensor": msi.sensor.name}
+    loaded = load_model(model or DEFAULT_MODEL)
+    facts: dict[str, Any] = {"sensor": msi.sensor.name, "model": loaded.name}
     if reference is None:
-        planned = plan_reconstruction(
-            msi,
-            ReconstructionOptions(
-                model=model or DEFAULT_MODEL,
-                tile=tile,
-                stages=stages,
-                device=device,
-                workers=workers,
-            ),
+        options = ReconstructionOptions(
+            model=loaded, tile=tile, stages=stages, device=device, workers=workers
         )
-        facts["model"] = planned.plan.model.name
-        with console.progress(quiet=context.obj["quiet"]) as progress:
-            estimate = planned.stf_arrays(progress=progress)
+        estimate = _blind(context, images, options, same_camera=same_camera)
     else:
-        estimate, calibration = _calibrated(context, msi, reference, reference_scale, model)
-        facts |= calibration
+        from uavssr.calibration import open_reference
+
+        opened = open_reference(reference, msi, scale=reference_scale, flight=flight)
+        estimate, facts["reference"] = _calibrated(context, msi, opened, loaded)
     if out is not None:
         write_stf(estimate, out, overwrite=overwrite, inputs=inputs)
         if count := estimate.sizes.get("reference"):
@@ -140,25 +146,53 @@ def estimate_stf(
     console.show(facts | {"scene": rows}, table, as_json=as_json)
 
 
-def _refuse_unused(context: typer.Context) -> None:
-    """Refuse options of the network, which a calibration does not run."""
-    for name in ("tile", "stages", "device", "workers"):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            raise UsageError(f"--{name} has no effect with --reference", remedy="leave it out")
+def _check_options(context: typer.Context, *, reference: Path | None, same_camera: bool) -> None:
+    """Refuse options that were given and have no effect beside the others."""
+    given = {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    }
+    for name in ("reference_scale", "flight"):
+        if reference is None and name in given:
+            fact = f"--{name.replace('_', '-')} without --reference"
+            raise UsageError(fact, remedy="give both, or neither")
+    beside: list[tuple[str, tuple[str, ...]]] = []
+    if reference is not None:
+        beside.append(("--reference", ("tile", "stages", "device", "workers")))
+    if same_camera:
+        beside.append(("--same-camera", ("reference", "tile", "workers")))
+    for option, names in beside:
+        for name in names:
+            if name in given:
+                raise UsageError(f"--{name} has no effect with {option}", remedy="leave it out")
+
+
+def _blind(
+    context: typer.Context,
+    images: list[MsiSource],
+    options: ReconstructionOptions,
+    *,
+    same_camera: bool,
+) -> StfArrays:
+    """The STF from the image, or one from all images."""
+    from uavssr.reconstruction import estimate_camera_stf, plan_reconstruction
+
+    if same_camera:
+        return estimate_camera_stf(images, options)
+    planned = plan_reconstruction(images[0], options)
+    with console.progress(quiet=context.obj["quiet"]) as progress:
+        return planned.stf_arrays(progress=progress)
 
 
 def _calibrated(
-    context: typer.Context, msi: MsiSource, path: Path, scale: str | None, model: str | None
+    context: typer.Context, msi: MsiSource, reference: Reference, model: Model
 ) -> tuple[StfArrays, dict[str, Any]]:
     """The STF from a reference, and facts about the calibration for `--json`."""
-    from uavssr.calibration import calibrate_scene, open_reference
+    from uavssr.calibration import calibrate_scene
     from uavssr.io.stf import StfArrays
-    from uavssr.model import DEFAULT_MODEL, load_model
 
-    loaded = load_model(model or DEFAULT_MODEL)
-    reference = open_reference(path, msi, scale=scale)
-    calibration = calibrate_scene(msi, reference, model=loaded)
+    calibration = calibrate_scene(msi, reference, model=model)
     for warning in calibration.warnings:
         say(context, f"uavssr: warning: {warning}")
     facts = {
@@ -166,4 +200,4 @@ def _calibrated(
         "used": calibration.used,
         "warnings": list(calibration.warnings),
     }
-    return StfArrays.of(calibration.dataset), {"model": loaded.name, "reference": facts}
+    return StfArrays.of(calibration.dataset), facts

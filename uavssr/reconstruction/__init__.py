@@ -9,6 +9,7 @@ from uavssr.reconstruction.api import (
     plan_reconstruction,
     reconstruct,
 )
+from uavssr.reconstruction.camera_stf import estimate_camera_stf
 from uavssr.reconstruction.devices import resolve_device
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
@@ -27,6 +28,7 @@ __all__ = [
     "ReconstructionOptions",
     "RunVerdict",
     "StfScope",
+    "estimate_camera_stf",
     "estimate_stf",
     "expand",
     "parse_size",

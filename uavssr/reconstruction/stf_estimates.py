@@ -68,7 +68,7 @@ def estimate_scene_stf(
     sample = sample_scene(source, fill_reflectance(network, start))
     msi, valid = sample.msi.to(device), sample.valid.to(device)
     result = network(msi, start, estimate_stf=fixed is None, valid=valid, stages=stages)
-    statistics = _statistics(network.basis, msi, result.coefficients, result.stf, valid)
+    statistics = scene_statistics(network.basis, msi, result.coefficients, result.stf, valid)
     fraction = sample.valid_fraction
     estimate = summarise_stf(result.stf, statistics, network.basis, valid_fraction=fraction)
     if fixed is not None:
@@ -144,14 +144,14 @@ def estimate_tile_stf(
         rows=scene.rows + deviation.rows - family.rows(scene.theta),
         common_se=scene.common_se,
     )
-    statistics = _statistics(basis, msi, coefficients, stf, counted)
+    statistics = scene_statistics(basis, msi, coefficients, stf, counted)
     removed = 1 - (deviation.theta_se / prior.theta_se.clamp_min(1e-9)).square()
     share = float(valid.mean())
     estimate = summarise_stf(stf, statistics, network.basis, valid_fraction=share, removed=removed)
     return FittedStf(stf=stf, estimate=estimate)
 
 
-def _statistics(
+def scene_statistics(
     basis: SpectralBasis, msi: Tensor, coefficients: Tensor, stf: Stf, valid: Tensor
 ) -> SceneStatistics:
     """Statistics of the misfit Y - (R E A + R mean) and of A over the valid pixels."""

@@ -6,13 +6,14 @@ No rasters and no torch. The table of cameras is data, in cameras.yaml.
 from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray, NumberArray
 from uavssr.sensors.band import Band, BandPrior, response_moments
 from uavssr.sensors.selection import select_wavelengths, subset
-from uavssr.sensors.sensor import COMMON_SPREAD, Sensor, nominal_spread
+from uavssr.sensors.sensor import COMMON_SPREAD, FLIGHT_SPREAD, Sensor, nominal_spread
 from uavssr.sensors.sensor_file import SENSORS, load_sensor, sensor_text
 from uavssr.sensors.wavelength_grid import FINE_NM, HEADWALL_NANO, WavelengthGrid
 
 __all__ = [
     "COMMON_SPREAD",
     "FINE_NM",
+    "FLIGHT_SPREAD",
     "HEADWALL_NANO",
     "SENSORS",
     "Band",

@@ -56,6 +56,8 @@ class Band:
     """A measured curve as (wavelengths in nm, relative response), used instead of the shape."""
     prior: BandPrior | None = None
     """What earlier flights tell; by default `nominal_spread` holds."""
+    nominal: float | None = None
+    """Centre in nm of the data sheet, by which files name the band; None where it is `centre`."""
 
     def __post_init__(self) -> None:
         if self.role.lower().split() != [self.role] or "," in self.role:
@@ -70,6 +72,11 @@ class Band:
             raise InputRefused(f"band {self.role} has a FWHM of {self.fwhm} nm, not 0.5-400 nm")
         if not 1 <= self.shape <= 50:
             raise InputRefused(f"band {self.role} has shape {self.shape}, not 1-50")
+
+    @property
+    def nominal_centre(self) -> float:
+        """Centre in nm of the data sheet."""
+        return self.centre if self.nominal is None else self.nominal
 
     def response(self, nm: FloatArray = FINE_NM) -> FloatArray:
         """The response (F,) at wavelengths `nm` (F,), with a sum of 1.

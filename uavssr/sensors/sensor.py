@@ -19,6 +19,11 @@ An image's level is what panel, sun sensor and software made of it. Of three dev
 a RedEdge over a Headwall Nano the factors are 0.67-0.81, of footprints of a RedEdge and a Sequoia
 over a field spectrometer 0.87-1.05 and 1.05-1.20: 0.17 is the root mean square over three cameras.
 """
+FLIGHT_SPREAD: Final = 0.04
+"""Standard deviation of a band's own log gain from flight to flight, beside the common factor.
+
+From three development flights of a RedEdge over a Headwall Nano (docs/design.md).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,9 @@ def _sensor_from_mapping(content: dict[str, object]) -> Sensor:
 
 def _band_from_mapping(row: Mapping[str, object]) -> Band:
     role = str(row["role"]).strip().lower()
-    known = {"wavelength_nm", "response"} if "response" in row else {"centre", "fwhm", "shape"}
+    known = {"wavelength_nm", "response"} if "response" in row else {"shape"}
+    if known == {"shape"} or "nominal" in row:  # a profile's curve has a centre of its own
+        known |= {"centre", "fwhm", "nominal"}
     if unknown := set(row) - known - {"role", "prior"}:
         raise ValueError(f"band {role}: unknown keys {sorted(unknown)}")
     band = _curve_from_mapping(role, row, known)
@@ -92,14 +94,22 @@ def _band_from_mapping(row: Mapping[str, object]) -> Band:
 
 
 def _curve_from_mapping(role: str, row: Mapping[str, object], known: set[str]) -> Band:
+    keys = known - {"wavelength_nm", "response"}
+    numbers = {key: float(str(row[key])) for key in keys if row.get(key) is not None}
     if "response" in row:
         nm, response = row["wavelength_nm"], row["response"]
         if not isinstance(nm, list) or not isinstance(response, list):
             raise ValueError(f"band {role}: wavelength_nm and response must be lists")
-        return Band.from_curve(role, [float(v) for v in nm], [float(v) for v in response])
-    numbers = {key: float(str(row[key])) for key in known if row.get(key) is not None}
-    shape = numbers.get("shape", 4.0)
-    return Band(role=role, centre=numbers["centre"], fwhm=numbers["fwhm"], shape=shape)
+        band = Band.from_curve(role, [float(v) for v in nm], [float(v) for v in response])
+    else:
+        band = Band(role=role, centre=numbers["centre"], fwhm=numbers["fwhm"])
+    return replace(
+        band,
+        centre=numbers.get("centre", band.centre),
+        fwhm=numbers.get("fwhm", band.fwhm),
+        shape=numbers.get("shape", band.shape),
+        nominal=numbers.get("nominal"),
+    )
 
 
 def sensor_text(sensor: Sensor) -> str:
@@ -115,8 +125,12 @@ def _mapping_of_band(band: Band) -> dict[str, object]:
     row: dict[str, object] = {"role": band.role}
     if band.prior is not None:
         row["prior"] = asdict(band.prior)
+    if band.nominal is not None:
+        row |= {"nominal": band.nominal}
+    if band.curve is None or band.nominal is not None:
+        row |= {"centre": band.centre, "fwhm": band.fwhm}
     if band.curve is None:
-        return row | {"centre": band.centre, "fwhm": band.fwhm, "shape": band.shape}
+        return row | {"shape": band.shape}
     nm, response = band.curve
     return row | {"wavelength_nm": list(nm), "response": list(response)}
 

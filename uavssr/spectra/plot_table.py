@@ -223,7 +223,7 @@ def _order(centres: FloatArray | None, sensor: Sensor, path: Path) -> list[int]:
     """The index in `ms` of each band of the sensor, by its centres in nm if they are stated."""
     if centres is None:
         return list(range(len(sensor)))
-    nominal = np.array([band.centre for band in sensor.bands])
+    nominal = np.array([band.nominal_centre for band in sensor.bands])
     distance = np.abs(np.subtract.outer(nominal, centres))
     if not (distance.min(1) <= MAX_CENTRE_DISTANCE_NM).all():
         stated = ", ".join(f"{centre:g}" for centre in centres.ravel()[:8])

@@ -119,7 +119,7 @@ def _kind(text: str, *, letter_last: bool = False) -> str | None:
 
 def kind_of(band: Band) -> str:
     """The colour of a sensor's band, by its name or else by its centre wavelength."""
-    by_centre = (kind for limit, kind in _COLOUR_LIMITS if band.centre < limit)
+    by_centre = (kind for limit, kind in _COLOUR_LIMITS if band.nominal_centre < limit)
     return _kind(band.role) or next(by_centre, "nir")
 
 
@@ -130,7 +130,9 @@ def bands_meant(hint: Hint, sensor: Sensor) -> frozenset[int] | None:
         return frozenset({exact})
     near = None
     if hint.nm is not None:
-        distance, i = min((abs(band.centre - hint.nm), i) for i, band in enumerate(sensor.bands))
+        distance, i = min(
+            (abs(band.nominal_centre - hint.nm), i) for i, band in enumerate(sensor.bands)
+        )
         near = frozenset({i} if distance <= NEAR_NM else ())
     if hint.kind is None:
         return near

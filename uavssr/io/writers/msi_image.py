@@ -46,7 +46,10 @@ class ImageTarget(Target):
         for number, band in enumerate(sensor.bands, start=1):
             dataset.set_band_description(number, band.role)
             dataset.update_tags(
-                number, wavelength=repr(band.centre), wavelength_units="nm", fwhm=repr(band.fwhm)
+                number,
+                wavelength=repr(band.nominal_centre),
+                wavelength_units="nm",
+                fwhm=repr(band.fwhm),
             )
 
     def missing_from(self, dataset: DatasetReader) -> str | None:

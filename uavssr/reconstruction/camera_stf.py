@@ -1,0 +1,142 @@
+"""One STF for several flights of one camera, estimated blind from all of their images together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from uavssr._version import __version__
+from uavssr.errors import InputRefused, UsageError
+from uavssr.io.stf import StfArrays, stf_arrays
+from uavssr.model import (
+    GAIN,
+    Model,
+    PGUNet,
+    ResponseFamily,
+    Stf,
+    find_materials,
+    load_model,
+    pool_materials,
+)
+from uavssr.reconstruction.devices import resolve_device, torch_threads
+from uavssr.reconstruction.options import ReconstructionOptions
+from uavssr.reconstruction.pixels import SceneSample, sample_scene
+from uavssr.reconstruction.stf_estimates import (
+    fill_reflectance,
+    scene_statistics,
+    summarise_stf,
+)
+from uavssr.sensors import FLIGHT_SPREAD
+
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
+    from uavssr.io.stf import StfEstimate
+
+
+def estimate_camera_stf(
+    sources: Sequence[MsiSource], options: ReconstructionOptions | None = None
+) -> StfArrays:
+    """The STF of one camera from the images of several flights, without tiles.
+
+    All flights together count as much as one scene, see `model.pool_materials`. Standard errors of
+    gains include `FLIGHT_SPREAD`, by which a flight differs from the mean of all.
+
+    Args:
+        sources: two or more images of one camera.
+        options: model, device and stages; the others have no effect.
+
+    Raises:
+        UsageError: fewer than two images.
+        InputRefused: images of different cameras, or one without a valid pixel.
+        IncompleteRun: the network gave NaN or infinity.
+    """
+    if len(sources) < 2:
+        raise UsageError(
+            "one image alone is given", remedy="give two or more, or leave --same-camera out"
+        )
+    first = sources[0]
+    for source in sources:
+        if source.sensor != first.sensor:
+            raise InputRefused(
+                f"the camera is {source.sensor.name}, that of {Path(first.summary.paths[0]).name} "
+                f"is {first.sensor.name}",
+                path=source.summary.paths[0],
+                remedy="give images of one camera",
+            )
+    chosen = options or ReconstructionOptions()
+    model = chosen.model if isinstance(chosen.model, Model) else load_model(chosen.model)
+    device = resolve_device(chosen.device)
+    network = copy.deepcopy(model.network).to(device) if device.type == "cuda" else model.network
+    with torch_threads():
+        estimate = _estimate(network, sources, device=device, stages=chosen.stages)
+    return stf_arrays(
+        sensor=first.sensor,
+        grid=model.grid,
+        nominal=first.sensor.srf(model.grid),
+        scene=estimate,
+        crs_wkt="",
+        transform=(1, 0, 0, 0, 1, 0),
+        attrs=_attributes(sources, model),
+    )
+
+
+@torch.inference_mode()
+def _estimate(
+    network: PGUNet, sources: Sequence[MsiSource], *, device: torch.device, stages: int | None
+) -> StfEstimate:
+    start = Stf.from_prior(ResponseFamily.of(sources[0].sensor, network.grid).to(device))
+    samples = [sample_scene(source, fill_reflectance(network, start)) for source in sources]
+    scenes = [
+        find_materials(
+            sample.msi.to(device).flatten(2), sample.valid.to(device).flatten(1), pooled=True
+        )
+        for sample in samples
+    ]
+    stf = _of_any_flight(network.estimate_stf(pool_materials(scenes), start)[-1])
+    pixels = [_pixels(network, sample, stf, stages=stages) for sample in samples]
+    msi, coefficients, valid = (torch.cat(part, -1) for part in zip(*pixels, strict=True))
+    statistics = scene_statistics(network.basis, msi, coefficients, stf, valid)
+    fraction = sum(sample.valid_fraction for sample in samples) / len(samples)
+    return summarise_stf(stf, statistics, network.basis, valid_fraction=fraction)
+
+
+def _of_any_flight(stf: Stf) -> Stf:
+    """The STF with standard errors of the gains of one flight, in place of those of the mean."""
+    gain_se = (stf.theta_se[..., GAIN].square() + FLIGHT_SPREAD**2).sqrt()
+    theta_se = stf.theta_se.clone()
+    theta_se[..., GAIN] = torch.minimum(
+        gain_se, torch.maximum(stf.family.spread[..., GAIN], theta_se[..., GAIN])
+    )
+    return replace(stf, theta_se=theta_se)
+
+
+def _pixels(
+    network: PGUNet, sample: SceneSample, stf: Stf, *, stages: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Y (1, c, n), A (1, r, n) and the valid pixels (1, n) of a sample."""
+    msi, valid = sample.msi.to(stf.rows.device), sample.valid.to(stf.rows.device)
+    result = network(msi, stf, estimate_stf=False, valid=valid, stages=stages)
+    return (
+        msi.movedim(1, 0).flatten(1)[None],
+        result.coefficients.movedim(1, 0).flatten(1)[None],
+        valid.flatten()[None],
+    )
+
+
+def _attributes(sources: Sequence[MsiSource], model: Model) -> dict[str, str]:
+    paths = [Path(path) for source in sources for path in source.summary.paths]
+    facts = {
+        "version": __version__,
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "sensor": sources[0].sensor.name,
+        "input": ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in paths),
+        "flights": str(len(sources)),
+    }
+    return {f"uavssr_{key}": value for key, value in facts.items()}
