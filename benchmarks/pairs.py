@@ -1,7 +1,7 @@
 """Real pairs of a drone camera and a hyperspectral camera: what each source of knowledge is worth.
 
     python benchmarks/pairs.py PAIRS.npz --sensor rededge3 [--model NAME] [--test FLIGHT,FLIGHT...]
-        [--leave-one-out] [--known 1,3,10]
+        [--leave-one-out] [--known 1,3,10] [--plot PNG]
 
 PAIRS.npz holds means over plots: `ms` (n, c) of the camera, `hs` (n, W) at `wavelength_nm` (W,),
 and `flight` (n,). The other flights than those of --test are known; with --leave-one-out each
@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--known", default="1,3,10", help="numbers of known plots")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="a picture (.png) of the errors")
     options = parser.parse_args()
     if not options.pairs.is_file():
         print(f"skipped: not here: {options.pairs}")
@@ -96,6 +97,8 @@ def main() -> int:
     known = "all others" if options.leave_one_out else f"all but {', '.join(tested)}"
     print(f"Known flights: {known}.\n")
     _print(table, tested)
+    if options.plot:
+        _plot(table, options.plot)
     if options.json:
         content = {name: {f: vars(s) for f, s in row.items()} for name, row in table.items()}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -134,8 +137,9 @@ class Bench:
         yield "adapt", self._score(adapted, self._blind(adapted, self.sensor))
         yield "profile, adapt", self._score(adapted, self._blind(adapted, profile))
         for count in counts:
-            yield f"{count} known plots", self._calibrated(self.network, self.sensor, count)
-            name = f"{count} known plots, profile, adapt"
+            plots = "1 known plot" if count == 1 else f"{count} known plots"
+            yield plots, self._calibrated(self.network, self.sensor, count)
+            name = f"{plots}, profile, adapt"
             yield name, self._calibrated(adapted, profile, count)
 
     def _profile(self) -> Sensor:
@@ -237,6 +241,24 @@ def _print(table: dict[str, dict[str, Score]], flights: list[str]) -> None:
         if np.isfinite(mean[2]):
             cover, covers = f"{mean[2]:.0%}", " ".join(f"{s.coverage:.0%}" for s in scores)
         print(f"| {name} | {mean[0]:.4f} | {mean[1]:.2f} | {cover} | {by_flight} | {covers} |")
+
+
+def _plot(table: dict[str, dict[str, Score]], path: Path) -> None:
+    """Bars of the mean errors of each estimator, dots for the flights."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, layout="constrained")
+    for axis, (field, label) in zip(axes, (("rmse", "RMSE"), ("sam", "SAM, degrees")), strict=True):
+        for place, (name, row) in enumerate(table.items()):
+            values = [getattr(score, field) for score in row.values()]
+            colour = "0.6" if "known flights" in name else "tab:green"
+            axis.barh(place, np.mean(values), color=colour)
+            axis.plot(values, [place] * len(values), "k.", markersize=5)
+        axis.set_xlabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(table)), list(table))
+    axes[0].invert_yaxis()
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
