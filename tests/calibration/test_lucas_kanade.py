@@ -40,9 +40,13 @@ def test_parts_of_a_pixel_are_linear() -> None:
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.7), (-1.6, 2.3), (3.0, -3.5)])
-def test_shift_is_found_whatever_the_gains_and_offsets(shift: tuple[float, float]) -> None:
+@pytest.mark.parametrize("gain", [0.3, 1.0, 3.3])
+def test_shift_is_found_whatever_the_gains_and_offsets(
+    shift: tuple[float, float], gain: float
+) -> None:
     image = scene()
-    seen = displaced(image, *shift) * np.array([[[1.3]], [[0.8]], [[1.1]]], "f4") + np.float32(0.4)
+    gains = gain * np.array([[[1.3]], [[0.8]], [[1.1]]], "f4")
+    seen = displaced(image, *shift) * gains + np.float32(0.4)
     assert lk.estimate_shift([(image, seen)]) == pytest.approx(shift, abs=0.03)
 
 

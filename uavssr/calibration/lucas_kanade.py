@@ -109,9 +109,9 @@ def explained_share(pairs: Sequence[ImagePair], shift: FloatArray | None = None)
 def _band_fits(
     pairs: Sequence[ImagePair], shift: FloatArray
 ) -> Iterator[tuple[FloatArray, FloatArray, float]]:
-    """Derivatives G (n, 2) and residual e (n,) of each band, and its sum of squares.
+    """Derivatives a G (n, 2) and residual e (n,) of each band, and its sum of squares.
 
-    The best fit a predicted + b has been taken from both G and e.
+    The best fit a predicted + b has been taken from both the derivatives and e.
     """
     for predicted, image in pairs:
         placed = shift_image(shift_image(predicted, float(shift[0]), 1), float(shift[1]), 2)
@@ -123,6 +123,7 @@ def _band_fits(
             terms = np.stack([band[usable], np.ones(int(usable.sum()))], axis=1).astype(float)
             values = np.column_stack([slope[usable], seen[usable]]).astype(float)
             # V - T argmin_C |V - T C|^2
-            rest = values - terms @ np.linalg.lstsq(terms, values)[0]
+            fitted = np.linalg.lstsq(terms, values)[0]
+            rest = values - terms @ fitted
             spread = values[:, 2] - values[:, 2].mean()
-            yield rest[:, :2], rest[:, 2], float((spread**2).sum())
+            yield fitted[0, 2] * rest[:, :2], rest[:, 2], float((spread**2).sum())
