@@ -3,7 +3,7 @@
 Blind estimation is in `reconstruction`.
 """
 
-from uavssr.calibration.band_comparison import BandComparison, Oddity, PairCheck
+from uavssr.calibration.band_comparison import RATIO_LIMITS, BandComparison, Oddity, PairCheck
 from uavssr.calibration.camera_fit import CameraFit, Flight, fit_camera
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
@@ -14,6 +14,7 @@ from uavssr.calibration.profile import flight_of, profile_stf
 from uavssr.calibration.references import Reference, on_grid, open_reference, reference_of_plots
 
 __all__ = [
+    "RATIO_LIMITS",
     "BandComparison",
     "CameraFit",
     "Fitting",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uavssr.errors import printable
@@ -171,6 +172,46 @@ def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[Renderabl
         names = ("relative", "centre_nm", "fwhm_nm", "gain_percent")
         parts.append(_number_table("STF error", rows, names))
     return parts
+
+
+def pair_parts(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    """The pairs of a manifest with their verdicts, and below them what is odd."""
+    head = ("line", "pair", "overlap", "gsd m", "shift px", "ratio", "correlation", "verdict")
+    table, remarks = _table(*head), list[str]()
+    for row in rows:
+        prints, found = row.get("footprints"), row.get("registration")
+        bands = row.get("bands") or (found or {}).get("bands", {})
+        shift = (
+            "" if found is None else f"{found['shift_rows']:+.2f}, {found['shift_columns']:+.2f}"
+        )
+        if found and found["spread"] is not None:
+            shift += f" +- {found['spread']:.2f}"
+        name = " ".join(Path(file).name for file in row["files"])
+        if "flight" in row:
+            name += f" {row['flight']} ({row['plots']} plots)"
+        _add_row(
+            table,
+            str(row["line"]),
+            name,
+            "" if prints is None else f"{prints['overlap']:.0%}",
+            "" if prints is None else f"{prints['image_gsd_m']:.3g}, {prints['cube_gsd_m']:.3g}",
+            shift,
+            _listed(bands, "ratio"),
+            _listed(bands, "correlation"),
+            "refused" if row["problems"] else "usable",
+        )
+        said = [f"problem: {text}" for text in row["problems"]]
+        said += [f"warning: {text}" for text in row["warnings"]]
+        place = f"line {row['line']} {row.get('flight', '')}".rstrip()
+        remarks += [f"{place}: {text}" for text in said]
+    checks = sorted({check for row in rows for check in row["accepts"]})
+    if checks:
+        remarks.append(f"if that is as it should be: --accept {','.join(checks)}")
+    return [table, *map(_text, remarks)]
+
+
+def _listed(bands: Mapping[str, Mapping[str, float]], name: str) -> str:
+    return " ".join(f"{band[name]:.2f}" for band in bands.values())
 
 
 def _number_table(

@@ -12,6 +12,7 @@ from uavssr.data.batches import (
 )
 from uavssr.data.flights import fit_camera_profile
 from uavssr.data.manifest import file_sha256, read_manifest
+from uavssr.data.pair_report import PairReport, check_pairs
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
 from uavssr.data.random_cameras import MAX_BAND_SHIFT, RandomCameras, draw_cameras, observe
 from uavssr.data.scenes import simulate_batch, simulate_scene
@@ -24,11 +25,13 @@ __all__ = [
     "MAX_GAP_NM",
     "Batch",
     "DataConfig",
+    "PairReport",
     "RandomCameras",
     "SceneSplit",
     "SpectraBagBatch",
     "SpectraBags",
     "TrainingData",
+    "check_pairs",
     "draw_cameras",
     "file_sha256",
     "fit_camera_profile",

@@ -19,7 +19,7 @@ from uavssr.calibration import (
     register_pair,
 )
 from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused
-from uavssr.data.manifest_row import ManifestRow, parse_checks
+from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.plot_sources import PlotSource, flight_source, read_plots
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.hsi import CubeSource, TargetGrid, open_cube
@@ -170,23 +170,23 @@ def _open_row(row: ManifestRow, config: DataConfig) -> list[PatchSource]:
     if row.kind == "plots":
         return [_accepted_flight(source, config) for source in open_flights(row)]
     scene = open_scene(row)
-    if scene.registration is None:
+    if scene.image is None:
         return [scene]
-    accepted = accepted_oddities(row, scene.registration.bands, config)
-    refused = scene.registration.refusal(max_shift=config.max_shift)
+    registration = register_pair(scene.image, scene.cube)
+    accepted = accepted_oddities(row, registration.bands, config)
+    refused = registration.refusal(max_shift=config.max_shift)
     if refused is not None:
         raise InputRefused(refused, path=row.hsi)
-    return [replace(scene, accepted=accepted)]
+    return [replace(scene, registration=registration, accepted=accepted)]
 
 
 def open_scene(row: ManifestRow) -> SceneSource:
-    """Open the files of a row, unchecked; the cube of a pair is registered to its image."""
+    """Open the files of a row, unchecked and not registered."""
     cube = open_cube(row.hsi, scale=row.hsi_scale)
     if not row.msi:
         return SceneSource(row=row, cube=cube)
     image = open_msi(row.msi, sensor=row.sensor, bands=row.bands, scale=row.msi_scale)
-    registration = register_pair(image, cube)
-    return SceneSource(row=row, cube=cube, image=image, registration=registration)
+    return SceneSource(row=row, cube=cube, image=image)
 
 
 def open_flights(row: ManifestRow) -> list[PlotSource]:
@@ -196,11 +196,8 @@ def open_flights(row: ManifestRow) -> list[PlotSource]:
 
 
 def _accepted_flight(source: PlotSource, config: DataConfig) -> PlotSource:
-    words = "|".join(filter(None, np.unique(source.table.accept).tolist()))
-    checks = (*source.row.accept, *(parse_checks(words) if words else ()))
-    row = replace(source.row, accept=checks)
     try:
-        accepted = accepted_oddities(row, source.bands, config)
+        accepted = accepted_oddities(source.row, source.bands, config)
     except InputRefused as err:
         fact = f"flight {source.flight}: {err.fact}"
         raise InputRefused(fact, path=err.path, remedy=err.remedy) from err

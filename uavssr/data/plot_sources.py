@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from uavssr.calibration import BandComparison, Oddity, on_grid
-from uavssr.data.manifest_row import ManifestRow
+from uavssr.data.manifest_row import ManifestRow, parse_checks
 from uavssr.data.random_cameras import observe
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import TargetGrid
@@ -122,9 +122,12 @@ def flight_source(row: ManifestRow, table: PlotTable, flight: str) -> PlotSource
     if row.sensor is None:
         raise InputRefused("a table of plots without a camera", path=row.hsi)
     own, grid = table.of(flight), table_grid(table)
+    words = "|".join(filter(None, np.unique(own.accept).tolist()))
+    accept = (*row.accept, *(parse_checks(words) if words else ()))
+    weight = row.weight / len(table.flights)
     predicted = row.sensor.srf(grid) @ own.spectra.T
     return PlotSource(
-        row=replace(row, group=row.group or flight, weight=row.weight / len(table.flights)),
+        row=replace(row, group=row.group or flight, weight=weight, accept=accept),
         table=own,
         flight=flight,
         sensor=row.sensor,

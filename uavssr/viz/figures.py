@@ -67,7 +67,7 @@ def draw_quicklook(
     spots = preview.spots(len(_SPOT_COLOURS))
     height, width = preview.bands.shape[1:]
     size = (12.0, min(max(3.9 * height / width + 0.9, 3.4), 6.5))
-    with _figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
+    with png_figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.95))
         _draw_image(left, preview, _TRUE_COLOUR, spots, "True colour")
         _draw_image(middle, preview, _COLOUR_INFRARED, spots, "Colour infrared")
@@ -80,7 +80,7 @@ def draw_quicklook(
 
 
 @contextmanager
-def _figure(
+def png_figure(
     path: PathLike, size: tuple[float, float], *, overwrite: bool, inputs: Sequence[Path]
 ) -> Iterator[Figure]:
     """A figure to fill in the body; it is saved when the body ends well."""
@@ -94,7 +94,7 @@ def _figure(
         figure.savefig(part, format="png")
 
 
-def _dress(axes: Axes, title: str) -> None:
+def dress_axes(axes: Axes, title: str) -> None:
     """Set the title, grid and fonts that all panels share."""
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
     axes.grid(color="#e6e6e6", linewidth=0.6)
@@ -119,7 +119,7 @@ def _draw_image(
     for spot, colour in zip(spots, _SPOT_COLOURS, strict=False):
         axes.plot(spot.x, spot.y, "o", ms=8, mfc="none", mec="white", mew=2.6)
         axes.plot(spot.x, spot.y, "o", ms=8, mfc="none", mec=colour, mew=1.5)
-    _dress(axes, f"{name} ({' / '.join(f'{nm:.0f}' for nm in shown)} nm)")
+    dress_axes(axes, f"{name} ({' / '.join(f'{nm:.0f}' for nm in shown)} nm)")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -149,7 +149,7 @@ def _draw_spectra(axes: Axes, preview: CubePreview, spots: Sequence[Spot]) -> No
         xlabel="Wavelength (nm)",
         ylabel="Reflectance",
     )
-    _dress(axes, "Spectra at the marked places")
+    dress_axes(axes, "Spectra at the marked places")
     if spots:
         axes.legend(loc="upper left", fontsize=8, frameon=False)
 
@@ -176,7 +176,7 @@ def draw_stf(
     stf, interval = ds["scene_stf"].to_numpy() / peaks, ds["scene_stf_se"].to_numpy() / peaks
     tiles = (ds["stf"].to_numpy() if "tile" in ds.sizes else stf[None][:0]) / peaks
     size = (10.0, max(4.6, 0.55 * len(peaks)))
-    with _figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
+    with png_figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
         axes = figure.subplots()
         axes.axhline(0, color="#808080", lw=0.7)
         for k, colour in enumerate(colours):
@@ -191,7 +191,7 @@ def draw_stf(
             axes.plot(nm, scaled, color="#202020", lw=0.9, ls=_DASHED, zorder=5)
         axes.set(xlim=(nm[0], nm[-1]), xlabel="Wavelength (nm)")
         axes.set_ylabel("Response (1 = nominal peak)")
-        _dress(axes, f"Spectral transformation function, {ds.attrs.get('sensor', 'camera')}")
+        dress_axes(axes, f"Spectral transformation function, {ds.attrs.get('sensor', 'camera')}")
         _draw_stf_legends(figure, ds, colours, label)
     return Path(png_path)
 
