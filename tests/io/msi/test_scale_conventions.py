@@ -287,3 +287,61 @@ def test_bands_of_reflectance_and_per_cent_are_not_given_one_scale(tmp_path: Pat
         open_msi(path, sensor="p4m")
     with pytest.raises(InputRefused, match="median reflectance of band 3 would be 3"):
         open_msi(path, sensor="p4m", scale=1)
+
+
+TAGGED = {"scale_factor": "0.0001"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "fact"),
+    [
+        (
+            {"scale_factor": "1/32768"},
+            r"=1/32768, but \S+Blue\.tif states tag scale_factor=0\.0001",
+        ),
+        ({}, r"states no scale, but \S+Blue\.tif states tag scale_factor=0\.0001"),
+        (TAGGED | {"add_offset": "-0.1"}, "states no scale, but"),
+        (TAGGED | {"description": "Radiance"}, "its description says radiance"),
+        ({"quantification_value": "10000"}, ""),
+    ],
+)
+@pytest.mark.parametrize("odd", ["Red", "NIR"])
+def test_files_of_a_set_must_state_one_scale(
+    tmp_path: Path, tags: dict[str, str], fact: str, odd: str
+) -> None:
+    """RELIABILITY row 49: whether the file that differs is the last one or not."""
+    numbers = (scene() * 10000).astype("uint16")
+    files = [
+        write(
+            tmp_path / f"{name}.tif", band[None], names=None, tags=tags if name == odd else TAGGED
+        )
+        for name, band in zip(P4M, numbers, strict=True)
+    ]
+    if not fact:
+        assert open_msi(files, sensor="p4m").summary.scale == 0.0001
+        return
+    with pytest.raises(InputRefused, match=fact) as refused:
+        open_msi(files, sensor="p4m")
+    assert refused.value.path == tmp_path / f"{odd}.tif"
+    assert open_msi(files, sensor="p4m", scale="1/10000").summary.scale == 0.0001
+
+
+def test_file_of_a_band_that_is_left_out_has_no_say_in_the_scale(tmp_path: Path) -> None:
+    numbers = (scene(6) * 10000).astype("uint16")
+    files = [
+        write(tmp_path / f"{k}.tif", band[None], names=None, tags=TAGGED if k < 5 else None)
+        for k, band in enumerate(numbers)
+    ]
+    roles = [*SENSORS["p4m"].roles, "skip"]
+    assert open_msi(files, sensor="p4m", bands=roles).summary.scale == 0.0001
+
+
+def test_files_of_two_cameras_are_no_set(tmp_path: Path) -> None:
+    files = [
+        write(tmp_path / f"{name}.tif", band[None], names=None, tags={"sensor": sensor})
+        for name, band, sensor in zip(P4M, scene(), ["p4m"] * 4 + ["altum"], strict=True)
+    ]
+    fact = r"NIR\.tif: its tag sensor='altum' names altum, but the .*Blue\.tif names p4m"
+    with pytest.raises(InputRefused, match=fact):
+        open_msi(files)
+    assert open_msi(files, sensor="p4m").sensor.name == "p4m"

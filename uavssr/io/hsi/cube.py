@@ -160,7 +160,7 @@ def open_cube(
         cube.reader, cube.rule, cube.path, count=count, side=side, search=READ_TILE
     )
     facts = band_facts(sample.numbers)
-    evidence = ScaleEvidence(bands=bands, tags=tags, facts=facts, path=cube.path)
+    evidence = ScaleEvidence(bands=bands, tags={cube.path: tags}, facts=facts, path=cube.path)
     resolved = evidence.resolve(scale, remedy=_SCALE_REMEDY)
     judged = judge_sample(sample, resolved)
     pixels = tuple(f"{cube.path.name}: {text}" for text in judged.warnings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from uavssr.errors import InputRefused, UsageError
@@ -46,22 +47,37 @@ class CameraMatch(NamedTuple):
 
 
 def resolve_camera(
-    bands: Sequence[BandMetadata], tags: Mapping[str, str], request: Request
+    bands: Sequence[BandMetadata], tags: Mapping[Path, Mapping[str, str]], request: Request
 ) -> CameraMatch:
     """The camera: as given, else by a tag with its model, else by wavelength tags.
 
+    Args:
+        bands: all bands of the files.
+        tags: tags of each file.
+        request: the options of the input.
+
     Raises:
         UsageError: no such sensor.
-        OptionNeeded: the camera is unknown; the message lists those that fit.
+        OptionNeeded: the camera is unknown, and the message lists those that fit; or files of
+            different cameras.
         InputRefused: more bands than a camera has.
     """
-    name, evidence = _by_tag(tags) or ("", "")
+    named = {path: found for path in tags if (found := _by_tag(tags[path]))}
+    first, (name, evidence) = next(iter(named.items()), (Path(), ("", "")))
     if request.sensor is not None:
         given = request.sensor
         sensor = given if isinstance(given, Sensor) else load_sensor(given)
         warning = f"taken as {sensor.name} as asked, though the {evidence} names {name}"
         disagrees = name not in ("", sensor.name) and sensor.name in SENSORS
         return CameraMatch(sensor, "as given", (warning,) if disagrees else ())
+    for path, (other, tag) in named.items():
+        if other != name:
+            raise OptionNeeded(
+                f"its {tag} names {other}, but the {evidence} of {first} names {name}",
+                path=path,
+                remedy="give files of one camera, or name it with --sensor",
+                options={"sensor": "NAME"},
+            )
     if name:
         return CameraMatch(SENSORS[name], evidence)
     matched = _by_wavelength(bands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from uavssr.io.checks import CheckedFile
@@ -28,8 +29,8 @@ class InputFiles(NamedTuple):
     places: list[Place]
     """Places of the files that have one."""
     bands: list[BandMetadata]
-    tags: dict[str, str]
-    """Tags of all files, with keys in lower case."""
+    tags: dict[Path, dict[str, str]]
+    """Tags of each file, with keys in lower case."""
 
 
 class Examined(NamedTuple):

@@ -27,10 +27,10 @@ def conventional_scale(evidence: ScaleEvidence, sensor: Sensor | None) -> Scale 
     fits = evidence.brightest > MIN_BRIGHTEST * _FULL and brightest / _FULL <= _BRIGHTEST
     if not is_uint16 or not fits or raw_counts_hint(evidence.facts):
         return None
-    software = evidence.tags.get("tifftag_software", "")
-    if re.search("agisoft|metashape", software, re.IGNORECASE):
+    programs = [tags.get("tifftag_software", "") for tags in evidence.tags.values()]
+    if all(re.search("agisoft|metashape", name, re.IGNORECASE) for name in programs):
         reason = (
-            f"written by {software}, whose uint16 reflectance has 32768 = 100 %; "
+            f"written by {programs[0]}, whose uint16 reflectance has 32768 = 100 %; "
             f"99 % quantile {brightest / _FULL:.2f}"
         )
         return _confirmed_by_user("Metashape", reason, len(evidence.bands))

@@ -244,7 +244,7 @@ def _read_metadata(
         )
     files.checked.append(file)
     files.bands.extend(bands)
-    files.tags.update(tags)
+    files.tags[file.path] = tags
     files.places.extend([place] if place is not None else [])
 
 
@@ -297,9 +297,10 @@ def _scale(
     sensor: Sensor | None,
     request: Request,
 ) -> Scale:
+    used = {band.file for band in assignment.bands}
     evidence = ScaleEvidence(
         bands=assignment.bands,
-        tags=files.tags,
+        tags={path: tags for path, tags in files.tags.items() if path in used},
         facts=band_facts(sample.numbers),
         path=request.paths[0],
         each_band=all(assignment.roles),

@@ -110,8 +110,8 @@ class ScaleEvidence:
 
     bands: Sequence[BandMetadata]
     """The bands that are read."""
-    tags: Mapping[str, str]
-    """Tags of the dataset, with keys in lower case."""
+    tags: Mapping[Path, Mapping[str, str]]
+    """Tags of each file of these bands, with keys in lower case."""
     facts: Sequence[BandFacts]
     """(band,) facts of the stored numbers."""
     path: Path
@@ -142,7 +142,8 @@ class ScaleEvidence:
 
         Raises:
             InputRefused: radiance.
-            OptionNeeded: no evidence, or a scale that cannot be that of reflectance.
+            OptionNeeded: no evidence, files that state different scales, or a scale that cannot
+                be that of reflectance.
         """
         scale = self._stated() or convention if given is None else self._given(parse_scale(given))
         example = self._example(unlikely)
@@ -172,12 +173,13 @@ class ScaleEvidence:
 
     def _stated(self) -> Scale | None:
         """The scale by GDAL's tags, by the range of float numbers, or by a tag that names it."""
-        if re.search(r"\bradiance\b", self.tags.get("description", ""), re.IGNORECASE):
-            raise InputRefused(
-                f"its description says radiance: {self.tags['description']!r}",
-                path=self.path,
-                remedy="convert it to reflectance first, or give --scale if it is reflectance",
-            )
+        for path, tags in self.tags.items():
+            if re.search(r"\bradiance\b", tags.get("description", ""), re.IGNORECASE):
+                raise InputRefused(
+                    f"its description says radiance: {tags['description']!r}",
+                    path=path,
+                    remedy="convert it to reflectance first, or give --scale if it is reflectance",
+                )
         return self._from_gdal() or self._from_range() or self._from_tag()
 
     def _levels(self, scale: Scale) -> FloatArray:
@@ -253,15 +255,29 @@ class ScaleEvidence:
         return Scale.uniform(1.0, len(self.bands), evidence)
 
     def _from_tag(self) -> Scale | None:
-        """A tag that names the scale, unless an offset beside it has to be added."""
-        if any(key.endswith("add_offset") for key in self.tags):
-            return None
-        for key in _TAGS:
-            try:
-                value = parse_scale(self.tags.get(key, ""))
-            except UsageError:
-                continue
-            # ENVI and Sentinel-2 give the number that means 1, others the factor.
-            factor = value if value <= 1 else 1 / value
-            return Scale.uniform(factor, len(self.bands), f"tag {key}={self.tags[key]}")
-        return None
+        """The scale by a tag, which all files of a set state alike."""
+        (first, stated), *others = ((p, _tagged_scale(tags)) for p, tags in self.tags.items())
+        for path, other in others:
+            if other[0] != stated[0]:
+                raise OptionNeeded(
+                    f"states {other[1]}, but {first} states {stated[1]}",
+                    path=path,
+                    remedy=_ONE_SCALE,
+                    options={"scale": "NUMBER"},
+                )
+        factor, evidence = stated
+        return None if factor is None else Scale.uniform(factor, len(self.bands), evidence)
+
+
+def _tagged_scale(tags: Mapping[str, str]) -> tuple[float | None, str]:
+    """The scale by a tag that names it, unless an offset beside it has to be added; the tag."""
+    for key in _TAGS:
+        if any(name.endswith("add_offset") for name in tags):
+            break
+        try:
+            value = parse_scale(tags.get(key, ""))
+        except UsageError:
+            continue
+        # ENVI and Sentinel-2 give the number that means 1, others the factor.
+        return value if value <= 1 else 1 / value, f"tag {key}={tags[key]}"
+    return None, "no scale"
