@@ -244,6 +244,14 @@ RUN = (
         r"uavssr (evaluate) and simulate",
         "{1} in/cube in/cube -q",
     ),
+    Remedy(
+        "files of a set whose tags",
+        "inspect a_Blue.tif in/result_Green.tif in/result_Red.tif a_RedEdge.tif in/even_NIR.tif",
+        "COMMAND",
+        "{1}",
+        "cp in/result_Blue.tif a_Blue.tif && rio edit-info --tag sensor=p4m a_Blue.tif && "
+        "cp in/result_RedEdge.tif a_RedEdge.tif && rio edit-info --tag sensor=altum a_RedEdge.tif",
+    ),
     Remedy("the scale is ambiguous", "inspect in/counts.tif", "COMMAND", "{1}"),
     Remedy("the scale is ambiguous", "inspect in/all.tif", "COMMAND", "{1}"),
     Remedy("bands of different scales", "inspect in/mixed.tif", "COMMAND", "{1}"),
@@ -408,6 +416,7 @@ BY_HAND = {
     "a centre outside": EDIT,
     "a band has 5 % or more": EDIT,
     "a role given twice": EDIT,
+    "a key given twice": EDIT,
     "a curve that is zero": EDIT,
     "the SHA-256 differs": FETCH,
     "a key, shape or type": FETCH,

@@ -62,6 +62,7 @@ def write_inputs(folder: Path) -> None:
         write(folder / f"result_{name}.tif", band[None], names=None)
     shifted = TRANSFORM @ Affine.translation(1, 0)
     write(folder / "result_NIR.tif", image[4:], names=None, transform=shifted)
+    write(folder / "even_NIR.tif", image[4:], names=None)
     write_envi(folder / "cube", cube, *nm)
     write_envi(folder / "cube_counts", np.round(cube * 1e4).astype("u2"), *nm)
     spectra = tiny_library(seed=3).spectra[:20] * 100

@@ -138,6 +138,25 @@ def test_yaml_is_bounded(text: str) -> None:
         parse_yaml(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sensor.yaml", "name: a\nbands:\n- {role: red, centre: 650, fwhm: 10, centre: 660}\n"),
+        ("config.yaml", "training: {steps: 1}\ntraining:\n  steps: 2\n"),
+    ],
+)
+def test_key_that_comes_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    """Row 37."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UavssrError, match=r"the key '(centre|training)' is given twice, .* line"):
+        READERS[name](tmp_path / name)
+
+
+def test_one_key_in_several_mappings_is_not_repeated() -> None:
+    text = "a: &a {x: a, y: [x, x]}\nb: {<<: *a, <<: {z: 1}, x: x}\nc: [{x: 1}, {x: 2}]\n"
+    assert parse_yaml(text)["b"] == {"x": "x", "y": ["x", "x"], "z": 1}
+
+
 def test_yaml_keeps_what_people_write() -> None:
     text = "nm: &nm [400, 5e2, 6.5]\nb: {nm: *nm, on: yes}\nc: # none\n"
     nm = [400, 500.0, 6.5]

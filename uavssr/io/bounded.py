@@ -19,6 +19,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -193,12 +194,38 @@ def _items(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+@dataclass(slots=True)
+class _OpenCollection:
+    """A list or mapping of a YAML text whose end has not been read."""
+
+    anchor: str | None
+    before: int
+    """Values of the text before it."""
+    is_mapping: bool
+    items: int = 0
+    """Keys and values, or elements, so far."""
+    keys: set[str] = field(default_factory=set)
+
+    def add(self, event: yaml.Event) -> None:
+        """Count an item; of a key that comes twice, YAML would keep the last value."""
+        is_key = self.is_mapping and self.items % 2 == 0
+        self.items += 1
+        if not is_key or not isinstance(event, yaml.ScalarEvent) or event.value == "<<":
+            return
+        if event.value in self.keys:
+            line = event.start_mark.line + 1
+            raise ValueError(f"the key {event.value[:80]!r} is given twice, again in line {line}")
+        self.keys.add(event.value)
+
+
 def _check_events(text: str) -> None:
-    """Refuse a YAML text by its size once loaded, before it is: depth, values, aliases."""
+    """Refuse a YAML text before it is loaded: repeated keys; its depth, values and aliases."""
     sizes: dict[str | None, int] = {}
-    parents: list[tuple[str | None, int]] = []
+    parents: list[_OpenCollection] = []
     total = 0
     for event in yaml.parse(text, _Loader):
+        if parents and isinstance(event, yaml.NodeEvent):
+            parents[-1].add(event)
         if isinstance(event, yaml.AliasEvent):
             total += sizes.get(event.anchor, _MAX_NODES)  # inside its own anchor: endless
         elif isinstance(event, yaml.ScalarEvent):
@@ -207,11 +234,12 @@ def _check_events(text: str) -> None:
                 raise ValueError(f"a value of {len(event.value)} characters")
             sizes[event.anchor] = 1
         elif isinstance(event, yaml.CollectionStartEvent):
-            parents.append((event.anchor, total))
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            parents.append(_OpenCollection(event.anchor, total, is_mapping))
             total += 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = parents.pop()
-            sizes[anchor] = total - before
+            ended = parents.pop()
+            sizes[ended.anchor] = total - ended.before
         if len(parents) > _MAX_DEPTH or total > _MAX_NODES:
             raise ValueError(
                 f"more than {_MAX_NODES} values, or nested more than {_MAX_DEPTH} deep"
