@@ -278,6 +278,7 @@ ALLOWED = {
     ("io/stf/files.py", "part.read_bytes"),
     ("io/writers/lock.py", "json.loads"),  # of 4096 bytes
     ("io/writers/envi.py", "self._part_header.read_text"),
+    ("io/writers/sensor_yaml.py", "part.read_bytes"),
     ("io/writers/zarr.py", "(self._part / key).read_bytes"),
     ("sensors/sensor_file.py", "files('uavssr.sensors').joinpath('cameras.yaml').read_text"),
     ("training/checkpoints.py", "torch.load"),  # checked before

@@ -54,7 +54,7 @@ def test_file_has_one_item_on_each_line(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("350,500", "350 nm is 47.9 nm from the nearest"),
+        ("350,500", "350 nm is 47.87 nm from the nearest"),
         ("0.55,0.67", "from the nearest"),
         ("1010-1100", "no band in 1010-1100 nm"),
         ("900-450", "no band in 900-450"),
