@@ -213,8 +213,8 @@ class _OpenCollection:
         if not is_key or not isinstance(event, yaml.ScalarEvent) or event.value == "<<":
             return
         if event.value in self.keys:
-            line = event.start_mark.line + 1
-            raise ValueError(f"the key {event.value[:80]!r} is given twice, again in line {line}")
+            line = f", again in line {mark.line + 1}" if (mark := event.start_mark) else ""
+            raise ValueError(f"the key {event.value[:80]!r} is given twice{line}")
         self.keys.add(event.value)
 
 
