@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +17,16 @@ from uavssr.errors import UsageError
 @app.command()
 def evaluate(
     context: typer.Context,
-    pred: Annotated[Path, typer.Argument(help="The estimated cube.", metavar="PRED")],
-    ref: Annotated[
-        Path,
-        typer.Argument(help="The reference cube, on the same grid and wavelengths.", metavar="REF"),
+    pred: Annotated[
+        Path, typer.Argument(help="The estimated cube, or a table of plots.", metavar="PRED")
     ],
+    ref: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The reference cube, on the same grid and wavelengths; none for a table.",
+            metavar="[REF]",
+        ),
+    ] = None,
     stf: Annotated[Path | None, typer.Option(help="The estimated .stf.nc.")] = None,
     true_stf: Annotated[
         Path | None, typer.Option(help="The true .stf.nc, e.g. from `simulate`.")
@@ -41,11 +47,21 @@ def evaluate(
         bool,
         typer.Option("--per-band", help="Print the figures of every band; --json always does."),
     ] = False,
+    sensor: shared.SensorName = None,
+    model: shared.ModelName = None,
     as_json: shared.AsJson = False,
 ) -> None:
-    """Compare a cube with a reference, and an STF with the true one."""
+    """Compare a cube with a reference and an STF with the true one, or reconstruct plots.
+
+    A table of plots (.csv, .npz) is reconstructed flight by flight, blind or with --stf.
+    """
     from uavssr.evaluation import evaluate as compare
 
+    if ref is None:
+        _refuse_others(context, "pred", "sensor", "model", "stf", "ref_scale", "as_json")
+        _evaluate_plots(context, pred, sensor, model, stf, ref_scale, as_json=as_json)
+        return
+    _refuse_others(context, *(set(context.params) - {"sensor", "model"}))
     with console.progress(quiet=context.obj["quiet"]) as progress:
         report = compare(
             pred,
@@ -62,6 +78,51 @@ def evaluate(
         say(context, f"uavssr: warning: {warning}")
     parts = tables.report_parts(report, per_band=per_band)
     console.show(tables.json_ready(report), *parts, as_json=as_json)
+
+
+def _refuse_others(context: typer.Context, *names: str) -> None:
+    """Refuse options that were given and belong to the comparison of the other kind."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in names and source is not None and source.name != "DEFAULT":
+            option = f"--{name.replace('_', '-')}"
+            plots = "sensor" in names
+            raise UsageError(
+                f"{option} has no effect {'without' if plots else 'with'} REF",
+                remedy="leave it out",
+            )
+
+
+def _evaluate_plots(
+    context: typer.Context,
+    path: Path,
+    sensor: str | None,
+    model: str | None,
+    stf: Path | None,
+    scale: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the errors of the plots of a table by flight."""
+    from uavssr.evaluation import evaluate_plots, mean_plot_errors
+    from uavssr.io.raster import parse_scale
+    from uavssr.model import DEFAULT_MODEL, load_model
+    from uavssr.sensors import load_sensor
+    from uavssr.spectra import read_plot_table
+
+    if sensor is None or path.suffix.lower() not in (".csv", ".npz"):
+        raise UsageError("no REF", remedy="give REF; or a table of plots and --sensor")
+    camera = load_sensor(sensor)
+    table = read_plot_table(path, camera, scale=parse_scale(scale) if scale else 1.0)
+    loaded = load_model(model or DEFAULT_MODEL)
+    report = evaluate_plots(table, camera, loaded, stf=stf)
+    for warning in report.warnings:
+        say(context, f"uavssr: warning: {warning}")
+    rows = [{"flight": name, **asdict(errors)} for name, errors in report.flights.items()]
+    mean = asdict(mean_plot_errors(list(report.flights.values())))
+    facts = {"plots": str(path), "sensor": camera.name, "model": loaded.name, "flights": rows}
+    table_shown = tables.plot_table([*rows, {"flight": "mean", **mean}])
+    console.show(facts | {"mean": mean}, table_shown, as_json=as_json)
 
 
 @app.command()

@@ -57,6 +57,15 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
     return table
 
 
+def plot_table(rows: list[dict[str, Any]]) -> Table:
+    """A table of the errors of reconstructed plots by flight."""
+    table = _table("flight", "plots", "RMSE", "SAM degrees", "in 90 % interval")
+    for row in rows:
+        figures = f"{row['rmse']:.4f}", f"{row['sam']:.2f}", f"{row['coverage']:.0%}"
+        _add_row(table, row["flight"], str(row["plots"]), *figures)
+    return table
+
+
 def flight_table(flights: list[dict[str, Any]], sensor: Sensor) -> Table:
     """A table of the logarithms of the gains of flights with standard errors."""
     table = _table("flight", *sensor.roles, title="Log of the gains, image over ground")

@@ -6,6 +6,14 @@ No weights are trained here.
 from uavssr.evaluation.compare import evaluate
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage, fit_sigma_scale
 from uavssr.evaluation.metrics import rmse, sam
+from uavssr.evaluation.plots import (
+    PlotErrors,
+    PlotReport,
+    blind_plot_stf,
+    evaluate_plots,
+    mean_plot_errors,
+    plot_errors,
+)
 from uavssr.evaluation.protocol import (
     REFERENCE_PIXELS,
     CubeErrors,
@@ -32,17 +40,23 @@ __all__ = [
     "CubeErrors",
     "ImageErrors",
     "ImageResult",
+    "PlotErrors",
+    "PlotReport",
     "Ridge",
     "StfErrors",
     "ValidationImage",
+    "blind_plot_stf",
     "cube_coverage",
     "draw_image",
     "evaluate",
+    "evaluate_plots",
     "fit_ridge",
     "fit_sigma_scale",
     "gap_closed",
     "mean_errors",
+    "mean_plot_errors",
     "mean_ratio_to_ridge",
+    "plot_errors",
     "reference_pixels",
     "regress",
     "rmse",

@@ -16,7 +16,11 @@ from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
-from uavssr.reconstruction.stf_estimates import scene_materials, summarise_stf
+from uavssr.reconstruction.stf_estimates import (
+    scene_materials,
+    stf_from_estimate,
+    summarise_stf,
+)
 from uavssr.reconstruction.verdict import RunVerdict
 
 __all__ = [
@@ -36,5 +40,6 @@ __all__ = [
     "reconstruct",
     "resolve_device",
     "scene_materials",
+    "stf_from_estimate",
     "summarise_stf",
 ]
