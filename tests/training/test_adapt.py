@@ -377,3 +377,13 @@ def test_a_model_adapted_too_often_is_refused(
     adapt_model([library], tmp_path / "once", model=base)
     with pytest.raises(ModelRefused, match="adapt the model that it was made from"):
         adapt_model([library], tmp_path / "twice", model=tmp_path / "once")
+
+
+def test_model_is_not_lost_by_a_kill_just_before_it_is_replaced(tmp_path: Path) -> None:
+    own, stale = tmp_path / "own", tmp_path / ".own.abcd_123.part"
+    tiny_model(stale / "own.old")
+    (stale / "uavssr-part").write_bytes(b"part folder of uavssr 1\n")
+    with pytest.raises(OutputError, match="holds a model"):
+        adapt_model(tmp_path / "local.csv", own)
+    assert load_model(own).name == "tiny"
+    assert not stale.exists()

@@ -14,7 +14,7 @@ import torch
 from uavssr._version import __version__
 from uavssr.data import file_sha256
 from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
-from uavssr.io.writers import part_folder, publish_folder, sync, write_failed
+from uavssr.io.writers import part_folder, publish_folder, restore_replaced, sync, write_failed
 from uavssr.model import (
     CONFIG_FILE,
     DEFAULT_MODEL,
@@ -169,6 +169,7 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but a model that may be replaced."""
     fact, remedy = "", "choose another name"
     try:
+        restore_replaced(folder)
         configs = [path for parent in model_folders() for path in parent.glob(f"*/{CONFIG_FILE}")]
         content = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         is_model = {CONFIG_FILE, WEIGHTS_FILE} <= content <= {CONFIG_FILE, WEIGHTS_FILE, CARD_FILE}

@@ -14,7 +14,7 @@ import pytest
 from tests.helpers.places import REPO
 from uavssr.errors import OutputError
 from uavssr.io.writers import atomic
-from uavssr.io.writers.atomic import check_names, publish, replacing
+from uavssr.io.writers.atomic import check_names, check_output, publish, replacing
 from uavssr.io.writers.part_folder import part_folder, remove_stale_parts
 
 KILLED = """
@@ -42,6 +42,37 @@ def test_part_folder_of_a_killed_run_is_removed_and_one_in_use_is_not(tmp_path: 
         with part_folder(out) as other:
             assert other != part
     assert list(tmp_path.iterdir()) == []
+
+
+REPLACED = """
+import os, signal, sys
+from pathlib import Path
+from uavssr.io.writers import part_folder, publish_folder
+out, rename = Path(sys.argv[1]), Path.replace
+def rename_and_die(self, target):
+    rename(self, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.replace = rename_and_die
+with part_folder(out) as part:
+    part.mkdir()
+    publish_folder(part, out)
+"""
+
+
+@pytest.mark.parametrize("name", ["free", "taken"])
+def test_folder_is_not_lost_by_a_kill_just_before_it_is_replaced(tmp_path: Path, name: str) -> None:
+    """Row 21: the next run gives it its name back before it looks what exists."""
+    out = tmp_path / "cube.zarr"
+    out.mkdir()
+    (out / "chunk").write_text("old")
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    subprocess.run([sys.executable, "-c", REPLACED, str(out)], env=environment, check=False)
+    assert not out.exists()
+    if name == "taken":
+        out.mkdir()
+    with pytest.raises(OutputError, match="is no store of uavssr"):
+        check_output(out)
+    assert [path.name for path in out.iterdir()] == (["chunk"] if name == "free" else [])
 
 
 def test_stop_before_or_at_the_mark_leaves_what_the_next_run_removes(tmp_path: Path) -> None:

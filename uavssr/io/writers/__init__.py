@@ -18,7 +18,7 @@ from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.ownership import Replaceable
-from uavssr.io.writers.part_folder import part_folder
+from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.io.writers.sensor_yaml import write_sensor
@@ -57,6 +57,7 @@ __all__ = [
     "publish_folder",
     "quantise",
     "replacing",
+    "restore_replaced",
     "sync",
     "write_failed",
     "write_image",

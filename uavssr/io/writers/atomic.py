@@ -16,7 +16,14 @@ from uavssr.errors import OutputError, OutputExists
 from uavssr.io.bounded import parse_json, read_bytes
 from uavssr.io.checks import PathLike, envi_headers, name_problem, size_text
 from uavssr.io.writers.ownership import Replaceable, may_replace
-from uavssr.io.writers.part_folder import ADDED_BYTES, part_folder, part_folders, try_folder
+from uavssr.io.writers.part_folder import (
+    ADDED_BYTES,
+    OLD_SUFFIX,
+    part_folder,
+    part_folders,
+    restore_replaced,
+    try_folder,
+)
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file that has reached its limit."""
@@ -61,6 +68,7 @@ def check_output(
     if problem := name_problem(out):
         raise OutputError(problem, path=out, remedy=_OTHER_NAME)
     check_names([out])
+    restore_replaced(out)
     _check_existing(out, overwrite=overwrite, inputs=inputs)
     _check_folder(out)
     check_free_space(out, needed_bytes)
@@ -199,8 +207,8 @@ def _linked(part: Path, out: Path) -> bool:
 
 
 def publish_folder(part: Path, out: Path) -> None:
-    """Rename a folder, which never replaces one that holds anything."""
-    old = part.with_name(f"{part.name}.old")
+    """Rename a folder in its part folder; `restore_replaced` mends a kill between the steps."""
+    old = part.with_name(f"{out.name}{OLD_SUFFIX}")
     try:
         if out.exists():
             out.replace(old)

@@ -22,6 +22,8 @@ _MARK_TEXT: Final = b"part folder of uavssr 1\n"
 _SUFFIX: Final = ".part"
 ADDED_BYTES: Final = len(".") + len(".12345678") + len(_SUFFIX)
 """Bytes by which the name of a part folder is longer than the output's."""
+OLD_SUFFIX: Final = ".old"
+"""Suffix, in a part folder, of the folder that an output replaces, until it has its name."""
 
 
 @contextmanager
@@ -82,10 +84,20 @@ def remove_stale_parts(path: PathLike) -> list[Path]:
 
     A folder that is not provably one of ours, or that is in use, is left as it is.
     """
-    return [folder for folder in part_folders(path) if _removed(folder)]
+    out = Path(path).absolute()
+    return [folder for folder in part_folders(out) if _removed(folder, out)]
 
 
-def _removed(folder: Path) -> bool:
+def restore_replaced(path: PathLike) -> None:
+    """Give a folder its name back if a run was killed before the new one got that name."""
+    out = Path(path).absolute()
+    if not os.path.lexists(out):
+        for folder in part_folders(out):
+            if (folder / f"{out.name}{OLD_SUFFIX}").is_dir():
+                _removed(folder, out)
+
+
+def _removed(folder: Path, out: Path) -> bool:
     with suppress(OSError):
         folder.rmdir()  # empty: a run was stopped before the mark
         return True
@@ -95,6 +107,9 @@ def _removed(folder: Path) -> bool:
     try:
         with FileIO(folder / _MARK, "r+", opener=_open_unfollowed) as mark:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old = folder / f"{out.name}{OLD_SUFFIX}"
+            if old.is_dir() and not os.path.lexists(out):
+                old.rename(out)
             shutil.rmtree(folder)
     except OSError:  # in use, or it may not be removed
         return False
