@@ -336,6 +336,7 @@ def test_folders_and_scales_that_make_no_sense_are_refused(tmp_path: Path) -> No
         ("b.npz", {}, "is a file"),
         ("own", {"scale": "1/100"}, "a library holds reflectance"),
         ("no/own", {}, "there is no folder"),
+        ("n" * 250, {}, "bytes too long for its temporary files"),
         ("p4m-nano", {"overwrite": True}, "has the name of a released model"),
     ):
         with pytest.raises(UavssrError, match=fact):

@@ -251,6 +251,16 @@ def test_a_folder_that_cannot_be_made_is_refused(folder: Path, tmp_path: Path) -
     assert train(folder, tmp_path / "file") == 5
 
 
+@pytest.mark.parametrize("option", ["out", "name"])
+def test_name_that_is_too_long_is_refused_first(folder: Path, tmp_path: Path, option: str) -> None:
+    out, name = (
+        (tmp_path / ("n" * 256), "own") if option == "out" else (tmp_path / "run", "n" * 250)
+    )
+    with pytest.raises(OutputError, match="too long"):
+        runs.run_training(RunConfig(pairs=folder / "pairs.csv", out=out, name=name))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_runs_do_not_share_a_folder(folder: Path, tmp_path: Path) -> None:
     lock = Lock.take(tmp_path / ".lock", output=tmp_path)
     try:

@@ -14,7 +14,14 @@ import torch
 from uavssr._version import __version__
 from uavssr.data import file_sha256
 from uavssr.errors import InputRefused, ModelRefused, OutputError, UsageError
-from uavssr.io.writers import part_folder, publish_folder, restore_replaced, sync, write_failed
+from uavssr.io.writers import (
+    check_names,
+    part_folder,
+    publish_folder,
+    restore_replaced,
+    sync,
+    write_failed,
+)
 from uavssr.model import (
     CONFIG_FILE,
     DEFAULT_MODEL,
@@ -168,6 +175,7 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
 def _check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but a model that may be replaced."""
     fact, remedy = "", "choose another name"
+    check_names([folder])
     try:
         restore_replaced(folder)
         configs = [path for parent in model_folders() for path in parent.glob(f"*/{CONFIG_FILE}")]

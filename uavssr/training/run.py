@@ -15,7 +15,7 @@ from uavssr._version import __version__
 from uavssr.data import TrainingData, load_data, read_manifest
 from uavssr.errors import OutputError
 from uavssr.evaluation import validation_images
-from uavssr.io.writers import Lock
+from uavssr.io.writers import Lock, check_names
 from uavssr.model import Model, add_local_prior, load_model, projection_error, save_model
 from uavssr.reconstruction import resolve_device
 from uavssr.sensors import HEADWALL_NANO, FloatArray
@@ -60,7 +60,7 @@ def run_training(
     with join_process_group(device) as processes:
         processes.own_shards(run.training.shards)  # refused before data are read
         init = None if run.init is None else load_model(run.init)
-        with _locked_folder(run.out) if processes.is_first else nullcontext():
+        with _locked_folder(run.out, run.name) if processes.is_first else nullcontext():
             data = _load_data(run, init, processes, data_progress)
             spectra = prior_spectra(data, run.training)
             images = []
@@ -86,8 +86,8 @@ def run_training(
 
 
 @contextmanager
-def _locked_folder(out: Path) -> Iterator[None]:
-    """Create the folder of the run, and lock it against other runs."""
+def _locked_folder(out: Path, name: str) -> Iterator[None]:
+    """Create the folder of the run, lock it against other runs, and check the model's name."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -98,6 +98,7 @@ def _locked_folder(out: Path) -> Iterator[None]:
         ) from err
     lock = Lock.take(out / ".lock", output=out)
     try:
+        check_names([out / name])
         yield
     finally:
         lock.release()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from uavssr.sensors import Sensor
+
+_MAX_STEM_BYTES: Final = 200
+"""Bytes of a proposed stem; names of an output's companions and temporary files add up to 30."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +43,14 @@ class Request:
             "--scale": self.scale,
             "--assume-crs": self.assume_crs,
             "--max-pixels": self.max_pixels,
-            "--out": f"{self.paths[0].stem}_cube.tif",
+            "--out": f"{_shortened(self.paths[0].stem)}_cube.tif",
         }
         words = [f"./{path}" if str(path).startswith("-") else str(path) for path in self.paths]
         for name, value in options.items():
             words += [name, str(value)] if value else []
         return shlex.join(["uavssr", "reconstruct", *words])
+
+
+def _shortened(stem: str) -> str:
+    """A stem from which every file of a run can have its name."""
+    return os.fsencode(stem)[:_MAX_STEM_BYTES].decode(errors="ignore")
