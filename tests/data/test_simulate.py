@@ -390,3 +390,10 @@ def test_command_exits_with_the_code_of_the_fault(
     assert fact in printed.err
     assert printed.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_warnings_of_the_cube_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hsi, out = write_cube(tmp_path / "hsi.tif", smooth_cube(30, 40)), tmp_path / "msi.tif"
+    (tmp_path / "hsi.tif.aux.xml").touch()
+    assert cli.main(["simulate", str(hsi), "--sensor", "p4m", "-o", str(out)]) == 0
+    assert "warning: sidecar files of hsi.tif ignored: hsi.tif.aux.xml" in capsys.readouterr().err

@@ -253,6 +253,7 @@ def test_a_folder_that_cannot_be_made_is_refused(folder: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("option", ["out", "name"])
 def test_name_that_is_too_long_is_refused_first(folder: Path, tmp_path: Path, option: str) -> None:
+    """Row 45: before any training."""
     out, name = (
         (tmp_path / ("n" * 256), "own") if option == "out" else (tmp_path / "run", "n" * 250)
     )

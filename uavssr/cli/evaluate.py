@@ -180,4 +180,6 @@ def simulate(
             overwrite=overwrite,
             progress=progress,
         )
+    for warning in written.warnings:
+        say(context, f"uavssr: warning: {warning}")
     print_outputs(context, {"image": written.image, "stf": written.stf}, as_json=as_json)

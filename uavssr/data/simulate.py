@@ -47,6 +47,8 @@ class SimulatedImage:
     """The multispectral image."""
     stf: Path | None
     """The true STF, where it was asked for."""
+    warnings: tuple[str, ...]
+    """Doubtful points of the cube, a sentence each."""
 
 
 def simulate(
@@ -135,9 +137,8 @@ def _simulate(
     if stf_out is not None:
         estimate = true_stf(camera, sigma, valid_fraction)
         _write_stf(stf_out, estimate, cube.grid, target)
-    return SimulatedImage(
-        image=write_image(target, observation.image(sigma, options.seed)), stf=stf_out
-    )
+    image = write_image(target, observation.image(sigma, options.seed))
+    return SimulatedImage(image=image, stf=stf_out, warnings=cube.warnings)
 
 
 def _open_cube(hsi: PathLike, options: SimulationOptions) -> CubeSource:

@@ -41,6 +41,15 @@ def test_duplicated_bands_are_refused_all_at_once(tmp_path: Path) -> None:
         opened(tmp_path, Y)
 
 
+@pytest.mark.parametrize("step", [0.0, 0.1])
+def test_constant_image_is_told_once(tmp_path: Path, step: float) -> None:
+    """RELIABILITY row 50: one number in all bands may be fill, one spectrum a panel."""
+    Y = np.full((5, 40, 50), 0.2, "f4") + step * np.arange(5, dtype="f4")[:, None, None]
+    (warning,) = opened(tmp_path, Y)
+    told = "all pixels have one reflectance: 0.2, 0.3, 0.4, 0.5, 0.6"
+    assert warning == told if step else warning.startswith("100.0% of the valid pixels are 0.2")
+
+
 def test_a_band_that_is_left_out_may_be_anything(tmp_path: Path) -> None:
     Y = np.concatenate([scene(), scene(1) * 0 + 300])
     path = write(tmp_path / "field.tif", Y, names=None)

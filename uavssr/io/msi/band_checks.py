@@ -36,6 +36,8 @@ def check_bands(assignment: BandAssignment, facts: Sequence[BandFacts]) -> list[
         f"{role} ({band.label})" if role else band.label
         for role, band in zip(assignment.roles, assignment.bands, strict=True)
     ]
+    if all(band.constant for band in facts):
+        return _constant_image(facts)
     varies = any(band.q99 - band.q01 > _VARIES for band in facts)
     brightest = max(band.q999 for band in facts)
     wrong, warnings = [], []
@@ -54,6 +56,14 @@ def check_bands(assignment: BandAssignment, facts: Sequence[BandFacts]) -> list[
             "of a camera without them",
         )
     return warnings
+
+
+def _constant_image(facts: Sequence[BandFacts]) -> list[str]:
+    """One warning for an image of one spectrum; one number in all bands is told as likely fill."""
+    levels = [band.median for band in facts]
+    if len(set(levels)) == 1:
+        return []
+    return [f"all pixels have one reflectance: {', '.join(f'{level:.4g}' for level in levels)}"]
 
 
 def _fault(name: str, band: BandFacts, names: Sequence[str]) -> str:
