@@ -24,6 +24,7 @@ from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.places import REPO
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.cli.gdal_settings import ignore_gdal_settings
+from uavssr.errors import Interrupted
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.journal import Journal
 from uavssr.io.writers.part_folder import remove_stale_parts
@@ -434,6 +435,8 @@ def test_interrupt_is_130(go: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ran = go()
     assert ran.code == 130
     assert ran.err == "uavssr: interrupted; nothing was left half-written\n"
+    said = json.loads(go("--json").err)
+    assert said == Interrupted("interrupted; nothing was left half-written").to_dict()
     assert outputs(tmp_path) == set()
 
 
@@ -452,6 +455,11 @@ def test_interrupt_at_the_end_says_how_to_go_on(
     start = r"uavssr: interrupted; (\d+) of \1 tiles are kept, go on with: uavssr reconstruct "
     assert re.fullmatch(rf"{start}.* --resume", ran.err.splitlines()[-1])
     assert outputs(tmp_path) == {".out.tif.uavssr"}
+    with monkeypatch.context() as patch:
+        patch.setattr(GeoTiffWriter, "finish", interrupted)
+        said = json.loads(go("--resume", "--json").err.splitlines()[-1])
+    assert (said["error"], said["exit_code"]) == ("Interrupted", 130)
+    assert said["fact"].endswith(" tiles are kept")
     assert run(*shlex.split(ran.err.partition("go on with: uavssr ")[2])).code == 0
     assert outputs(tmp_path) == THREE
 
@@ -589,6 +597,15 @@ sys.meta_path.insert(0, Loading())
 sys.argv[1:] = ["reconstruct", "no.tif", "-o", "out.tif"]
 run()
 """
+
+
+def test_ctrl_c_while_it_loads_is_json_too() -> None:
+    script = LOADING.replace("MODULE", "typer").replace('"out.tif"', '"o", "--json"')
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=20
+    )
+    assert json.loads(done.stderr)["error"] == "Interrupted"
+    assert (done.returncode, done.stdout) == (130, "")
 
 
 @pytest.mark.parametrize(

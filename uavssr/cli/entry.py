@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from uavssr.cli.stop_signals import NOTHING_DONE, STOP
+from uavssr.cli.stop_signals import STOP, nothing_done
 from uavssr.errors import Interrupted, OutputError, UavssrError, UsageError, printable
 
 TYPE_CHECKING = False  # as in typing, which loads after the handlers of signals are set
@@ -85,8 +85,13 @@ def _run(arguments: list[str]) -> int:
 def _interrupted(stop: KeyboardInterrupt, arguments: list[str]) -> int:
     STOP.end()
     finished = "; ".join(getattr(stop, "__notes__", []))
-    advice = f"uavssr: interrupted; {finished}, go on with: {_resume_command(arguments)}"
-    print(printable(advice) if finished else NOTHING_DONE, file=sys.stderr, flush=True)
+    fact, remedy = f"interrupted; {finished}", f"go on with: {_resume_command(arguments)}"
+    line = nothing_done(arguments)
+    if finished and "--json" in arguments:
+        line = json.dumps(Interrupted(fact, remedy=remedy).to_dict())
+    elif finished:
+        line = printable(f"uavssr: {fact}, {remedy}")
+    print(line, file=sys.stderr, flush=True)
     return Interrupted.exit_code
 
 

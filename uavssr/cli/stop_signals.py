@@ -21,7 +21,7 @@ RETRY_SECONDS: Final = 0.01
 PATIENCE_SECONDS: Final = 3.0
 """Time after which a noted signal is raised wherever the program is."""
 INTERRUPTED_CODE: Final = 130
-NOTHING_DONE: Final = "uavssr: interrupted; nothing was left half-written"
+_NOTHING_DONE: Final = "interrupted; nothing was left half-written"
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - loads at once
 
@@ -78,6 +78,14 @@ STOP = StopSignals()
 """Those of the command line."""
 
 
+def nothing_done(arguments: list[str]) -> str:
+    """The line for a command that was stopped before it wrote; JSON without a module to load."""
+    if "--json" not in arguments:
+        return f"uavssr: {_NOTHING_DONE}"
+    start = f'"error": "Interrupted", "exit_code": {INTERRUPTED_CODE}, "path": null'
+    return f'{{{start}, "fact": "{_NOTHING_DONE}", "remedy": null}}'
+
+
 def _is_ours(frame: FrameType | None) -> bool:
     """Whether a line of this package is running, or waiting for a thread."""
     while frame is not None and frame.f_code.co_filename == threading.__file__:
@@ -86,7 +94,7 @@ def _is_ours(frame: FrameType | None) -> bool:
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
-    os.write(2, f"{NOTHING_DONE}\n".encode())
+    os.write(2, f"{nothing_done(sys.argv)}\n".encode())
     os._exit(INTERRUPTED_CODE)
 
 
