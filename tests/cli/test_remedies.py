@@ -217,9 +217,17 @@ RUN = (
     ),
     Remedy(
         "georeference only",
-        "inspect in/world.tif",
-        r"(gdal_translate \S+ (\S+))$",
+        "inspect w.tif",
+        r"(rio edit-info \S+ \S+ --transform like (\S+))$",
         "{1} && inspect {2}",
+        "cp in/world.tif w.tif && cp in/world.tfw w.tfw",
+    ),
+    Remedy(
+        "one of two rasters",
+        "EST --reference l.tif",
+        "(rio edit-info --crs EPSG:CODE) FILE",
+        "{1} l.tif && EST --reference l.tif",
+        "cp in/local.tif l.tif",
     ),
     Remedy(
         "single-band files differ",
@@ -364,7 +372,6 @@ BY_HAND = {
     "the path holds a control character": OTHER,
     "the file, or its ENVI header, changed": MACHINE,
     "the file was moved": MACHINE,
-    "one of two rasters": FETCH,
     "more than 64 MB": EDIT,
     "more than 2 MB": EDIT,
     "a list of bad bands": EDIT,

@@ -15,7 +15,7 @@ from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 
 from tests.helpers.commands import Ran, Run
-from tests.helpers.cubes import listed, smooth_cube, write_envi
+from tests.helpers.cubes import listed, smooth_cube, write_cube, write_envi
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_msi
 from tests.helpers.rasters import TRANSFORM, write
 
@@ -54,6 +54,8 @@ def write_inputs(folder: Path) -> None:
     corners = [(row, col) for row in (0, HEIGHT) for col in (0, WIDTH)]
     points = [GroundControlPoint(row, col, *(TRANSFORM * (col, row))) for row, col in corners]
     write(folder / "points.tif", image, tags=TAGS, transform=None, gcps=points)
+    local = 'LOCAL_CS["Site",UNIT["metre",1]]'
+    write_cube(folder / "local.tif", smooth_cube(HEIGHT, WIDTH), crs_wkt=local)
     (folder / "world.tfw").write_text("0.1\n0\n0\n-0.1\n500000\n3000000\n")
     content = (folder / "field.tif").read_bytes()
     (folder / "cut.tif").write_bytes(content[: len(content) // 2])

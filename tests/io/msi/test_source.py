@@ -222,7 +222,7 @@ def test_georeferencing_in_a_sidecar_only_is_refused(tmp_path: Path, name: str) 
     """RELIABILITY row 12."""
     path = write(tmp_path / "field.tif", scene(), transform=None)
     (tmp_path / name).write_text("1\n0\n0\n-1\n5\n6\n")
-    with pytest.raises(InputRefused, match=rf"sidecar {name}.*gdal_translate"):
+    with pytest.raises(InputRefused, match=rf"sidecar {name}.*rio edit-info"):
         open_msi(path, sensor="p4m")
 
 

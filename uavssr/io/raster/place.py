@@ -172,8 +172,10 @@ def _check_transform(transform: Transform, path: Path) -> None:
             raise InputRefused(
                 f"its only georeferencing is in the sidecar {file.name}, which is not read",
                 path=path,
-                remedy="embed it: "
-                + shlex.join(["gdal_translate", str(path), f"{path.with_suffix('')}_geo.tif"]),
+                remedy="write it into the file: "
+                + shlex.join(
+                    ["rio", "edit-info", "--like", str(path), "--transform", "like", str(path)]
+                ),
             )
     raise InputRefused(
         "no geotransform: a raw camera frame",
