@@ -62,19 +62,21 @@ def test_profile_is_shown_and_drawn(tmp_path: Path, tiny: Path, run: Run) -> Non
 
 
 def test_rows_of_a_manifest_are_flights(tmp_path: Path, tiny: Path) -> None:
-    lines = ["msi,hsi,group"]
+    lines = ["msi,hsi,group,kind,sensor"]
     for number in range(2):
         write_cube(tmp_path / f"hsi{number}.tif", tiny_scene(40, 48, seed=number))
         arguments = [tmp_path / f"hsi{number}.tif", "-o", tmp_path / f"msi{number}.tif"]
         options = ["--sensor", "p4m", "--perfect", "--dtype", "float32"]
         assert cli.main(["-q", "simulate", *map(str, arguments), *options]) == 0
-        lines.append(f"msi{number}.tif,hsi{number}.tif,{'' if number else 'day one'}")
+        lines.append(f"msi{number}.tif,hsi{number}.tif,{'' if number else 'day one'},,")
+    write_npz(tmp_path / "plots.npz", seen_plots(count=4))
+    lines.append(",plots.npz,,plots,p4m")
     manifest = tmp_path / "pairs.csv"
     manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = fit_camera_profile(manifest, sensor="p4m", model=tiny)
-    assert found.flights == ("day one", "msi1")
+    assert found.flights == ("day one", "msi1", *sorted(FLIGHTS))
     assert found.sensor.name == "profile"
-    np.testing.assert_allclose(found.gain, 0, atol=0.05)
+    np.testing.assert_allclose(found.gain[:2], 0, atol=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_plots_of_one_flight_calibrate_an_image(
     tmp_path: Path, tiny: Path, image: Path, run: Run
 ) -> None:
+    """Row 52."""
     table = write_npz(tmp_path / "plots.npz", seen_plots())
     given = ["estimate-stf", image, "--reference", table, "--model", tiny, "--json"]
     ran = run(*given)
@@ -161,7 +164,7 @@ def test_odd_gains_are_named(tmp_path: Path, tiny: Path, run: Run) -> None:
         ("none.csv", None, 3, "no such file"),
         ("cube.tif", "", 2, "neither a table of plots nor a manifest"),
         ("plots.csv", "400,500,blue\n1,1,1\n", 3, "no column of band green of p4m"),
-        ("pairs.csv", "hsi\npairs.csv\n", 3, "names no image"),
+        ("pairs.csv", "hsi\ncube.tif\n", 3, "names no image"),
         (
             "short.csv",
             "450,560,blue,green,red,rededge,nir\n.1,.1,.1,.1,.1,.1,.1\n",
@@ -173,6 +176,7 @@ def test_odd_gains_are_named(tmp_path: Path, tiny: Path, run: Run) -> None:
 def test_refusals_are_one_line_and_write_nothing(
     tmp_path: Path, tiny: Path, run: Run, name: str, text: str | None, code: int, fact: str
 ) -> None:
+    (tmp_path / "cube.tif").touch()
     if text is not None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     out = tmp_path / "mine.yaml"

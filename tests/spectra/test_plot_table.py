@@ -53,6 +53,7 @@ def test_both_forms_hold_the_same(tmp_path: Path, write: object) -> None:
 
 
 def test_centres_put_the_bands_in_the_order_of_the_sensor(tmp_path: Path) -> None:
+    """Row 52."""
     centres = np.array([band.centre for band in SENSOR.bands]) + 2
     path = write_arrays(tmp_path, ms=MS[:, ::-1], ms_centre_nm=centres[::-1])
     np.testing.assert_allclose(read_plot_table(path, SENSOR).msi, MS)
@@ -96,6 +97,7 @@ def test_unknown_flight(tmp_path: Path) -> None:
     ],
 )
 def test_faults_of_arrays(tmp_path: Path, changes: dict[str, object], fact: str) -> None:
+    """Row 52."""
     with pytest.raises(InputRefused, match=re.escape(fact)):
         read_plot_table(write_arrays(tmp_path, **changes), SENSOR)
 
@@ -111,6 +113,7 @@ def test_faults_of_arrays(tmp_path: Path, changes: dict[str, object], fact: str)
     ],
 )
 def test_faults_of_csv(tmp_path: Path, header: list[str], row: list[object], fact: str) -> None:
+    """Row 52."""
     with pytest.raises(InputRefused, match=fact):
         read_plot_table(write_csv(tmp_path, header, [row]), SENSOR)
 

@@ -28,7 +28,7 @@ from uavssr.io.raster import parse_scale
 from uavssr.io.writers import write_sensor
 from uavssr.model import DEFAULT_MODEL, Model, load_model
 from uavssr.sensors import Sensor, load_sensor
-from uavssr.spectra import read_plot_table
+from uavssr.spectra import PlotTable, read_plot_table
 
 PLAUSIBLE_GAINS: Final = (0.4, 2.0)
 """Brightness of a flight's image over its ground beyond which a warning is given."""
@@ -73,7 +73,7 @@ def fit_camera_profile(
         if _is_manifest(path):
             found, said = _from_manifest(path, known, loaded)
         else:
-            found, said = _from_plots(path, known, loaded, scale)
+            found, said = _from_plots(read_plot_table(path, known, scale=scale), known, loaded)
         flights += found
         warnings += said
     name = "profile" if out is None else Path(out).stem
@@ -105,13 +105,12 @@ def _is_manifest(path: Path) -> bool:
     return "hsi" in (cell.strip() for cell in re.split(r"[,;\t]", header))
 
 
-def _from_plots(path: Path, sensor: Sensor, model: Model, scale: float) -> Found:
-    table = read_plot_table(path, sensor, scale=scale)
+def _from_plots(table: PlotTable, sensor: Sensor, model: Model) -> Found:
     flights = [
         flight_of(reference_of_plots(table.of(name)), sensor, model.network.basis, name=name)
         for name in table.flights
     ]
-    said = f"left out of {path.name}: {table.skipped} rows without plausible reflectance"
+    said = f"left out of {table.path.name}: {table.skipped} rows without plausible reflectance"
     return flights, [said] if table.skipped else []
 
 
@@ -122,8 +121,8 @@ def _from_manifest(path: Path, sensor: Sensor, model: Model) -> Found:
     warnings: list[str] = []
     for row in manifest.rows:
         try:
-            flight, said = _from_row(row, sensor, model)
-            flights.append(flight)
+            found, said = _from_row(row, sensor, model)
+            flights += found
             warnings += [f"{path.name}, line {row.line}: {text}" for text in said]
         except UavssrError as err:
             problems.append(ManifestProblem(row.line, str(err)))
@@ -132,17 +131,21 @@ def _from_manifest(path: Path, sensor: Sensor, model: Model) -> Found:
     return flights, warnings
 
 
-def _from_row(row: ManifestRow, sensor: Sensor, model: Model) -> tuple[Flight, tuple[str, ...]]:
-    if not row.msi:
+def _from_row(row: ManifestRow, sensor: Sensor, model: Model) -> Found:
+    if row.kind not in ("pair", "plots"):
         raise InputRefused("names no image", remedy="fill the column msi, or remove the row")
     if row.sensor is not None and row.sensor != sensor:
         fact = f"the camera is {row.sensor.name}, and the profile is that of {sensor.name}"
         raise InputRefused(fact, remedy="fit a profile for each camera")
+    if row.kind == "plots":
+        scale, msi_scale = (parse_scale(text or "1") for text in (row.hsi_scale, row.msi_scale))
+        table = read_plot_table(row.hsi, sensor, scale=scale, msi_scale=msi_scale)
+        return _from_plots(table, sensor, model)
     image = open_msi(row.msi, sensor=sensor, bands=row.bands, scale=row.msi_scale)
     reference = open_reference(row.hsi, image, scale=row.hsi_scale)
     name = row.group or row.msi[0].stem
     flight = flight_of(reference, sensor, model.network.basis, name=name)
-    return flight, (*image.summary.warnings, *reference.warnings)
+    return [flight], [*image.summary.warnings, *reference.warnings]
 
 
 def _distinct(flights: list[Flight]) -> list[Flight]:
