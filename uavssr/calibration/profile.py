@@ -39,7 +39,7 @@ def flight_of(reference: Reference, sensor: Sensor, basis: SpectralBasis, *, nam
             f"its wavelengths, {usable.nm[0]:g}-{usable.nm[-1]:g} nm, do not cover {lacks} of "
             f"{sensor.name}",
             path=usable.path,
-            remedy="leave this flight out: a profile needs all bands",
+            remedy="give finer spectra that hold every band, or leave this flight out",
         )
     spectra = on_grid(usable.spectra, usable.nm, basis)
     return Flight(name=name, spectra=spectra.astype(float), msi=usable.msi)
