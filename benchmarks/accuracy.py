@@ -47,7 +47,11 @@ def main() -> int:
     every = [result for results in scenes.values() for result in results]
     _print_stf(every)
     print()
-    for name, field in (("blind", "coverage"), ("corrected", "corrected_coverage")):
+    for name, field in (
+        ("blind", "coverage"),
+        ("partly calibrated", "partial_coverage"),
+        ("corrected", "corrected_coverage"),
+    ):
         shares = [
             np.mean([getattr(result, field) for result in results]) for results in scenes.values()
         ]
@@ -88,7 +92,7 @@ def _print_ratios(scenes: dict[str, list[ImageResult]]) -> None:
     for scene, results in scenes.items():
         rows = mean_errors([result.cubes for result in results])
         alone, corrected = (
-            name for name in rows if name.startswith("network") and "reference" in name
+            name for name in rows if name.startswith("network") and "reference spectra" in name
         )
         gaps = [_mean_gap(results, name) for name in ("network, blind", alone)]
         blind = rows["network, blind"]

@@ -29,7 +29,8 @@ def error(name: str) -> float:
 
 def test_every_estimator_runs_with_every_stf() -> None:
     names = [cube.estimator for cube in result().cubes]
-    stfs = ["data sheet", "uncertain data sheet", "blind", f"{REFERENCES}, R alone", "true R"]
+    stfs = ["data sheet", "uncertain data sheet", "blind", "references to 700 nm"]
+    stfs += [f"{REFERENCES}, R alone", "true R"]
     expected = ["ridge", f"ridge, {REFERENCES}"]
     expected += [f"{estimator}, {stf}" for estimator in ("mixture", "network") for stf in stfs]
     assert names == [*expected, f"network, {REFERENCES}"]
@@ -48,6 +49,7 @@ def test_reference_pixels_lower_the_error() -> None:
     assert np.sqrt(np.mean(errors.paired.gain**2)) < np.sqrt(np.mean(errors.nominal.gain**2))
     assert 0.5 < errors.corrected_coverage <= 1
     assert 0.5 < errors.coverage <= 1
+    assert 0.5 < errors.partial_coverage <= 1
 
 
 def test_gap_is_the_share_of_the_benefit_of_the_true_stf() -> None:

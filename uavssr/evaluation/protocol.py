@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -20,11 +21,13 @@ from uavssr.data import RandomCameras, draw_cameras, observe
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage
 from uavssr.evaluation.metrics import Values, rmse, sam, stf_error
 from uavssr.evaluation.ridge import Ridge, regress
-from uavssr.model import GAIN, SHIFT, STRETCH, PGUNet, ResponseFamily, Stf
+from uavssr.model import GAIN, SHIFT, STRETCH, PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor
 
 REFERENCE_PIXELS: Final = 50
 """Pixels with reference spectra in paired calibration."""
+PARTIAL_END_NM: Final = 700.0
+"""Last wavelength of references that cover a part of the bands, in nm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ class ImageResult:
     For this the image has a factor common to all bands, drawn from the camera's prior, because
     the intervals hold it; the images of the other figures do without.
     """
+    partial_coverage: float
+    """The same share of the cube with the STF of references that end at `PARTIAL_END_NM`."""
     corrected_coverage: float
     """The same share of the cube that is corrected with reference spectra."""
 
@@ -109,7 +114,9 @@ def run_protocol(
     blind_bright = network(bright, Stf.from_prior(family), estimate_stf=True)
     spectra, seen = reference_pixels(cube, image, seed, pixels)
     paired = calibrate(family, spectra, seen, basis=network.basis).stf
+    partly = _partly_calibrated(network, family, spectra, seen, image)
     correction = network.fit_correction(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
+    by_part = network(image, partly, estimate_stf=False)
     corrected = network(image, paired, estimate_stf=False, correction=correction)
     references = f"{pixels} reference spectra"
     known = torch.zeros_like(family.spread)
@@ -118,6 +125,7 @@ def run_protocol(
         "data sheet": Stf.of(family, family.prior, known),
         "uncertain data sheet": Stf.from_prior(family),
         "blind": blind.stf,
+        "references to 700 nm": partly,
         f"{references}, R alone": paired,
         "true R": Stf.of(family, theta, known, rows=rows),
     }
@@ -141,8 +149,25 @@ def run_protocol(
         blind=_stf_errors(blind.stf, cameras),
         paired=_stf_errors(paired, cameras),
         coverage=cube_coverage(network, blind_bright, bright, reference),
+        partial_coverage=cube_coverage(network, by_part, image, reference),
         corrected_coverage=cube_coverage(network, corrected, image, reference, correction),
     )
+
+
+def _partly_calibrated(
+    network: PGUNet,
+    family: ResponseFamily,
+    spectra: Float32Array,
+    seen: Float32Array,
+    image: Tensor,
+) -> Stf:
+    """The STF of references up to `PARTIAL_END_NM`; the image tells of the other bands."""
+    covered = family.centre[0].numpy() < PARTIAL_END_NM
+    materials = find_materials(image.flatten(2), None, pooled=True)
+    complete = partial(network.continue_stf, materials)
+    return calibrate(
+        family, spectra, seen, basis=network.basis, covered=covered, complete=complete
+    ).stf
 
 
 def reference_pixels(
