@@ -158,21 +158,32 @@ def test_run_killed_at_a_random_tile_is_resumed(
     finished(tmp_path, golden["scene"])
 
 
+def stop_after_naming(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Stop the run as soon as a file has got this name, by a link or a rename."""
+    link, rename = Path.hardlink_to, Path.replace
+
+    def linked(self: Path, target: Path) -> None:
+        link(self, target)
+        if self.name == name:
+            raise KeyboardInterrupt
+
+    def renamed(self: Path, target: Path) -> Path:
+        path = rename(self, target)
+        if path.name == name:
+            raise KeyboardInterrupt
+        return path
+
+    patch.setattr(Path, "hardlink_to", linked)
+    patch.setattr(Path, "replace", renamed)
+
+
 @pytest.mark.parametrize("name", ["out.tif", "out.stf.nc", "out.tiles.gpkg"])
 def test_run_killed_while_its_files_get_their_names_is_resumed(
     tmp_path: Path, command: Go, golden: Golden, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Row 21: what is there then is our own, and needs no --overwrite."""
-    real = Path.replace
-
-    def cut_short(self: Path, target: Path) -> Path:
-        found = real(self, target)
-        if target.name == name:
-            raise KeyboardInterrupt
-        return found
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", cut_short)
+        stop_after_naming(patch, name)
         assert run(*command()) == 130
     assert name in listed(tmp_path)
     assert stored_tiles(tmp_path) == TILES
@@ -191,16 +202,8 @@ def test_resumed_run_replaces_no_file_but_its_own(
 ) -> None:
     """Row 26: files that the stopped run published, unless another now has the name."""
     extra = ("--uncertainty", tmp_path / "s.tif", "--quality", tmp_path / "q.tif")
-    real = Path.replace
-
-    def cut_short(self: Path, target: Path) -> Path:
-        path = real(self, target)
-        if target.name == name:
-            raise KeyboardInterrupt
-        return path
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", cut_short)
+        stop_after_naming(patch, name)
         assert run(*command(*extra)) == 130
     published = tmp_path / name
     published.rename(tmp_path / "ours")
