@@ -73,8 +73,8 @@ class ImageResult:
     coverage: float
     """Share of all bands and pixels of the blind cube within the nominal 90 % interval.
 
-    For this the image has a factor common to all bands, drawn from the camera's prior, because
-    the intervals hold it; the images of the other figures do without.
+    For this, and in the rows "with a common factor", all bands of the image have one factor, drawn
+    from the camera's prior; the other rows do without.
     """
     partial_coverage: float
     """The same share of the cube with the STF of references that end at `PARTIAL_END_NM`."""
@@ -114,9 +114,10 @@ def run_protocol(
     blind_bright = network(bright, Stf.from_prior(family), estimate_stf=True)
     spectra, seen = reference_pixels(cube, image, seed, pixels)
     paired = calibrate(family, spectra, seen, basis=network.basis).stf
-    partly = _partly_calibrated(network, family, spectra, seen, image)
+    factor = np.float32(np.exp(level))
+    partly = _partly_calibrated(network, family, spectra, seen * factor, bright)
     correction = network.fit_correction(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
-    by_part = network(image, partly, estimate_stf=False)
+    by_part = network(bright, partly, estimate_stf=False)
     corrected = network(image, paired, estimate_stf=False, correction=correction)
     references = f"{pixels} reference spectra"
     known = torch.zeros_like(family.spread)
@@ -125,7 +126,6 @@ def run_protocol(
         "data sheet": Stf.of(family, family.prior, known),
         "uncertain data sheet": Stf.from_prior(family),
         "blind": blind.stf,
-        "references to 700 nm": partly,
         f"{references}, R alone": paired,
         "true R": Stf.of(family, theta, known, rows=rows),
     }
@@ -142,6 +142,9 @@ def run_protocol(
     }
     expanded = correction.basis.expand(corrected.coefficients)[0].flatten(1).numpy()
     cubes[f"network, {references}"] = expanded, paired
+    for knowledge, estimate in (("blind", blind_bright), ("references to 700 nm", by_part)):
+        spread = network.basis.expand(estimate.coefficients)[0].flatten(1).numpy()
+        cubes[f"network, {knowledge}, with a common factor"] = spread, None
     reference = cube.reshape(len(cube), -1)
     return ImageResult(
         cubes=[_cube_errors(name, *used, msi, reference) for name, used in cubes.items()],
@@ -149,7 +152,7 @@ def run_protocol(
         blind=_stf_errors(blind.stf, cameras),
         paired=_stf_errors(paired, cameras),
         coverage=cube_coverage(network, blind_bright, bright, reference),
-        partial_coverage=cube_coverage(network, by_part, image, reference),
+        partial_coverage=cube_coverage(network, by_part, bright, reference),
         corrected_coverage=cube_coverage(network, corrected, image, reference, correction),
     )
 
