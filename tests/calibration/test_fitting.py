@@ -85,6 +85,7 @@ def test_known_noise_gives_the_mode_and_the_inverse_curvature(
 
 
 def test_fit_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RELIABILITY row 54."""
     data = fitting(truth(), spectra(400), noise=0.002)
     assert data.run().converged
     monkeypatch.setattr(module, "_MAX_ITERATIONS", 1)

@@ -129,7 +129,7 @@ def test_cube_is_moved_to_where_the_image_has_it(make: Make, shift: tuple[float,
 
 @pytest.mark.parametrize("flat", ["both", "one"])
 def test_shift_that_cannot_be_determined_is_told(make: Make, flat: str) -> None:
-    """Ground without texture, or an image of other ground: no shift of 0.00 is claimed."""
+    """Row 54: ground without texture, or an image of other ground; no shift of 0.00 is claimed."""
     scene = smooth_cube(90, 96, seed=4)
     image = np.tensordot(SRF, smooth_cube(90, 96, seed=5), 1).astype("f4")
     if flat == "both":

@@ -56,6 +56,7 @@ def test_header_is_the_one_that_gdal_takes(tmp_path: Path, data: str, headers: l
 
 
 def test_header_of_another_file_is_left_aside(tmp_path: Path) -> None:
+    """RELIABILITY row 53."""
     for name in ("c.img", "c.dat"):
         SCENE.tofile(tmp_path / name)
     header(tmp_path / "c.img.hdr")
@@ -65,6 +66,7 @@ def test_header_of_another_file_is_left_aside(tmp_path: Path) -> None:
 
 
 def test_two_headers_that_differ_are_refused_unless_one_is_named(tmp_path: Path) -> None:
+    """RELIABILITY row 53."""
     SCENE.tofile(tmp_path / "c.img")
     header(tmp_path / "c.img.hdr")
     header(tmp_path / "c.hdr", shift=20)
