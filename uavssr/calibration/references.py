@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from uavssr.calibration.band_comparison import BandComparison
 from uavssr.calibration.overlap import Overlap, read_overlap
 from uavssr.calibration.registration import read_unsaturated
 from uavssr.errors import InputRefused, UsageError
@@ -34,10 +35,8 @@ from uavssr.tiling import Window
 
 MAX_SILENT_SHIFT_PX: Final = 0.5
 """Shift of a cube in pixels of the image beyond which a warning is given."""
-MIN_BRIGHTNESS_CORRELATION: Final = 0.7
-"""Correlation of brightness below which a warning asks whether both show the same ground."""
 MIN_CORRELATED_BLOCKS: Final = 20
-"""Least number of blocks for that warning."""
+"""Least number of blocks whose ratios and correlation are checked."""
 MIN_RESPONSE_SHARE: Final = 0.95
 """Least share of a band's response that a reference must cover for the band to be calibrated."""
 MAX_EXTRAPOLATION_NM: Final = 12.0
@@ -189,24 +188,25 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
             "shift": str(overlap.found),
         },
         skipped=dict(+skipped),
-        warnings=(*cube.warnings, *_overlap_warnings(path, overlap)),
+        warnings=(*cube.warnings, *_overlap_warnings(path, overlap, msi.sensor, cube.grid)),
     )
 
 
-def _overlap_warnings(path: Path, overlap: Overlap) -> Iterator[str]:
+def _overlap_warnings(
+    path: Path, overlap: Overlap, sensor: Sensor, grid: WavelengthGrid
+) -> Iterator[str]:
     if not overlap.found.determined and overlap.spectra.size:
         yield f"the shift of {path.name} against the image: {overlap.found}; check the coordinates"
     elif math.hypot(*overlap.found.shift) > MAX_SILENT_SHIFT_PX:
         down, right = overlap.found.shift
         yield f"{path.name} was moved by {down:+.2f} rows and {right:+.2f} columns of the image"
-    known, seen = overlap.spectra.mean(1), overlap.msi.mean(1)
-    if len(seen) >= MIN_CORRELATED_BLOCKS and min(known.std(), seen.std()) > 0:
-        correlation = float(np.corrcoef(known, seen)[0, 1])
-        if correlation < MIN_BRIGHTNESS_CORRELATION:
-            yield (
-                f"{path.name} and the image correlate by {correlation:.2f} only: do they show the "
-                "same ground at the same time?"
-            )
+    covered = covered_bands(sensor, grid.centres)
+    if len(overlap.msi) >= MIN_CORRELATED_BLOCKS and covered.any():
+        # Y = R X
+        predicted = sensor.response() @ grid.interpolation() @ overlap.spectra.T
+        roles = np.array(sensor.roles)[covered].tolist()
+        bands = BandComparison.of(roles, predicted[covered], overlap.msi.T[covered])
+        yield from (f"{path.name}: {oddity.text}" for oddity in bands.oddities())
 
 
 def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
