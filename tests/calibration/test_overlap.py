@@ -109,7 +109,9 @@ def test_cube_in_another_crs_lies_where_it_belongs(make: Make) -> None:
     cube = np.empty((len(GRID), 72, 80), "f4")
     cube[:], cube[GRID.centres < 500] = 1 - y / 72, x / 80
     transform = Affine(step_x, 0, west, 0, -step_y, north)
-    found = read_overlap(*make(0.1 + 0.5 * image, 0.1 + 0.5 * cube, transform, crs="EPSG:4326"))
+    image = 0.1 + 0.5 * image
+    image[1:4] *= np.array([0.7, 0.8, 0.9], "f4")[:, None, None]  # no band is another's copy
+    found = read_overlap(*make(image, 0.1 + 0.5 * cube, transform, crs="EPSG:4326"))
     assert len(found.msi) > 800
     assert np.allclose(found.msi[:, 0], found.spectra[:, 0], atol=0.005)
     assert np.allclose(found.msi[:, 4], found.spectra[:, -1], atol=0.005)
