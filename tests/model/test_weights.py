@@ -427,6 +427,8 @@ NUMBERS = [0, -1, 10**9, 10**400, 2.0, 1e400, True, None, "4", [4], {}]
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: repr(value)[:12])
 @pytest.mark.parametrize("key", [key for key in CONFIG.to_dict() if key != "stf"])
 def test_sizes_that_are_no_sizes_are_refused_by_name(key: str, value: object, folder: Path) -> None:
+    if (key, value) == ("local_components", 0):
+        value = -7  # a model without local spectra is one
     rewrite(folder, lambda config: config["network"].update({key: value}))
     refused(folder, "config.json", "key network", f"config {key} must be a whole number")
 

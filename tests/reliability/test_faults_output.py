@@ -42,7 +42,8 @@ def limits(workspace: Workspace) -> list[int]:
     process.join()
     record = (journal_path(workspace.out) / "run.json").stat().st_size
     tile = max(path.stat().st_size for path in workspace.finished_tiles())
-    shutil.rmtree(journal_path(workspace.out))
+    for left in workspace.folder.glob(".out.*"):  # the journal, and parts that the kill left
+        shutil.rmtree(left)
     return sorted({1000, record - 1, tile - 1, tile + 1, cube // 2, cube - 1, stf - 1, stf + 1})
 
 

@@ -59,8 +59,12 @@ def _new_folder(out: Path) -> tuple[Path, FileIO]:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_SUFFIX, dir=out.parent))
         with suppress(FileNotFoundError):  # another run has just taken it for a stale one
             path = folder / _MARK
-            mark = FileIO(path, "xb")
-            mark.write(_MARK_TEXT)
+            try:
+                mark = FileIO(path, "xb")
+                mark.write(_MARK_TEXT)
+            except OSError:  # a full disk
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             with suppress(OSError):  # a file system without locks: it will never count as stale
                 fcntl.flock(mark, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(mark.fileno()), path.stat()):
