@@ -167,7 +167,7 @@ def test_dry_run_prints_the_estimate_and_writes_nothing(tmp_path: Path, go: Run)
     """In words, and as JSON for a program: what it needs, what there is, how long it takes."""
     ran = go("--dry-run", "--tile", 16, "--workers", 3)
     assert ran.code == 0
-    for word in ("16 x 16 pixels", "3 workers", "MB program", "of journal", "are free"):
+    for word in ("16 x 16 pixels", "3 workers", "B program", "of journal", "are free"):
         assert word in ran.out
     plan = json.loads(go("--dry-run", "--json", "--tile", 16, "--format", "coefficients").out)
     assert plan["fits"]

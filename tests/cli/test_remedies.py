@@ -340,8 +340,8 @@ RUN = (
     Remedy(
         "`--mem-limit` is too low",
         "DRY --mem-limit 100MB",
-        r"one worker needs ([\d.]+) (MB)",
-        "DRY --mem-limit {1}{2}",
+        r"or --mem-limit (\d+MB)",
+        "DRY --mem-limit {1}",
     ),
     Remedy(
         "a geotransform that an ENVI header",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -74,7 +75,7 @@ class MemoryBudget:
                 return fewer
         raise OutputError(
             f"one worker needs {fewer.explained()}, and --mem-limit is {size_text(limit)}",
-            remedy="use a smaller --tile, or allow more",
+            remedy=f"use a smaller --tile, or --mem-limit {math.ceil(fewer.total / 1e6)}MB",
         )
 
 
