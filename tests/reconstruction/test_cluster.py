@@ -417,3 +417,11 @@ def test_each_place_has_one_group_in_work_and_one_waiting() -> None:
     assert workers(0, 1).thread_counts("cpu").workers == 12
     assert workers(0, 1).thread_counts("cuda").workers == 2
     assert workers(0, 1).thread_counts("cuda", groups=7).workers == 7
+
+
+@pytest.mark.parametrize("content", ['{"address": 5}', "{}", "[1]", "no JSON", '{"address": "x"}'])
+def test_scheduler_file_without_an_address_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "scheduler.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match="neither an address"), connect(path):
+        pass

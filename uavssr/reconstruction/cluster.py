@@ -19,7 +19,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from distributed.comm.core import CommClosedError
 
 from uavssr.errors import IncompleteRun, UsageError
-from uavssr.io.checks import is_file
+from uavssr.io.bounded import parse_json, read_bytes
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction import cluster_job
 from uavssr.reconstruction.cluster_job import ClusterError, Job
@@ -38,6 +38,7 @@ POLL_SECONDS: Final = 10
 """Time between two looks at whether there are workers, in seconds."""
 QUEUED_GROUPS: Final = 2
 """Groups of tiles for each thread of a worker: one is computed, one waits."""
+_MAX_SCHEDULER_BYTES: Final = 2**20
 
 Answer = TypeVar("Answer")
 
@@ -167,14 +168,10 @@ def connect(scheduler: str | Path) -> Iterator[Cluster]:
         ClusterError: no scheduler answers, no worker joins, or one has another version.
     """
     text = str(scheduler)
-    given = {"address": text} if "://" in text else {"scheduler_file": text}
-    if "scheduler_file" in given and not is_file(Path(text)):
-        raise UsageError(
-            f"--scheduler {text} is neither an address such as tcp://host:8786 nor a file"
-        )
+    address = text if "://" in text else _address_in(Path(text))
     with ExitStack() as stack:
         try:
-            client = stack.enter_context(Client(**given, set_as_default=False, name="uavssr"))
+            client = stack.enter_context(Client(address, set_as_default=False, name="uavssr"))
         except (OSError, ValueError) as err:
             raise ClusterError(
                 f"no scheduler answers at {text} ({err})", remedy="start it with dask scheduler"
@@ -182,6 +179,20 @@ def connect(scheduler: str | Path) -> Iterator[Cluster]:
         cluster = _joined(client)
         stack.callback(cluster.forget_jobs)
         yield cluster
+
+
+def _address_in(path: Path) -> str:
+    """The address in a scheduler file of dask."""
+    try:
+        content = parse_json(read_bytes(path, _MAX_SCHEDULER_BYTES))
+        address = content["address"]
+    except (OSError, ValueError, KeyError, TypeError):
+        address = None
+    if not isinstance(address, str) or "://" not in address:
+        raise UsageError(
+            f"--scheduler {path} is neither an address such as tcp://host:8786 nor a file with one"
+        )
+    return address
 
 
 @contextmanager

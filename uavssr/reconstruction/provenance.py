@@ -84,12 +84,20 @@ def input_identity(summary: InputSummary) -> dict[str, str]:
     """
     headers = [envi_header(path) for path in summary.paths] if summary.driver == "ENVI" else []
     files = fingerprint([*summary.paths, *(path for path in headers if path is not None)])
-    times = (datetime.fromtimestamp(file.mtime_ns / 1e9, UTC).isoformat() for file in files)
+    times = (_date(file.mtime_ns) for file in files)
     return {
         "input": ", ".join(f"{file.name} ({file.size} bytes)" for file in files),
         "input modified": ", ".join(times),
         "input content": ", ".join(file.sha256[:12] for file in files),
     }
+
+
+def _date(mtime_ns: int) -> str:
+    """A time of modification in ISO 8601; nanoseconds where it lies outside the years 1-9999."""
+    try:
+        return datetime.fromtimestamp(mtime_ns / 1e9, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{mtime_ns} ns"
 
 
 def _stf_file(plan: Plan) -> str:

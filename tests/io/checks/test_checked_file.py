@@ -393,3 +393,13 @@ def test_environment_of_gdal_changes_neither_pixels_nor_place(
     assert check_raster(path).open().transform == before
     with pytest.raises(rasterio.errors.RasterioError):
         check_raster(damaged).open().read()
+
+
+def test_a_tiff_with_a_megabyte_of_metadata_items_is_refused(tmp_path: Path) -> None:
+    """GDAL takes a minute to read a hundred thousand of them."""
+    items = {f"item{number}": "v" * 20 for number in range(20_000)}
+    path = write(tmp_path / "many.tif", np.ones((5, 16, 16), "f4"), tags=items)
+    with pytest.raises(InputRefused, match="MB of GDAL metadata items, more than 1 MB"):
+        check_raster(path)
+    fewer = dict(list(items.items())[:2000])
+    check_raster(write(tmp_path / "some.tif", np.ones((5, 16, 16), "f4"), tags=fewer))

@@ -21,6 +21,9 @@ from uavssr.io.checks.layout import Layout, check_layout
 
 MAX_TAGS: Final = 1024
 """Tags of one directory; real files have about 25."""
+MAX_METADATA_BYTES: Final = 2**20
+"""Bytes of GDAL's metadata items of one directory, which GDAL reads slowly; 270 bands have 160 kB.
+"""
 MAX_DIRECTORIES: Final = 256
 """Directories of one file: the image, its overviews and masks."""
 
@@ -36,6 +39,7 @@ _OFFSETS_AT_ONCE: Final = 1 << 18
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MODEL = 256, 257, 258, 259, 272
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _SAMPLE_FORMAT = 322, 323, 324, 325, 339
+_GDAL_METADATA: Final = 42112
 _COMPLEX_FORMATS: Final = (5, 6)
 
 
@@ -194,6 +198,10 @@ def read_tiff_layout(descriptor: int, path: Path, max_pixels: int | None) -> Lay
 
 
 def _layout(reader: TiffReader, directory: TiffDirectory) -> Layout:
+    metadata = directory.get(_GDAL_METADATA)
+    if metadata is not None and metadata.size > MAX_METADATA_BYTES:
+        size = f"{metadata.size / 1e6:.1f} MB"
+        raise DamagedTiffError(f"the TIFF holds {size} of GDAL metadata items, more than 1 MB")
     number = partial(reader.number, directory)
     width, height = number(_WIDTH), number(_HEIGHT)
     bands, bits = number(_SAMPLES, 1), number(_BITS, 1)
