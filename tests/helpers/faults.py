@@ -55,7 +55,7 @@ class RunResult:
         """Whether it succeeded, or failed with one line and the exit code of a known error."""
         if self.code in (0, -9):
             return "Traceback" not in self.stderr
-        return self.code in (3, 4, 5, 6, 130) and len(self.stderr.splitlines()) == 1
+        return self.code in (3, 4, 5, 6, 7, 8, 130) and len(self.stderr.splitlines()) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
