@@ -375,7 +375,7 @@ def test_other_version_is_not_resumed(
 
 
 @pytest.mark.parametrize(
-    "options", [("--workers", 1), ("--workers", 5), ("--mem-limit", "1.5GB"), ("--overwrite",)]
+    "options", [("--workers", 1), ("--workers", 5), ("--mem-limit", "3GB"), ("--overwrite",)]
 )
 def test_run_may_be_resumed_with_more_or_fewer_workers(
     stopped: Path, command: Go, golden: Golden, options: tuple[object, ...]

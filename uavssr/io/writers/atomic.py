@@ -218,7 +218,7 @@ def publish_folder(part: Path, out: Path) -> None:
             old.replace(out)
 
 
-def write_durably(path: Path, data: bytes | memoryview) -> None:
+def write_durably(path: Path, data: bytes | bytearray) -> None:
     """Put a small file of our own in place, whole or not at all.
 
     Raises:

@@ -37,7 +37,7 @@ class TileRecord:
     """Valid pixels with a flag, by its name; none for an empty tile."""
 
 
-def pack_record(record: TileRecord, *, key: str) -> memoryview:
+def pack_record(record: TileRecord, *, key: str) -> bytearray:
     """An .npz file for the run `key`; its last bytes, a comment, are the CRC-32 of all before them.
 
     Without it a flipped bit between the members of the zip file would pass.
@@ -58,7 +58,7 @@ def pack_record(record: TileRecord, *, key: str) -> memoryview:
     np.savez(file, **members)
     with ZipFile(file, "a") as archive:
         archive.comment = bytes(_CRC_BYTES)
-    data = file.getbuffer()
+    data = bytearray(file.getbuffer())  # a view would outlive its file in the traceback of an error
     data[-_CRC_BYTES:] = zlib.crc32(data[:-_CRC_BYTES]).to_bytes(_CRC_BYTES, "big")
     return data
 
