@@ -52,7 +52,7 @@ def test_on_a_common_grid_blocks_are_pixels(make: Make) -> None:
     image = np.tensordot(SRF, scene, 1).astype("f4")
     found = read_overlap(*make(image, scene))
     assert found.block == 1
-    assert found.found.shift == (0, 0)
+    assert found.registered.shift == (0, 0)
     assert np.array_equal(found.spectra, scene.reshape(len(GRID), -1).T.astype(float))
     assert np.array_equal(found.msi, image.reshape(5, -1).T.astype(float))
     assert found.patterns.shape == (16 * 18, 5, 4)
@@ -81,7 +81,7 @@ def test_finer_cube_is_averaged_over_the_pixels_of_the_image(
     transform = TRANSFORM * Affine.translation(col, row) * Affine.scale(0.5)
     found = read_overlap(*make(image, part, transform))
     assert found.block == 1
-    assert np.allclose(found.found.shift, 0, atol=0.02)
+    assert np.allclose(found.registered.shift, 0, atol=0.02)
     assert len(found.msi) >= (18 - row) * (22 - col) - 22  # a border may be lost to the shift
     assert np.allclose(found.msi, found.spectra @ SRF.T, atol=2e-3)
 
@@ -123,8 +123,8 @@ def test_cube_is_moved_to_where_the_image_has_it(make: Make, shift: tuple[float,
     image = np.tensordot(SRF, scene, 1).astype("f4")
     image = shift_image(shift_image(image, shift[0], 1), shift[1], 2)
     found = read_overlap(*make(np.nan_to_num(image, nan=0.0), scene))
-    assert found.found.shift == pytest.approx(shift, abs=0.1)
-    assert found.found.determined
+    assert found.registered.shift == pytest.approx(shift, abs=0.1)
+    assert found.registered.determined
     misfit = found.msi - found.spectra @ SRF.T
     assert np.median(np.abs(misfit)) < 0.004
 

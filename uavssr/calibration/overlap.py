@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from uavssr.calibration.lucas_kanade import PATTERNS, misregistration_patterns
-from uavssr.calibration.registration import CommonBlocks, FoundShift, find_shift
+from uavssr.calibration.registration import CommonBlocks, ShiftEstimate, find_shift
 from uavssr.io.hsi import (
     AVERAGING_RATIO,
     CubeSource,
@@ -44,7 +44,7 @@ class Overlap:
     """(k, c, 4) reflectance per block, see `lucas_kanade.misregistration_patterns`."""
     block: int
     """Side of a block in pixels of the image."""
-    found: FoundShift
+    registered: ShiftEstimate
     """The shift by which the cube was moved."""
     skipped: dict[str, int]
     """Blocks that the cube covers and the image does not show, by reason."""
@@ -53,8 +53,8 @@ class Overlap:
 def read_overlap(cube: CubeSource, msi: MsiSource) -> Overlap:
     """Up to 4000 blocks of the overlap, evenly spaced; none where there is no overlap."""
     block = _block_side(cube, msi)
-    found = find_shift(cube, msi, block)
-    blocks = CommonBlocks(cube=cube, msi=msi, block=block, shift=found.shift)
+    registered = find_shift(cube, msi, block)
+    blocks = CommonBlocks(cube=cube, msi=msi, block=block, shift=registered.shift)
     warped, bands, response = blocks.warped, len(msi.sensor), blocks.response
     spectra, seen = [np.empty((0, len(cube.grid)))], [np.empty((0, bands))]
     patterns, skipped = [np.empty((0, bands, PATTERNS))], Counter[str]()
@@ -79,7 +79,7 @@ def read_overlap(cube: CubeSource, msi: MsiSource) -> Overlap:
         msi=np.concatenate(seen)[chosen],
         patterns=np.concatenate(patterns)[chosen],
         block=block,
-        found=found,
+        registered=registered,
         skipped=dict(+skipped),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from uavssr.calibration.band_comparison import BandComparison
 from uavssr.calibration.lucas_kanade import ImagePair, estimate_shift
-from uavssr.calibration.registration import WINDOW_BLOCKS, CommonBlocks, FoundShift, find_shift
+from uavssr.calibration.registration import WINDOW_BLOCKS, CommonBlocks, ShiftEstimate, find_shift
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import CubeSource, WarpedCube
 from uavssr.io.msi import MsiSource
@@ -31,7 +31,7 @@ class PairRegistration:
 
     warped: WarpedCube
     """The cube on the image's grid, moved."""
-    found: FoundShift
+    registered: ShiftEstimate
     """The shift by which the cube was moved, and whether the two determine it."""
     bands: BandComparison
     """The brightness of image and moved cube over the windows' pixels."""
@@ -77,16 +77,16 @@ class PairRegistration:
 
     def warnings(self) -> tuple[str, ...]:
         """A shift that is not determined, and what `BandComparison.warnings` says."""
-        unsure = not self.found.determined or self.spread is None
-        shift = [f"the shift of the cube is {self.found}: check the coordinates"] if unsure else []
-        return (*shift, *self.bands.warnings())
+        unsure = not self.registered.determined or self.spread is None
+        shift = f"the shift of the cube is {self.registered}: check the coordinates"
+        return (*([shift] if unsure else []), *self.bands.warnings())
 
     def facts(self) -> dict[str, object]:
         """The figures as plain numbers, for the model card."""
         return {
             "shift_rows": round(self.shift[0], 3),
             "shift_columns": round(self.shift[1], 3),
-            "shift_determined": self.found.determined,
+            "shift_determined": self.registered.determined,
             "remaining": None if self.remaining is None else round(self.remaining, 3),
             "spread": None if self.spread is None else round(self.spread, 3),
             "windows": self.windows,
@@ -112,11 +112,11 @@ def register_pair(msi: MsiSource, cube: CubeSource) -> PairRegistration:
             remedy="bring the finer one to the resolution of the coarser one first",
         )
     msi.sensor.srf(cube.grid)  # raises where a band lies outside
-    found, blocks = FoundShift(shift=(0.0, 0.0), determined=False), still
+    registered, blocks = ShiftEstimate(shift=(0.0, 0.0), determined=False), still
     pairs: list[tuple[Window, ImagePair]] = []
     if common is not None and min(common.height, common.width) >= WINDOW_BLOCKS:
-        found = find_shift(cube, msi)
-        blocks = CommonBlocks(cube=cube, msi=msi, block=1, shift=found.shift)
+        registered = find_shift(cube, msi)
+        blocks = CommonBlocks(cube=cube, msi=msi, block=1, shift=registered.shift)
         pairs = blocks.placed_pairs(_MAX_WINDOWS)
     if not pairs:
         raise InputRefused(
@@ -125,12 +125,12 @@ def register_pair(msi: MsiSource, cube: CubeSource) -> PairRegistration:
             path=cube.path,
             remedy="check their CRS, footprints and nodata",
         )
-    return _compare(blocks.warped, found, tuple(msi.sensor.roles), pairs)
+    return _compare(blocks.warped, registered, tuple(msi.sensor.roles), pairs)
 
 
 def _compare(
     warped: WarpedCube,
-    found: FoundShift,
+    registered: ShiftEstimate,
     roles: tuple[str, ...],
     pairs: Sequence[tuple[Window, ImagePair]],
 ) -> PairRegistration:
@@ -144,7 +144,7 @@ def _compare(
     predicted, seen = images[..., np.isfinite(images).all((0, 1))]
     return PairRegistration(
         warped=warped,
-        found=found,
+        registered=registered,
         bands=BandComparison.of(roles, predicted, seen),
         places=places,
         remains=remains,

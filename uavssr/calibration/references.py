@@ -185,7 +185,7 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
         patterns=overlap.patterns[usable],
         facts={
             "block": f"{overlap.block} x {overlap.block} pixels",
-            "shift": str(overlap.found),
+            "shift": str(overlap.registered),
         },
         skipped=dict(+skipped),
         warnings=(*cube.warnings, *_overlap_warnings(path, overlap, msi.sensor, cube.grid)),
@@ -195,10 +195,11 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
 def _overlap_warnings(
     path: Path, overlap: Overlap, sensor: Sensor, grid: WavelengthGrid
 ) -> Iterator[str]:
-    if not overlap.found.determined and overlap.spectra.size:
-        yield f"the shift of {path.name} against the image: {overlap.found}; check the coordinates"
-    elif math.hypot(*overlap.found.shift) > MAX_SILENT_SHIFT_PX:
-        down, right = overlap.found.shift
+    if not overlap.registered.determined and overlap.spectra.size:
+        shift = f"the shift of {path.name} against the image: {overlap.registered}"
+        yield f"{shift}; check the coordinates"
+    elif math.hypot(*overlap.registered.shift) > MAX_SILENT_SHIFT_PX:
+        down, right = overlap.registered.shift
         yield f"{path.name} was moved by {down:+.2f} rows and {right:+.2f} columns of the image"
     covered = covered_bands(sensor, grid.centres)
     if len(overlap.msi) >= MIN_CORRELATED_BLOCKS and covered.any():

@@ -121,7 +121,7 @@ class CommonBlocks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundShift:
+class ShiftEstimate:
     """The shift of a cube against an image."""
 
     shift: Shift
@@ -137,7 +137,7 @@ class FoundShift:
         return text if self.determined else f"{text}, not confirmed on small blocks"
 
 
-def find_shift(cube: CubeSource, msi: MsiSource, block: int = 1) -> FoundShift:
+def find_shift(cube: CubeSource, msi: MsiSource, block: int = 1) -> ShiftEstimate:
     """The shift by which a cube must be moved, (0, 0) below `MIN_SHIFT_PX` and if none is found.
 
     On blocks of four times `block` first, then twice on `block`, which leaves no bias. It is
@@ -153,7 +153,7 @@ def find_shift(cube: CubeSource, msi: MsiSource, block: int = 1) -> FoundShift:
         shift = shift[0] + side * down, shift[1] + side * right
     determined = last is not None and float(np.hypot(*last)) < MAX_LAST_STEP_PX
     small = bool(np.hypot(*shift) < MIN_SHIFT_PX)
-    return FoundShift(shift=(0.0, 0.0) if small else shift, determined=determined)
+    return ShiftEstimate(shift=(0.0, 0.0) if small else shift, determined=determined)
 
 
 def read_unsaturated(msi: MsiSource, window: Window) -> tuple[Float32Array, BoolArray, BoolArray]:

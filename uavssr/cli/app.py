@@ -60,20 +60,10 @@ class _PlainText(logging.Formatter):
         return "\n".join(map(printable, record.message.splitlines()))
 
 
-def open_image(
-    context: typer.Context,
-    files: list[Path],
-    sensor: str | None,
-    bands: str | None,
-    bidx: str | None,
-    scale: str | None,
-    assume_crs: str | None,
-    max_pixels: int | None,
-) -> MsiSource:
-    """Open the image of a command's arguments, and print its warnings."""
+def open_image(context: typer.Context, request: Request) -> MsiSource:
+    """Open an image, and print its warnings."""
     from uavssr.io.msi import open_request
 
-    request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     msi = open_request(request)
     for warning in msi.summary.warnings:
         say(context, f"uavssr: warning: {warning}")
@@ -152,8 +142,8 @@ def print_outputs(
         for sentence in verdict.odd:
             say(context, f"uavssr: warning: {sentence}")
     if as_json:
-        found = {} if verdict is None else {"verdict": verdict.to_dict()}
-        typer.echo(json.dumps(written | found))
+        verdict_fields = {} if verdict is None else {"verdict": verdict.to_dict()}
+        typer.echo(json.dumps(written | verdict_fields))
     elif written:
         say(context, "wrote " + ", ".join(written.values()))
 

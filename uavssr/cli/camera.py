@@ -47,7 +47,7 @@ def fit(
     check_suffix(out, ".yaml", ".yml")
     check_outputs([out], pairs, overwrite=overwrite)
     data_sheet = load_sensor(sensor)
-    found = fit_camera_profile(
+    fit = fit_camera_profile(
         pairs,
         sensor=data_sheet,
         out=out,
@@ -55,19 +55,19 @@ def fit(
         model=model or DEFAULT_MODEL,
         overwrite=overwrite,
     )
-    for warning in found.warnings:
+    for warning in fit.warnings:
         say(context, f"uavssr: warning: {warning}")
     print_outputs(context, {"profile": out})
-    gains = zip(found.flights, found.gain.tolist(), found.gain_se.tolist(), strict=True)
+    gains = zip(fit.flights, fit.gain.tolist(), fit.gain_se.tolist(), strict=True)
     flights = [{"flight": name, "log_gain": gain, "se": se} for name, gain, se in gains]
-    spread = {"common_sd": found.common_sd, "own_sd": found.own_sd}
-    rows = profile_rows(found.sensor, data_sheet)
+    spread = {"common_sd": fit.common_sd, "own_sd": fit.own_sd}
+    rows = profile_rows(fit.sensor, data_sheet)
     console.show(
-        _facts(found.sensor, rows) | spread | {"flights": flights, "warnings": found.warnings},
-        tables.flight_table(flights, found.sensor),
-        f"From flight to flight: {found.common_sd:.3f} in a factor of all bands, "
-        f"{found.own_sd:.3f} in a band beside it.",
-        *tables.profile_parts(rows, found.sensor),
+        _facts(fit.sensor, rows) | spread | {"flights": flights, "warnings": fit.warnings},
+        tables.flight_table(flights, fit.sensor),
+        f"From flight to flight: {fit.common_sd:.3f} in a factor of all bands, "
+        f"{fit.own_sd:.3f} in a band beside it.",
+        *tables.profile_parts(rows, fit.sensor),
         as_json=as_json,
     )
 

@@ -112,7 +112,9 @@ def estimate_stf(
 
     _check_options(context, reference=reference, same_camera=same_camera)
     images = [
-        open_image(context, paths, sensor, bands, bidx, scale, assume_crs, max_pixels)
+        open_image(
+            context, image_request(paths, sensor, bands, bidx, scale, assume_crs, max_pixels)
+        )
         for paths in ([[file] for file in files] if same_camera else [files])
     ]
     msi = images[0]

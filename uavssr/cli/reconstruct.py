@@ -14,6 +14,7 @@ from uavssr.cli.app import (
     app,
     check_outputs,
     check_suffix,
+    image_request,
     open_image,
     option_pairs,
     print_outputs,
@@ -120,7 +121,8 @@ def reconstruct(
 
     if dry_run:
         _refuse_cluster(scheduler=scheduler, cluster=cluster)
-    msi = open_image(context, files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    msi = open_image(context, request)
     inputs = files if stf is None else [*files, stf]
     output = run.OutputOptions(
         cube=out,

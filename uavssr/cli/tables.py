@@ -188,13 +188,15 @@ def pair_parts(rows: list[dict[str, Any]]) -> list[RenderableType]:
     head = ("line", "pair", "overlap", "gsd m", "shift px", "ratio", "correlation", "verdict")
     table, remarks = _table(*head), list[str]()
     for row in rows:
-        prints, found = row.get("footprints"), row.get("registration")
-        bands = row.get("bands") or (found or {}).get("bands", {})
+        prints, registration = row.get("footprints"), row.get("registration")
+        bands = row.get("bands") or (registration or {}).get("bands", {})
         shift = (
-            "" if found is None else f"{found['shift_rows']:+.2f}, {found['shift_columns']:+.2f}"
+            ""
+            if registration is None
+            else f"{registration['shift_rows']:+.2f}, {registration['shift_columns']:+.2f}"
         )
-        if found and found["spread"] is not None:
-            shift += f" +- {found['spread']:.2f}"
+        if registration and registration["spread"] is not None:
+            shift += f" +- {registration['spread']:.2f}"
         name = " ".join(Path(file).name for file in row["files"])
         if "flight" in row:
             name += f" {row['flight']} ({row['plots']} plots)"

@@ -34,7 +34,7 @@ PLAUSIBLE_GAINS: Final = (0.4, 2.0)
 """Brightness of a flight's image over its ground beyond which a warning is given."""
 _MAX_HEADER_BYTES: Final = 2**16
 
-Found = tuple[list[Flight], list[str]]
+_FlightsAndWarnings = tuple[list[Flight], list[str]]
 """Flights, and warnings about them."""
 
 
@@ -71,11 +71,12 @@ def fit_camera_profile(
     warnings: list[str] = []
     for path in paths:
         if _is_manifest(path):
-            found, said = _from_manifest(path, known, loaded)
+            new_flights, new_warnings = _from_manifest(path, known, loaded)
         else:
-            found, said = _from_plots(read_plot_table(path, known, scale=scale), known, loaded)
-        flights += found
-        warnings += said
+            table = read_plot_table(path, known, scale=scale)
+            new_flights, new_warnings = _from_plots(table, known, loaded)
+        flights += new_flights
+        warnings += new_warnings
     name = "profile" if out is None else Path(out).stem
     fit = fit_camera(known, _distinct(flights), loaded.grid, name=name)
     fit = replace(fit, warnings=(*warnings, *_odd_gains(fit)))
@@ -105,25 +106,25 @@ def _is_manifest(path: Path) -> bool:
     return "hsi" in (cell.strip() for cell in re.split(r"[,;\t]", header))
 
 
-def _from_plots(table: PlotTable, sensor: Sensor, model: Model) -> Found:
+def _from_plots(table: PlotTable, sensor: Sensor, model: Model) -> _FlightsAndWarnings:
     flights = [
         flight_of(reference_of_plots(table.of(name)), sensor, model.network.basis, name=name)
         for name in table.flights
     ]
-    said = f"left out of {table.path.name}: {table.skipped} rows without plausible reflectance"
-    return flights, [said] if table.skipped else []
+    warning = f"left out of {table.path.name}: {table.skipped} rows without plausible reflectance"
+    return flights, [warning] if table.skipped else []
 
 
-def _from_manifest(path: Path, sensor: Sensor, model: Model) -> Found:
+def _from_manifest(path: Path, sensor: Sensor, model: Model) -> _FlightsAndWarnings:
     manifest = read_manifest(path)
     problems = list(manifest.problems)
     flights: list[Flight] = []
     warnings: list[str] = []
     for row in manifest.rows:
         try:
-            found, said = _from_row(row, sensor, model)
-            flights += found
-            warnings += [f"{path.name}, line {row.line}: {text}" for text in said]
+            new_flights, new_warnings = _from_row(row, sensor, model)
+            flights += new_flights
+            warnings += [f"{path.name}, line {row.line}: {text}" for text in new_warnings]
         except UavssrError as err:
             problems.append(ManifestProblem(row.line, str(err)))
     if problems:
@@ -131,7 +132,7 @@ def _from_manifest(path: Path, sensor: Sensor, model: Model) -> Found:
     return flights, warnings
 
 
-def _from_row(row: ManifestRow, sensor: Sensor, model: Model) -> Found:
+def _from_row(row: ManifestRow, sensor: Sensor, model: Model) -> _FlightsAndWarnings:
     if row.kind not in ("pair", "plots"):
         raise InputRefused("names no image", remedy="fill the column msi, or remove the row")
     if row.sensor is not None and row.sensor != sensor:

@@ -133,12 +133,12 @@ class PairReport:
 
     def _arrows(self) -> tuple[FloatArray, float]:
         """Places and whole shifts (w, 4) in coordinates of the image; the longest in pixels."""
-        found = self.registration
-        if found is None or self.image is None or not len(found.places):
+        registration = self.registration
+        if registration is None or self.image is None or not len(registration.places):
             return np.empty((0, 4)), 0.0
-        shifts = (found.remains + np.array(found.shift))[:, ::-1]  # (column, row)
-        start = pixel_to_map(self.image.transform, found.places)
-        end = pixel_to_map(self.image.transform, found.places + shifts)
+        shifts = (registration.remains + np.array(registration.shift))[:, ::-1]  # (column, row)
+        start = pixel_to_map(self.image.transform, registration.places)
+        end = pixel_to_map(self.image.transform, registration.places + shifts)
         return np.hstack([start, end - start]), float(np.hypot(*shifts.T).max())
 
 
@@ -189,16 +189,16 @@ def _flight_report(source: PlotSource, config: DataConfig) -> PairReport:
 def _registered_report(
     report: PairReport, scene: SceneSource, image: MsiSource, config: DataConfig
 ) -> PairReport:
-    found = register_pair(image, scene.cube)
-    refused = found.refusal(max_shift=config.max_shift)
+    registration = register_pair(image, scene.cube)
+    refused = registration.refusal(max_shift=config.max_shift)
     report = replace(
         report,
-        registration=found,
-        bands=found.bands,
+        registration=registration,
+        bands=registration.bands,
         problems=() if refused is None else (refused,),
     )
-    texts = (*scene.cube.warnings, *image.summary.warnings, *found.warnings())
-    return _judged(report, found.bands, texts, config)
+    texts = (*scene.cube.warnings, *image.summary.warnings, *registration.warnings())
+    return _judged(report, registration.bands, texts, config)
 
 
 def _judged(

@@ -148,6 +148,6 @@ def evaluate_plots(
     flights = {}
     for name in table.flights:
         plots = table.of(name)
-        found = given or blind_plot_stf(network, sensor, plots.msi)
-        flights[name] = plot_errors(network, found, plots, correction)
+        used = given or blind_plot_stf(network, sensor, plots.msi)
+        flights[name] = plot_errors(network, used, plots, correction)
     return PlotReport(flights=flights, warnings=tuple(warnings))

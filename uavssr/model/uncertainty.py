@@ -151,7 +151,7 @@ class CubeUncertainty:
         tangent = seen.tangent[0]  # Q (c, 3, r+1)
         flat = coefficients.flatten(2)[:, : tangent.shape[-1] - 1]
         parts = self.mixture.parts(image)  # K maps of a whole tile would take too much memory
-        sizes, found = [part.shape[-1] for part in parts], []
+        sizes, maps_of_parts = [part.shape[-1] for part in parts], []
         for part, a in zip(parts, flat.split(sizes, -1), strict=True):
             share = self.mixture.component_posterior(
                 part, seen.mixing, seen.offset, seen.component_noise
@@ -161,8 +161,8 @@ class CubeUncertainty:
             band_variance = (change * self.theta_se[..., None]).square().sum(2)
             common = self.common_se * (self.at[:, :-1] @ a + self.at[:, -1:])
             terms = [share, band_variance, self._between(part, share) + common.square()]
-            found.append(self.reduction @ torch.cat(terms, 1))
-        maps = torch.cat(found, -1).unflatten(-1, msi.shape[-2:])
+            maps_of_parts.append(self.reduction @ torch.cat(terms, 1))
+        maps = torch.cat(maps_of_parts, -1).unflatten(-1, msi.shape[-2:])
         if self.correction is None:
             return maps
         return maps * self.correction.variance_factor(msi)[:, None]

@@ -49,8 +49,8 @@ def finished_verdict(plan: Plan, output: OutputOptions, outputs: Outputs) -> Run
     try:
         with xr.open_dataset(outputs.stf, engine="h5netcdf") as stf:
             tags = {str(name): str(value) for name, value in stf.attrs.items()}
-        found = [tags, *map(product_tags, files)]
-        same = all(each.get(RUN_TAG) == digest for each in found)
+        all_tags = [tags, *map(product_tags, files)]
+        same = all(file_tags.get(RUN_TAG) == digest for file_tags in all_tags)
         return RunVerdict.from_tags(tags) if same else None
     except (UavssrError, *GDAL_ERRORS, OSError, ValueError, KeyError):  # another file, or damaged
         return None

@@ -104,15 +104,15 @@ class PixelCounts:
 
 
 def _odd(shares: Mapping[str, float]) -> Iterator[str]:
-    found = {name: f"{_percent(share)} of the pixels are" for name, share in shares.items()}
+    pixels = {name: f"{_percent(share)} of the pixels are" for name, share in shares.items()}
     if shares["valid"] < MIN_VALID:
-        yield f"{found['valid']} valid: check the nodata value"
+        yield f"{pixels['valid']} valid: check the nodata value"
     if shares["unusual"] > MAX_UNUSUAL:
-        yield f"{found['unusual']} unlike anything in training: check the band order and the scale"
+        yield f"{pixels['unusual']} unlike anything in training: check the band order and the scale"
     if shares["saturated"] > MAX_SATURATED:
-        yield f"{found['saturated']} saturated: check the exposure and the scale"
+        yield f"{pixels['saturated']} saturated: check the exposure and the scale"
     if shares["clipped"] > MAX_CLIPPED:
-        yield f"{found['clipped']} darker than black or too bright to store: check the scale"
+        yield f"{pixels['clipped']} darker than black or too bright to store: check the scale"
 
 
 def _percent(share: float) -> str:

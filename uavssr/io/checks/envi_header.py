@@ -151,7 +151,7 @@ def _fields(header: Path) -> dict[str, str]:
 
     Of a key that comes twice the last counts, as it does for GDAL.
     """
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     lines = iter(_text(header).split("\n"))
     for line in lines:
         key, sign, value = line.partition("=")
@@ -161,8 +161,8 @@ def _fields(header: Path) -> dict[str, str]:
                 parts.append(more)
         if sign:
             items, brace, rest = "\n".join(parts).partition("}")
-            found[key.strip().lower()] = items + brace if items.startswith("{") else items + rest
-    return found
+            fields[key.strip().lower()] = items + brace if items.startswith("{") else items + rest
+    return fields
 
 
 def _text(header: Path) -> str:
@@ -178,8 +178,8 @@ def _text(header: Path) -> str:
 def _numbers(header: Path) -> dict[str, int]:
     """The fields that are whole numbers, by their names in lower case."""
     texts = _fields(header)
-    found = {key: int(text) for key, text in texts.items() if re.fullmatch(r"[0-9]{1,18}", text)}
-    fields = {"header offset": 0, "file compression": 0} | found
+    numbers = {key: int(text) for key, text in texts.items() if re.fullmatch(r"[0-9]{1,18}", text)}
+    fields = {"header offset": 0, "file compression": 0} | numbers
     for key in ("samples", "lines", "bands", "data type"):
         if key not in fields:
             raise InputRefused(f"the ENVI header gives no {key!r}", path=header)

@@ -126,13 +126,13 @@ def _check_metadata(metadata: ZarrJson) -> None:
 def read_json(path: Path, name: str) -> ZarrJson:
     """A file of metadata of a store; it must hold a JSON object."""
     try:
-        found = parse_json(_read_bytes(path, name, _MAX_METADATA_BYTES))
+        metadata = parse_json(_read_bytes(path, name, _MAX_METADATA_BYTES))
     except (OSError, ValueError) as err:
         why = err.strerror if isinstance(err, OSError) else "no JSON"
         raise InputRefused(f"has no {name} ({why})", path=path, remedy=ZARR_REMEDY) from err
-    if not isinstance(found, dict):
+    if not isinstance(metadata, dict):
         raise InputRefused(f"its {name} is no JSON object", path=path, remedy=ZARR_REMEDY)
-    return found
+    return metadata
 
 
 def _read_bytes(store: Path, name: str, most: int) -> bytes:

@@ -16,9 +16,9 @@ _VARIES: Final = 0.02
 _BRIGHT: Final = 1.2
 """Reflectance; no ground is above it at the median, fresh snow reaches 1."""
 _NEGATIVE: Final = 0.01
-"""Share of negative pixels that is told; noise and shade alone stay below it."""
+"""Share of negative pixels that is reported; noise and shade alone stay below it."""
 _ZERO: Final = 0.05
-"""Share of pixels that are exactly 0 that is told; 1 % at most were in ten scenes."""
+"""Share of exact zeros that is reported; the ten development scenes had 1 % at most."""
 
 
 def check_bands(assignment: BandAssignment, facts: Sequence[BandFacts]) -> list[str]:
@@ -59,7 +59,7 @@ def check_bands(assignment: BandAssignment, facts: Sequence[BandFacts]) -> list[
 
 
 def _constant_image(facts: Sequence[BandFacts]) -> list[str]:
-    """One warning for an image of one spectrum; one number in all bands is told as likely fill."""
+    """One warning for an image of one spectrum, as likely fill where its bands are equal."""
     levels = [band.median for band in facts]
     if len(set(levels)) == 1:
         return []
@@ -84,16 +84,16 @@ def _oddities(name: str, band: BandFacts, brightest: float) -> list[str]:
     """What is unlikely but may be true, a sentence each."""
     if band.constant:
         return []
-    found = []
+    oddities = []
     if band.median > _BRIGHT:
-        found.append(f"the median reflectance of {name} is {band.median:.2g}")
+        oddities.append(f"the median reflectance of {name} is {band.median:.2g}")
     if band.q999 < MIXED * brightest:
-        found.append(
+        oddities.append(
             f"99.9 % of {name} is below a reflectance of {band.q999:.2g}, of the brightest band "
             f"below {brightest:.2g}: right over water only"
         )
     if band.negative >= _NEGATIVE:
-        found.append(f"{band.negative:.1%} of {name} is below a reflectance of 0")
+        oddities.append(f"{band.negative:.1%} of {name} is below a reflectance of 0")
     if band.zero >= _ZERO:
-        found.append(f"{band.zero:.1%} of {name} is exactly 0")
-    return found
+        oddities.append(f"{band.zero:.1%} of {name} is exactly 0")
+    return oddities

@@ -62,7 +62,7 @@ def resolve_camera(
             different cameras.
         InputRefused: more bands than a camera has.
     """
-    named = {path: found for path in tags if (found := _by_tag(tags[path]))}
+    named = {path: sensor_name for path in tags if (sensor_name := _by_tag(tags[path]))}
     first, (name, evidence) = next(iter(named.items()), (Path(), ("", "")))
     if request.sensor is not None:
         given = request.sensor

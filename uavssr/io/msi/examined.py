@@ -1,4 +1,4 @@
-"""One input after all checks: what was found out, and the problems."""
+"""One input after all checks: what is known of it, and the problems."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InputFiles(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """One input after all checks; what could not be found out is None and a problem."""
+    """One input after all checks; what is unknown is None and a problem."""
 
     files: InputFiles
     camera: CameraMatch | None

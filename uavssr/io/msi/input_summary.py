@@ -135,7 +135,7 @@ def summarize(examined: Examined) -> InputSummary:
         valid_fraction=None if sample is None else sample.valid_fraction,
         valid_fraction_sampled=sample is not None and sample.partial,
         warnings=tuple(dict.fromkeys(warnings)),
-        problems=tuple(examined.problems.found),
+        problems=tuple(examined.problems.refusals),
         command=examined.problems.command,
     )
 

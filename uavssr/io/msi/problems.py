@@ -45,7 +45,7 @@ class Problems:
 
     request: Request
     """The options of the input."""
-    found: list[InputRefused] = field(default_factory=list)
+    refusals: list[InputRefused] = field(default_factory=list)
     """The problems, in the order of the checks."""
 
     def attempt(
@@ -55,14 +55,14 @@ class Problems:
         try:
             return step(*args, **kwargs)
         except InputRefused as err:
-            self.found.append(err)
+            self.refusals.append(err)
             return None
 
     @property
     def command(self) -> str:
         """The command that answers all problems; empty if options cannot answer one of them."""
         request = self.request
-        for problem in self.found:
+        for problem in self.refusals:
             if not isinstance(problem, OptionNeeded):
                 return ""
             request = replace(request, **cast("dict[str, Any]", problem.options))
@@ -70,9 +70,9 @@ class Problems:
 
     def refusal(self) -> InputRefused:
         """One error for all problems, of which there is at least one."""
-        if len(self.found) > 1:
-            return ImageRefused(self.request.paths[0], self.found, self.command)
-        (problem,) = self.found
+        if len(self.refusals) > 1:
+            return ImageRefused(self.request.paths[0], self.refusals, self.command)
+        (problem,) = self.refusals
         if not self.command:
             return problem
         remedy = f"{problem.remedy}, as in: {self.command}"

@@ -65,7 +65,7 @@ class Hint:
 
 def read_text(text: str) -> Hint:
     """The hint in a band description or in an item of `--bands`."""
-    numbers = {float("".join(found)) for found in re.findall(_NANOMETRES, text)}
+    numbers = {float("".join(parts)) for parts in re.findall(_NANOMETRES, text)}
     return Hint(
         kind=_kind(text),
         # Two numbers may be the edges of a band or anything else, so they name no centre.

@@ -138,7 +138,7 @@ def open_request(request: Request) -> MsiSource:
         InputRefused: the input is unsafe, broken, incomplete, ambiguous or empty.
     """
     examined = _examine(request)
-    if examined.problems.found or examined.camera is None or examined.scale is None:
+    if examined.problems.refusals or examined.camera is None or examined.scale is None:
         raise examined.problems.refusal()
     place = examined.files.places[0]
     return MsiSource(
@@ -224,9 +224,9 @@ def _inspect(request: Request, problems: Problems) -> InputFiles:
         problems.attempt(check_same_grid, files.places, files.bands)
     sizes = [(file.layout.height, file.layout.width) for file in files.checked]
     usual = max(sizes, key=sizes.count)
-    kept = [file for file, size in zip(files.checked, sizes, strict=True) if size == usual]
-    bands = [band for band in files.bands if band.file in {file.path for file in kept}]
-    return files._replace(checked=kept, bands=bands)
+    usual_files = [file for file, size in zip(files.checked, sizes, strict=True) if size == usual]
+    bands = [band for band in files.bands if band.file in {file.path for file in usual_files}]
+    return files._replace(checked=usual_files, bands=bands)
 
 
 def _read_metadata(

@@ -89,8 +89,8 @@ def _same_bands(numbers: NumberArray) -> list[int | None]:
     """For each band the first earlier one with the same numbers, None without one."""
     first: dict[bytes, int] = {}
     digests = [blake2b(np.ascontiguousarray(band).tobytes()).digest() for band in numbers]
-    found = [first.setdefault(digest, k) for k, digest in enumerate(digests)]
-    return [earlier if earlier < k else None for k, earlier in enumerate(found)]
+    first_equal = [first.setdefault(digest, k) for k, digest in enumerate(digests)]
+    return [earlier if earlier < k else None for k, earlier in enumerate(first_equal)]
 
 
 def _step(band: NumberArray) -> int:

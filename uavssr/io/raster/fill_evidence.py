@@ -45,11 +45,11 @@ _MIN_EDGE: Final = 8
 _MIN_MIXED: Final = 50
 """Least number of pixels at the edge whose mean can be compared."""
 _MIN_CONTRAST: Final = 0.02
-"""Reflectance between fill and ground from which their mixture can be told."""
+"""Reflectance between fill and ground from which their mixture can be recognised."""
 
 
 def judge_limits(rule: ValidityRule, numbers: NumberArray) -> ValidityRule:
-    """The rule, told whether the ends of an integer type are fill or ground.
+    """The rule, with what the ends of an integer type are: fill or ground.
 
     Bright ground that saturates all bands has neighbours that saturate some of them, with large
     numbers in the others. Fill has none. The same holds for 0 and dark ground.
@@ -94,10 +94,10 @@ def without_wild(numbers: NumberArray) -> NumberArray:
     if numbers.dtype.kind != "f":
         return pixels_of(numbers, ~repeated | _within(numbers, 0.0, _FAR * float(rest.max())))
     inside = _within(numbers, *LIMITS)
-    kept = inside | ~repeated
-    count, wild = int(kept.sum()), int((kept & ~inside).sum())
+    not_fill = inside | ~repeated
+    count, wild = int(not_fill.sum()), int((not_fill & ~inside).sum())
     few = wild <= max(_WILD_COUNT, _WILD_SHARE * count) and 10 * wild <= count
-    return pixels_of(numbers, inside if few else kept)
+    return pixels_of(numbers, inside if few else not_fill)
 
 
 def looks_wild(numbers: NumberArray) -> bool:

@@ -132,8 +132,8 @@ def check_names(paths: Iterable[PathLike]) -> None:
     Raises:
         OutputError: the longest name, and the bytes by which it must be shorter.
     """
-    found = ((_excess_bytes(path.absolute()), path) for path in map(Path, paths))
-    excess, longest = max(found, default=(0, Path()))
+    excesses = ((_excess_bytes(path.absolute()), path) for path in map(Path, paths))
+    excess, longest = max(excesses, default=(0, Path()))
     if excess > 0:
         raise OutputError(
             f"the name is {excess} bytes too long for its temporary files",

@@ -54,10 +54,10 @@ class CubeMetadata:
         if dataset.tags(ns="ENVI") != self.envi():
             return "ENVI wavelengths"
         for number, description, plain, imagery in self._bands():
-            found = dataset.tags(number)
+            stored = dataset.tags(number)
             if (
                 dataset.descriptions[number - 1] != description
-                or not plain.items() <= found.items()
+                or not plain.items() <= stored.items()
                 or dataset.tags(number, ns="IMAGERY") != imagery
             ):
                 return f"wavelength of band {number}"
@@ -84,11 +84,11 @@ class CubeMetadata:
 
 def true_colour(grid: WavelengthGrid) -> tuple[int, int, int] | None:
     """Indices of the bands to show as red, green and blue, or None where one is missing."""
-    found = tuple(grid.nearest(nm) for nm in TRUE_COLOUR_NM)
-    missed = [abs(grid.centres[k] - nm) for k, nm in zip(found, TRUE_COLOUR_NM, strict=True)]
-    if len(set(found)) < 3 or max(missed) > 50:
+    nearest = tuple(grid.nearest(nm) for nm in TRUE_COLOUR_NM)
+    missed = [abs(grid.centres[k] - nm) for k, nm in zip(nearest, TRUE_COLOUR_NM, strict=True)]
+    if len(set(nearest)) < 3 or max(missed) > 50:
         return None
-    return found[0], found[1], found[2]
+    return nearest[0], nearest[1], nearest[2]
 
 
 def _micrometres(nm: float) -> str:

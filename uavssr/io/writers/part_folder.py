@@ -77,10 +77,10 @@ def part_folders(path: PathLike) -> list[Path]:
     out = Path(path).absolute()
     pattern = re.compile(rf"\.{re.escape(out.name)}\.[a-z0-9_]{{8}}{re.escape(_SUFFIX)}")
     try:
-        found = [each for each in out.parent.iterdir() if pattern.fullmatch(each.name)]
+        paths = [path for path in out.parent.iterdir() if pattern.fullmatch(path.name)]
     except OSError:  # the folder has gone
         return []
-    return [each for each in found if each.is_dir() and not each.is_symlink()]
+    return [path for path in paths if path.is_dir() and not path.is_symlink()]
 
 
 def remove_stale_parts(path: PathLike) -> list[Path]:
