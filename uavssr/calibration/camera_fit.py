@@ -32,9 +32,9 @@ from uavssr.sensors import (
     WavelengthGrid,
 )
 
-EXPECTED_COMMON: Final = 0.10
-"""Standard deviation of the common factor from flight to flight that is expected beforehand;
-as `FLIGHT_SPREAD` from three development flights (docs/design.md)."""
+EXPECTED_COMMON: Final = 0.09
+"""Standard deviation of the common factor from flight to flight that is expected beforehand, of
+three development flights like `FLIGHT_SPREAD` (`benchmarks/camera_prior.py`)."""
 EXPECTED_FLIGHTS: Final = 2.0
 """Number of flights that these expectations count for."""
 CURVE_FLOOR: Final = 1e-4

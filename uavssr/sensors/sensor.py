@@ -12,17 +12,18 @@ from uavssr.sensors.arrays import FloatArray
 from uavssr.sensors.band import Band
 from uavssr.sensors.wavelength_grid import FINE_NM, WavelengthGrid
 
-COMMON_SPREAD: Final = 0.17
+COMMON_SPREAD: Final = 0.20
 """Prior standard deviation of the logarithm of a factor that all bands of a flight share.
 
-An image's level is what panel, sun sensor and software made of it. Of three development flights of
-a RedEdge over a Headwall Nano the factors are 0.67-0.81, of footprints of a RedEdge and a Sequoia
-over a field spectrometer 0.87-1.05 and 1.05-1.20: 0.17 is the root mean square over three cameras.
+An image's level is what panel, sun sensor and software made of it. The factors are 0.67-0.81 on
+three development flights of a RedEdge over a Headwall Nano, and 0.92-0.95 and 1.13-1.14 of a
+RedEdge and a Sequoia over a field spectrometer. The root mean square over these cameras is 0.20
+(`benchmarks/camera_prior.py`).
 """
 FLIGHT_SPREAD: Final = 0.04
 """Standard deviation of a band's own log gain from flight to flight, beside the common factor.
 
-From three development flights of a RedEdge over a Headwall Nano (docs/design.md).
+From three development flights of a RedEdge (`benchmarks/camera_prior.py`).
 """
 
 
