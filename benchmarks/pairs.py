@@ -1,7 +1,7 @@
 """Real pairs of a drone camera and a hyperspectral camera: what each source of knowledge is worth.
 
     python benchmarks/pairs.py PAIRS --sensor rededge3 [--model NAME] [--test FLIGHT,FLIGHT...]
-        [--leave-one-out] [--known 1,3,10] [--plot PNG]
+        [--flights FLIGHT,...] [--leave-one-out] [--known 1,3,10] [--plot PNG]
 
 PAIRS (.npz or .csv) is a table of plots, see docs/formats.md. The other flights than those of
 --test are known; with --leave-one-out each flight is predicted from all others. Every plot is drawn
@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--sensor", default="rededge3")
     parser.add_argument("--model", default="p4m-nano")
+    parser.add_argument("--flights", default="", help="flights to use; all by default")
     parser.add_argument("--test", default="")
     parser.add_argument("--leave-one-out", action="store_true")
     parser.add_argument("--known", default="1,3,10", help="numbers of known plots")
@@ -61,6 +62,8 @@ def main() -> int:
     torch.set_num_threads(1)
     sensor, model = load_sensor(options.sensor), load_model(options.model)
     plots = read_plot_table(options.pairs, sensor)
+    if options.flights:
+        plots = plots.rows(np.isin(plots.flight, options.flights.split(",")))
     counts = [int(count) for count in options.known.split(",")]
     flights = list(plots.flights)
     tested = flights if options.leave_one_out else [f for f in options.test.split(",") if f]

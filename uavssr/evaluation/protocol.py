@@ -115,9 +115,10 @@ def run_protocol(
     spectra, seen = reference_pixels(cube, image, seed, pixels)
     paired = calibrate(family, spectra, seen, basis=network.basis).stf
     factor = np.float32(np.exp(level))
-    partly = _partly_calibrated(network, family, spectra, seen * factor, bright)
+    partly = _partly_calibrated(network, family, spectra, seen, image)
+    partly_bright = _partly_calibrated(network, family, spectra, seen * factor, bright)
     correction = network.fit_correction(paired, torch.from_numpy(seen), torch.from_numpy(spectra))
-    by_part = network(bright, partly, estimate_stf=False)
+    by_part = network(bright, partly_bright, estimate_stf=False)
     corrected = network(image, paired, estimate_stf=False, correction=correction)
     references = f"{pixels} reference spectra"
     known = torch.zeros_like(family.spread)
@@ -126,6 +127,7 @@ def run_protocol(
         "data sheet": Stf.of(family, family.prior, known),
         "uncertain data sheet": Stf.from_prior(family),
         "blind": blind.stf,
+        "references to 700 nm": partly,
         f"{references}, R alone": paired,
         "true R": Stf.of(family, theta, known, rows=rows),
     }
