@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from uavssr.calibration import (
+    RATIO_LIMITS,
     CameraFit,
     Flight,
     fit_camera,
@@ -30,8 +31,6 @@ from uavssr.model import DEFAULT_MODEL, Model, load_model
 from uavssr.sensors import Sensor, load_sensor
 from uavssr.spectra import PlotTable, read_plot_table
 
-PLAUSIBLE_GAINS: Final = (0.4, 2.0)
-"""Brightness of a flight's image over its ground beyond which a warning is given."""
 _MAX_HEADER_BYTES: Final = 2**16
 
 _FlightsAndWarnings = tuple[list[Flight], list[str]]
@@ -160,7 +159,7 @@ def _distinct(flights: list[Flight]) -> list[Flight]:
 
 
 def _odd_gains(fit: CameraFit) -> Iterator[str]:
-    low, high = PLAUSIBLE_GAINS
+    low, high = RATIO_LIMITS
     for name, gain in zip(fit.flights, np.exp(fit.gain.mean(1)).tolist(), strict=True):
         if not low <= gain <= high:
             yield f"the image of flight {name} is {gain:.2g} times as bright as its ground"

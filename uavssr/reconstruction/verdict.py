@@ -13,11 +13,11 @@ from uavssr.io.writers import TileRecord
 MIN_VALID: Final = 0.01
 """Share of valid pixels below which a scene is odd: the flight of one strip still fills a tenth."""
 MAX_UNUSUAL: Final = 0.15
-"""Share of unusual pixels above which a scene is odd: about twice that of the oddest good one.
+"""Share of unusual pixels above which a scene is odd.
 
-It was at most 0.07 in ten scenes of the development split, as random cameras near the data sheets
-of P4M and RedEdge-3 see them, and in the orchard. With two or more bands swapped it was above 0.25,
-except on a beach and, for some swaps, in closed forest, where no threshold tells them apart.
+On ten development scenes it is under 0.01 as random cameras near P4M and RedEdge-3 see them
+(`benchmarks/verdict.py`). With red and red edge swapped it is above 0.15 but on one beach, with
+red edge and near infrared on most; swaps of visible bands do not show.
 """
 MAX_SATURATED: Final = 0.05
 """Share of saturated pixels above which a scene is odd: glints and roofs are fewer."""
