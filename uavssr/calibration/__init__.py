@@ -12,6 +12,7 @@ from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.profile import flight_of, profile_stf
 from uavssr.calibration.references import Reference, on_grid, open_reference, reference_of_plots
+from uavssr.calibration.satellite_cells import SatelliteCells
 
 __all__ = [
     "RATIO_LIMITS",
@@ -24,6 +25,7 @@ __all__ = [
     "PairCheck",
     "PairRegistration",
     "Reference",
+    "SatelliteCells",
     "calibrate",
     "calibrate_scene",
     "calibrate_stf",
