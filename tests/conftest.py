@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib
 # Before anything imports torch: on arrays as small as here its threads wait more than they work.
@@ -31,3 +35,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "uavssr"))
 def repo() -> Path:
     """The root of the repository, which holds pyproject.toml, docs/ and models/."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """A CUDA device, for tests marked `gpu`; they are skipped on machines without one."""
+    import torch  # here, so that tests of files and cameras start without it
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device that this machine has in turn: a test runs once per device."""
+    import torch
+
+    return request.getfixturevalue("gpu") if request.param == "cuda" else torch.device("cpu")

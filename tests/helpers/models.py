@@ -150,6 +150,21 @@ def double(parts: Parts) -> Parts:
     )
 
 
+def moved(parts: Parts, device: torch.device) -> Parts:
+    """The same on a device."""
+    tensors = {each.name: getattr(parts, each.name) for each in fields(parts)}
+    return replace(
+        parts, **{key: value.to(device) for key, value in tensors.items() if torch.is_tensor(value)}
+    )
+
+
+def moved_stf(stf: Stf, device: torch.device) -> Stf:
+    """The same STF on a device."""
+    tensors = (stf.theta, stf.theta_se, stf.rows, stf.common_se)
+    theta, theta_se, rows, common_se = (tensor.to(device) for tensor in tensors)
+    return Stf.of(moved(stf.family, device), theta, theta_se, rows=rows, common_se=common_se)
+
+
 def double_stf(stf: Stf) -> Stf:
     """The same STF with float64 tensors."""
     return Stf.of(double(stf.family), stf.theta.double(), stf.theta_se.double())

@@ -149,14 +149,10 @@ def test_product_takes_its_own_maps_and_leaves_out_empty_tiles() -> None:
     assert len(plain.given) == 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_render_on_a_gpu_differs_at_the_half_alone() -> None:
+@pytest.mark.gpu
+def test_render_on_a_gpu_differs_at_the_half_alone(gpu: torch.device) -> None:
     maps, valid = coefficients(9, 11, seed=0), np.ones((9, 11), bool)
-    moved = SpectralBasis(
-        grid=GRID,
-        mean=BASIS.mean.cuda(),
-        components=BASIS.components.cuda(),
-        residual=BASIS.residual.cuda(),
+    one, other = (
+        CubeRender(basis=basis, dtype="uint16")(maps, valid) for basis in (BASIS, BASIS.to(gpu))
     )
-    one, other = (CubeRender(basis=b, dtype="uint16")(maps, valid) for b in (BASIS, moved))
     assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
