@@ -29,7 +29,7 @@ from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.journal import Journal
 from uavssr.io.writers.part_folder import remove_stale_parts
 from uavssr.model.proximal import ZNet
-from uavssr.sensors import SENSORS
+from uavssr.sensors import SATELLITES, SENSORS
 
 HEIGHT, WIDTH = 40, 48
 
@@ -200,7 +200,7 @@ def test_memory_limit_leaves_out_workers_or_is_refused(tmp_path: Path, go: Run) 
 def test_sensors_as_json_are_the_known_ones(run: Run) -> None:
     ran = run("sensors", "--json")
     found = json.loads(ran.out)
-    assert set(found) == set(SENSORS)
+    assert set(found) == {*SENSORS, *SATELLITES}
     assert [band["role"] for band in found["p4m"]] == list(P4M.roles)
     assert found["p4m"][4] == {"role": "nir", "centre": 840, "fwhm": 52}
     assert all(name in run("sensors").out for name in SENSORS)

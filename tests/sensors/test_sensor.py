@@ -17,6 +17,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.sensors import (
     FINE_NM,
     HEADWALL_NANO,
+    SATELLITES,
     SENSORS,
     Band,
     Sensor,
@@ -113,6 +114,27 @@ def test_builtin_sensor_fits_the_default_grid(sensor: Sensor) -> None:
     centres = srf @ HEADWALL_NANO.centres
     np.testing.assert_allclose(centres, [band.centre for band in sensor.bands], atol=1.0)
     assert list(centres) == sorted(centres)
+
+
+@pytest.mark.parametrize(
+    ("name", "centres"),
+    [  # published effective wavelengths: ESA's S2-SRF 3.0 and Landsat 8-9 Data Users Handbook, nm
+        ("sentinel2a", [492.4, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7]),
+        ("sentinel2b", [492.1, 559.0, 664.9, 703.8, 739.1, 779.7, 832.9, 864.0]),
+        ("landsat8", [443.0, 482.0, 561.4, 654.6, 864.7]),
+        ("landsat9", [443.0, 482.0, 561.0, 654.0, 865.0]),
+    ],
+)
+def test_satellite_has_the_published_centres(name: str, centres: list[float]) -> None:
+    satellite = load_sensor(name.upper())
+    assert satellite.name == name
+    assert all(band.curve is not None for band in satellite.bands)
+    np.testing.assert_allclose([band.centre for band in satellite.bands], centres, atol=0.7)
+    np.testing.assert_allclose(satellite.srf(HEADWALL_NANO).sum(1), 1)
+
+
+def test_satellites_are_no_cameras_that_a_file_may_be_taken_for() -> None:
+    assert not set(SATELLITES) & set(SENSORS)
 
 
 def test_p4m_width_is_twice_the_half_width_of_the_data_sheet() -> None:
@@ -222,7 +244,7 @@ def test_shape_may_be_left_out_or_empty(tmp_path: Path) -> None:
 def test_error_for_an_unknown_sensor_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="unknown sensor 'p5m'") as caught:
         load_sensor("p5m")
-    assert all(name in str(caught.value) for name in SENSORS)
+    assert all(name in str(caught.value) for name in (*SENSORS, *SATELLITES))
 
 
 def test_missing_sensor_file_is_named(tmp_path: Path) -> None:
@@ -313,3 +335,10 @@ def test_documented_table_of_sensors_equals_the_code(sensor: Sensor, repo: Path)
     text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
     listed = ", ".join(f"{band.role} {band.centre:g}/{band.fwhm:g}" for band in sensor.bands)
     assert f"| `{sensor.name}` | {sensor.title} | {listed} |" in text
+
+
+@pytest.mark.parametrize("name", SATELLITES)
+def test_documented_table_of_satellites_equals_the_code(name: str, repo: Path) -> None:
+    text, satellite = (repo / "docs" / "formats.md").read_text("utf-8"), load_sensor(name)
+    listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in satellite.bands)
+    assert f"| `{name}` | {satellite.title} | {listed} | {satellite.note} |" in text

@@ -54,14 +54,18 @@ def inspect(
 
 @app.command()
 def sensors(as_json: shared.AsJson = False) -> None:
-    """List the known cameras with their bands."""
-    from uavssr.sensors import SENSORS
+    """List the known cameras and satellites with their bands."""
+    from uavssr.sensors import SATELLITES, SENSORS, load_satellite
 
+    sensors = [*SENSORS.values(), *map(load_satellite, SATELLITES)]
     known = {
-        name: [{"role": b.role, "centre": b.centre, "fwhm": b.fwhm} for b in sensor.bands]
-        for name, sensor in SENSORS.items()
+        sensor.name: [
+            {"role": b.role, "centre": round(b.centre, 2), "fwhm": round(b.fwhm, 2)}
+            for b in sensor.bands
+        ]
+        for sensor in sensors
     }
-    console.show(known, tables.sensor_table(SENSORS.values()), as_json=as_json)
+    console.show(known, tables.sensor_table(sensors), as_json=as_json)
 
 
 @app.command("estimate-stf")

@@ -26,7 +26,7 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     """A table of cameras with their bands."""
     table = _table("sensor", "camera", "bands: role centre/FWHM in nm")
     for sensor in sensors:
-        listed = ", ".join(f"{b.role} {b.centre:g}/{b.fwhm:g}" for b in sensor.bands)
+        listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in sensor.bands)
         _add_row(table, sensor.name, sensor.title, listed)
     return table
 

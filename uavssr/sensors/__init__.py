@@ -1,13 +1,19 @@
 """Cameras and wavelength grids: bands, widths and response curves.
 
-No rasters and no torch. The table of cameras is data, in cameras.yaml.
+No rasters and no torch. The tables are data: cameras.yaml, and a table of curves per satellite.
 """
 
 from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray, NumberArray
 from uavssr.sensors.band import Band, BandPrior, response_moments
 from uavssr.sensors.selection import select_wavelengths, subset
 from uavssr.sensors.sensor import COMMON_SPREAD, FLIGHT_SPREAD, Sensor, nominal_spread
-from uavssr.sensors.sensor_file import SENSORS, load_sensor, sensor_text
+from uavssr.sensors.sensor_file import (
+    SATELLITES,
+    SENSORS,
+    load_satellite,
+    load_sensor,
+    sensor_text,
+)
 from uavssr.sensors.wavelength_grid import FINE_NM, HEADWALL_NANO, WavelengthGrid
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "FINE_NM",
     "FLIGHT_SPREAD",
     "HEADWALL_NANO",
+    "SATELLITES",
     "SENSORS",
     "Band",
     "BandPrior",
@@ -25,6 +32,7 @@ __all__ = [
     "NumberArray",
     "Sensor",
     "WavelengthGrid",
+    "load_satellite",
     "load_sensor",
     "nominal_spread",
     "response_moments",

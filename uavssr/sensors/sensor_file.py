@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.resources import files
+from functools import cache
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ _UNREADABLE: Final = (
 
 
 def load_sensor(name_or_path: str | Path) -> Sensor:
-    """A built-in sensor by name, or a user's own from a .yaml, .yml or .csv file.
+    """A built-in camera or satellite by name, or a user's own from a .yaml, .yml or .csv file.
 
     docs/formats.md describes both formats; centre, fwhm and wavelengths are in nm.
 
@@ -36,12 +37,15 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
     text = str(name_or_path)
     if text.lower() in SENSORS:
         return SENSORS[text.lower()]
+    if text.lower() in SATELLITES:
+        return load_satellite(text.lower())
     path = Path(text)
     readers = {".yaml": _read_yaml, ".yml": _read_yaml, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
         raise UsageError(
             f"unknown sensor {text!r}",
-            remedy=f"use one of {', '.join(SENSORS)}, or a .yaml or .csv file of your own",
+            remedy=f"use one of {', '.join((*SENSORS, *SATELLITES))}, or a .yaml or .csv file of "
+            "your own",
         )
     try:
         exists = path.is_file()
@@ -157,3 +161,24 @@ def _read_csv(path: Path) -> Sensor:
 _CAMERAS: Final = files("uavssr.sensors").joinpath("cameras.yaml").read_text(encoding="utf-8")
 SENSORS: Final = {entry["name"]: _sensor_from_mapping(entry) for entry in parse_yaml(_CAMERAS)}
 """The built-in cameras by name, from cameras.yaml."""
+
+_ESA: Final = "ESA's spectral response functions (COPE-GSEG-EOPG-TN-15-0007), bands below 1000 nm"
+_USGS: Final = "USGS and NASA's spectral response functions of OLI, bands below 1000 nm"
+SATELLITES: Final = {
+    "sentinel2a": ("Sentinel-2A MSI", _ESA),
+    "sentinel2b": ("Sentinel-2B MSI", _ESA),
+    "landsat8": ("Landsat 8 OLI", _USGS),
+    "landsat9": ("Landsat 9 OLI", _USGS),
+}
+"""Title and source of the built-in satellites by name; `load_satellite` reads their curves."""
+
+
+@cache
+def load_satellite(name: str) -> Sensor:
+    """The sensor of a name in `SATELLITES`, with its response curves at steps of 1 nm.
+
+    A response is relative to its maximum, and 0 where it is below 0.0005 of that.
+    """
+    title, note = SATELLITES[name]
+    with as_file(files("uavssr.sensors") / "curves" / f"{name}.csv") as path:
+        return replace(_read_csv(path), name=name, title=title, note=note)
