@@ -31,6 +31,7 @@ BELOW = (
     ("io.writers",),
     ("io.stf", "io.xarray_backend"),
     ("model", "spectra"),
+    ("indices",),
     ("reconstruction", "viz"),
     ("calibration",),
     ("data",),

@@ -1,0 +1,70 @@
+"""The reflectances of a formula as weights on the bands of a cube, and the formula's variance."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from uavssr.errors import InputRefused
+from uavssr.indices.formula import BROAD_BANDS, Formula, Reflectances, wavelength_of
+from uavssr.sensors import FloatArray, WavelengthGrid
+
+MAX_BAND_STEP_NM: Final = 20.0
+"""Widest distance in nm of two bands of a cube between which a formula may interpolate."""
+
+
+def term_range(term: str) -> tuple[float, float]:
+    """First and last wavelength in nm of a broad band, or twice the wavelength of another term."""
+    nm = wavelength_of(term)
+    return BROAD_BANDS[term] if nm is None else (nm, nm)
+
+
+def term_weights(formula: Formula, grid: WavelengthGrid) -> FloatArray:
+    """Weights W (T, C) that give the terms of a formula from spectra X (C, ...), W X.
+
+    A wavelength is interpolated linearly between the two neighbouring bands. A broad band is the
+    mean of the spectrum, so interpolated, over its range.
+
+    Raises:
+        InputRefused: a term lies outside the grid, or between bands too far apart
+            (`MAX_BAND_STEP_NM`).
+    """
+    return np.stack([_weights(term, grid) for term in formula.terms])
+
+
+def formula_variance(gradient: Reflectances, covariance: Reflectances) -> Reflectances:
+    """Variance (...) of a formula, to first order.
+
+    Args:
+        gradient: g (T, ...) of `Formula.value_and_gradient`.
+        covariance: P (T, T, ...) of the terms' errors, W Cov(X) W^T of the spectrum's.
+    """
+    # g^T P g
+    variance: Reflectances = (gradient[:, None] * covariance * gradient[None]).sum(0).sum(0)
+    return variance
+
+
+def _weights(term: str, grid: WavelengthGrid) -> FloatArray:
+    first, last = term_range(term)
+    centres = grid.centres
+    if first < centres[0] or last > centres[-1]:
+        raise InputRefused(
+            f"{_named(term)} lies outside {grid.name}, {centres[0]:g}-{centres[-1]:g} nm",
+            remedy="choose an index within these wavelengths",
+        )
+    # the bands whose interpolation the term uses
+    left, right = np.searchsorted(centres, [first, last], side="right") - 1
+    steps = np.diff(centres)[left : right + (last > centres[right])]
+    if steps.size and steps.max() > MAX_BAND_STEP_NM:
+        raise InputRefused(
+            f"{_named(term)} lies between bands of {grid.name} that are {steps.max():g} nm apart",
+            remedy=f"give a cube with a band every {MAX_BAND_STEP_NM:g} nm there",
+        )
+    points = np.linspace(first, last, 1 + 10 * round(last - first))
+    return np.stack([np.interp(points, centres, hat).mean() for hat in np.eye(len(centres))])
+
+
+def _named(term: str) -> str:
+    first, last = term_range(term)
+    return f"{first:g} nm" if first == last else f"band {term}, {first:g}-{last:g} nm,"
