@@ -3,6 +3,7 @@
 No files but model folders, and nothing about tiles.
 """
 
+from uavssr.model.band_errors import BandErrors
 from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
 from uavssr.model.config import MAX_COMPONENTS, PGUNetConfig
 from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
@@ -46,6 +47,7 @@ __all__ = [
     "UNUSUAL_QUANTILE",
     "VARIANCE_MAPS",
     "WEIGHTS_FILE",
+    "BandErrors",
     "Correction",
     "CubeUncertainty",
     "Materials",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from uavssr.errors import UsageError
+from uavssr.model.band_errors import BandErrors
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.config import PGUNetConfig
 from uavssr.model.correction import Correction
@@ -200,6 +201,24 @@ class PGUNet(nn.Module):
             self.basis,
             self.mixture,
             self.sigma_scale,
+            correction=correction,
+        )
+
+    def band_errors(
+        self, combinations: Tensor, stf: Stf, correction: Correction | None = None
+    ) -> BandErrors:
+        """The joint errors of L X, linear combinations L (m, C) of a scene's bands (S = 1)."""
+        sensor = self.observation_model(stf, stf_uncertainty=False)
+        scale = self.sigma_scale
+        if correction is not None:
+            scale = scale * correction.sigma_scale
+        return BandErrors.of(
+            combinations * scale,
+            stf,
+            self.observation_model(stf),
+            sensor.component_noise,
+            self.basis,
+            self.mixture,
             correction=correction,
         )
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from uavssr.model.basis import SpectralBasis
 from uavssr.model.correction import Correction
+from uavssr.model.error_propagation import ErrorPropagation
 from uavssr.model.mixture import SpectralMixture
-from uavssr.model.solvers import wiener_gain
 from uavssr.model.state import ObservationModel, Stf
 
 ANCHOR_NM: Final = 40.0
@@ -36,12 +36,11 @@ UNUSUAL_QUANTILE: Final = 1.28
 class CubeUncertainty:
     """The standard errors of the cube of one scene (S = 1) with C bands.
 
-    The cube is A = (I - G B) Z + G (Y - b), the last X-step, of Z = sum_k p_k (mu_k + K_k (Y - B
-    mu_k - b)), the mixture's estimate. Under component k its error has the covariance
+    Under component k the error of the coefficients has the covariance (`ErrorPropagation`)
 
-        P_k = M C_k M^T + N_k S_k N_k^T,   M = (I - G B) (I - K_k B),   N_k = (I - G B) K_k + G
+        P_k = M C_k M^T + N_k S_k N_k^T
 
-    with the sensor's noise S_k. The gains G and K_k are those that the cube is made with. So
+    with the sensor's noise S_k. The gains are those that the cube is made with. So
 
         variance = s^2 (sum_k p_k (diag(E P_k E^T) + residual^2) + sum_b (E N)_b^2 u_b
                         + sum_k p_k (E (m_k - sum_j p_j m_j))^2 + (common_se X)^2)
@@ -101,27 +100,16 @@ class CubeUncertainty:
         """
         if correction is not None:
             scale = scale * correction.sigma_scale
-        covariance, mixing = mixture.covariance, seen.mixing[0]
-        # K_k = C_k B^T (B C_k B^T + diag(noise_k))^-1,  G of the last X-step
-        carried = covariance @ mixing.mT  # (K, r, c)
-        system = mixing @ carried + torch.diag_embed(seen.component_noise[0])
-        gain = torch.linalg.solve(system, carried.mT).mT
-        last = wiener_gain(seen.mixing, seen.final)[0]
-        identity = torch.eye(mixing.shape[1], dtype=mixing.dtype, device=mixing.device)
-        rest = identity - last @ mixing
-        # E M and E N_k;  diag(E P_k E^T) + residual^2
-        missed = basis.components @ rest @ (identity - gain @ mixing)
-        passed = basis.components @ (rest @ gain + last)
-        own = torch.einsum("kcr,krs,kcs->ck", missed, covariance, missed).clamp_min(0)
+        steps = ErrorPropagation.of(seen, basis, mixture)
+        # diag(E P_k E^T) + residual^2
+        missed, passed = steps.missed, steps.passed
+        own = torch.einsum("kcr,krs,kcs->ck", missed, mixture.covariance, missed).clamp_min(0)
         own = own + torch.einsum("kcb,kb->ck", passed.square(), sensor_noise[0])
         own = own + basis.residual.square()[:, None]
         from_stf = torch.einsum("k,kcb->cb", mixture.weight, passed).square()
         bands, between = _anchors(basis, mixture)
         at = basis.extended[bands]
-        constant = (
-            mixture.mean - (gain @ (mixture.mean @ mixing.mT + seen.offset[0])[..., None])[..., 0]
-        )
-        of_component = at[:, :-1] @ torch.cat([gain, constant[..., None]], -1)
+        of_component = at[:, :-1] @ torch.cat([steps.gain, steps.constant[..., None]], -1)
         variance = torch.cat([own, from_stf, between.to(own)], 1) * scale.square()[:, None]
         # what p_k, u_b and the variances at the J wavelengths usually are
         stf_variance = (seen.component_noise - sensor_noise)[0].clamp_min(1e-9)

@@ -1,0 +1,131 @@
+"""Joint standard errors of a few bands of a cube, for quantities that are made of several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uavssr.model.basis import SpectralBasis
+from uavssr.model.correction import Correction
+from uavssr.model.error_propagation import ErrorPropagation
+from uavssr.model.mixture import SpectralMixture
+from uavssr.model.state import ObservationModel, Stf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandErrors:
+    """The errors of x = L X, m linear combinations of the C bands of one scene's cube (S = 1).
+
+    The errors of bands are correlated, so that the error of an index does not follow from
+    `CubeUncertainty`. A pixel's error has two parts: its own, and what all pixels share, which no
+    mean over pixels makes smaller:
+
+        cov(x)  = own + shared shared^T
+        own     = sum_k p_k D_k + sum_k p_k (x_k - sum_j p_j x_j) (x_k - sum_j p_j x_j)^T
+        D_k     = L' E P_k E^T L'^T + diag((|L'| residual)^2)
+        shared  = [L' E N (theta_se_bp (Q a)_bp)  for each parameter p of each band b,
+                   common_se x]
+
+    P_k, N, Q, p_k and a are those of `CubeUncertainty`, x_k is L' E m_k, and L' = L diag(s) with
+    the factor s that makes 90 % intervals of bands hold 90 %.
+    """
+
+    mixture: SpectralMixture
+    """The spectral prior, K components."""
+    seen: ObservationModel
+    """The observation model of the scene's STF, with its uncertainty."""
+    own_covariance: Tensor
+    """D_k (K, m, m)."""
+    component_gain: Tensor
+    """L' E [K_k, mu_k - K_k (B mu_k + b)] (K, m, c+1): [Y; 1] to x_k."""
+    from_stf: Tensor
+    """L' E N diag(theta_se) (m, c, 3)."""
+    common: Tensor
+    """common_se L' [E, mean] (m, r+1)."""
+    correction: Correction | None = None
+    """The correction of the cube with reference spectra."""
+
+    @classmethod
+    def of(
+        cls,
+        combinations: Tensor,
+        stf: Stf,
+        seen: ObservationModel,
+        sensor_noise: Tensor,
+        basis: SpectralBasis,
+        mixture: SpectralMixture,
+        *,
+        correction: Correction | None = None,
+    ) -> BandErrors:
+        """The errors with a scene's STF (S = 1); symbols as above.
+
+        Args:
+            combinations: L' (m, C).
+            stf: of the scene.
+            seen: its observation model, with its uncertainty.
+            sensor_noise: diag(S_k) (1, K, c), without the uncertainty of the STF.
+            basis: E.
+            mixture: the spectral prior.
+            correction: of the cube.
+        """
+        steps = ErrorPropagation.of(seen, basis, mixture)
+        # L' E M, L' E N_k
+        missed, passed = combinations @ steps.missed, combinations @ steps.passed
+        own = missed @ mixture.covariance @ missed.mT
+        own = own + (passed * sensor_noise[0, :, None]) @ passed.mT
+        outside = (combinations.abs() @ basis.residual).square()
+        average = torch.einsum("k,kmb->mb", mixture.weight, passed)
+        of_component = torch.cat([steps.gain, steps.constant[..., None]], -1)
+        return cls(
+            mixture=mixture,
+            seen=seen,
+            own_covariance=own + torch.diag(outside),
+            component_gain=combinations @ basis.components @ of_component,
+            from_stf=average[..., None] * stf.theta_se[0],
+            common=stf.common_se[0] * (combinations @ basis.extended),
+            correction=correction,
+        )
+
+    def own(self, msi: Tensor) -> Tensor:
+        """(B, m, m, N) covariance of each pixel's own error, of an image Y (B, c, N)."""
+        seen, parts = self.seen, []
+        first, second = torch.triu_indices(*self.own_covariance.shape[1:])
+        for part in self.mixture.parts(msi):
+            share = self.mixture.component_posterior(
+                part, seen.mixing, seen.offset, seen.component_noise
+            )
+            # x_k less its mean over k, which changes no covariance and keeps digits
+            gain = self.component_gain - self.component_gain.mean(0)
+            x = torch.einsum("kmb,zbn->zkmn", gain[..., :-1], part) + gain[..., -1:]
+            mean = torch.einsum("zkn,zkmn->zmn", share, x)
+            square = torch.einsum("zkn,zkpn->zpn", share, x[:, :, first] * x[:, :, second])
+            within = torch.einsum("zkn,kp->zpn", share, self.own_covariance[:, first, second])
+            parts.append(within + square - mean[:, first] * mean[:, second])
+        upper = torch.cat(parts, -1)
+        count = self.own_covariance.shape[1]
+        full = upper.new_empty(len(upper), count, count, upper.shape[-1])
+        full[:, first, second] = full[:, second, first] = upper
+        return full * self._factor(msi)[:, None, None]
+
+    def shared(self, msi: Tensor, coefficients: Tensor) -> Tensor:
+        """(B, m, 3 c + 1, N) change of x by one standard error of each quantity that pixels share.
+
+        Args:
+            msi: Y (B, c, N).
+            coefficients: A (B, r, N); those after the first r, of a wider basis, do not count.
+        """
+        tangent, a = self.seen.tangent[0], coefficients[:, : self.common.shape[-1] - 1]
+        # (Q a)_bp
+        change = torch.einsum("bpr,zrn->zbpn", tangent[..., :-1], a) + tangent[..., -1:]
+        of_bands = (self.from_stf[..., None] * change[:, None]).flatten(2, 3)
+        common = (self.common[:, :-1] @ a + self.common[:, -1:])[:, :, None]
+        errors = torch.cat([of_bands, common], 2)
+        return errors * self._factor(msi).sqrt()[:, None, None]
+
+    def _factor(self, msi: Tensor) -> Tensor:
+        """(B, N) factor on variances: small near reference spectra."""
+        if self.correction is None:
+            return msi.new_ones(len(msi), msi.shape[-1])
+        return self.correction.variance_factor(msi[..., None])[..., 0]
