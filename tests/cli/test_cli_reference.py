@@ -91,13 +91,26 @@ def test_camera_is_calibrated_with_reference_spectra(
     assert not any(row["prior_driven"] for row in found["scene"])
 
 
-def test_gains_are_calibrated_with_panels(truth: Path, run: Run) -> None:
-    options = ["--reference", truth / "panel.csv", "--model", truth / "tiny", "--json"]
-    found = json.loads(run("estimate-stf", truth / "msi.tif", *options).out)
-    assert found["reference"] == {"kind": "panels", "used": 4, "warnings": []}
+@pytest.mark.parametrize("panels", [1, 4])
+def test_gains_are_calibrated_with_panels(
+    tmp_path: Path, truth: Path, run: Run, panels: int
+) -> None:
+    lines = (truth / "panel.csv").read_text(encoding="utf-8").splitlines()
+    path = tmp_path / "panel.csv"
+    path.write_text("\n".join([lines[0], *lines[-panels:]]) + "\n", encoding="utf-8")
+    options = ["--model", truth / "tiny", "--json"]
+    found = json.loads(run("estimate-stf", truth / "msi.tif", *options, "--reference", path).out)
+    assert found["reference"] == {"kind": "panels", "used": panels, "warnings": []}
     _, gain = errors(found["scene"], truth)
-    assert np.abs(gain).max() < 1.0
-    assert [round(row["centre"], 1) for row in found["scene"]] == [450, 560, 650, 730, 840]
+    assert np.abs(gain).max() < 3.0
+    se = np.array([100 * row["gain_se"] for row in found["scene"]])
+    assert (np.abs(gain) < 3 * se).all()
+    # panels tell nothing of the centres: the image does, as without them
+    blind = json.loads(run("estimate-stf", truth / "msi.tif", *options).out)
+    of_panels, of_image = (
+        np.array([row["centre_se"] for row in result["scene"]]) for result in (found, blind)
+    )
+    assert (of_panels < 1.05 * of_image).all()
 
 
 def test_calibrated_stf_makes_a_better_cube_of_pixels_that_were_not_measured(

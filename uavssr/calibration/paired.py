@@ -94,7 +94,7 @@ def calibrate(
         covered: (c,) bands whose wavelengths the reference holds, all by default; of the others
             the factor common to all bands alone is learned.
         patterns: (k, c, q) misregistration patterns, reflectance per pixel; none by default.
-        complete: adds what is known otherwise of the bands that are not covered.
+        complete: adds what is known otherwise of what the references leave open.
 
     Raises:
         UsageError: the shapes do not fit together.
@@ -113,7 +113,7 @@ def calibrate(
     )
     fit = fitting.run()
     stf = _with_common_factor(_as_stf(fitting.instrument, fit, family), fitting.used)
-    if complete is not None and not used.all():
+    if complete is not None:
         stf = complete(stf)
     return Calibration(stf=stf, estimate=_as_numbers(fitting, fit, stf, basis), fit=fit)
 
@@ -155,7 +155,7 @@ def _with_common_factor(stf: Stf, used: Tensor) -> Stf:
 
 @torch.inference_mode()
 def _complete(network: PGUNet, msi: MsiSource, stf: Stf) -> Stf:
-    """The STF with what the image tells of the bands that the reference lacks."""
+    """The STF with what the image tells of what the reference leaves open."""
     return network.continue_stf(scene_materials(network, msi, stf), stf)
 
 
@@ -219,6 +219,9 @@ def calibrate_scene(
     basis, family = loaded.network.basis, ResponseFamily.of(msi.sensor, loaded.grid)
     covered = _covered(msi.sensor, reference)
     usable = plausible_places(reference)
+    complete = None
+    if usable.kind == "panels" or not covered.all():  # panels tell nothing of centres and widths
+        complete = partial(_complete, loaded.network, msi)
     spectra = on_grid(usable.spectra, usable.nm, basis)
     calibration = calibrate(
         family,
@@ -227,7 +230,7 @@ def calibrate_scene(
         basis=basis,
         covered=covered,
         patterns=usable.patterns,
-        complete=partial(_complete, loaded.network, msi),
+        complete=complete,
     )
     dataset = _dataset(msi, loaded, usable, calibration.estimate)
     dataset.attrs["uavssr_reference_converged"] = "yes" if calibration.fit.converged else "no"
