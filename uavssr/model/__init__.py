@@ -14,6 +14,7 @@ from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Reconstruction, Stf
+from uavssr.model.stf_covariance import stf_covariance
 from uavssr.model.uncertainty import (
     OUTLIER_QUANTILE,
     UNUSUAL_QUANTILE,
@@ -70,4 +71,5 @@ __all__ = [
     "pool_materials",
     "projection_error",
     "save_model",
+    "stf_covariance",
 ]
