@@ -12,12 +12,22 @@ from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.profile import flight_of, profile_stf
 from uavssr.calibration.references import Reference, on_grid, open_reference, reference_of_plots
+from uavssr.calibration.satellite import (
+    ERROR_LIMITS,
+    REFERENCE_ERROR,
+    bands_without_neighbour,
+    calibrate_with_satellite,
+)
 from uavssr.calibration.satellite_cells import SatelliteCells
+from uavssr.calibration.satellite_fit import CellValues, SatelliteFit, fit_satellite
 
 __all__ = [
+    "ERROR_LIMITS",
     "RATIO_LIMITS",
+    "REFERENCE_ERROR",
     "BandComparison",
     "CameraFit",
+    "CellValues",
     "Fitting",
     "Flight",
     "Instrument",
@@ -26,10 +36,14 @@ __all__ = [
     "PairRegistration",
     "Reference",
     "SatelliteCells",
+    "SatelliteFit",
+    "bands_without_neighbour",
     "calibrate",
     "calibrate_scene",
     "calibrate_stf",
+    "calibrate_with_satellite",
     "fit_camera",
+    "fit_satellite",
     "flight_of",
     "on_grid",
     "open_reference",

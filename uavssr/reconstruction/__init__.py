@@ -17,6 +17,7 @@ from uavssr.reconstruction.options import OutputOptions, Precision, Reconstructi
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.stf_estimates import (
+    estimate_scene_stf,
     scene_materials,
     stf_from_estimate,
     summarise_stf,
@@ -33,6 +34,7 @@ __all__ = [
     "RunVerdict",
     "StfScope",
     "estimate_camera_stf",
+    "estimate_scene_stf",
     "estimate_stf",
     "expand",
     "parse_size",

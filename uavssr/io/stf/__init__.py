@@ -15,10 +15,12 @@ from uavssr.io.stf.dataset import (
     with_reference_pixels,
 )
 from uavssr.io.stf.files import read_stf, stf_path, tiles_path, write_stf, write_tiles
+from uavssr.io.stf.learned import LearnedShares, with_learned_shares
 from uavssr.io.stf.netcdf import read_tile_scalars
 
 __all__ = [
     "QUANTITIES",
+    "LearnedShares",
     "ReferencePixels",
     "StfArrays",
     "StfEstimate",
@@ -30,6 +32,7 @@ __all__ = [
     "stf_arrays",
     "stf_path",
     "tiles_path",
+    "with_learned_shares",
     "with_reference_pixels",
     "write_stf",
     "write_tiles",
