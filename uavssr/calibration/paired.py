@@ -31,14 +31,13 @@ from uavssr.model import (
     GAIN,
     PARAMETERS,
     Model,
-    PGUNet,
     ResponseFamily,
     SceneStatistics,
     SpectralBasis,
     Stf,
     load_model,
 )
-from uavssr.reconstruction import scene_materials, summarise_stf
+from uavssr.reconstruction import continue_scene_stf, summarise_stf
 from uavssr.sensors import BoolArray, Sensor
 
 if TYPE_CHECKING:
@@ -153,12 +152,6 @@ def _with_common_factor(stf: Stf, used: Tensor) -> Stf:
     return replace(stf, theta=theta, theta_se=theta_se, rows=stf.rows + change)
 
 
-@torch.inference_mode()
-def _complete(network: PGUNet, msi: MsiSource, stf: Stf) -> Stf:
-    """The STF with what the image tells of what the reference leaves open."""
-    return network.continue_stf(scene_materials(network, msi, stf), stf)
-
-
 def _as_numbers(fitting: Fitting, fit: Fit, stf: Stf, basis: SpectralBasis) -> StfEstimate:
     """The fit as numbers, with errors of the joint posterior and the misfit of the full spectra.
 
@@ -221,7 +214,7 @@ def calibrate_scene(
     usable = plausible_places(reference)
     complete = None
     if usable.kind == "panels" or not covered.all():  # panels tell nothing of centres and widths
-        complete = partial(_complete, loaded.network, msi)
+        complete = partial(continue_scene_stf, loaded.network, msi)
     spectra = on_grid(usable.spectra, usable.nm, basis)
     calibration = calibrate(
         family,

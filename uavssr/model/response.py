@@ -86,9 +86,10 @@ class ResponseFamily:
             interpolation=_float32(grid.interpolation()),
         )
 
-    def to(self, device: torch.device) -> ResponseFamily:
-        """The same family on a device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> ResponseFamily:
+        """The same family on a device, and in a number type if one is given."""
+        moved = {f.name: getattr(self, f.name).to(device, dtype) for f in fields(self)}
+        return replace(self, **moved)
 
     def of_camera(self, index: int) -> ResponseFamily:
         """The family of one of the S cameras."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -66,6 +66,11 @@ class Stf:
         """
         ratio = self.theta_se.detach() / self.family.spread.clamp_min(1e-9)
         return ratio.square().clamp_max(1).mean(-1) ** PRIOR_DOMINANCE_POWER
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Stf:
+        """The same STF on a device in a number type."""
+        names = ("family", "theta", "theta_se", "rows", "common_se")
+        return replace(self, **{name: getattr(self, name).to(device, dtype) for name in names})
 
     def of_camera(self, index: int) -> Stf:
         """The STF of one of the S cameras."""

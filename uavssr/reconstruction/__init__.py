@@ -17,8 +17,8 @@ from uavssr.reconstruction.options import OutputOptions, Precision, Reconstructi
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.stf_estimates import (
+    continue_scene_stf,
     estimate_scene_stf,
-    scene_materials,
     stf_from_estimate,
     summarise_stf,
 )
@@ -33,6 +33,7 @@ __all__ = [
     "ReconstructionOptions",
     "RunVerdict",
     "StfScope",
+    "continue_scene_stf",
     "estimate_camera_stf",
     "estimate_scene_stf",
     "estimate_stf",
@@ -41,7 +42,6 @@ __all__ = [
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
-    "scene_materials",
     "stf_from_estimate",
     "summarise_stf",
 ]

@@ -20,14 +20,13 @@ from uavssr.model import (
     PGUNet,
     ResponseFamily,
     Stf,
-    find_materials,
     load_model,
-    pool_materials,
 )
 from uavssr.reconstruction.devices import resolve_device, torch_threads
 from uavssr.reconstruction.options import ReconstructionOptions
 from uavssr.reconstruction.pixels import SceneSample, sample_scene
 from uavssr.reconstruction.stf_estimates import (
+    blind_stf,
     fill_reflectance,
     scene_statistics,
     summarise_stf,
@@ -92,13 +91,7 @@ def _estimate(
 ) -> StfEstimate:
     start = Stf.from_prior(ResponseFamily.of(sources[0].sensor, network.grid).to(device))
     samples = [sample_scene(source, fill_reflectance(network, start)) for source in sources]
-    scenes = [
-        find_materials(
-            sample.msi.to(device).flatten(2), sample.valid.to(device).flatten(1), pooled=True
-        )
-        for sample in samples
-    ]
-    stf = _of_any_flight(network.estimate_stf(pool_materials(scenes), start)[-1])
+    stf = _of_any_flight(blind_stf(network, samples, start))
     pixels = [_pixels(network, sample, stf, stages=stages) for sample in samples]
     msi, coefficients, valid = (torch.cat(part, -1) for part in zip(*pixels, strict=True))
     statistics = scene_statistics(network.basis, msi, coefficients, stf, valid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +24,10 @@ from uavssr.model import (
     SpectralBasis,
     Stf,
     find_materials,
+    pool_materials,
 )
 from uavssr.reconstruction.fitted_stf import FittedStf
-from uavssr.reconstruction.pixels import WindowResult, sample_scene, usable_pixels
+from uavssr.reconstruction.pixels import SceneSample, WindowResult, sample_scene, usable_pixels
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ def estimate_scene_stf(
     stages: int | None = None,
     fixed: StfEstimate | None = None,
 ) -> FittedStf:
-    """The scene's STF, estimated blind from a sample of windows together, on `device`.
+    """The scene's STF, estimated blind from a sample of windows together; tensors on `device`.
 
     A `fixed` STF is kept, with the residual, condition and valid fraction that it has in the scene.
 
@@ -62,31 +65,66 @@ def estimate_scene_stf(
         IncompleteRun: the network gave NaN or infinity.
     """
     if fixed is None:
-        start = Stf.from_prior(ResponseFamily.of(source.sensor, network.grid).to(device))
+        stf = Stf.from_prior(ResponseFamily.of(source.sensor, network.grid).to(device))
     else:
-        start = stf_from_estimate(network, source.sensor, fixed, device=device)
-    sample = sample_scene(source, fill_reflectance(network, start))
+        stf = stf_from_estimate(network, source.sensor, fixed, device=device)
+    sample = sample_scene(source, fill_reflectance(network, stf))
+    if fixed is None:
+        stf = blind_stf(network, [sample], stf)
     msi, valid = sample.msi.to(device), sample.valid.to(device)
-    result = network(msi, start, estimate_stf=fixed is None, valid=valid, stages=stages)
-    statistics = scene_statistics(network.basis, msi, result.coefficients, result.stf, valid)
+    coefficients = network(msi, stf, estimate_stf=False, stages=stages).coefficients
+    statistics = scene_statistics(network.basis, msi, coefficients, stf, valid)
     fraction = sample.valid_fraction
-    estimate = summarise_stf(result.stf, statistics, network.basis, valid_fraction=fraction)
+    estimate = summarise_stf(stf, statistics, network.basis, valid_fraction=fraction)
     if fixed is not None:
         estimate = replace(
             fixed, residual=estimate.residual, condition=estimate.condition, valid_fraction=fraction
         )
-    return FittedStf(stf=result.stf, estimate=estimate)
+    return FittedStf(stf=stf, estimate=estimate)
 
 
-@torch.inference_mode()
-def scene_materials(network: PGUNet, source: MsiSource, stf: Stf) -> Materials:
-    """The materials (S = 1) of a sample of the scene, see `sample_scene`.
+def blind_stf(network: PGUNet, samples: Sequence[SceneSample], start: Stf) -> Stf:
+    """The STF (S = 1) of a camera from samples of its scenes and the prior of `start`.
+
+    Raises:
+        IncompleteRun: the network gave NaN or infinity.
+    """
+    return _in_float64(
+        network, samples, start, lambda exact, *given: exact.estimate_stf(*given)[-1]
+    )
+
+
+def continue_scene_stf(network: PGUNet, source: MsiSource, stf: Stf) -> Stf:
+    """An STF (S = 1) that references determine in part, with what the scene adds to it.
 
     Raises:
         InputRefused: the scene has no valid pixel.
+        IncompleteRun: the network gave NaN or infinity.
     """
     sample = sample_scene(source, fill_reflectance(network, stf))
-    return find_materials(sample.msi.flatten(2), sample.valid.flatten(1), pooled=True)
+    return _in_float64(network, [sample], stf, PGUNet.continue_stf)
+
+
+@torch.inference_mode()
+def _in_float64(
+    network: PGUNet,
+    samples: Sequence[SceneSample],
+    stf: Stf,
+    estimate: Callable[[PGUNet, Materials, Stf], Stf],
+) -> Stf:
+    """What `estimate` makes of an STF and the samples' materials in float64 on the CPU.
+
+    In float32 a pixel between two materials could fall to either, depending on the device.
+    """
+    cpu, exact = torch.device("cpu"), torch.float64
+    pixels = ((sample.msi.to(cpu, exact), sample.valid) for sample in samples)
+    materials = [
+        find_materials(msi.flatten(2), valid.flatten(1), pooled=True) for msi, valid in pixels
+    ]
+    estimated = estimate(
+        copy.deepcopy(network).to(cpu, exact), pool_materials(materials), stf.to(cpu, exact)
+    )
+    return estimated.to(stf.rows.device, stf.rows.dtype)
 
 
 def stf_from_estimate(
