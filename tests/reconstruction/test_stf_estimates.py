@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,19 +21,32 @@ from tests.helpers.fakes import (
     random_stf,
     scene_sizes,
 )
-from tests.helpers.models import GRID, P4M, tiny_msi, tiny_network, tiny_scene
+from tests.helpers.models import GRID, P4M, expected_stf, tiny_msi, tiny_network, tiny_scene
+from tests.helpers.places import REPO, SHARED
 from uavssr.errors import IncompleteRun, InputRefused
+from uavssr.io.msi import open_msi
 from uavssr.io.stf import QUANTITIES, StfEstimate
+from uavssr.model import load_model
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import Stf
+from uavssr.reconstruction.api import reconstruct
 from uavssr.reconstruction.fitted_stf import FittedStf
-from uavssr.reconstruction.pixels import SAMPLE_COUNT, SAMPLE_SIZE, WindowResult, sample_scene
+from uavssr.reconstruction.options import Precision, ReconstructionOptions
+from uavssr.reconstruction.pixels import (
+    SAMPLE_COUNT,
+    SAMPLE_SIZE,
+    SceneSample,
+    WindowResult,
+    sample_scene,
+)
 from uavssr.reconstruction.stf_estimates import (
     TILE_SPREAD,
+    blind_stf,
     estimate_scene_stf,
     estimate_tile_stf,
+    fill_reflectance,
     stf_from_estimate,
     summarise_stf,
 )
@@ -232,7 +249,7 @@ def test_numbers_of_an_estimate_agree_with_its_curves() -> None:
     seen = torch.einsum("cb,wbyx->wcyx", torch.from_numpy(found.stf), cube)
     oracle = (seen - sample.msi).square().mean((0, 2, 3)).sqrt()
     assert np.allclose(found.residual, oracle, rtol=1e-3, atol=1e-6)
-    assert torch.equal(result.stf.rows, stf.rows)
+    torch.testing.assert_close(result.stf.rows, stf.rows, rtol=0, atol=1e-6)
 
 
 def test_standard_errors_of_curves_follow_from_those_of_parameters() -> None:
@@ -274,6 +291,78 @@ def test_nan_from_the_network_is_incomplete_and_no_bug() -> None:
     source.image[0, 5, 5] = 1e25
     with pytest.raises(IncompleteRun, match="the network gave NaN or infinity"):
         fitted(source)
+
+
+def field_sample(path: Path, **options: str) -> tuple[PGUNet, SceneSample, Stf]:
+    """The released network, the sample of an image, and the prior of its camera."""
+    network = load_model().network
+    source = open_msi(path, **options)
+    prior = Stf.from_prior(ResponseFamily.of(source.sensor, network.grid))
+    return network, sample_scene(source, fill_reflectance(network, prior)), prior
+
+
+def example() -> tuple[PGUNet, SceneSample, Stf]:
+    return field_sample(REPO / "examples" / "field.tif")
+
+
+def orchard() -> tuple[PGUNet, SceneSample, Stf]:
+    path = SHARED / "fields" / "rededge3_orchard.tif"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return field_sample(path, sensor="rededge3", scale="1/32768")
+
+
+def generated(seed: int) -> tuple[PGUNet, SceneSample, Stf]:
+    valid = torch.ones(1, 128, 128, dtype=torch.bool)
+    sample = SceneSample(msi=tiny_msi(P4M, 128, 128, seed=seed), valid=valid, valid_fraction=1)
+    return NETWORK, sample, expected_stf()
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [example, orchard, partial(generated, 2), partial(generated, 8)],
+    ids=["example", "orchard", "generated 2", "generated 8"],
+)
+def test_scene_stf_hardly_depends_on_rounding(
+    scene: Callable[[], tuple[PGUNet, SceneSample, Stf]],
+) -> None:
+    """Ten random changes of 1e-6 of each value move it by less than a tenth of its errors."""
+    network, sample, prior = scene()
+    before = blind_stf(network, [sample], prior)
+    generator = torch.Generator().manual_seed(0)
+    moves = []
+    for _ in range(10):
+        noise = torch.randn(sample.msi.shape, generator=generator, dtype=torch.float64)
+        changed = replace(sample, msi=sample.msi.double() * (1 + 1e-6 * noise))
+        after = blind_stf(network, [changed], prior)
+        moves.append(((after.theta - before.theta) / before.theta_se).abs().max().item())
+    assert 0 < max(moves) < 0.1
+
+
+def test_scene_stf_is_the_same_on_every_device(device: torch.device) -> None:
+    """The tensors to the bit; residual and condition follow from a cube made on the device."""
+    one = fitted(simulated())
+    other = estimate_scene_stf(copy.deepcopy(NETWORK).to(device), simulated(), device=device)
+    for name in ("theta", "theta_se", "rows"):
+        tensor = getattr(other.stf, name)
+        assert tensor.device.type == device.type
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor.cpu(), getattr(one.stf, name)), name
+    assert same(one.estimate, other.estimate, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "counts"), [("float32", 1), ("bf16", 4)])
+def test_blind_cubes_of_cpu_and_gpu_agree(
+    gpu: torch.device, precision: Precision, counts: int
+) -> None:
+    """In counts of 1e-4 reflectance, with the released model."""
+    cubes = []
+    for name, chosen in (("cpu", "float32"), (str(gpu), precision)):
+        options = ReconstructionOptions(device=name, precision=chosen)
+        data = reconstruct(open_msi(REPO / "examples" / "field.tif"), options)
+        cubes.append(data["reflectance"].to_numpy())
+    assert np.nanmax(np.abs(cubes[0] - cubes[1])) <= counts * 1e-4
 
 
 # --- an STF that is given ------------------------------------------------------------------------

@@ -91,7 +91,8 @@ def _thin(pixels: Tensor, usable: Tensor, max_pixels: int) -> tuple[Tensor, Tens
     if pixels.shape[1] <= max_pixels:
         return pixels, usable
     draw = torch.rand(pixels.shape[1], generator=torch.Generator().manual_seed(0))
-    chosen = (usable + draw.to(usable)).topk(max_pixels, 1).indices
+    # float32 whatever the pixels' type: the order decides where clusters start
+    chosen = (usable.float() + draw.to(usable.device)).topk(max_pixels, 1).indices
     spectra = chosen[..., None].expand(-1, -1, pixels.shape[-1])
     return pixels.gather(1, spectra), usable.gather(1, chosen)
 
