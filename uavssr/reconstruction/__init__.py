@@ -19,6 +19,7 @@ from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.stf_estimates import (
     continue_scene_stf,
     estimate_scene_stf,
+    scene_materials,
     stf_from_estimate,
     summarise_stf,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
+    "scene_materials",
     "stf_from_estimate",
     "summarise_stf",
 ]

@@ -94,6 +94,17 @@ def blind_stf(network: PGUNet, samples: Sequence[SceneSample], start: Stf) -> St
     )
 
 
+@torch.inference_mode()
+def scene_materials(network: PGUNet, source: MsiSource, stf: Stf) -> Materials:
+    """The materials (S = 1) of a sample of the scene, in float32, see `sample_scene`.
+
+    Raises:
+        InputRefused: the scene has no valid pixel.
+    """
+    exact = _materials([sample_scene(source, fill_reflectance(network, stf))])
+    return Materials(values=exact.values.float(), weight=exact.weight.float())
+
+
 def continue_scene_stf(network: PGUNet, source: MsiSource, stf: Stf) -> Stf:
     """An STF (S = 1) that references determine in part, with what the scene adds to it.
 
@@ -117,14 +128,15 @@ def _in_float64(
     In float32 a pixel between two materials could fall to either, depending on the device.
     """
     cpu, exact = torch.device("cpu"), torch.float64
-    pixels = ((sample.msi.to(cpu, exact), sample.valid) for sample in samples)
-    materials = [
-        find_materials(msi.flatten(2), valid.flatten(1), pooled=True) for msi, valid in pixels
-    ]
-    estimated = estimate(
-        copy.deepcopy(network).to(cpu, exact), pool_materials(materials), stf.to(cpu, exact)
-    )
+    network = copy.deepcopy(network).to(cpu, exact)
+    estimated = estimate(network, _materials(samples), stf.to(cpu, exact))
     return estimated.to(stf.rows.device, stf.rows.dtype)
+
+
+def _materials(samples: Sequence[SceneSample]) -> Materials:
+    """The materials of all samples as those of one scene (S = 1), in float64."""
+    pixels = ((sample.msi.double().flatten(2), sample.valid.flatten(1)) for sample in samples)
+    return pool_materials([find_materials(*scene, pooled=True) for scene in pixels])
 
 
 def stf_from_estimate(
