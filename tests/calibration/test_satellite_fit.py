@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.models import GRID, P4M, tiny_network
-from uavssr.calibration import CellValues, SatelliteFit, fit_satellite, satellite_fit
+from uavssr.calibration import CellValues, SatelliteFit, fit_satellite, satellite_likelihood
 from uavssr.model import GAIN, Materials, PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import Sensor, load_satellite
 
@@ -59,10 +59,10 @@ def draw_ground(
     clean = spectra @ FAMILY.rows(theta[None].float())[0].double().T
     msi = clean + 0.004 * normal(*clean.shape) + 0.02 * clean * normal(*clean.shape)
     response = torch.as_tensor(satellite.srf(GRID))
-    factor = (error * normal(len(satellite)) + satellite_fit.COMMON_ERROR * normal(1)).exp()
+    factor = (error * normal(len(satellite)) + satellite_likelihood.COMMON_ERROR * normal(1)).exp()
     reflectance = spectra @ response.T * factor
     noise = torch.full_like(reflectance, 0.001)
-    own = satellite_fit.CELL_ERROR_SHARE * error * reflectance
+    own = satellite_likelihood.CELL_ERROR_SHARE * error * reflectance
     reflectance = reflectance + (noise.square() + own.square()).sqrt() * normal(*noise.shape)
     cells = CellValues(
         msi=msi,
@@ -78,7 +78,7 @@ def draw_ground(
 @pytest.fixture
 def independent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells are draws from the prior here: each counts."""
-    monkeypatch.setattr(satellite_fit, "EFFECTIVE_CELLS", 1000.0)
+    monkeypatch.setattr(satellite_likelihood, "EFFECTIVE_CELLS", 1000.0)
 
 
 @pytest.mark.usefixtures("independent")

@@ -19,7 +19,8 @@ from uavssr.calibration.satellite import (
     calibrate_with_satellite,
 )
 from uavssr.calibration.satellite_cells import SatelliteCells
-from uavssr.calibration.satellite_fit import CellValues, SatelliteFit, fit_satellite
+from uavssr.calibration.satellite_fit import SatelliteFit, fit_satellite
+from uavssr.calibration.satellite_likelihood import CellValues
 
 __all__ = [
     "ERROR_LIMITS",

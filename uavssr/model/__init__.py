@@ -13,7 +13,7 @@ from uavssr.model.mixture import fit_mixture
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
-from uavssr.model.state import Reconstruction, Stf
+from uavssr.model.state import ObservationModel, Reconstruction, Stf
 from uavssr.model.stf_covariance import stf_covariance
 from uavssr.model.uncertainty import (
     OUTLIER_QUANTILE,
@@ -53,6 +53,7 @@ __all__ = [
     "CubeUncertainty",
     "Materials",
     "Model",
+    "ObservationModel",
     "PGUNet",
     "PGUNetConfig",
     "Reconstruction",
