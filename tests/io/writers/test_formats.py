@@ -214,8 +214,8 @@ def test_full_disk_is_an_output_error(
 
     with new_sink(tmp_path / NAMES[form], form, height=40, width=40) as out:
         with monkeypatch.context() as patched:
-            patched.setattr("os.pwrite", full)
-            patched.setattr(Path, "replace", full)
+            for name in ("os.pwrite", "os.pwritev", "pathlib.Path.replace"):
+                patched.setattr(name, full)
             with pytest.raises(OutputError, match=r"No space left on device.*free in"):
                 out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError):

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from uavssr.io.writers.formats import open_writer
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.metadata import true_colour
 from uavssr.io.writers.part_folder import remove_stale_parts
+from uavssr.io.writers.raw_bytes import Packed
 from uavssr.io.writers.target import CubeTarget
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid
 from uavssr.tiling import TileGrid, Window
@@ -262,7 +262,7 @@ def test_silently_lost_block_is_caught(tmp_path: Path, monkeypatch: pytest.Monke
     with new_sink(path, overwrite=True) as out:
         out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with monkeypatch.context() as patched:
-            patched.setattr(block_file, "put", lambda *_: None)
+            patched.setattr(block_file, "put_all", lambda *_: None)
             out.write(Window(0, 32, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         out.write(Window(0, 64, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match=r"row 0, column 32 not as written"):
@@ -279,7 +279,7 @@ def test_failed_write_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.Monke
 
     with new_sink(tmp_path / "f.tif") as out:
         with monkeypatch.context() as patched:
-            patched.setattr(block_file, "put", full)
+            patched.setattr(block_file, "put_all", full)
             with pytest.raises(OutputError, match=r"No space left.*needs up to .* are free in"):
                 out.write(Window(0, 0, 32, 32), scene(32, 32), np.ones((32, 32), bool))
         with pytest.raises(OutputError, match="not as written"):
@@ -418,8 +418,8 @@ def test_block_that_gdal_decodes_otherwise_is_caught(
     """Bytes that are as they were made, but were made wrongly."""
     made = BlockCodec.encode
 
-    def wrong(self: BlockCodec, blocks: Iterable[np.ndarray]) -> list[bytes]:
-        return made(self, [block + 1 for block in blocks])
+    def wrong(self: BlockCodec, blocks: np.ndarray) -> list[Packed]:
+        return made(self, blocks + 1)
 
     monkeypatch.setattr(BlockCodec, "encode", wrong)
     with new_sink(tmp_path / "m.tif") as out:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from zstandard import ZstdCompressor
 
 from uavssr.errors import OutputError, UsageError
 from uavssr.io.writers.encoding import CubeDtype
+from uavssr.io.writers.raw_bytes import Packed
 from uavssr.io.writers.target import Target
 
 Block = npt.NDArray[np.generic]
@@ -121,44 +122,45 @@ class BlockCodec:
             side=int(options["BLOCKXSIZE"]),
         )
 
-    def encode(self, blocks: Iterable[Block]) -> list[bytes]:
-        """The bytes of blocks (samples, h, w); the samples of a pixel lie next to each other."""
-        scratch: dict[int, Rows] = {}  # memory fresh from the system takes longer than the work
-        pack = self._packer()
-        return [pack(self._predicted(block, scratch)) for block in blocks]
+    def encode(self, blocks: Block) -> list[Packed]:
+        """The bytes of each of n blocks (n, samples, h, w).
 
-    def _predicted(self, block: Block, scratch: dict[int, Rows]) -> Rows:
-        samples, height, width = block.shape
-        missing = (0, 0), (0, self.side - height), (0, self.side - width)
-        full = np.pad(block, missing, mode="edge") if any(map(any, missing)) else block
-        rows = np.ascontiguousarray(full.transpose(1, 2, 0)).reshape(self.side, -1)
+        All blocks go through one call of each library, which lets other threads run meanwhile; the
+        samples of a pixel lie next to each other.
+        """
+        return self._packed(self._predicted(blocks))
+
+    def _predicted(self, blocks: Block) -> Rows:
+        """(n, row, bytes or numbers of a row)."""
+        count, samples, height, width = blocks.shape
+        missing = *2 * [(0, 0)], (0, self.side - height), (0, self.side - width)
+        full = np.pad(blocks, missing, mode="edge") if any(map(any, missing)) else blocks
+        rows = np.ascontiguousarray(full.transpose(0, 2, 3, 1)).reshape(count, self.side, -1)
         if self.predictor == 1:
             return rows
-        whole = _planes(rows) if self.predictor == 3 else rows
-        out = scratch.setdefault(samples, np.empty_like(whole))
-        return _differences(whole, lag=samples, out=out)
+        return _differences(_planes(rows) if self.predictor == 3 else rows, lag=samples)
 
-    def _packer(self) -> Callable[[Rows], bytes]:
-        """Compresses blocks one after the other, in one thread."""
+    def _packed(self, blocks: Rows) -> list[Packed]:
         if self.packing == "NONE":
-            return np.ndarray.tobytes
+            return [block.tobytes() for block in blocks]
         if self.packing == "DEFLATE":
-            return lambda rows: zlib.compress(rows.data, self.level)
-        compress = ZstdCompressor(level=self.level).compress  # keeps its tables between blocks
-        return lambda rows: compress(rows.data)
+            return [zlib.compress(block.data, self.level) for block in blocks]
+        compressor = ZstdCompressor(level=self.level)
+        packed = compressor.multi_compress_to_buffer([block.data for block in blocks])
+        return [cast("Packed", packed[k]) for k in range(len(packed))]
 
 
-def _differences(rows: Rows, *, lag: int, out: Rows) -> Rows:
+def _differences(rows: Rows, *, lag: int) -> Rows:
     """Each number less the one `lag` before it in its row, modulo its bits."""
-    bits = f"u{rows.itemsize}"  # so that float numbers are taken as whole ones
+    bits, out = f"u{rows.itemsize}", np.empty_like(rows)  # float numbers are taken as whole ones
     flat, differences = rows.view(bits).reshape(-1), out.view(bits).reshape(-1)
     np.subtract(flat[lag:], flat[:-lag], out=differences[lag:])
-    out[:, :lag] = rows[:, :lag]
+    out[..., :lag] = rows[..., :lag]
     return out
 
 
 def _planes(rows: Rows) -> Rows:
     """The first bytes of all numbers of a row, then all second ones ...: the sign bytes first."""
-    size = rows.itemsize
-    split = rows.astype(f">f{size}").view(np.uint8).reshape(len(rows), -1, size)
-    return np.ascontiguousarray(split.transpose(0, 2, 1)).reshape(len(rows), -1)
+    count, height, width = rows.shape
+    split = rows.astype(f">f{rows.itemsize}").view(np.uint8).reshape(count, height, width, -1)
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 2)).reshape(count, height, -1)

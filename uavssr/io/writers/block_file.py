@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.io.checks import TiffDirectory, TiffForm, TiffReader, TiffTag
-from uavssr.io.writers.raw_bytes import put, take
+from uavssr.io.writers.raw_bytes import Packed, put, put_all, take
 
 KIND, WIDTH, HEIGHT, SIDE, OFFSETS, SIZES = 254, 256, 257, 322, 324, 325
 _OF_OVERVIEWS: Final = (258, 259, 262, 277, 284, 317, SIDE, 323, 338, 339, 42113)
@@ -75,20 +75,22 @@ class BlockFile:
         if handle >= 0:
             os.close(handle)
 
-    def append(self, key: Key, blocks: Sequence[bytes]) -> None:
+    def append(self, key: Key, blocks: Sequence[Packed]) -> None:
         """Store the blocks of one place, one per plane; they replace earlier ones.
 
         Raises:
             OSError: the system refused, a full disk most often.
         """
         level, row, col = key
-        data, sizes = b"".join(blocks), np.array([len(block) for block in blocks])
+        sizes, checksum = np.fromiter(map(len, blocks), np.int64, len(blocks)), 0
+        for block in blocks:
+            checksum = zlib.crc32(block, checksum)
         with self._lock:
-            start, self._end = self._end, self._end + len(data)
+            start, self._end = self._end, self._end + int(sizes.sum())
         # Remembered before the write, so that a failed one is noticed.
-        self.stored[key] = zlib.crc32(data)
+        self.stored[key] = checksum
         self.tables[level][:, :, row, col] = start + np.cumsum(sizes) - sizes, sizes
-        put(self._handle, data, start)
+        put_all(self._handle, blocks, start)
 
     def write_tables(self) -> None:
         """Enter all blocks in the file's own tables.

@@ -88,10 +88,10 @@ class Overviews:
             OSError: the system refused, a full disk most often.
         """
         places, block = self._places[level], self._empty(self._target.block // _factor(level))
-        part = np.concatenate(parts)
-        block[:, : part.shape[1], : part.shape[2]] = part
+        height, width = parts[0].shape[1:]
+        np.concatenate(parts, out=block[:, :height, :width])
         slot = places.setdefault(place, len(places))
-        put(self._files[level].fileno(), block.tobytes(), slot * block.nbytes)
+        put(self._files[level].fileno(), block.reshape(-1).view(np.uint8).data, slot * block.nbytes)
 
     def blocks(self, level: int) -> Iterator[tuple[int, int, NumberArray]]:
         """Row, column and numbers (band, y, x) of an overview's blocks that are not empty."""
