@@ -24,6 +24,7 @@ from uavssr.io.writers.part_folder import (
     restore_replaced,
     try_folder,
 )
+from uavssr.io.writers.raw_bytes import Packed
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a full quota, and a file that has reached its limit."""
@@ -218,7 +219,7 @@ def publish_folder(part: Path, out: Path) -> None:
             old.replace(out)
 
 
-def write_durably(path: Path, data: bytes | bytearray) -> None:
+def write_durably(path: Path, *pieces: Packed) -> None:
     """Put a small file of our own in place, whole or not at all.
 
     Raises:
@@ -227,7 +228,7 @@ def write_durably(path: Path, data: bytes | bytearray) -> None:
     temporary = path.with_name(f"{path.name}{UNFINISHED}")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -235,7 +236,8 @@ def write_durably(path: Path, data: bytes | bytearray) -> None:
     except OSError as err:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise write_failed(path, err.strerror, needed_bytes=len(data)) from err
+        needed_bytes = sum(map(len, pieces))
+        raise write_failed(path, err.strerror, needed_bytes=needed_bytes) from err
 
 
 def sync(path: Path) -> None:

@@ -249,7 +249,7 @@ class Journal:
 
     def store(self, kind: RecordKind, record: TileRecord) -> None:
         """Keep a tile; raises `OutputError` if the system refuses, mostly for a full disk."""
-        write_durably(self._path(kind, record.index), pack_record(record, key=self._key))
+        write_durably(self._path(kind, record.index), *pack_record(record, key=self._key))
 
     def load(self, kind: RecordKind, index: int, *, maps: bool = True) -> TileRecord | None:
         """A tile that was stored; None where there is none, or it is damaged or of another run.

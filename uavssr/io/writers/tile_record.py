@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 from zipfile import ZipFile
 
 import numpy as np
 
 from uavssr.io.bounded import opened_arrays, read_array
+from uavssr.io.writers.raw_bytes import Packed
 from uavssr.sensors import BoolArray, Float32Array, NumberArray
 
 DAMAGE = (OSError, TypeError, ValueError)
@@ -37,10 +38,11 @@ class TileRecord:
     """Valid pixels with a flag, by its name; none for an empty tile."""
 
 
-def pack_record(record: TileRecord, *, key: str) -> bytearray:
-    """An .npz file for the run `key`; its last bytes, a comment, are the CRC-32 of all before them.
+def pack_record(record: TileRecord, *, key: str) -> list[Packed]:
+    """The pieces of an .npz file for the run `key`, the record's own arrays among them.
 
-    Without it a flipped bit between the members of the zip file would pass.
+    Its last bytes, a comment, are the CRC-32 of all before them: without it a flipped bit between
+    the members of the zip file would pass.
     """
     # All small arrays are fields of one: they are read ten times faster than as members.
     small = {
@@ -54,13 +56,47 @@ def pack_record(record: TileRecord, *, key: str) -> bytearray:
     tile = np.zeros((), [(name, array.dtype, array.shape) for name, array in small.items()])
     for name, array in small.items():
         tile[name] = array
-    file, members = BytesIO(), dict[str, Any](tile=tile, **record.maps)
-    np.savez(file, **members)
-    with ZipFile(file, "a") as archive:
+    file = _Pieces()
+    with ZipFile(file, "w") as archive:
+        for name, array in {"tile": tile, **record.maps}.items():
+            _add_array(archive, name, array)
         archive.comment = bytes(_CRC_BYTES)
-    data = bytearray(file.getbuffer())  # a view would outlive its file in the traceback of an error
-    data[-_CRC_BYTES:] = zlib.crc32(data[:-_CRC_BYTES]).to_bytes(_CRC_BYTES, "big")
-    return data
+    *pieces, end = file.pieces.values()
+    pieces.append(bytes(end)[:-_CRC_BYTES])
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    return [*pieces, checksum.to_bytes(_CRC_BYTES, "big")]
+
+
+def _add_array(archive: ZipFile, name: str, array: NumberArray) -> None:
+    """Add an array as `numpy.savez` does, but for copies of it."""
+    whole = np.asarray(array, order="C")
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        header = np.lib.format.header_data_from_array_1_0(whole)
+        np.lib.format.write_array_header_1_0(member, header)
+        member.write(whole.reshape(-1).view(np.uint8).data)
+
+
+class _Pieces(BytesIO):
+    """A file that keeps what is written to it as it is: no piece is copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: dict[int, Packed] = {}  # by their places; a header is written twice
+        self._place = 0
+
+    def write(self, piece: Packed) -> int:  # type: ignore[override]
+        self.pieces[self._place] = piece
+        self._place += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int, _whence: int = os.SEEK_SET) -> int:
+        self._place = place
+        return place
 
 
 def unpack_record(file: BinaryIO, *, key: str, index: int, maps: bool) -> TileRecord:
