@@ -23,8 +23,10 @@ from uavssr.io.bounded import parse_json, read_bytes
 from uavssr.io.writers import TileRecord
 from uavssr.reconstruction import cluster_job
 from uavssr.reconstruction.cluster_job import ClusterError, Job
+from uavssr.reconstruction.devices import CPU_COUNT
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.fitted_stf import PendingRecord, StfNumbers, finished_record
+from uavssr.reconstruction.memory_budget import thread_counts
 from uavssr.reconstruction.pipeline import ThreadCounts
 from uavssr.reconstruction.pixels import TileInput
 from uavssr.reconstruction.plan import Plan
@@ -76,7 +78,8 @@ class Cluster:
         """Threads of this process, of which each of the `workers` waits for one remote group."""
         workers = self.workers.values()
         threads = sum(w.gpus if device == "cuda" else w.threads for w in workers)
-        return ThreadCounts(workers=groups or QUEUED_GROUPS * max(1, threads))
+        groups = groups or QUEUED_GROUPS * max(1, threads)
+        return thread_counts(groups, host_cores=CPU_COUNT)
 
     def fit_scene(self, plan: Plan) -> StfNumbers:
         """The scene's STF, estimated by one of the workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -69,8 +70,8 @@ class MemoryBudget:
         """
         if limit is None:
             return self
-        for workers in range(self.threads.workers, 0, -1):
-            fewer = replace(self, threads=thread_counts(workers))
+        for threads in _fewer(self.threads):
+            fewer = replace(self, threads=threads)
             if fewer.total <= limit:
                 return fewer
         raise OutputError(
@@ -104,9 +105,29 @@ def network_bytes(config: PGUNetConfig, stages: int) -> int:
     return FLOAT * ((stages + 8) * config.rank + widest)
 
 
-def thread_counts(workers: int) -> ThreadCounts:
-    """Threads to read and to write that keep `workers` batches in the network."""
-    return ThreadCounts(workers=workers, readers=max(1, workers // 4), writers=max(2, workers // 2))
+def thread_counts(workers: int, *, host_cores: int | None = None) -> ThreadCounts:
+    """Threads to read and to write that keep `workers` batches in the network.
+
+    They share the workers' cores, or have `host_cores` if the network runs elsewhere.
+    """
+    if host_cores is None:
+        readers, writers = workers // 4, workers * 3 // 4
+    else:
+        readers, writers = host_cores // 4, host_cores
+    return ThreadCounts(workers=workers, readers=max(1, readers), writers=max(2, writers))
+
+
+def _fewer(threads: ThreadCounts) -> Iterator[ThreadCounts]:
+    """These threads, then ever fewer, down to one worker."""
+    yield threads
+    for count in range(max(threads.workers, threads.writers) - 1, 0, -1):
+        most = thread_counts(count)
+        yield replace(
+            threads,
+            workers=min(threads.workers, count),
+            readers=min(threads.readers, most.readers),
+            writers=min(threads.writers, most.writers),
+        )
 
 
 def parse_size(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +18,8 @@ from uavssr.reconstruction.pixels import TileInput
 
 _Read = tuple[list[TileRecord], list[TileInput]]
 """A group after the first step: records that were stored, or tiles to compute."""
-_Computed = tuple[list[TileRecord], dict[int, PendingRecord]]
-"""A group after the second step: records that were stored, or pending ones by tile."""
+_Tile = TileRecord | tuple[int, PendingRecord]
+"""A tile after the second step: the record that was stored, or its index and the pending one."""
 
 MAX_FAILURES: Final = 16
 """Failed tiles after which a pass stops: the tiles are not the reason then."""
@@ -79,12 +81,14 @@ class ThreadCounts:
     readers: int = 1
     """Groups being read at a time."""
     writers: int = 2
-    """Groups being finished and written at a time."""
+    """Tiles being finished and written at a time."""
+    batch: int = 1
+    """Most tiles of a group."""
 
     @property
     def in_flight(self) -> int:
         """Most groups between the start of reading and the end of writing, with those that wait."""
-        return self.readers + 2 * self.workers + self.writers
+        return self.readers + 2 * self.workers + math.ceil(self.writers / self.batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,19 +141,18 @@ class TilePass:
         slots = threading.Semaphore(self.threads.in_flight)
         try:
             stored = self.store.finished(self.kind)
-            with (
-                ThreadPoolExecutor(self.threads.readers, "read") as reading,
-                ThreadPoolExecutor(self.threads.workers, "compute") as computing,
+            with (  # the pools end from the last to the first
                 ThreadPoolExecutor(self.threads.writers, "write") as writing,
+                ThreadPoolExecutor(self.threads.workers, "compute") as computing,
+                ThreadPoolExecutor(self.threads.readers, "read") as reading,
             ):
                 for group in self._stored_first(stored):
                     slots.acquire()
                     if self._stop.is_set():
                         break
                     read = reading.submit(self._read, group, stored)
-                    computed = computing.submit(self._compute, read)
-                    written = writing.submit(self._write, computed)
-                    written.add_done_callback(lambda _: slots.release())
+                    computing.submit(self._compute, read, writing, slots)
+                    del read  # which holds the pixels
         except Exception as err:  # noqa: BLE001 - raised by `run`, which waits for this thread
             self._abort(err)
         finally:
@@ -176,9 +179,24 @@ class TilePass:
             self._fail(group, err)
             return [], []
 
-    def _compute(self, read: Future[_Read]) -> _Computed:
-        stored, inputs = read.result()
-        return stored, {} if self._stop.is_set() else self._begin(inputs)
+    def _compute(
+        self, read: Future[_Read], writing: ThreadPoolExecutor, slots: threading.Semaphore
+    ) -> None:
+        """Second step; the tiles go to the writers one by one, and the last frees the slot."""
+        tiles, ended = list[_Tile](), itertools.count(1)
+        try:
+            stored, inputs = read.result()
+            tiles += stored
+            if not self._stop.is_set():
+                tiles += self._begin(inputs).items()
+        except BaseException as err:  # noqa: BLE001 - raised at the end of the pass
+            self._abort(err)
+        count = len(tiles)
+        if not count:
+            slots.release()
+        while tiles:
+            written = writing.submit(self._write, tiles.pop(0))
+            written.add_done_callback(lambda _: slots.release() if next(ended) == count else None)
 
     def _begin(self, inputs: list[TileInput]) -> dict[int, PendingRecord]:
         """The network on a group; if that fails, on its tiles one by one."""
@@ -194,28 +212,25 @@ class TilePass:
             pending |= self._begin([tile_input])
         return pending
 
-    def _write(self, computed: Future[_Computed]) -> None:
-        """Third step: finish the records, store them, deliver them."""
+    def _write(self, tile: _Tile) -> None:
+        """Third step: finish a record and store it, unless it is stored; deliver it."""
         try:
-            stored, pending = computed.result()
-            new = list(self._finish(pending))
-            for record in new:
-                self.store.store(self.kind, record)
-            for record in (*stored, *new):
-                if self._stop.is_set():
-                    return
+            record = tile if isinstance(tile, TileRecord) else self._finish(*tile)
+            if record is not None and not self._stop.is_set():
                 self.deliver(record)
         except BaseException as err:  # noqa: BLE001 - raised at the end of the pass
             self._abort(err)
 
-    def _finish(self, pending: dict[int, PendingRecord]) -> Iterator[TileRecord]:
-        """The records; `pop` frees a tile's intermediate results as soon as its record exists."""
-        for index in list(pending):
-            try:
-                record = pending.pop(index)()
-                yield record if self.kind == "tile" else stf_record(index, record.stf)
-            except Exception as err:  # noqa: BLE001 - raised at the end of the pass
-                self._fail([index], err)
+    def _finish(self, index: int, pending: PendingRecord) -> TileRecord | None:
+        """The record of a tile, stored; None if it failed."""
+        try:
+            record = pending()
+        except Exception as err:  # noqa: BLE001 - raised at the end of the pass
+            self._fail([index], err)
+            return None
+        record = record if self.kind == "tile" else stf_record(index, record.stf)
+        self.store.store(self.kind, record)
+        return record
 
     def _fail(self, group: Sequence[int], err: Exception) -> None:
         """Note the failure of tiles, or stop the pass if the others would fail too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -127,12 +127,13 @@ def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:
     halo = network.halo(options.stages)
     tiles = TileGrid(height=source.height, width=source.width, tile=options.tile, halo=halo)
     if cluster is None:
-        threads = thread_counts(options.workers or (GPU_WORKERS if on_gpu else CPU_COUNT))
+        threads = _thread_counts(options.workers, on_gpu=on_gpu)
         gpu_memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else 0
         worker_memory = gpu_memory // threads.workers
     else:
         threads = cluster.thread_counts(device_kind, groups=options.workers)
         worker_memory = cluster.gpu_memory
+    batch = options.batch or _batch(network, worker_memory, tiles.tile + 2 * tiles.halo)
     fixed_stf = references = None
     if options.stf is not None:
         dataset = read_stf(Path(options.stf), sensor=source.sensor, grid=model.grid)
@@ -148,12 +149,20 @@ def make_plan(source: MsiSource, options: ReconstructionOptions) -> Plan:
         tiles=tiles,
         stages=len(network.stages) if options.stages is None else options.stages,
         overlap=min(DEFAULT_OVERLAP, options.tile) if options.overlap is None else options.overlap,
-        batch=options.batch or _batch(network, worker_memory, tiles.tile + 2 * tiles.halo),
+        batch=batch,
         precision=options.precision or ("bf16" if on_gpu else "float32"),
-        threads=threads,
+        threads=replace(threads, batch=batch),
         fixed_stf=fixed_stf,
         references=references,
     )
+
+
+def _thread_counts(workers: int | None, *, on_gpu: bool) -> ThreadCounts:
+    """Threads for the cores that this process may use: a GPU leaves them to the other steps."""
+    if not on_gpu:
+        return thread_counts(workers or CPU_COUNT)
+    workers = workers or GPU_WORKERS
+    return thread_counts(workers, host_cores=max(1, CPU_COUNT - workers))
 
 
 def _batch(network: PGUNet, memory: int, side: int) -> int:
