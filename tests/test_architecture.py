@@ -28,7 +28,7 @@ BELOW = (
     ("io.raster",),
     ("io.msi",),
     ("io.hsi",),
-    ("io.writers",),
+    ("io.writers", "io.satellite"),
     ("io.stf", "io.xarray_backend"),
     ("model", "spectra"),
     ("indices",),

@@ -18,12 +18,14 @@ from uavssr.calibration.satellite import (
     bands_without_neighbour,
     calibrate_with_satellite,
 )
-from uavssr.calibration.satellite_cells import SatelliteCells
+from uavssr.calibration.satellite_cells import SatelliteCells, read_satellite_cells
+from uavssr.calibration.satellite_dates import MAX_DAYS
 from uavssr.calibration.satellite_fit import SatelliteFit, fit_satellite
 from uavssr.calibration.satellite_likelihood import CellValues
 
 __all__ = [
     "ERROR_LIMITS",
+    "MAX_DAYS",
     "RATIO_LIMITS",
     "REFERENCE_ERROR",
     "BandComparison",
@@ -49,6 +51,7 @@ __all__ = [
     "on_grid",
     "open_reference",
     "profile_stf",
+    "read_satellite_cells",
     "reference_of_plots",
     "register_pair",
     "shift_image",

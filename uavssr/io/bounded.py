@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,16 @@ def parse_json(raw: bytes | str) -> Any:
         if depth > _MAX_DEPTH:
             raise ValueError(f"nested more than {_MAX_DEPTH} deep")
     return value
+
+
+def parse_xml(raw: bytes) -> ET.Element:
+    """The root of an XML text in UTF-8 without a document type: its entities may be endless."""
+    if "<!DOCTYPE" in raw.decode("utf-8-sig"):
+        raise ValueError("has a document type, which is not read")
+    try:
+        return ET.fromstring(raw)  # noqa: S314 - without a document type no entities
+    except ET.ParseError as err:
+        raise ValueError(f"is no XML ({err})") from err
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -3,7 +3,13 @@
 Nothing here decodes a pixel.
 """
 
-from uavssr.io.checks.checked_file import CheckedFile, PathLike, check_path_text, check_raster
+from uavssr.io.checks.checked_file import (
+    CheckedFile,
+    PathLike,
+    check_jp2,
+    check_path_text,
+    check_raster,
+)
 from uavssr.io.checks.envi_header import (
     OUR_DESCRIPTION,
     data_file,
@@ -33,6 +39,7 @@ __all__ = [
     "TiffReader",
     "TiffTag",
     "block_cache",
+    "check_jp2",
     "check_layout",
     "check_path_text",
     "check_raster",

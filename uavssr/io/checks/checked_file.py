@@ -21,11 +21,12 @@ from uavssr.errors import InputRefused
 from uavssr.io.bounded import open_regular, why_unread
 from uavssr.io.checks.envi_header import envi_header, read_envi_layout
 from uavssr.io.checks.gdal import GDAL_ERRORS
+from uavssr.io.checks.jp2 import JP2_MAGIC, read_jp2_layout
 from uavssr.io.checks.layout import Layout
 from uavssr.io.checks.names import name_problem
 from uavssr.io.checks.tiff import read_tiff_layout
 
-Driver = Literal["GTiff", "ENVI"]
+Driver = Literal["GTiff", "ENVI", "JP2OpenJPEG"]
 PathLike = str | os.PathLike[str]
 """The type of a path that callers give."""
 
@@ -73,7 +74,7 @@ class CheckedFile:
     layout: Layout
     """Size and storage, from its header."""
     header: Path | None
-    """The header of an ENVI file; None for a TIFF."""
+    """The header of an ENVI file; None for others."""
     identity: tuple[int, int, int, int]
     """Device, inode, size in bytes and modification time in ns."""
     header_identity: tuple[int, int, int, int] | None
@@ -87,7 +88,7 @@ class CheckedFile:
         """
         self.check_unchanged()
         # EMPTY_DIR hides every sidecar; ENVI would not find its own header then [measured, 3.10].
-        readdir = "EMPTY_DIR" if self.driver == "GTiff" else "TRUE"
+        readdir = "TRUE" if self.driver == "ENVI" else "EMPTY_DIR"
         try:
             with _OPENING, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=readdir, **_PINNED):
                 return rasterio.open(self.absolute, driver=self.driver)
@@ -155,6 +156,36 @@ def check_raster(
         header=header,
         identity=_identity(status),
         header_identity=header_identity,
+    )
+
+
+def check_jp2(path: PathLike) -> CheckedFile:
+    """Check a JP2 file of a satellite product as `check_raster` does; nothing else is let in.
+
+    Raises:
+        InputRefused: not a local regular JP2 file, truncated, or of an absurd size.
+    """
+    text = os.fspath(path)
+    check_path_text(text)
+    shown, absolute = Path(text), Path(text).absolute()
+    try:
+        with open_regular(absolute) as file:
+            status, start = os.fstat(file.fileno()), file.read(len(JP2_MAGIC))
+            if start != JP2_MAGIC:
+                remedy = "download or extract the file again"
+                raise InputRefused("is no JPEG 2000 file", path=shown, remedy=remedy)
+            layout = read_jp2_layout(file.fileno(), shown, None)
+    except OSError as err:
+        remedy = "download or extract the product again"
+        raise InputRefused(why_unread(err, absolute), path=shown, remedy=remedy) from err
+    return CheckedFile(
+        path=shown,
+        absolute=str(absolute),
+        driver="JP2OpenJPEG",
+        layout=layout,
+        header=None,
+        identity=_identity(status),
+        header_identity=None,
     )
 
 

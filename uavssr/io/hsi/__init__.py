@@ -17,6 +17,8 @@ from uavssr.io.hsi.warp import (
     map_to_pixel,
     pixel_to_map,
     reproject_points,
+    window_around,
+    window_outline,
 )
 
 __all__ = [
@@ -36,4 +38,6 @@ __all__ = [
     "pixel_to_map",
     "product_tags",
     "reproject_points",
+    "window_around",
+    "window_outline",
 ]

@@ -115,15 +115,17 @@ class WarpedCube:
         It follows from the cube's outline; nothing is read.
         """
         cube, place = self.cube, self.cube.place
-        outline = pixel_to_map(place.transform, _outline(Window(0, 0, cube.height, cube.width)))
-        ground = reproject_points(outline, place.crs_wkt, self.target.crs_wkt)
+        points = pixel_to_map(
+            place.transform, window_outline(Window(0, 0, cube.height, cube.width))
+        )
+        ground = reproject_points(points, place.crs_wkt, self.target.crs_wkt)
         points = map_to_pixel(self.target.transform, ground) + self.shift[::-1]
-        return _window_around(points, Window(0, 0, self.height, self.width))
+        return window_around(points, Window(0, 0, self.height, self.width))
 
     def _source_window(self, window: Window) -> Window | None:
         """The cube's pixels that a window of the target needs; None where there are none."""
         scene = Window(0, 0, self.cube.height, self.cube.width)
-        return _window_around(self._to_cube(_outline(window)), scene, margin=_EDGE)
+        return window_around(self._to_cube(window_outline(window)), scene, margin=_EDGE)
 
     def _to_cube(self, points: FloatArray) -> FloatArray:
         """Places (n, 2) given as (column, row) of the target, as (column, row) of the cube."""
@@ -161,8 +163,11 @@ def _starting(transform: Transform, column: float, row: float) -> Affine:
     return Affine(a, b, origin[0], d, e, origin[1])
 
 
-def _window_around(points: FloatArray, scene: Window, margin: int = 0) -> Window | None:
-    """The pixels of a scene around points (n, 2) given as (column, row); None: there are none."""
+def window_around(points: FloatArray, scene: Window, margin: int = 0) -> Window | None:
+    """The pixels of a scene around points (n, 2) given as (column, row); None: there are none.
+
+    With `margin` more on every side.
+    """
     if not np.isfinite(points).all():
         return None
     left, top = map(int, np.floor(points.min(0)))
@@ -182,7 +187,7 @@ def _halves(window: Window) -> tuple[Window, Window]:
     return replace(window, width=half), rest
 
 
-def _outline(window: Window, steps: int = 9) -> FloatArray:
+def window_outline(window: Window, steps: int = 9) -> FloatArray:
     """Places (n, 2) as (column, row) all around a window: its sides may bend in another CRS."""
     share = np.linspace(0, 1, steps)
     columns, rows = window.col + share * window.width, window.row + share * window.height

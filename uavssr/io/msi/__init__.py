@@ -6,6 +6,7 @@ Nothing here writes, or guesses where evidence is missing.
 from uavssr.io.msi.input_summary import InputSummary
 from uavssr.io.msi.problems import ImageRefused
 from uavssr.io.msi.request import Request
+from uavssr.io.msi.role_evidence import judge
 from uavssr.io.msi.source import MsiSource, inspect_msi, open_msi, open_request
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MsiSource",
     "Request",
     "inspect_msi",
+    "judge",
     "open_msi",
     "open_request",
 ]
