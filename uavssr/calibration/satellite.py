@@ -76,9 +76,11 @@ def calibrate_with_satellite(
     """
     low, high = ERROR_LIMITS
     if not low <= error <= high:
-        raise UsageError(f"a systematic error of {error:g} is not within {low:g} to {high:g}")
+        fact = f"a systematic error of {error:g} is not within {low:g} to {high:g}"
+        raise UsageError(fact, remedy="give a share: 0.05 for 5 %")
     if not len(cells.msi):
-        raise InputRefused("no cell of the satellite image can be used")
+        remedy = "give an image of a clear day that covers the field"
+        raise InputRefused("no cell of the satellite image can be used", remedy=remedy)
     loaded = model if isinstance(model, Model) else load_model(model)
     family = ResponseFamily.of(msi.sensor, loaded.grid)
     materials = scene_materials(loaded.network, msi, Stf.from_prior(family))

@@ -7,7 +7,6 @@ which the factor common to all bands is open; the cells' likelihood joins it in 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,9 +20,6 @@ from uavssr.model import (
     Stf,
     stf_covariance,
 )
-
-_LEVEL_ROUNDS: Final = 2
-"""Times that the image is read at the level which the satellite gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +57,10 @@ def fit_satellite(
     """
     prior = _with_common(_flat(family.prior), _flat(family.spread).square().diag(), family.common)
     likelihood = CellLikelihood(network=network, family=family, cells=cells, error=error)
-    blind, posterior = prior, likelihood.posterior(prior, None)
-    for _ in range(_LEVEL_ROUNDS):
-        change = (posterior.theta.mean - blind.mean).view(-1, 3)
-        blind = _blind(network, family, materials, float(change[:, GAIN].mean()))
-        posterior = likelihood.posterior(blind, posterior)
+    first = likelihood.posterior(prior, None)
+    level = (first.theta.mean - prior.mean).view(-1, 3)[:, GAIN].mean()
+    blind = _blind(network, family, materials, float(level))
+    posterior = likelihood.posterior(blind, first)
     fitted, factor = posterior.theta, posterior.factor
     variance = prior.covariance.diagonal()
     image_alone, joint = (
