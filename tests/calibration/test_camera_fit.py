@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,15 @@ from uavssr.calibration import Flight, calibrate, fit_camera
 from uavssr.data.random_cameras import RandomCameras, draw_cameras
 from uavssr.errors import InputRefused, UsageError
 from uavssr.model import GAIN, SHIFT, ResponseFamily, SpectralBasis
-from uavssr.sensors import BandPrior, FloatArray, Sensor, load_sensor, sensor_text
+from uavssr.sensors import (
+    LEAK_SPREAD,
+    SHAPE_SPREAD,
+    BandPrior,
+    FloatArray,
+    Sensor,
+    load_sensor,
+    sensor_text,
+)
 
 SPECTRA = tiny_library().spectra.astype(float)
 FAMILY = ResponseFamily.of(P4M, GRID)
@@ -71,6 +80,39 @@ def test_gains_of_the_known_flights_are_those_planted() -> None:
     assert fit.flights == ("flight 0", "flight 1", "flight 2", "flight 3")
 
 
+def test_profile_and_references_do_not_allow_the_same_leak_twice() -> None:
+    """A profile's curves hold the leak; references then start from what is left to know of it."""
+    basis, errors = SpectralBasis.identity(GRID), []
+    made, camera, gains = flights(0, 4)
+    profile = fit_camera(P4M, made[:3], GRID, name="mine").sensor
+    bands = [(band, band.prior) for band in profile.bands if band.prior]
+    assert all(prior.leak_sd < 0.8 * LEAK_SPREAD for _, prior in bands)
+    forgets = [
+        replace(band, prior=replace(prior, shape_sd=SHAPE_SPREAD, leak_sd=LEAK_SPREAD))
+        for band, prior in bands
+    ]
+    truth = camera.rows[0] * np.exp(gains[3] - camera.theta[0, :, GAIN])[:, None]
+    outside = P4M.srf(GRID) < 1e-4
+    for sensor in (profile, replace(profile, bands=tuple(forgets))):
+        family = ResponseFamily.of(sensor, GRID)
+        found = calibrate(family, made[3].spectra[:5], made[3].msi[:5], basis=basis).estimate
+        error, claimed = (found.stf - truth)[outside], found.stf_se[outside]
+        errors.append(np.sqrt([np.square(part).mean() for part in (error, claimed)]))
+    (once, claimed), (twice, wide) = errors
+    assert claimed < 0.8 * wide
+    assert once < min(twice, 1.2 * claimed)
+
+
+def test_flights_determine_the_bands_that_they_cover() -> None:
+    made, _, gains = flights(4, 3)
+    visible = replace(made[0], covered=np.arange(5) < 4)
+    fit = fit_camera(P4M, [visible, *made[1:]], GRID, name="mine")
+    assert fit.warnings == ("flight 0 does not cover nir, which the other flights determine",)
+    assert fit.gain_se[0, 4] > 2 * fit.gain_se[0, :4].max()
+    # what the others say of a flight's common factor holds for nir, too
+    assert abs(fit.gain[0, 4] - gains[0, 4]) < 2 * fit.gain_se[0, 4] < 0.2
+
+
 def test_profile_goes_through_its_file_unchanged(tmp_path: Path) -> None:
     sensor = fit_camera(P4M, flights(1, 3)[0], GRID, name="mine").sensor
     (tmp_path / "mine.yaml").write_text(sensor_text(sensor), encoding="utf-8")
@@ -90,7 +132,7 @@ def test_profile_is_the_prior_of_the_family() -> None:
     assert (family.spread[..., SHIFT] < plain.spread[..., SHIFT]).all()
 
 
-@pytest.mark.parametrize("field", ["shift_sd", "width_sd", "gain", "gain_sd"])
+@pytest.mark.parametrize("field", ["shift_sd", "width_sd", "gain", "gain_sd", "leak_sd"])
 def test_impossible_priors_are_refused(field: str) -> None:
     numbers = {"shift_sd": 1.0, "width_sd": 0.1, "gain": 0.0, "gain_sd": 0.1}
     with pytest.raises(InputRefused, match=f"{field} is 100"):

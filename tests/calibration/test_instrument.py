@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.helpers.models import GRID, P4M
-from uavssr.calibration.instrument import BACKGROUND_SPREAD, STEEPNESS_SPREAD, Instrument
+from uavssr.calibration.instrument import Instrument
 from uavssr.model.response import GAIN, PARAMETERS, ResponseFamily
-from uavssr.sensors import FINE_NM, HEADWALL_NANO, SENSORS, Sensor, response_moments
+from uavssr.sensors import FINE_NM, HEADWALL_NANO, SENSORS, SHAPE_SPREAD, Sensor, response_moments
 
 STEEP = PARAMETERS
 
@@ -60,7 +60,7 @@ def test_steepness_makes_the_generalised_gaussian_of_another_exponent() -> None:
     made = Instrument.of(ResponseFamily.of(P4M, HEADWALL_NANO))
     z = zeros(made)
     z[:, STEEP] = 1.0
-    exponent = 4.0 * np.exp(STEEPNESS_SPREAD)  # that of the built-in P4M is 4
+    exponent = 4.0 * np.exp(SHAPE_SPREAD)  # that of the built-in P4M is 4
     curves = np.exp2(-(np.abs(2 * (FINE_NM - 560) / 32) ** exponent))
     expected = curves / curves.sum() @ HEADWALL_NANO.interpolation()
     assert np.allclose(made.rows(z)[1], expected, atol=1e-6)
@@ -78,7 +78,7 @@ def test_steepness_keeps_centre_and_width() -> None:
 
 def test_background_is_as_large_as_it_says_and_smooth() -> None:
     curves = instrument().background.numpy()
-    assert np.sqrt((curves.sum(1) ** 2).sum()) == pytest.approx(BACKGROUND_SPREAD, rel=0.01)
+    assert np.sqrt((curves.sum(1) ** 2).sum()) == pytest.approx(1, rel=0.01)
     assert np.abs(np.diff(curves, axis=1)).max() < 0.02 * np.abs(curves).max()
 
 

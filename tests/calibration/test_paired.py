@@ -11,8 +11,9 @@ import torch
 import uavssr
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
+from uavssr.calibration.band_coverage import covered_bands, on_grid
 from uavssr.calibration.paired import Calibration, calibrate, calibrate_scene
-from uavssr.calibration.references import Reference, covered_bands, on_grid
+from uavssr.calibration.references import Reference
 from uavssr.data.random_cameras import RandomCameras, draw_cameras, observe
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import rmse

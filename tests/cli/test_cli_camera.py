@@ -158,6 +158,34 @@ def test_odd_gains_are_named(tmp_path: Path, tiny: Path, run: Run) -> None:
     assert "warning: the image of flight july is 0." in ran.err
 
 
+def test_spectra_that_end_early_fit_the_bands_that_they_cover(
+    tmp_path: Path, tiny: Path, run: Run
+) -> None:
+    plots = seen_plots()
+    visible = plots["wavelength_nm"] < 700
+    short = plots | {name: plots[name][..., visible] for name in ("hs", "wavelength_nm")}
+    path = write_npz(tmp_path / "plots.npz", short)
+    ran = run("camera", "fit", path, "--sensor", "p4m", "-o", tmp_path / "a.yaml", "--model", tiny)
+    assert ran.code == 0
+    for role in ("rededge", "nir"):
+        assert f"warning: no flight covers {role}: but for the common factor" in ran.err
+    fitted = load_sensor(tmp_path / "a.yaml")
+    (_, wide), (mean, narrow) = P4M.prior(), fitted.prior()
+    np.testing.assert_allclose(narrow[3:, :2], wide[3:, :2], rtol=1e-4)
+    assert (narrow[:3, 0] < 0.9 * wide[:3, 0]).all()
+    np.testing.assert_allclose(mean[3:, 2], mean[:3, 2].mean(), atol=0.1)  # all were darker
+    curves = fitted.response() - P4M.response()
+    assert np.abs(curves[3:]).max() < 1e-3 < np.abs(curves[:3]).max()
+
+
+def test_a_profile_as_start_is_named(tmp_path: Path, tiny: Path, run: Run) -> None:
+    path, profile = write_npz(tmp_path / "plots.npz", seen_plots()), tmp_path / "mine.yaml"
+    fit_camera_profile(path, sensor="p4m", out=profile, model=tiny)
+    again = fit_camera_profile(path, sensor=profile, model=tiny)
+    assert again.warnings[0].startswith("mine is a profile: a flight that it was fitted to must")
+    assert again.sensor.title.endswith(", fitted to 3 flights and 3 flights")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "code", "fact"),
     [
@@ -167,9 +195,9 @@ def test_odd_gains_are_named(tmp_path: Path, tiny: Path, run: Run) -> None:
         ("pairs.csv", "hsi\ncube.tif\n", 3, "names no image"),
         (
             "short.csv",
-            "450,560,blue,green,red,rededge,nir\n.1,.1,.1,.1,.1,.1,.1\n",
+            "300,310,blue,green,red,rededge,nir\n.1,.1,.1,.1,.1,.1,.1\n",
             3,
-            "do not cover",
+            "cover no band of p4m",
         ),
     ],
 )

@@ -393,7 +393,6 @@ BY_HAND = {
     "the arrays of an `.npz`": EDIT,
     "a row names no flight": EDIT,
     "`ms_centre_nm` is more than": OTHER,
-    "the wavelengths do not cover": OTHER,
     "a table of several flights": EDIT,
     "`evaluate`: no REF": OTHER,
     "`--same-camera`: one image": OTHER,

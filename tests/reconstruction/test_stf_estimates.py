@@ -285,6 +285,20 @@ def test_nothing_known_is_prior_driven_and_everything_known_is_not() -> None:
         assert (found.prior_driven == flag).all(), share
 
 
+def test_what_a_profile_knows_is_not_prior_driven() -> None:
+    """An image cannot narrow a tight profile, which knows more than the data sheet."""
+    nothing = SceneStatistics(
+        pixels=torch.ones(1),
+        second=torch.eye(7)[None],
+        cross=torch.zeros(1, 5, 7),
+        misfit=torch.ones(1, 5),
+    )
+    for share, flag in ((1.0, True), (0.3, False)):
+        profile = replace(FAMILY, spread=share * FAMILY.spread)
+        found = summarise_stf(Stf.from_prior(profile), nothing, NETWORK.basis, valid_fraction=1.0)
+        assert (found.prior_driven == flag).all()
+
+
 def test_nan_from_the_network_is_incomplete_and_no_bug() -> None:
     """Row 32, for the scene: an outlier of 1e25 in a float file is enough."""
     source = simulated()

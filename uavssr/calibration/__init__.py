@@ -4,6 +4,7 @@ Blind estimation is in `reconstruction`.
 """
 
 from uavssr.calibration.band_comparison import RATIO_LIMITS, BandComparison, Oddity, PairCheck
+from uavssr.calibration.band_coverage import on_grid
 from uavssr.calibration.camera_fit import CameraFit, Flight, fit_camera
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
@@ -11,7 +12,7 @@ from uavssr.calibration.lucas_kanade import shift_image
 from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.profile import flight_of, profile_stf
-from uavssr.calibration.references import Reference, on_grid, open_reference, reference_of_plots
+from uavssr.calibration.references import Reference, open_reference, reference_of_plots
 from uavssr.calibration.satellite import (
     ERROR_LIMITS,
     REFERENCE_ERROR,

@@ -10,7 +10,7 @@ the widths T and w follow by expectation maximisation: empirical Bayes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,12 +21,13 @@ import torch
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.errors import UsageError
-from uavssr.model import GAIN, SHIFT, STRETCH, ResponseFamily
+from uavssr.model import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.sensors import (
     FINE_NM,
     FLIGHT_SPREAD,
     Band,
     BandPrior,
+    BoolArray,
     FloatArray,
     Sensor,
     WavelengthGrid,
@@ -52,6 +53,8 @@ class Flight:
     """(k, C) reflectance on the cube's wavelengths."""
     msi: FloatArray
     """(k, c) reflectance in the image, in the sensor's band order."""
+    covered: BoolArray | None = None
+    """(c,) bands whose wavelengths the spectra were measured at; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +109,18 @@ def fit_camera(
         gain_se=np.sqrt(gain_covariance),
         common_sd=float(np.sqrt(common)),
         own_sd=float(np.sqrt(own)),
+        warnings=tuple(_uncovered(sensor, flights)),
     )
+
+
+def _uncovered(sensor: Sensor, flights: Sequence[Flight]) -> Iterator[str]:
+    """A sentence for each band that some flight says nothing about."""
+    for b, role in enumerate(sensor.roles):
+        without = [f.name for f in flights if f.covered is not None and not f.covered[b]]
+        if len(without) == len(flights):
+            yield f"no flight covers {role}: but for the common factor it stays as {sensor.name}"
+        elif without:
+            yield f"{', '.join(without)} does not cover {role}, which the other flights determine"
 
 
 def _fit(instrument: Instrument, flight: Flight) -> Fit:
@@ -123,7 +137,7 @@ def _fit(instrument: Instrument, flight: Flight) -> Fit:
         spectra=spectra,
         msi=msi,
         patterns=spectra.new_zeros((*msi.shape, 0)),
-        used=torch.ones(bands, dtype=torch.bool),
+        used=torch.as_tensor(np.ones(bands, bool) if flight.covered is None else flight.covered),
     ).run()
 
 
@@ -254,6 +268,10 @@ def _profile(
     )
     own = np.sqrt(np.maximum(gains.diagonal() - shared, 1e-6))
     spread = instrument.family.spread[0].numpy()
+    detail = instrument.family.detail[0].numpy()
+    # share of the leak's deviation that is left: the root mean square, weighted by the curves
+    size = instrument.background.square().sum(1).numpy()
+    leak_se = np.sqrt(np.square(z_se[:, PARAMETERS + 1 :]) @ size / size.sum())
     curves = _curves(instrument, z)
     fitted = []
     for b, band in enumerate(sensor.bands):
@@ -262,6 +280,8 @@ def _profile(
             width_sd=float(z_se[b, STRETCH] * spread[b, STRETCH]),
             gain=float(mean[index[b]]),
             gain_sd=float(own[b]),
+            shape_sd=float(z_se[b, PARAMETERS] * detail[b, 0]),
+            leak_sd=float(leak_se[b] * detail[b, 1]),
         )
         used = np.flatnonzero(curves[b] > CURVE_FLOOR * curves[b].max())
         part = slice(max(used[0] - 1, 0), used[-1] + 2)
@@ -277,11 +297,11 @@ def _profile(
                 prior=prior,
             )
         )
-    title = f"{sensor.title or sensor.name}, fitted to {flights} flights"
+    earlier = sensor.title or sensor.name
     return Sensor(
         name=name,
         bands=tuple(fitted),
-        title=title,
+        title=f"{earlier}{' and' if sensor.data_sheet else ', fitted to'} {flights} flights",
         common_gain_sd=float(np.sqrt(shared)),
         data_sheet=sensor.data_sheet or sensor.name,
     )

@@ -20,11 +20,6 @@ from torch import Tensor
 from uavssr.model import GAIN, PARAMETERS, ResponseFamily
 from uavssr.sensors import FINE_NM
 
-STEEPNESS_SPREAD: Final = 0.25
-"""Prior standard deviation of the logarithm of a flat top's exponent."""
-BACKGROUND_SPREAD: Final = 0.025
-"""Prior standard deviation of the background's share of a response: root mean square of a leak of
-up to 6 % in half of all bands."""
 _VARIANCE_SHARE: Final = 0.99
 """Share of the background's prior variance that its curves u represent."""
 _TANGENT_STEP: Final = 0.1
@@ -40,11 +35,11 @@ class Instrument:
     """
 
     family: ResponseFamily
-    """Nominal curves and the prior of shift, stretch and gain (S = 1)."""
+    """Nominal curves and their prior (S = 1), `detail` that of steepness and background."""
     depth: Tensor
     """(c, F) -log2(nominal curve / peak): 1 at half maximum."""
     background: Tensor
-    """(P - 4, F) curves u, scaled so that each a is N(0, 1)."""
+    """(P - 4, F) curves u, scaled so that each a is N(0, `detail`^2)."""
 
     @classmethod
     def of(cls, family: ResponseFamily) -> Instrument:
@@ -71,12 +66,13 @@ class Instrument:
     def rows(self, z: Tensor) -> Tensor:
         """R (c, C) of parameters z (c, P), by the module's formula."""
         # h = 2^(-depth^exp(steepness)), normalised
-        steepness = torch.exp(STEEPNESS_SPREAD * z[:, PARAMETERS, None])
+        steepness_sd, leak_sd = self.family.detail[0].unbind(-1)
+        steepness = torch.exp(steepness_sd * z[:, PARAMETERS])[:, None]
         curves = torch.exp2(-(self.depth**steepness))
         curves = curves / curves.sum(-1, keepdim=True)
         theta = self.theta(z)
         main = replace(self.family, curves=curves[None]).rows(theta[None])[0]
-        leak = z[:, PARAMETERS + 1 :] @ self.background
+        leak = leak_sd[:, None] * z[:, PARAMETERS + 1 :] @ self.background
         gain = torch.exp(theta[:, GAIN, None])
         return (1 - leak.sum(-1, keepdim=True)) * main + gain * (leak @ self.family.interpolation)
 
@@ -94,11 +90,11 @@ class Instrument:
 def _background() -> Tensor:
     """Curves u (m, F), scaled principal axes of Gaussians with deviations of 40-160 nm.
 
-    Their centres are 450-950 nm, and each has the sum `BACKGROUND_SPREAD`.
+    Their centres are 450-950 nm, and each has the sum 1.
     """
     centre, width = np.meshgrid(np.linspace(450, 950, 51), np.linspace(40, 160, 13))
     bumps = np.exp(-0.5 * ((FINE_NM - centre.reshape(-1, 1)) / width.reshape(-1, 1)) ** 2)
-    bumps *= BACKGROUND_SPREAD / bumps.sum(1, keepdims=True) / np.sqrt(len(bumps))
+    bumps /= bumps.sum(1, keepdims=True) * np.sqrt(len(bumps))
     _, deviation, axes = np.linalg.svd(bumps, full_matrices=False)
     share = np.cumsum(deviation**2) / (deviation**2).sum()
     count = int(np.searchsorted(share, _VARIANCE_SHARE)) + 1

@@ -35,10 +35,13 @@ def fit_warnings(
         yield f"{name} does not cover {rest}: estimated from the image, with the others known"
     if not fit.converged:
         yield f"the fit to {name} did not converge, so its standard errors are too small"
-    gains, own = (part[0, covered, GAIN] for part in (stf.theta, stf.family.spread))
-    spread = torch.hypot(own, stf.family.common)
-    if abs(float((gains / spread).mean())) > MAX_GAIN_DEVIATIONS:
-        bright = float(gains.exp().mean())
+    family = stf.family
+    gains, prior, own = (
+        part[0, covered, GAIN] for part in (stf.theta, family.prior, family.spread)
+    )
+    change, spread = gains - prior, torch.hypot(own, family.common)
+    if abs(float((change / spread).mean())) > MAX_GAIN_DEVIATIONS:
+        bright = float(change.exp().mean())
         yield f"{name} makes the camera {bright:.2g} times as bright as expected: check the scales"
     for index in np.flatnonzero(fit.has_offset.numpy() & covered):
         yield (

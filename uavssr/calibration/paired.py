@@ -14,17 +14,16 @@ import torch
 from torch import Tensor
 
 from uavssr._version import __version__
+from uavssr.calibration.band_coverage import on_grid, reference_bands
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.calibration.notices import fit_warnings, misfit_warnings
 from uavssr.calibration.references import (
     Reference,
-    covered_bands,
-    on_grid,
     open_reference,
     plausible_places,
 )
-from uavssr.errors import InputRefused, UsageError
+from uavssr.errors import UsageError
 from uavssr.io.stf import ReferencePixels, StfEstimate, stf_arrays, with_reference_pixels
 from uavssr.model import (
     DEFAULT_MODEL,
@@ -38,7 +37,7 @@ from uavssr.model import (
     load_model,
 )
 from uavssr.reconstruction import continue_scene_stf, summarise_stf
-from uavssr.sensors import BoolArray, Sensor
+from uavssr.sensors import Sensor
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -210,7 +209,7 @@ def calibrate_scene(
     """The STF of an image from an opened reference; arguments and errors as of `calibrate_stf`."""
     loaded = model if isinstance(model, Model) else load_model(model)
     basis, family = loaded.network.basis, ResponseFamily.of(msi.sensor, loaded.grid)
-    covered = _covered(msi.sensor, reference)
+    covered = reference_bands(msi.sensor, reference)
     usable = plausible_places(reference)
     complete = None
     if usable.kind == "panels" or not covered.all():  # panels tell nothing of centres and widths
@@ -239,21 +238,6 @@ def calibrate_scene(
         *misfit_warnings(usable.path.name, weight, usable.msi[:, covered], predicted),
     )
     return SceneCalibration(dataset=dataset, used=len(usable.msi), warnings=warnings)
-
-
-def _covered(sensor: Sensor, reference: Reference) -> BoolArray:
-    """(c,) bands that the reference covers: all of them where it holds panels."""
-    if reference.kind == "panels":
-        return np.ones(len(sensor), bool)
-    covered = covered_bands(sensor, reference.nm)
-    if not covered.any():
-        raise InputRefused(
-            f"its {len(reference.nm)} wavelengths, {reference.nm[0]:g}-{reference.nm[-1]:g} nm, "
-            f"cover no band of {sensor.name}",
-            path=reference.path,
-            remedy="give a reference that covers the camera's bands",
-        )
-    return covered
 
 
 def _dataset(

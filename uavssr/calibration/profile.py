@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from uavssr.calibration.band_coverage import on_grid, reference_bands
 from uavssr.calibration.camera_fit import Flight
 from uavssr.calibration.references import (
     Reference,
-    covered_bands,
-    on_grid,
     plausible_places,
 )
-from uavssr.errors import InputRefused
 from uavssr.io.stf import stf_arrays
 from uavssr.model import ResponseFamily, SceneStatistics, SpectralBasis, Stf
 from uavssr.reconstruction import summarise_stf
@@ -29,20 +27,12 @@ def flight_of(reference: Reference, sensor: Sensor, basis: SpectralBasis, *, nam
     """A flight over the ground of a reference, for `fit_camera`.
 
     Raises:
-        InputRefused: the reference lacks the wavelengths of a band, or no place is plausible.
+        InputRefused: the reference covers no band, or no place is plausible.
     """
     usable = plausible_places(reference)
-    covered = covered_bands(sensor, usable.nm)
-    if usable.kind != "panels" and not covered.all():
-        lacks = ", ".join(np.array(sensor.roles)[~covered])
-        raise InputRefused(
-            f"its wavelengths, {usable.nm[0]:g}-{usable.nm[-1]:g} nm, do not cover {lacks} of "
-            f"{sensor.name}",
-            path=usable.path,
-            remedy="give finer spectra that hold every band, or leave this flight out",
-        )
+    covered = reference_bands(sensor, usable)
     spectra = on_grid(usable.spectra, usable.nm, basis)
-    return Flight(name=name, spectra=spectra.astype(float), msi=usable.msi)
+    return Flight(name=name, spectra=spectra.astype(float), msi=usable.msi, covered=covered)
 
 
 def profile_stf(

@@ -12,24 +12,22 @@ from typing import Final, Literal
 import numpy as np
 
 from uavssr.calibration.band_comparison import BandComparison
+from uavssr.calibration.band_coverage import covered_bands
 from uavssr.calibration.overlap import Overlap, read_overlap
 from uavssr.calibration.registration import read_unsaturated
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, is_local, metres_per_unit, parse_scale
-from uavssr.model import SpectralBasis
 from uavssr.reconstruction import PLAUSIBLE
-from uavssr.sensors import FINE_NM, BoolArray, Float32Array, FloatArray, Sensor, WavelengthGrid
+from uavssr.sensors import FloatArray, Sensor, WavelengthGrid
 from uavssr.spectra import (
     FIELD_REFLECTANCE,
     FieldTable,
     PlotTable,
-    SubspaceCompletion,
     holds_plots,
     read_field_table,
     read_plot_table,
-    resample,
 )
 from uavssr.tiling import Window
 
@@ -37,10 +35,6 @@ MAX_SILENT_SHIFT_PX: Final = 0.5
 """Shift of a cube in pixels of the image beyond which a warning is given."""
 MIN_CORRELATED_BLOCKS: Final = 20
 """Least number of blocks whose ratios and correlation are checked."""
-MIN_RESPONSE_SHARE: Final = 0.95
-"""Least share of a band's response that a reference must cover for the band to be calibrated."""
-MAX_EXTRAPOLATION_NM: Final = 12.0
-"""Nanometres past its ends to which a reference is extended by its end values."""
 _MAX_PIXELS: Final = 1_000_000
 """Most pixels around one place that are read."""
 
@@ -293,30 +287,3 @@ def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> I
         path=table.path,
         remedy="check the coordinates: x,y are in the image's CRS, lon,lat in degrees",
     )
-
-
-def covered_bands(sensor: Sensor, nm: FloatArray) -> BoolArray:
-    """(c,) bands of whose response wavelengths `nm` (W,) hold 95 %, no step wider than the band."""
-    inside = (nm[0] - MAX_EXTRAPOLATION_NM <= FINE_NM) & (nm[-1] + MAX_EXTRAPOLATION_NM >= FINE_NM)
-    share = sensor.response()[:, inside].sum(1)
-    gapless = []
-    for band in sensor.bands:
-        near = (nm[1:] > band.centre - band.fwhm / 2) & (nm[:-1] < band.centre + band.fwhm / 2)
-        gapless.append(np.diff(nm)[near].max(initial=0) <= band.fwhm)
-    return np.asarray((share >= MIN_RESPONSE_SHARE) & gapless)
-
-
-def on_grid(spectra: FloatArray, nm: FloatArray, basis: SpectralBasis) -> Float32Array:
-    """Spectra (k, W) at wavelengths `nm` (W,) on the grid of a basis (k, C).
-
-    Interpolated inside; beyond the ends completed with the basis (`spectra.SubspaceCompletion`).
-    """
-    centres, fwhm = basis.grid.centres, basis.grid.fwhm
-    known = (centres > nm[0] - MAX_EXTRAPOLATION_NM) & (centres < nm[-1] + MAX_EXTRAPOLATION_NM)
-    if known.all():
-        return resample(spectra, nm, basis.grid)
-    inside = WavelengthGrid("known", centres[known], fwhm[known])
-    completed = np.zeros((len(spectra), len(centres)), np.float32)
-    completed[:, known] = resample(spectra, nm, inside)
-    mean, factors = basis.mean.double().numpy(), basis.components.double().numpy()
-    return SubspaceCompletion(mean=mean, factors=factors).fill(completed, known)

@@ -77,8 +77,11 @@ def fit_camera_profile(
         flights += new_flights
         warnings += new_warnings
     name = "profile" if out is None else Path(out).stem
+    if known.data_sheet:
+        text = f"{known.name} is a profile: a flight that it was fitted to must not be given again"
+        warnings.append(text)
     fit = fit_camera(known, _distinct(flights), loaded.grid, name=name)
-    fit = replace(fit, warnings=(*warnings, *_odd_gains(fit)))
+    fit = replace(fit, warnings=(*warnings, *fit.warnings, *_odd_gains(fit)))
     if out is not None:
         write_sensor(fit.sensor, out, overwrite=overwrite, inputs=paths)
     return fit

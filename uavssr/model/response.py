@@ -14,7 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.sensors import FINE_NM, Sensor, WavelengthGrid, nominal_spread
+from uavssr.sensors import (
+    FINE_NM,
+    LEAK_SPREAD,
+    SHAPE_SPREAD,
+    Sensor,
+    WavelengthGrid,
+    nominal_spread,
+)
 
 SHIFT, STRETCH, GAIN = range(3)
 """Positions in theta: nm, and natural logarithms."""
@@ -36,6 +43,8 @@ class ResponseFamily:
     """(S, c, 3) prior mean of shift (nm), stretch and gain (logarithms); zeros: the data sheet."""
     spread: Tensor
     """(S, c, 3) prior standard deviations of the same."""
+    detail: Tensor
+    """(S, c, 2) prior standard deviations of what references alone tell: see `calibration`."""
     common: Tensor
     """(S,) prior standard deviation of the logarithm of a factor that all bands share."""
     interpolation: Tensor
@@ -56,10 +65,10 @@ class ResponseFamily:
             grid=grid,
             spread_factor=np.ones(1),
         )
-        prior, spread = (_float32(part)[None] for part in sensor.prior())
-        return replace(
-            family, prior=prior, spread=spread, common=torch.full((1,), sensor.common_gain_sd)
-        )
+        parts = (*sensor.prior(), sensor.detail_prior())
+        prior, spread, detail = (_float32(part)[None] for part in parts)
+        common = torch.full((1,), sensor.common_gain_sd)
+        return replace(family, prior=prior, spread=spread, detail=detail, common=common)
 
     @classmethod
     def stack(
@@ -82,6 +91,7 @@ class ResponseFamily:
             fwhm=_float32(fwhm),
             prior=torch.zeros(spread.shape),
             spread=_float32(spread),
+            detail=torch.tensor([SHAPE_SPREAD, LEAK_SPREAD]).expand(*fwhm.shape, 2),
             common=torch.zeros(len(spread)),
             interpolation=_float32(grid.interpolation()),
         )
@@ -93,7 +103,7 @@ class ResponseFamily:
 
     def of_camera(self, index: int) -> ResponseFamily:
         """The family of one of the S cameras."""
-        names = ("curves", "centre", "fwhm", "prior", "spread", "common")
+        names = ("curves", "centre", "fwhm", "prior", "spread", "detail", "common")
         return replace(self, **{name: getattr(self, name)[index : index + 1] for name in names})
 
     def rows(self, theta: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from uavssr.model import (
 )
 from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.pixels import SceneSample, WindowResult, sample_scene, usable_pixels
-from uavssr.sensors import BoolArray, Float32Array, Sensor
+from uavssr.sensors import BoolArray, Float32Array, Sensor, nominal_spread
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
@@ -38,8 +38,8 @@ TILE_SPREAD: Final = 0.35
 TILE_PIXELS: Final = 2048
 """Pixels of a tile from which its materials are found, about fifty per material."""
 PRIOR_DRIVEN: Final = 0.75
-"""Share of the prior variance of centre and gain that remains, above which a band is prior-driven.
-"""
+"""Share of the data sheet's variance of centre and gain that remains, above which a band is
+prior-driven. A camera's profile removes a part of it, and the image another."""
 
 
 def fill_reflectance(network: PGUNet, stf: Stf) -> Float32Array:
@@ -231,13 +231,14 @@ def summarise_stf(
 ) -> StfEstimate:
     """An STF of one camera (S = 1) as the numbers that are written.
 
-    `removed` (1, c, 3) is the share of the prior variance of each parameter that the image removed;
-    by default it follows from the camera prior's spread.
+    `removed` (1, c, 3) is the share of each parameter's variance that is removed, by default of
+    the data sheet's: by the image, references, or a camera's profile.
     """
     family, theta, theta_se = stf.family, stf.theta[0], stf.theta_se[0]
     tangent = family.tangent(stf.theta)[0]  # (c, 3, C): d R / d theta
     if removed is None:
-        removed = 1 - (stf.theta_se / family.spread.clamp_min(1e-9)).square()
+        data_sheet = torch.as_tensor(nominal_spread(family.fwhm.cpu().numpy())).to(stf.theta_se)
+        removed = 1 - (stf.theta_se / data_sheet).square()
     informed = torch.maximum(removed[0, :, SHIFT], removed[0, :, GAIN])
     fwhm, gain = family.fwhm[0] * theta[:, STRETCH].exp(), theta[:, GAIN].exp()
     common = stf.common_se[0]

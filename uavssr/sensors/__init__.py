@@ -4,7 +4,7 @@ No rasters and no torch. The tables are data: cameras.yaml, and a table of curve
 """
 
 from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray, NumberArray
-from uavssr.sensors.band import Band, BandPrior, response_moments
+from uavssr.sensors.band import LEAK_SPREAD, SHAPE_SPREAD, Band, BandPrior, response_moments
 from uavssr.sensors.selection import select_wavelengths, subset
 from uavssr.sensors.sensor import COMMON_SPREAD, FLIGHT_SPREAD, Sensor, nominal_spread
 from uavssr.sensors.sensor_file import (
@@ -21,8 +21,10 @@ __all__ = [
     "FINE_NM",
     "FLIGHT_SPREAD",
     "HEADWALL_NANO",
+    "LEAK_SPREAD",
     "SATELLITES",
     "SENSORS",
+    "SHAPE_SPREAD",
     "Band",
     "BandPrior",
     "BoolArray",

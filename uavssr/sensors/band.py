@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.sensors.arrays import FloatArray
 from uavssr.sensors.wavelength_grid import FINE_NM
+
+SHAPE_SPREAD: Final = 0.25
+"""Prior standard deviation of the logarithm of a flat top's exponent."""
+LEAK_SPREAD: Final = 0.025
+"""Prior standard deviation of the share of a response that lies outside the band: root mean square
+of a leak of up to 6 % in half of all bands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +35,14 @@ class BandPrior:
     """Mean logarithm of the gain."""
     gain_sd: float
     """Standard deviation of that logarithm, beside the factor that all bands share."""
+    shape_sd: float = SHAPE_SPREAD
+    """Standard deviation of the logarithm of the exponent of its edges."""
+    leak_sd: float = LEAK_SPREAD
+    """Standard deviation of the share of its response that lies outside the band."""
 
     def __post_init__(self) -> None:
         limits = {"shift_sd": (0, 50), "width_sd": (0, 1), "gain": (-3, 3), "gain_sd": (0, 2)}
+        limits |= {"shape_sd": (0, 1), "leak_sd": (0, 1)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise InputRefused(f"{name} is {getattr(self, name)}, not {low} to {high}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.sensors.arrays import FloatArray
-from uavssr.sensors.band import Band
+from uavssr.sensors.band import LEAK_SPREAD, SHAPE_SPREAD, Band
 from uavssr.sensors.wavelength_grid import FINE_NM, WavelengthGrid
 
 COMMON_SPREAD: Final = 0.20
@@ -70,6 +70,15 @@ class Sensor:
                 mean[index, 2] = band.prior.gain
                 spread[index] = band.prior.shift_sd, band.prior.width_sd, band.prior.gain_sd
         return mean, spread
+
+    def detail_prior(self) -> FloatArray:
+        """Standard deviations (c, 2) of the edges' log exponent and of the leak of its bands.
+
+        Only reference spectra tell these two.
+        """
+        plain = SHAPE_SPREAD, LEAK_SPREAD
+        priors = [band.prior for band in self.bands]
+        return np.array([(p.shape_sd, p.leak_sd) if p is not None else plain for p in priors])
 
     def response(self, nm: FloatArray = FINE_NM) -> FloatArray:
         """The nominal responses (c, F) at wavelengths `nm` (F,); each row has a sum of 1."""

@@ -88,7 +88,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "common_gain_se": Quantity((), "1", "part of it: log of a factor that all bands share"),
     "condition": Quantity((), "1", "condition number of the scene's moments, capped at 1e12"),
     "span_share": Quantity(("band",), "1", "share of the STF's energy inside the spectral basis"),
-    "prior_driven": Quantity(("band",), "", "decided by the prior, not by the image"),
+    "prior_driven": Quantity(("band",), "", "known hardly better than from the data sheet"),
     "residual": Quantity(("band",), "1", "RMS difference of STF times cube and MSI, reflectance"),
     "valid_fraction": Quantity((), "1", "share of pixels with data"),
 }

@@ -23,7 +23,7 @@ class Quality(IntFlag):
     OUTLIER = 4
     """Unlike all training spectra: its spectrum is a guess, and its standard error too small."""
     PRIOR_DRIVEN = 8
-    """The scene hardly constrains some band's response, which is therefore the data sheet's."""
+    """Some band's response is known hardly better than from the data sheet."""
 
     @classmethod
     def legend(cls) -> str:
