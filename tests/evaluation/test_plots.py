@@ -16,7 +16,6 @@ from tests.helpers.plots import FLIGHTS, seen_plots, write_npz
 from uavssr import cli
 from uavssr.errors import InputRefused
 from uavssr.evaluation import PlotErrors, blind_plot_stf, evaluate_plots, plot_errors
-from uavssr.evaluation.plots import PLOT_SIDE, plot_image
 from uavssr.model import load_model
 from uavssr.spectra import PlotTable, read_plot_table
 
@@ -34,13 +33,24 @@ def table(folder: Path) -> PlotTable:
     return read_plot_table(folder / "plots.npz", P4M)
 
 
-def test_errors_are_those_of_the_middles_of_the_plots(folder: Path, table: PlotTable) -> None:
+def test_a_plot_does_not_depend_on_those_beside_it(folder: Path, table: PlotTable) -> None:
+    network, june = tiny_network(), table.of("june")
+    assert network.halo() > 0
+    stf = blind_plot_stf(network, P4M, june.msi)
+    errors = [plot_errors(network, stf, june.rows(np.arange(6) == k)).rmse for k in range(6)]
+    together = plot_errors(network, stf, june).rmse
+    assert together == pytest.approx(np.sqrt(np.square(errors).mean()), rel=1e-4)
+
+
+def test_errors_are_those_of_each_plot_as_uniform_ground(folder: Path, table: PlotTable) -> None:
     network, june = load_model(folder / "tiny").network, table.of("june")
     stf = blind_plot_stf(network, P4M, june.msi)
+    side = 2 * network.halo() + 1
     with torch.no_grad():
-        result = network(plot_image(june.msi), stf, estimate_stf=False)
-        cube = network.basis.expand(result.coefficients)[0, :, PLOT_SIDE // 2]
-    own = cube[:, PLOT_SIDE // 2 :: PLOT_SIDE].T.numpy().astype(float)
+        wide = torch.tensor(june.msi, dtype=torch.float32)[..., None, None].repeat(1, 1, side, side)
+        result = network(wide, stf, estimate_stf=False)
+        cube = network.basis.expand(result.coefficients)
+    own = cube[..., side // 2, side // 2].numpy().astype(float)
     same = plot_errors(network, stf, replace(june, spectra=own))
     assert (same.plots, same.coverage) == (6, 1.0)
     assert same.rmse < 1e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from tests.helpers.grounds import write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_network
+from tests.helpers.plots import seen_plots, write_npz
 from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig
 from uavssr.data.random_cameras import MAX_BAND_SHIFT
@@ -17,6 +19,7 @@ from uavssr.data.training_data import TrainingData, load_data
 from uavssr.errors import InputRefused
 from uavssr.evaluation import validation
 from uavssr.evaluation.metrics import rmse, sam
+from uavssr.evaluation.plots import blind_plot_stf, plot_errors
 from uavssr.evaluation.ridge import fit_ridge, regress
 from uavssr.evaluation.validation import (
     ImageErrors,
@@ -27,6 +30,7 @@ from uavssr.evaluation.validation import (
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
 from uavssr.sensors import SENSORS, WavelengthGrid
+from uavssr.spectra import read_plot_table
 
 SIZE = 8
 
@@ -139,3 +143,27 @@ def test_regression_recovers_known_weights() -> None:
     found = regress(images, targets)
     assert fitted.weights.shape == found.weights.shape == (40, 6)
     np.testing.assert_allclose(found.weights[:, :-1], weights, atol=1e-3)
+
+
+def test_plots_are_validated_each_as_ground_of_its_own(tmp_path: Path) -> None:
+    write_npz(tmp_path / "plots.npz", seen_plots(count=8))
+    (tmp_path / "pairs.csv").write_text("hsi,kind,sensor\nplots.npz,plots,p4m\n")
+    manifest = read_manifest(tmp_path / "pairs.csv")
+    data = load_data(
+        tmp_path / "run",
+        manifest,
+        DataConfig(patches=30, accept=("ratio", "correlation")),
+        size=20,
+        seed=0,
+    )
+    (image,) = validation_images(data, seed=0, size=20)
+    assert image.msi.shape == (8, 5, 1, 1)
+    table = read_plot_table(tmp_path / "plots.npz", P4M).of(image.name.rsplit(" ", 1)[-1])
+    spectra, seen = image.hsi[..., 0, 0].numpy(), image.msi[..., 0, 0].numpy()
+    plot = np.abs(spectra[:, None] - table.spectra).max(2).argmin(1)
+    assert sorted(plot) == list(range(8))
+    np.testing.assert_allclose(seen, table.msi[plot], rtol=0.02, atol=0.002)
+    network = tiny_network()
+    together = validate(network, [image])[0].rmse
+    stf = blind_plot_stf(network, P4M, seen.astype(float))
+    assert together == pytest.approx(plot_errors(network, stf, table).rmse, rel=0.05)

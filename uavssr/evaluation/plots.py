@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from uavssr.errors import InputRefused
 from uavssr.evaluation.coverage import INTERVAL_90
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate
-from uavssr.model import Correction, Model, PGUNet, ResponseFamily, Stf
+from uavssr.model import Correction, Model, PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.reconstruction import stf_from_estimate
 from uavssr.sensors import FloatArray, Sensor
 from uavssr.spectra import PlotTable
-
-PLOT_SIDE: Final = 9
-"""Pixels along a side of the uniform patch that stands for a plot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +33,12 @@ class PlotErrors:
     """Share of the errors within the 90 % intervals; NaN without standard errors."""
 
 
-def plot_image(msi: FloatArray) -> Tensor:
-    """Plots (n, c) as an image (1, c, 9, 9 n), side by side."""
-    wide = np.repeat(msi.T[:, None], PLOT_SIDE, 1).repeat(PLOT_SIDE, 2)
-    return torch.from_numpy(wide[None].astype(np.float32))
-
-
 @torch.no_grad()
 def blind_plot_stf(network: PGUNet, sensor: Sensor, msi: FloatArray) -> Stf:
     """The STF that plots (n, c) alone reveal."""
     start = Stf.from_prior(ResponseFamily.of(sensor, network.grid))
-    return network(plot_image(msi), start, estimate_stf=True).stf
+    materials = find_materials(torch.tensor(msi.T[None], dtype=torch.float32), pooled=True)
+    return network.estimate_stf(materials, start)[-1]
 
 
 @torch.no_grad()
@@ -58,18 +48,16 @@ def plot_errors(
     table: PlotTable,
     correction: Correction | None = None,
 ) -> PlotErrors:
-    """Errors of the cube that an STF gives of the plots of a table.
+    """Errors of the spectra that an STF gives of the plots of a table, each as uniform ground.
 
     Wavelengths outside the network's are left out.
 
     Raises:
         InputRefused: none of the table's wavelengths lies within the network's.
     """
-    image, middle = plot_image(table.msi), slice(PLOT_SIDE // 2, None, PLOT_SIDE)
-    result = network(image, stf, estimate_stf=False, correction=correction)
-    pixels, coefficients = (
-        part[:, :, PLOT_SIDE // 2, middle, None] for part in (image, result.coefficients)
-    )
+    msi = torch.tensor(table.msi, dtype=torch.float32)
+    ground = network.reconstruct_ground(msi, stf, correction=correction)
+    pixels, coefficients = (part.mT[None, :, :, None] for part in (msi, ground))
     basis = network.basis if correction is None else correction.basis
     uncertainty = network.cube_uncertainty(stf, correction)
     sigma = uncertainty.expand(uncertainty.maps(pixels, coefficients))
@@ -118,7 +106,7 @@ def evaluate_plots(
     """Reconstruct the plots of each flight, blind, or with a given STF, and compare.
 
     Args:
-        table: plots of one flight or more, each drawn as a uniform patch.
+        table: plots of one flight or more, each taken as uniform ground.
         sensor: the camera, or its profile.
         model: the model.
         stf: a `.stf.nc`, held fixed for all flights, with its reference spectra; None: blind.

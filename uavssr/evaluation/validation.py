@@ -1,7 +1,7 @@
 """Validation of a model in training: errors on ground kept out of training, beside ridge.
 
-Images of pairs are taken as they are. A cube without an image is seen by one random camera, the
-same at every validation.
+Images of pairs are taken as they are; of tables of plots each plot is uniform ground by itself. A
+cube without an image is seen by one random camera, the same at every validation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uavssr.data import MAX_BAND_SHIFT, SceneSplit, TrainingData, draw_cameras, 
 from uavssr.errors import InputRefused
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.ridge import Ridge, regress
-from uavssr.model import PGUNet, ResponseFamily, Stf
+from uavssr.model import PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import SENSORS, Float32Array, Sensor, WavelengthGrid
 
 PATCHES_PER_IMAGE: Final = 8
@@ -40,7 +40,7 @@ class ValidationImage:
     sensor: Sensor
     """Data sheet of the camera."""
     msi: Tensor
-    """(n, c, y, x) the image, reflectance."""
+    """(n, c, y, x) the image, reflectance; n plots are single pixels."""
     hsi: Tensor
     """(n, C, y, x) the cube, reflectance."""
     ridge_rmse: float
@@ -100,11 +100,14 @@ def validate(
     device = network.mean.device
     errors = []
     for image in images:
-        family = ResponseFamily.of(image.sensor, network.grid).to(device)
-        result = network(
-            image.msi.to(device), Stf.from_prior(family), estimate_stf=True, bfloat16=half
-        )
-        cube = network.basis.expand(result.coefficients).cpu().numpy()
+        start = Stf.from_prior(ResponseFamily.of(image.sensor, network.grid).to(device))
+        msi = image.msi.to(device)
+        if msi.shape[-2:] == (1, 1):
+            stf = network.estimate_stf(find_materials(msi.flatten(2), pooled=True), start)[-1]
+            coefficients = network.reconstruct_ground(msi[..., 0, 0], stf)[..., None, None]
+        else:
+            coefficients = network(msi, start, estimate_stf=True, bfloat16=half).coefficients
+        cube = network.basis.expand(coefficients).cpu().numpy()
         estimate, reference = _spectra(cube), _spectra(image.hsi.numpy())
         errors.append(
             ImageErrors(
@@ -147,8 +150,21 @@ def _read_patches(
     else:
         rng = np.random.default_rng([seed, 61, split.row.line])
         msi = _simulate_images(rng, hsi, sensor, grid, cameras=1)
+    if split.row.kind == "plots":
+        return _plots_of(msi, hsi)
     inner = slice(MAX_BAND_SHIFT, hsi.shape[-1] - MAX_BAND_SHIFT)
     return msi[..., inner, inner], hsi[..., inner, inner]
+
+
+def _plots_of(msi: Float32Array, hsi: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """The n plots of mosaics, without noise, as single pixels (n, c, 1, 1) and (n, C, 1, 1)."""
+    spectra, plot, count = np.unique(
+        _spectra(hsi).T, axis=0, return_inverse=True, return_counts=True
+    )
+    total = np.zeros((len(spectra), msi.shape[1]))
+    np.add.at(total, plot.ravel(), _spectra(msi).T)
+    means = (total / count[:, None]).astype(np.float32)
+    return means[..., None, None], spectra[..., None, None]
 
 
 def _simulate_images(

@@ -33,6 +33,9 @@ SENSOR_NOISE: Final = (0.004, 0.02)
 Fixed: when it was learned it grew threefold and blurred the prior (docs/design.md).
 """
 
+GROUND_AT_ONCE: Final = 256
+"""Pieces of uniform ground that are reconstructed at a time, which bounds memory."""
+
 FINAL_NOISE: Final = (0.005, 0.022)
 """Standard deviation of the misfit that the last X-step leaves: reflectance, and share of it.
 
@@ -234,14 +237,36 @@ class PGUNet(nn.Module):
             spectra: X (k, C) reflectance.
             stages: number of stages that will run.
         """
-        halo = self.halo(stages)  # each is reconstructed as a uniform piece of ground
-        ground = msi[:, :, None, None].expand(-1, -1, 2 * halo + 1, 2 * halo + 1)
-        coefficients = self(ground, stf, estimate_stf=False, stages=stages).coefficients
-        estimate = coefficients[:, :, halo, halo]
+        estimate = self.reconstruct_ground(msi, stf, stages=stages)
         uncertainty = self.cube_uncertainty(stf)
         pixels = (values.mT[None, :, :, None] for values in (msi, estimate))
         sigma = uncertainty.expand(uncertainty.maps(*pixels))[0, :, :, 0].mT
         return Correction.fit(msi, spectra, estimate, basis=self.basis, variance=sigma.square())
+
+    @torch.no_grad()
+    def reconstruct_ground(
+        self,
+        msi: Tensor,
+        stf: Stf,
+        *,
+        stages: int | None = None,
+        correction: Correction | None = None,
+    ) -> Tensor:
+        """The coefficients (k, r) of k pieces of uniform ground, which do not touch each other.
+
+        Args:
+            msi: Y (k, c) reflectance.
+            stf: of the scene (S = 1), held fixed.
+            stages: number of stages, all by default.
+            correction: with reference spectra of the scene; the coefficients are of its basis.
+        """
+        halo = self.halo(stages)
+        ground = msi[:, :, None, None].expand(-1, -1, 2 * halo + 1, 2 * halo + 1)
+        parts = [
+            self(part, stf, estimate_stf=False, stages=stages, correction=correction).coefficients
+            for part in ground.split(GROUND_AT_ONCE)
+        ]
+        return torch.cat(parts)[:, :, halo, halo]
 
     def forward(
         self,
