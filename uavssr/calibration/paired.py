@@ -37,7 +37,6 @@ from uavssr.model import (
     load_model,
 )
 from uavssr.reconstruction import continue_scene_stf, summarise_stf
-from uavssr.sensors import Sensor
 
 if TYPE_CHECKING:
     import xarray as xr
