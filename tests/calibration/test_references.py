@@ -251,3 +251,45 @@ def test_cube_with_impossible_reflectance_is_left_out_there(tmp_path: Path) -> N
     found = open_reference(envi(tmp_path, scene), opened(tmp_path, image))
     assert found.skipped == {"reflectance out of range": 3}
     assert len(found.msi) == HEIGHT * WIDTH - 3
+
+
+def plots(folder: Path, places: np.ndarray, factor: float, *, head: str = "x,y") -> Path:
+    """A table of plots at places, `factor` times as bright as the image's pixels (8 + i, 3 i)."""
+    path, count = folder / "plots.npz", len(places)
+    rows = np.arange(count)
+    values = coordinates()[:, 8 + rows, 3 * rows].T * factor
+    names = dict(zip(head.split(","), places.T, strict=True))
+    spectra = np.full((count, len(GRID)), 0.2)
+    np.savez(path, ms=values, hs=spectra, wavelength_nm=GRID.centres, **names)
+    return path
+
+
+MIDDLES = np.array([centre(8 + i, 3 * i) for i in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("places", "factor", "warning"),
+    [
+        (MIDDLES, 1.0, ""),
+        (MIDDLES, 1.5, "the values in plots.npz are blue 1.50, green 1.5"),
+        (MIDDLES[:2], 1.5, ""),
+        (MIDDLES + 1e6, 1.0, "the image shows none of the 4 places in plots.npz (outside the imag"),
+        (MIDDLES * np.nan, 1.5, ""),
+    ],
+)
+def test_plots_are_compared_with_the_image_at_their_places(
+    tmp_path: Path, places: np.ndarray, factor: float, warning: str
+) -> None:
+    found = open_reference(plots(tmp_path, places, factor), opened(tmp_path))
+    assert len(found.warnings) == bool(warning)
+    assert not warning or found.warnings[0].startswith(warning)
+
+
+def test_places_of_plots_in_degrees(tmp_path: Path) -> None:
+    to_degrees = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
+    places = np.stack(to_degrees.transform(*MIDDLES.T), 1)
+    path = plots(tmp_path, places, 1.0, head="lon,lat")
+    assert open_reference(path, opened(tmp_path)).warnings == ()
+    local = opened(tmp_path, crs='LOCAL_CS["Site",UNIT["metre",1]]')
+    (warning,) = open_reference(path, local).warnings
+    assert "whose coordinates are local" in warning

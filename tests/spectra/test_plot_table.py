@@ -134,3 +134,19 @@ def test_example_of_the_documentation(tmp_path: Path) -> None:
     table = read_plot_table(path, SENSORS["p4m"])
     assert table.flights == ("2021-07-07",)
     assert table.spectra.shape == (2, 7)
+
+
+def test_places_of_plots(tmp_path: Path) -> None:
+    assert np.isnan(read_plot_table(plain_csv(tmp_path), SENSOR).places).all()
+    header = ["lon", "lat", *(f"{nm:g}" for nm in NM), *SENSOR.roles]
+    rows = [[8 + i, "" if i == 1 else 50, *HS[i].tolist(), *MS[i].tolist()] for i in range(3)]
+    table = read_plot_table(write_csv(tmp_path, header, rows), SENSOR)
+    assert table.geographic
+    np.testing.assert_array_equal(table.places, [[8, 50], [9, np.nan], [10, 50]])
+    arrays = read_plot_table(write_arrays(tmp_path, x=np.arange(6), y=np.zeros(6)), SENSOR)
+    assert not arrays.geographic
+    np.testing.assert_array_equal(arrays.of("a").places[:, 0], [2, 3, 4])
+    with pytest.raises(InputRefused, match="both x,y and lon,lat"):
+        read_plot_table(
+            write_arrays(tmp_path, **dict.fromkeys(("x", "y", "lon", "lat"), MS[:, 0])), SENSOR
+        )

@@ -14,11 +14,11 @@ import numpy as np
 from uavssr.calibration.band_comparison import BandComparison
 from uavssr.calibration.band_coverage import covered_bands
 from uavssr.calibration.overlap import Overlap, read_overlap
-from uavssr.calibration.registration import read_unsaturated
+from uavssr.calibration.plot_places import mean_around, place_warnings
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.hsi import map_to_pixel, open_cube, pixel_to_map, reproject_points
+from uavssr.io.hsi import open_cube, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
-from uavssr.io.raster import WGS84, is_local, metres_per_unit, parse_scale
+from uavssr.io.raster import WGS84, is_local, parse_scale
 from uavssr.reconstruction import PLAUSIBLE
 from uavssr.sensors import FloatArray, Sensor, WavelengthGrid
 from uavssr.spectra import (
@@ -29,14 +29,11 @@ from uavssr.spectra import (
     read_field_table,
     read_plot_table,
 )
-from uavssr.tiling import Window
 
 MAX_SILENT_SHIFT_PX: Final = 0.5
 """Shift of a cube in pixels of the image beyond which a warning is given."""
 MIN_CORRELATED_BLOCKS: Final = 20
 """Least number of blocks whose ratios and correlation are checked."""
-_MAX_PIXELS: Final = 1_000_000
-"""Most pixels around one place that are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,7 +84,8 @@ def open_reference(
     factor = None if scale is None else parse_scale(scale)
     if holds_plots(file, msi.sensor):
         table = read_plot_table(file, msi.sensor, scale=factor or 1.0)
-        return reference_of_plots(_one_flight(table, flight))
+        plots = _one_flight(table, flight)
+        return replace(reference_of_plots(plots), warnings=tuple(place_warnings(plots, msi)))
     if flight is not None:
         fact = f"{file.name} is no table of plots, which --flight is for"
         raise UsageError(fact, remedy="leave --flight out")
@@ -217,7 +215,7 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
         if table.geographic:
             places = reproject_points(places, WGS84, msi.crs_wkt)
         around = zip(places, table.radius, strict=True)
-        means = [_mean_around(msi, place, radius) for place, radius in around]
+        means = [mean_around(msi, place, radius) for place, radius in around]
     except InputRefused as err:
         raise InputRefused(err.fact, path=err.path or table.path, remedy=err.remedy) from err
     usable = [index for index, mean in enumerate(means) if not isinstance(mean, str)]
@@ -236,46 +234,6 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
         skipped=dict(+skipped),
         warnings=(),
     )
-
-
-def _mean_around(msi: MsiSource, place: FloatArray, radius: float) -> FloatArray | str:
-    """Mean reflectance (c,) of the place's pixel and of those with centres within `radius` metres.
-
-    Half of them must be valid and none saturated; otherwise the reason to skip the place.
-    """
-    if not np.isfinite(place).all():
-        return "outside the image"
-    column, row = map_to_pixel(msi.transform, place[None])[0]
-    if not (0 <= column < msi.width and 0 <= row < msi.height):
-        return "outside the image"
-    window, centre = _window(msi, place, radius, row=row, column=column)
-    if window.height * window.width > _MAX_PIXELS:
-        raise InputRefused(f"a radius of {radius:g} m covers more than {_MAX_PIXELS} pixels")
-    y, x = np.mgrid[window.rows, window.cols] + 0.5
-    middles = pixel_to_map(msi.transform, np.stack([x, y], axis=-1).reshape(-1, 2))
-    metres = (middles - place) * metres_per_unit(msi.crs_wkt, x=place[0], y=place[1])
-    within = (np.hypot(*metres.T) <= radius).reshape(y.shape)
-    within[centre.within(window)] = True
-    values, valid, saturated = read_unsaturated(msi, window)
-    if (saturated & within).any():
-        return "saturated in the image"
-    if (valid & within).sum() * 2 < within.sum():
-        return "invalid in the image"
-    return np.asarray(values[:, valid & within].mean(1, dtype=float))
-
-
-def _window(
-    msi: MsiSource, place: FloatArray, radius: float, *, row: float, column: float
-) -> tuple[Window, Window]:
-    """The window that holds a circle of `radius` metres about a place, and the place's pixel."""
-    x, y = metres_per_unit(msi.crs_wkt, x=place[0], y=place[1])
-    a, b, _, d, e, _ = msi.transform
-    # distance of rows or columns = area of a pixel / its side
-    area = abs(a * e - b * d) * x * y
-    down, right = area / math.hypot(a * x, d * y), area / math.hypot(b * x, e * y)
-    centre = Window(math.floor(row), math.floor(column), 1, 1)
-    reach = math.ceil(radius / min(down, right))
-    return centre.grown(reach, height=msi.height, width=msi.width), centre
 
 
 def _nothing_left(table: FieldTable, skipped: Counter[str], msi: MsiSource) -> InputRefused:

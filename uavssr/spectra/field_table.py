@@ -23,7 +23,8 @@ TableKind = Literal["spectra", "panels"]
 
 FIELD_REFLECTANCE: Final = (-0.05, 1.5)
 """Least and largest measured reflectance that is plausible; panels reach 1, glints more."""
-_PLACES: Final = (("x", "y"), ("lon", "lat"))
+PLACE_COLUMNS: Final = (("x", "y"), ("lon", "lat"))
+"""Columns of places: in the image's CRS, or in degrees (WGS 84)."""
 _OTHERS: Final = {"radius", "name"}
 _PANEL: Final = "reflectance"
 
@@ -74,7 +75,7 @@ def read_field_table(path: Path, *, scale: float = 1.0) -> FieldTable:
     return FieldTable(
         path=path,
         kind=kind,
-        geographic=place == _PLACES[1],
+        geographic=place == PLACE_COLUMNS[1],
         places=places[plausible],
         radius=radius[plausible],
         nm=nm,
@@ -114,7 +115,7 @@ def _columns(header: list[str], path: Path) -> tuple[TableKind, tuple[str, str],
     twice = {name for name in header if header.count(name) > 1}
     if twice:
         raise refused(f"column {min(twice)!r} comes twice")
-    places = [pair for pair in _PLACES if set(pair) <= set(header)]
+    places = [pair for pair in PLACE_COLUMNS if set(pair) <= set(header)]
     if len(places) != 1:
         raise refused("both x,y and lon,lat" if places else "neither x,y nor lon,lat")
     wavelengths = [name for name in header if is_number(name)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from uavssr.spectra.cells import (
     read_cells,
     wavelengths_of,
 )
-from uavssr.spectra.field_table import plausible_rows
+from uavssr.spectra.field_table import PLACE_COLUMNS, plausible_rows
 from uavssr.spectra.library import StrArray
 
 MAX_CENTRE_DISTANCE_NM: Final = 12.0
@@ -51,6 +51,10 @@ class PlotTable:
     """(n,) name of the plot, empty if unknown."""
     accept: StrArray
     """(n,) checks whose findings the table accepts, as written; empty without a column."""
+    places: FloatArray
+    """(n, 2) x and y, or longitude and latitude in degrees; NaN where the table has none."""
+    geographic: bool
+    """Whether places are longitude and latitude (WGS 84), else coordinates of the image's CRS."""
     skipped: int = 0
     """Rows left out, because reflectance is missing or out of range."""
 
@@ -81,6 +85,8 @@ class PlotTable:
             flight=self.flight[chosen],
             plot=self.plot[chosen],
             accept=self.accept[chosen],
+            places=self.places[chosen],
+            geographic=self.geographic,
             skipped=skipped,
         )
 
@@ -106,8 +112,9 @@ def read_plot_table(
 
     Args:
         path: an .npz with `ms` (n, c), `hs` (n, W), `wavelength_nm` (W,), and maybe `flight` (n,),
-            `plot` (n,), `accept` (n,), `ms_centre_nm` (c,); or a .csv with a row for each plot and
-            columns headed by wavelengths in nm and by the roles of the sensor's bands.
+            `plot` (n,), `accept` (n,), `x` and `y` or `lon` and `lat` (n,), `ms_centre_nm` (c,); or
+            a .csv with a row for each plot and columns headed by wavelengths in nm and by the roles
+            of the sensor's bands.
         sensor: the camera of the image.
         scale: reference reflectance = number x scale.
         msi_scale: reflectance in the image = number x scale.
@@ -145,6 +152,7 @@ def _read_csv(path: Path, sensor: Sensor, scales: tuple[float, float]) -> PlotTa
         column = header.index(name) if name in header else None
         return np.array(["" if column is None else row[column].strip() for row in rows], str)
 
+    pair = _place_columns(header, path)
     return PlotTable(
         path=path,
         nm=wavelengths_of(nm, path),
@@ -153,7 +161,21 @@ def _read_csv(path: Path, sensor: Sensor, scales: tuple[float, float]) -> PlotTa
         flight=_flights(texts(flight), path, named=flight is not None),
         plot=texts("plot"),
         accept=texts("accept"),
+        places=_places(numbers_of(header, rows, pair, path) if pair else None, len(rows)),
+        geographic=pair == PLACE_COLUMNS[1],
     )
+
+
+def _place_columns(names: Collection[str], path: Path) -> tuple[str, str] | None:
+    """The two columns of places of a table, if any."""
+    held = [pair for pair in PLACE_COLUMNS if set(pair) <= set(names)]
+    if len(held) > 1:
+        raise InputRefused("both x,y and lon,lat", path=path, remedy="leave out one of the two")
+    return held[0] if held else None
+
+
+def _places(numbers: FloatArray | None, count: int) -> FloatArray:
+    return np.full((count, 2), np.nan) if numbers is None else numbers
 
 
 def _flights(names: StrArray, path: Path, *, named: bool) -> StrArray:
@@ -171,12 +193,13 @@ def _read_arrays(path: Path, sensor: Sensor, scales: tuple[float, float]) -> Plo
     try:
         with open_regular(path) as file, opened_arrays(file, MAX_TABLE_BYTES) as archive:
             held = {name.removesuffix(".npy") for name in archive.namelist()}
-            known = ("ms", "hs", "wavelength_nm", "flight", "date", "plot", "accept")
+            pair = _place_columns(held, path)
+            known = ("ms", "hs", "wavelength_nm", "flight", "date", "plot", "accept", *(pair or ()))
             wanted = {*known[:3], *(held & {*known, "ms_centre_nm"})}
             arrays = {name: read_array(archive, name) for name in sorted(wanted)}
         numbers = {
             name: np.asarray(arrays.pop(name), float)
-            for name in ("ms", "hs", "wavelength_nm", "ms_centre_nm")
+            for name in ("ms", "hs", "wavelength_nm", "ms_centre_nm", *(pair or ()))
             if name in arrays
         }
     except OSError as err:
@@ -201,6 +224,8 @@ def _read_arrays(path: Path, sensor: Sensor, scales: tuple[float, float]) -> Plo
         flight=_flights(texts(flight), path, named=flight is not None),
         plot=texts("plot"),
         accept=texts("accept"),
+        places=_places(np.stack([numbers[name] for name in pair], 1) if pair else None, len(ms)),
+        geographic=pair == PLACE_COLUMNS[1],
     )
 
 
