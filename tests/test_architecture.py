@@ -33,7 +33,7 @@ BELOW = (
     ("model", "spectra"),
     ("indices",),
     ("reconstruction", "viz"),
-    ("calibration",),
+    ("calibration", "analysis"),
     ("data",),
     ("evaluation",),
     ("training",),

@@ -31,6 +31,14 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     return table
 
 
+def index_table(rows: Iterable[Mapping[str, str]]) -> Table:
+    """A table of spectral indices."""
+    table = _table("index", "title", "formula", "field", "source")
+    for row in rows:
+        _add_row(table, *(row[key] for key in ("name", "title", "formula", "domain", "source")))
+    return table
+
+
 def scene_rows(stf: StfArrays) -> list[dict[str, Any]]:
     """The scene's STF as plain numbers, a mapping per band."""
     scene = {name: stf.variables[f"scene_{name}"].values for name in (*_NUMBERS, "prior_driven")}

@@ -9,8 +9,9 @@ from uavssr.reconstruction.api import (
     plan_reconstruction,
     reconstruct,
 )
+from uavssr.reconstruction.bounded_map import bounded_map
 from uavssr.reconstruction.camera_stf import estimate_camera_stf
-from uavssr.reconstruction.devices import resolve_device
+from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
@@ -23,17 +24,22 @@ from uavssr.reconstruction.stf_estimates import (
     stf_from_estimate,
     summarise_stf,
 )
-from uavssr.reconstruction.verdict import RunVerdict
+from uavssr.reconstruction.tile_engine import COEFFICIENTS
+from uavssr.reconstruction.verdict import PixelCounts, RunVerdict
 
 __all__ = [
+    "COEFFICIENTS",
+    "CPU_COUNT",
     "PLAUSIBLE",
     "OutputOptions",
     "Outputs",
+    "PixelCounts",
     "PlannedReconstruction",
     "Precision",
     "ReconstructionOptions",
     "RunVerdict",
     "StfScope",
+    "bounded_map",
     "continue_scene_stf",
     "estimate_camera_stf",
     "estimate_scene_stf",
@@ -46,4 +52,5 @@ __all__ = [
     "scene_materials",
     "stf_from_estimate",
     "summarise_stf",
+    "torch_threads",
 ]

@@ -86,6 +86,10 @@ class PlannedReconstruction:
         """Estimate the memory, disk and time that `write` would take, by a trial on one tile."""
         return estimate_run(self.plan, output, fit=lambda: self.scene)
 
+    def provenance(self) -> dict[str, str]:
+        """How the cube is made, as tags `uavssr_...` of a file."""
+        return provenance(self.plan)
+
     def reference_notes(self) -> Iterator[str]:
         """Messages on the reference spectra that correct the cube; none without them."""
         references, stf = self.plan.references, self.plan.options.stf

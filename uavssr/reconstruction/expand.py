@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from uavssr.errors import UsageError
 from uavssr.io.hsi import CoefficientSource
 from uavssr.io.writers import CubeTarget, TileWriter, open_writer
 from uavssr.model import SpectralBasis
+from uavssr.reconstruction.bounded_map import bounded_map
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.options import BLOCK, OutputOptions
 from uavssr.reconstruction.products import CubeRender
@@ -82,19 +81,7 @@ def _stream(
             sink.write_quantised(window, render(finite, valid))
         return valid.size
 
-    pending = deque[Future[int]]()
-
-    def finish_until(left: int) -> None:
-        while len(pending) > left:
-            pixels = pending.popleft().result()
-            if progress is not None:
-                progress("expanding", pixels, source.height * source.width)
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for tile in TileGrid(height=source.height, width=source.width, tile=BLOCK):
-                finish_until(workers)
-                pending.append(pool.submit(write_block, tile.core))
-            finish_until(0)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    windows = (tile.core for tile in TileGrid(height=source.height, width=source.width, tile=BLOCK))
+    for pixels in bounded_map(write_block, windows, workers=workers):
+        if progress is not None:
+            progress("expanding", pixels, source.height * source.width)

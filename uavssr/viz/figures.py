@@ -71,7 +71,7 @@ def draw_quicklook(
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.95))
         _draw_image(left, preview, _TRUE_COLOUR, spots, "True colour")
         _draw_image(middle, preview, _COLOUR_INFRARED, spots, "Colour infrared")
-        _draw_scale_bar(left, preview)
+        draw_scale_bar(left, preview.metres_per_pixel, preview.bands.shape[2])
         _draw_spectra(right, preview, spots)
         figure.suptitle(
             title or Path(cube_path).name, x=0.008, ha="left", fontsize=11, parse_math=False
@@ -127,9 +127,14 @@ def _draw_image(
         spine.set(visible=True, color="#b0b0b0")
 
 
-def _draw_scale_bar(axes: Axes, preview: CubePreview) -> None:
-    """A bar below the image, a round number of metres and about a quarter of its width."""
-    metres, width = preview.metres_per_pixel, preview.bands.shape[2]
+def draw_scale_bar(axes: Axes, metres: float, width: int) -> None:
+    """A bar below an image: a round number of metres, about a quarter of its width.
+
+    Args:
+        axes: of the image.
+        metres: per pixel.
+        width: of the image in pixels.
+    """
     wanted = metres * width / 4
     step = 10 ** np.floor(np.log10(wanted))
     length = step * max(n for n in (1, 2, 5) if n * step <= wanted)

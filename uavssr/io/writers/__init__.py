@@ -15,11 +15,13 @@ from uavssr.io.writers.atomic import (
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
 from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
+from uavssr.io.writers.layers import Layer, MapTarget
 from uavssr.io.writers.lock import Lock
 from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
 from uavssr.io.writers.ownership import Replaceable
 from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
+from uavssr.io.writers.qgis_style import write_map_style
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.io.writers.sensor_yaml import write_sensor
 from uavssr.io.writers.target import CubeTarget, Format
@@ -36,7 +38,9 @@ __all__ = [
     "Format",
     "ImageTarget",
     "Journal",
+    "Layer",
     "Lock",
+    "MapTarget",
     "Part",
     "PublishedFiles",
     "Quality",
@@ -61,5 +65,6 @@ __all__ = [
     "sync",
     "write_failed",
     "write_image",
+    "write_map_style",
     "write_sensor",
 ]

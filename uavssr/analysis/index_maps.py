@@ -1,0 +1,195 @@
+"""Maps of spectral indices with their standard errors, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
+from uavssr.errors import UsageError
+from uavssr.indices import Formula, SpectralIndex, find_index, formula_variance, term_weights
+from uavssr.io.writers import Layer, MapTarget, open_writer
+from uavssr.model import BandErrors
+from uavssr.sensors import Float32Array, FloatArray, WavelengthGrid
+from uavssr.tiling import Progress, Window
+
+PREVIEW_SIDE: Final = 1000
+"""Most pixels of the longer side of a preview."""
+CUSTOM: Final = "formula"
+"""Name of the map of a formula that the user gives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRequest:
+    """An index to compute, and the name of its map."""
+
+    name: str
+    """NDVI, or formula 1."""
+    formula: Formula
+    """The formula."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], formulas: Sequence[str]) -> list[IndexRequest]:
+        """Indices of the table by name, then the user's formulas.
+
+        Raises:
+            UsageError: no such index, no formula, nothing asked for, or an index twice.
+        """
+        known: list[SpectralIndex] = [find_index(name) for name in names]
+        requests = [cls(name=index.name, formula=index.formula) for index in known]
+        for number, text in enumerate(formulas, start=1):
+            name = CUSTOM if len(formulas) == 1 else f"{CUSTOM} {number}"
+            requests.append(cls(name=name, formula=Formula(text)))
+        if not requests:
+            raise UsageError("no index is named", remedy="name one, such as NDVI, or --formula")
+        chosen = [request.name for request in requests]
+        for name in chosen:
+            if chosen.count(name) > 1:
+                raise UsageError(f"{name} is asked for twice", remedy="name it once")
+        return requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IndexEvaluation:
+    """Evaluates indices and their errors; the terms of all formulas are computed together."""
+
+    requests: Sequence[IndexRequest]
+    """The I indices."""
+    terms: tuple[str, ...]
+    """The m different reflectances of all formulas."""
+    weights: Tensor
+    """W (m, C) that gives them from a spectrum."""
+    errors: SpectralErrors | None
+    """What the errors of the spectra follow from; None: no errors."""
+    band_errors: BandErrors | None
+    """The joint errors of the m reflectances."""
+
+    @classmethod
+    def of(
+        cls, requests: Sequence[IndexRequest], grid: WavelengthGrid, errors: SpectralErrors | None
+    ) -> IndexEvaluation:
+        """The evaluation on a cube's wavelengths.
+
+        Raises:
+            InputRefused: the bands of an index lie outside the grid.
+        """
+        rows: dict[str, FloatArray] = {}
+        for request in requests:
+            weights = term_weights(request.formula, grid)
+            rows.update(zip(request.formula.terms, weights, strict=True))
+        stacked = torch.tensor(np.stack(list(rows.values())), dtype=torch.float32)
+        return cls(
+            requests=requests,
+            terms=tuple(rows),
+            weights=stacked,
+            errors=errors,
+            band_errors=None if errors is None else errors.of_bands(stacked),
+        )
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The names of the maps: each index, and its standard error after it."""
+        layers = []
+        for request in self.requests:
+            layers.append(Layer(request.name, request.formula.text))
+            if self.errors is not None:
+                layers.append(Layer(f"{request.name} standard error", request.formula.text))
+        return tuple(layers)
+
+    def __call__(self, tile: SpectralTile) -> Tensor:
+        """Maps (I or 2 I, n) of the valid pixels of a tile, in the order of `layers`."""
+        values = tile.combine(self.weights)
+        covariance = self._covariance(tile)
+        maps = []
+        for request in self.requests:
+            rows = [self.terms.index(term) for term in request.formula.terms]
+            value, gradient = request.formula.value_and_gradient(values[rows])
+            maps.append(value)
+            if covariance is not None:
+                variance = formula_variance(gradient, covariance[rows][:, rows])
+                maps.append(variance.clamp_min(0).sqrt())
+        return torch.stack(maps)
+
+    def _covariance(self, tile: SpectralTile) -> Tensor | None:
+        """(m, m, n) covariance of the errors of the m reflectances."""
+        if self.errors is None or self.band_errors is None:
+            return None
+        image = self.errors.image(tile.coefficients)
+        shared = self.band_errors.shared(image, tile.coefficients[None])[0]
+        # own + shared shared^T
+        return self.band_errors.own(image)[0] + torch.einsum("isn,jsn->ijn", shared, shared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IndexMaps:
+    """Maps that were written, and what a picture shows of them."""
+
+    path: Path
+    """The file."""
+    layers: tuple[Layer, ...]
+    """Its maps."""
+    preview: Float32Array
+    """(L, y, x) every `step`-th row and column of the maps; NaN where there is no value."""
+    step: int
+    """Pixels of the image per pixel of the preview."""
+
+
+def write_index_maps(
+    source: SpectralSource,
+    requests: Sequence[IndexRequest],
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> IndexMaps:
+    """Write maps of indices as a GeoTIFF: for each index its value, then its standard error.
+
+    Without known errors of the spectra only the values are written. A pixel where a formula is
+    undefined has NaN.
+
+    Raises:
+        InputRefused: the bands of an index lie outside the spectra, or a file is broken.
+        OutputError: the file cannot be written.
+    """
+    evaluation = IndexEvaluation.of(requests, source.grid, source.errors)
+    layers = evaluation.layers
+    target = MapTarget(
+        path=out,
+        height=source.height,
+        width=source.width,
+        crs_wkt=source.crs_wkt,
+        transform=source.transform,
+        block=source.tiles.tile,
+        tags=source.tags,
+        overwrite=overwrite,
+        inputs=source.inputs,
+        layers=layers,
+    )
+    step = max(1, -(-max(source.height, source.width) // PREVIEW_SIDE))
+    shape = -(-source.height // step), -(-source.width // step)
+    preview = np.full((len(layers), *shape), np.nan, np.float32)
+
+    def maps(tile: SpectralTile) -> tuple[Window, Float32Array]:
+        stack = np.full((len(layers), *tile.valid.shape), np.nan, np.float32)
+        stack[:, tile.valid] = evaluation(tile).numpy()
+        return tile.window, stack
+
+    with open_writer(target) as writer:
+        for window, stack in source.map(maps, progress=progress, task="computing indices"):
+            writer.write_quantised(window, stack)
+            _add_to_preview(preview, step, window, stack)
+        writer.finish()
+    return IndexMaps(path=out, layers=layers, preview=preview, step=step)
+
+
+def _add_to_preview(preview: Float32Array, step: int, window: Window, stack: Float32Array) -> None:
+    row, col = -window.row % step, -window.col % step
+    part = stack[:, row::step, col::step]
+    top, left = (window.row + row) // step, (window.col + col) // step
+    preview[:, top : top + part.shape[1], left : left + part.shape[2]] = part

@@ -1,0 +1,169 @@
+"""The command that maps spectral indices with their standard errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uavssr.cli import console, tables
+from uavssr.cli import options as shared
+from uavssr.cli.app import (
+    app,
+    check_outputs,
+    check_suffix,
+    image_request,
+    open_image,
+    print_outputs,
+    say,
+)
+from uavssr.errors import InputRefused, UsageError
+
+if TYPE_CHECKING:
+    from uavssr.analysis import IndexMaps, SpectralSource
+    from uavssr.io.msi import Request
+
+
+@app.command()
+def index(
+    context: typer.Context,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="An image or a cube, then indices: field.tif NDVI REIP.",
+            metavar="INPUT... NAME...",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The maps to write, a .tif.")
+    ] = None,
+    formula: Annotated[
+        list[str] | None,
+        typer.Option(help='A formula, such as "(R800 - R670) / (R800 + R670)"; repeatable.'),
+    ] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="Print all indices with formula and source.")
+    ] = False,
+    sensor: shared.SensorName = None,
+    bands: shared.Bands = None,
+    bidx: shared.Bidx = None,
+    scale: shared.ScaleOption = None,
+    assume_crs: shared.AssumeCrs = None,
+    max_pixels: shared.MaxPixels = None,
+    model: shared.ModelName = None,
+    stf: Annotated[
+        Path | None,
+        typer.Option(help="The .stf.nc to hold fixed; of a cube, that of the run that made it."),
+    ] = None,
+    device: shared.Device = "auto",
+    workers: shared.Workers = None,
+    quicklook: Annotated[
+        Path | None, typer.Option(help="Also draw the maps with legend and scale bar to this .png.")
+    ] = None,
+    overwrite: shared.Overwrite = False,
+    as_json: shared.AsJson = False,
+) -> None:
+    """Map spectral indices of an image or a cube, each with its standard error."""
+    if list_all:
+        print_indices(as_json=as_json)
+        return
+    from uavssr.analysis import IndexRequest, write_index_maps
+
+    paths, names = inputs_and_names(arguments or [])
+    requests = IndexRequest.of(names, formula or [])
+    if out is None:
+        raise UsageError("--out is missing", remedy="name the maps to write, such as --out map.tif")
+    check_suffix(out, ".tif", ".tiff")
+    check_suffix(quicklook, ".png")
+    style = out.with_suffix(".qml")
+    check_outputs([out, style, quicklook], paths, overwrite=overwrite)
+    request = image_request(paths, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    source = open_spectra(context, request, model=model, stf=stf, device=device, workers=workers)
+    with console.progress(quiet=context.obj["quiet"]) as progress:
+        maps = write_index_maps(source, requests, out, overwrite=overwrite, progress=progress)
+    _draw(maps, source, style, quicklook, overwrite=overwrite)
+    written = {"maps": out, "style": style, "quicklook": quicklook}
+    print_outputs(context, written, verdict=source.verdict(), as_json=as_json)
+
+
+def print_indices(*, as_json: bool) -> None:
+    """Print the table of indices."""
+    from uavssr.indices import load_indices
+
+    rows = [
+        {"name": index.name, "title": index.title, "formula": index.formula.text}
+        | {"domain": index.domain, "source": index.source}
+        for index in load_indices().values()
+    ]
+    console.show(rows, tables.index_table(rows), as_json=as_json)
+
+
+def inputs_and_names(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """The files at the start of the arguments, and the names after them.
+
+    Raises:
+        InputRefused: the first is no file.
+        UsageError: there is none.
+    """
+    if not arguments:
+        raise UsageError("no input is named", remedy="give an image or a cube, then indices")
+    count = next(
+        (number for number, text in enumerate(arguments) if not Path(text).exists()),
+        len(arguments),
+    )
+    if not count:
+        raise InputRefused("does not exist", path=arguments[0], remedy="check the path")
+    return [Path(text) for text in arguments[:count]], arguments[count:]
+
+
+def open_spectra(
+    context: typer.Context,
+    request: Request,
+    *,
+    model: str | None,
+    stf: Path | None,
+    device: str,
+    workers: int | None,
+) -> SpectralSource:
+    """The spectra of a cube, or those that a reconstruction of an image gives."""
+    from uavssr.analysis import holds_spectra, of_cube, of_image
+    from uavssr.model import DEFAULT_MODEL
+    from uavssr.reconstruction import ReconstructionOptions, plan_reconstruction
+
+    if len(request.paths) == 1 and holds_spectra(request.paths[0]):
+        source = of_cube(request.paths[0], stf=stf, model=model, sensor=request.sensor)
+        for warning in source.warnings:
+            say(context, f"uavssr: warning: {warning}")
+        return source
+    options = ReconstructionOptions(
+        model=model or DEFAULT_MODEL, stf=stf, device=device, workers=workers
+    )
+    planned = plan_reconstruction(open_image(context, request), options)
+    for line in planned.reference_notes():
+        say(context, f"uavssr: {line}")
+    return of_image(planned)
+
+
+def _draw(
+    maps: IndexMaps, source: SpectralSource, style: Path, quicklook: Path | None, *, overwrite: bool
+) -> None:
+    """Write the style of the first map, and the figure."""
+    from uavssr.io.writers import write_map_style
+    from uavssr.viz import MapPanel, draw_maps, value_range
+
+    panels = [
+        MapPanel(layer.name, values, layer.name.endswith("standard error"))
+        for layer, values in zip(maps.layers, maps.preview, strict=True)
+    ]
+    low, high = value_range(panels[0].values, is_error=False)
+    write_map_style(style, low=low, high=high, overwrite=overwrite, inputs=source.inputs)
+    if quicklook is not None:
+        draw_maps(
+            panels,
+            quicklook,
+            title=maps.path.name,
+            metres=source.metres_per_pixel * maps.step,
+            overwrite=overwrite,
+            inputs=[*source.inputs, maps.path],
+        )
