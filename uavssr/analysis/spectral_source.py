@@ -260,7 +260,8 @@ def of_cube(
     else:
         loaded = load_model(model or tags["uavssr_model"])
         _check_model(path, loaded, tags, grid)
-        camera = load_sensor(sensor or tags["uavssr_sensor"])
+        named = sensor or tags["uavssr_sensor"]
+        camera = named if isinstance(named, Sensor) else load_sensor(named)
         dataset = read_stf(stf_file, sensor=camera, grid=loaded.grid)
         references, stages = reference_pixels_of(dataset), int(tags["uavssr_stages"])
         errors = _errors(loaded, camera, scene_estimate(dataset), references, stages)
