@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.helpers.models import GRID, P4M, tiny_network
 from uavssr.calibration import CellValues, SatelliteFit, fit_satellite, satellite_likelihood
+from uavssr.calibration.satellite_likelihood import NDVI_NM
 from uavssr.model import GAIN, Materials, PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import Sensor, load_satellite
 
@@ -46,7 +47,12 @@ def draw_spectra(network: PGUNet, count: int, rng: np.random.Generator) -> Tenso
 
 
 def draw_ground(
-    seed: int, *, error: float = 0.05, count: int = 48, satellite: Sensor = SENTINEL
+    seed: int,
+    *,
+    error: float = 0.05,
+    count: int = 48,
+    satellite: Sensor = SENTINEL,
+    growth: float | None = None,
 ) -> Ground:
     rng = np.random.default_rng(seed)
 
@@ -60,7 +66,14 @@ def draw_ground(
     msi = clean + 0.004 * normal(*clean.shape) + 0.02 * clean * normal(*clean.shape)
     response = torch.as_tensor(satellite.srf(GRID))
     factor = (error * normal(len(satellite)) + satellite_likelihood.COMMON_ERROR * normal(1)).exp()
-    reflectance = spectra @ response.T * factor
+    still = spectra @ response.T
+    near = [int(np.abs([band.centre - nm for band in satellite.bands]).argmin()) for nm in NDVI_NM]
+    red, infrared = still[:, near].split(1, 1)
+    ndvi = ((infrared - red) / (infrared + red).clamp_min(1e-3)).clamp(0, 1)
+    if growth is None:
+        growth = satellite_likelihood.GROWTH_SPREAD * float(rng.normal())
+    edge = torch.tanh(torch.as_tensor(GRID.centres - 715.0) / 15.0)
+    reflectance = (still + growth * ndvi * (spectra * edge @ response.T)) * factor
     noise = torch.full_like(reflectance, 0.001)
     own = satellite_likelihood.CELL_ERROR_SHARE * error * reflectance
     reflectance = reflectance + (noise.square() + own.square()).sqrt() * normal(*noise.shape)
@@ -137,7 +150,7 @@ def test_the_order_of_cells_changes_nothing() -> None:
 def test_landsat_tells_less_than_sentinel_2() -> None:
     for seed in range(3):
         learned = [
-            draw_ground(seed, satellite=load_satellite(name)).fit(0.05).learned
+            draw_ground(seed, satellite=load_satellite(name), growth=0.0).fit(0.05).learned
             for name in ("landsat8", "sentinel2a")
         ]
         assert (learned[0].mean(0) < learned[1].mean(0)).all()
@@ -156,6 +169,14 @@ def test_a_smaller_error_tells_more_and_every_cell_adds() -> None:
         },
     )
     assert ground.fit(0.05, one).learned.mean() < ground.fit(0.05).learned.mean()
+
+
+@pytest.mark.parametrize("growth", [-0.1, 0.15])
+def test_growth_of_the_crop_is_not_taken_for_the_camera(growth: float) -> None:
+    still, grown = (draw_ground(2, growth=change).fit(0.05) for change in (0.0, growth))
+    assert grown.growth - still.growth == pytest.approx(growth, abs=0.6 * abs(growth))
+    change = (grown.stf.theta - still.stf.theta)[0, :, GAIN]
+    assert float(change.abs().max()) < 0.5 * abs(growth)
 
 
 def test_the_common_factor_is_what_the_gains_share() -> None:

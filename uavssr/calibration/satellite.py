@@ -47,6 +47,8 @@ NEAR_BAND_NM: Final = 15.0
 """Distance in nm from a satellite's band, from its half maximum, up to which it shows a band."""
 MAX_FACTOR_RATIO: Final = 3.0
 """Ratio of a satellite band's factor to its prior width beyond which a warning is given."""
+MAX_GROWTH: Final = 0.10
+"""Growth of a crop of NDVI 1 between flight and satellite beyond which a warning is given."""
 MAX_MISFIT: Final = 1.5
 """Mean squared misfit over its variance beyond which a warning is given: on ten development scenes
 it is 0.3-0.8, with the cells in wrong order 6-17."""
@@ -163,6 +165,7 @@ def _attributes(
         "reference_factors": ", ".join(
             f"{role} {factor:.3f} +- {factor * se:.3f}" for role, factor, se in factors
         ),
+        "reference_growth": f"{fit.growth:.3f} +- {fit.growth_se:.3f}",
     } | {f"reference_{key}": value for key, value in cells.facts.items()}
     return {f"uavssr_{key}": value for key, value in facts.items()}
 
@@ -187,6 +190,11 @@ def satellite_warnings(
                 f"band {role} of {satellite.name} is {np.exp(value):.2f} times what image and "
                 f"other bands give, beyond its error of {error:.0%}: check the product and its date"
             )
+    if abs(fit.growth) > MAX_GROWTH:
+        yield (
+            f"vegetation of {satellite.name} differs from the image's by {fit.growth:+.0%} in the "
+            "near infrared, as after growth: give a satellite image of a nearer day"
+        )
     if fit.misfit > MAX_MISFIT:
         yield (
             f"the cells of {satellite.name} are {np.sqrt(fit.misfit):.1f} times as far off the "

@@ -38,6 +38,10 @@ class SatelliteFit:
     """(b,) logarithm of the satellite's factor e for each band."""
     error_se: Tensor
     """(b,) standard errors of these."""
+    growth: float
+    """g of a crop of NDVI 1 from flight to satellite: the near infrared times 1 + g."""
+    growth_se: float
+    """Standard error of g."""
     misfit: float
     """Mean squared misfit of the cells over its variance: 1 for spectra that the prior expects."""
 
@@ -61,7 +65,8 @@ def fit_satellite(
     level = (first.theta.mean - prior.mean).view(-1, 3)[:, GAIN].mean()
     blind = _blind(network, family, materials, float(level))
     posterior = likelihood.posterior(blind, first)
-    fitted, factor = posterior.theta, posterior.factor
+    fitted, satellite = posterior.theta, posterior.satellite
+    satellite_se = satellite.covariance.diagonal().sqrt()
     variance = prior.covariance.diagonal()
     image_alone, joint = (
         (1 - part.covariance.diagonal() / variance).clamp(0, 1).view(-1, 3)
@@ -72,8 +77,10 @@ def fit_satellite(
         covariance=fitted.covariance,
         learned=joint,
         learned_blind=image_alone,
-        error=factor.mean,
-        error_se=factor.covariance.diagonal().sqrt(),
+        error=satellite.mean[:-1],
+        error_se=satellite_se[:-1],
+        growth=float(satellite.mean[-1]),
+        growth_se=float(satellite_se[-1]),
         misfit=posterior.misfit,
     )
 
