@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uavssr.cli import console, tables
+from uavssr.cli import console, satellite, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import (
     app,
@@ -21,6 +21,8 @@ from uavssr.cli.app import (
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from uavssr.calibration import Reference
     from uavssr.io.msi import MsiSource
     from uavssr.io.stf import StfArrays
@@ -82,15 +84,42 @@ def estimate_stf(
     assume_crs: shared.AssumeCrs = None,
     max_pixels: shared.MaxPixels = None,
     reference: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Known reflectance: an overlapping cube, a .csv of spectra or panels, or a table "
-            "of plots (.csv, .npz)."
+            help="Known reflectance: an overlapping cube, a .csv of spectra or panels, a table "
+            "of plots (.csv, .npz), or a satellite image (.SAFE or Landsat folder, GeoTIFF); "
+            "two of these are interpolated in time."
         ),
+    ] = None,
+    reference_sensor: Annotated[
+        str | None,
+        typer.Option(help="Satellite: sentinel2a, sentinel2b, landsat8, landsat9, or a file."),
     ] = None,
     reference_scale: Annotated[
         str | None, typer.Option(help="Reflectance per number in the reference, e.g. 1/100.")
     ] = None,
+    reference_offset: Annotated[
+        float | None,
+        typer.Option(help="Satellite GeoTIFF: reflectance of the number 0, e.g. -0.1."),
+    ] = None,
+    reference_bands: Annotated[
+        str | None,
+        typer.Option(help="Satellite GeoTIFF: each band in file order: b2,b3,...; skip, scl."),
+    ] = None,
+    reference_date: Annotated[
+        list[str] | None,
+        typer.Option(help="Satellite GeoTIFF: its day, YYYY-MM-DD, one for each --reference."),
+    ] = None,
+    reference_error: Annotated[
+        float,
+        typer.Option(help="Satellite: relative error that all pixels of a band share."),
+    ] = satellite.ERROR_DEFAULT,
+    flight_date: Annotated[
+        str | None, typer.Option(help="Day of the flight, YYYY-MM-DD, if no tag states it.")
+    ] = None,
+    max_days: Annotated[
+        int, typer.Option(min=0, help="Days between flight and satellite that are accepted.")
+    ] = satellite.MAX_DAYS_DEFAULT,
     flight: Annotated[
         str | None, typer.Option(help="Flight of the image, in a table of plots with several.")
     ] = None,
@@ -114,7 +143,9 @@ def estimate_stf(
     from uavssr.model import DEFAULT_MODEL, load_model
     from uavssr.reconstruction import ReconstructionOptions
 
-    _check_options(context, reference=reference, same_camera=same_camera)
+    references = reference or []
+    by_satellite = satellite.are_satellites(references, reference_sensor)
+    _check_options(context, references, by_satellite=by_satellite, same_camera=same_camera)
     images = [
         open_image(
             context, image_request(paths, sensor, bands, bidx, scale, assume_crs, max_pixels)
@@ -122,21 +153,36 @@ def estimate_stf(
         for paths in ([[file] for file in files] if same_camera else [files])
     ]
     msi = images[0]
-    inputs = files if reference is None else [*files, reference]
+    inputs = [*files, *references]
     check_outputs([out, plot], inputs, overwrite=overwrite)
     check_suffix(out, ".nc")
     check_suffix(plot, ".png")
     loaded = load_model(model or DEFAULT_MODEL)
     facts: dict[str, Any] = {"sensor": msi.sensor.name, "model": loaded.name}
-    if reference is None:
+    parts: list[RenderableType] = []
+    if not references:
         options = ReconstructionOptions(
             model=loaded, tile=tile, stages=stages, device=device, workers=workers
         )
         estimate = _blind(context, images, options, same_camera=same_camera)
+    elif by_satellite:
+        given = satellite.SatelliteOptions(
+            sensor=reference_sensor,
+            scale=reference_scale,
+            offset=reference_offset,
+            bands=reference_bands,
+            dates=reference_date,
+            error=reference_error,
+            flight_date=flight_date,
+            max_days=max_days,
+        )
+        estimate, found = satellite.satellite_stf(context, msi, references, given, loaded)
+        facts["reference"] = found
+        parts = satellite.satellite_parts(found, msi.sensor.roles)
     else:
         from uavssr.calibration import open_reference
 
-        opened = open_reference(reference, msi, scale=reference_scale, flight=flight)
+        opened = open_reference(references[0], msi, scale=reference_scale, flight=flight)
         estimate, facts["reference"] = _calibrated(context, msi, opened, loaded)
     if out is not None:
         write_stf(estimate, out, overwrite=overwrite, inputs=inputs)
@@ -149,22 +195,28 @@ def estimate_stf(
     print_outputs(context, {"stf": out, "plot": plot})
     rows = tables.scene_rows(estimate)
     table = tables.stf_table(rows, sensor=msi.sensor.name)
-    console.show(facts | {"scene": rows}, table, as_json=as_json)
+    console.show(facts | {"scene": rows}, *parts, table, as_json=as_json)
 
 
-def _check_options(context: typer.Context, *, reference: Path | None, same_camera: bool) -> None:
+def _check_options(
+    context: typer.Context, references: list[Path], *, by_satellite: bool, same_camera: bool
+) -> None:
     """Refuse options that were given and have no effect beside the others."""
     given = {
         name
         for name in context.params
         if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
     }
-    for name in ("reference_scale", "flight"):
-        if reference is None and name in given:
+    for name in ("reference_scale", "reference_sensor", "flight", *satellite.SATELLITE_ONLY):
+        if not references and name in given:
             fact = f"--{name.replace('_', '-')} without --reference"
             raise UsageError(fact, remedy="give both, or neither")
+    if references and not by_satellite:
+        _check_single(references, given)
     beside: list[tuple[str, tuple[str, ...]]] = []
-    if reference is not None:
+    if by_satellite:
+        beside.append(("a satellite image", ("flight",)))
+    if references:
         beside.append(("--reference", ("tile", "stages", "device", "workers")))
     if same_camera:
         beside.append(("--same-camera", ("reference", "tile", "workers")))
@@ -172,6 +224,18 @@ def _check_options(context: typer.Context, *, reference: Path | None, same_camer
         for name in names:
             if name in given:
                 raise UsageError(f"--{name} has no effect with {option}", remedy="leave it out")
+
+
+def _check_single(references: list[Path], given: set[str]) -> None:
+    """Refuse several references, and options of satellite images, where none is a satellite's."""
+    remedy = "name the satellite with --reference-sensor, or leave it out"
+    for name in satellite.SATELLITE_ONLY:
+        if name in given:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is for satellite images", remedy=remedy)
+    if len(references) > 1:
+        remedy = "give one, or name the satellite of two images with --reference-sensor"
+        raise UsageError(f"{len(references)} references are given", remedy=remedy)
 
 
 def _blind(

@@ -65,6 +65,15 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
     return table
 
 
+def learned_table(rows: Iterable[tuple[str, float, float, float]]) -> Table:
+    """A table of the shares (0..1) of the prior variance that a calibration removed, by band."""
+    title = "Share of the prior variance that image and satellite remove"
+    table = _table("band", "centre", "FWHM", "gain", title=title)
+    for band, *shares in rows:
+        _add_row(table, band, *(f"{share:.0%}" for share in shares))
+    return table
+
+
 def plot_table(rows: list[dict[str, Any]]) -> Table:
     """A table of the errors of reconstructed plots by flight."""
     table = _table("flight", "plots", "RMSE", "SAM degrees", "in 90 % interval")

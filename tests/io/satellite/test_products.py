@@ -191,7 +191,7 @@ def test_remedy_for_an_unknown_offset_works(tmp_path: Path) -> None:
     path = write_stack(tmp_path / f"{SENTINEL_NAME}.tif", SCENE)
     text = refusal(path, sensor=SENTINEL)
     scale, offset = (
-        text.split("--reference-scale ")[1].split(" of ")[0].split(" --reference-offset ")
+        text.split("--reference-scale ")[1].split(" for ")[0].split(" --reference-offset ")
     )
     image = opened(path, sensor=SENTINEL, scale=scale, offset=float(offset))
     np.testing.assert_allclose(

@@ -108,16 +108,15 @@ def _unknown(
     sensor = request.sensor
     landsat = sensor is not None and sensor.name.startswith("landsat")
     if not counts:
-        remedy = "--reference-scale 1 --reference-offset 0 if they are reflectance"
+        remedy = "--reference-scale 1 --reference-offset 0 for reflectance"
     elif landsat:
-        remedy = (
-            f"--reference-scale {FACTOR:.7f} --reference-offset {OFFSET:g} of Collection 2, level 2"
-        )
+        given = f"--reference-scale {FACTOR:.7f} --reference-offset {OFFSET:g}"
+        remedy = f"{given} for Collection 2, level 2"
     else:
         remedy = (
-            "--reference-scale 0.0001 --reference-offset -0.1 of Sentinel-2 with processing "
-            "baseline 04.00 or later (all since January 2022), unless the program that made the "
-            "file has subtracted it: then, and before, --reference-offset 0"
+            "--reference-scale 0.0001 --reference-offset -0.1 for Sentinel-2 of processing "
+            "baseline 04.00 or later (all since January 2022), --reference-offset 0 for earlier "
+            "ones and where the program that made the file has subtracted the offset"
         )
     what = "offset" if scale is not None else "scale" if offset is not None else "scale and offset"
     return InputRefused(
