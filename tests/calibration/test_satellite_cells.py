@@ -239,6 +239,14 @@ def test_other_place_is_refused(satellite: SatelliteImage, tmp_path: Path) -> No
     assert "the image's middle lies at x 510080, y 2999920" in text
 
 
+def test_local_coordinates_are_refused(satellite: SatelliteImage, tmp_path: Path) -> None:
+    local = 'LOCAL_CS["Site",UNIT["metre",1]]'
+    image = open_msi(write_field(tmp_path / "f.tif", camera_image(SCENE), crs=local))
+    text = refusal(image, satellite)
+    assert text.startswith(f"{tmp_path / 'f.tif'}: no way from")
+    assert "are local; georeference the raster" in text
+
+
 def test_clouds_over_the_whole_field_are_refused(field: MsiSource, tmp_path: Path) -> None:
     classes = np.full((15, 15), 9, "u1")
     text = refusal(field, opened(write_safe(tmp_path, SCENE, classes=classes)))

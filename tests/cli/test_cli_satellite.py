@@ -23,6 +23,8 @@ from tests.helpers.satellites import (
     write_safe,
     write_stack,
 )
+from uavssr.calibration import MAX_DAYS, REFERENCE_ERROR
+from uavssr.cli import satellite
 
 SCENE = ground()
 GIVEN = ("--reference-sensor", "sentinel2a", "--reference-scale", "0.0001")
@@ -140,6 +142,11 @@ def test_day_of_the_flight_must_be_stated_or_told(folder: Path, run: Run) -> Non
     assert ran.code == 3
     assert "no tag states the day of the flight; give it with --flight-date YYYY-MM-DD" in ran.err
     assert estimate(run, folder, *words, *FIELD_DAY, field="undated.tif").code == 0
+
+
+def test_defaults_of_the_options_are_those_of_the_functions() -> None:
+    assert satellite.MAX_DAYS_DEFAULT == MAX_DAYS
+    assert satellite.ERROR_DEFAULT == REFERENCE_ERROR
 
 
 def test_options_of_satellites_need_a_reference(folder: Path, run: Run) -> None:

@@ -94,9 +94,16 @@ class CellMeans:
 
 
 def covered_cells(msi: MsiSource, grid: CellGrid) -> Window | None:
-    """The cells of a grid on which an image lies, none around them; None where there are none."""
+    """The cells of a grid on which an image lies, none around them; None where there are none.
+
+    Raises:
+        InputRefused: the image's coordinates are local.
+    """
     scene = window_outline(Window(0, 0, msi.height, msi.width))
-    ground = reproject_points(pixel_to_map(msi.transform, scene), msi.crs_wkt, grid.crs_wkt)
+    try:
+        ground = reproject_points(pixel_to_map(msi.transform, scene), msi.crs_wkt, grid.crs_wkt)
+    except InputRefused as err:
+        raise InputRefused(err.fact, path=msi.summary.paths[0], remedy=err.remedy) from err
     cells = map_to_pixel(grid.transform, ground)
     return window_around(cells, Window(0, 0, grid.height, grid.width))
 

@@ -120,7 +120,7 @@ class SatelliteImage:
     warnings: tuple[str, ...] = ()
     """Sentences for the user."""
 
-    def grid(self, finest: bool = False) -> CellGrid:  # noqa: FBT001, FBT002
+    def grid(self, *, finest: bool = False) -> CellGrid:
         """The grid of cells of the coarsest band, or of the finest ones."""
         natives = [band.native for band in self.bands]
         side = min(natives) if finest else max(natives)
