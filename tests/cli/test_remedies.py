@@ -440,6 +440,7 @@ BY_HAND = {
     "a formula that is none": "Python only; tests/indices/test_formula.py",
     "no index of that name": "Python only; tests/indices/test_formula.py",
     "an index's wavelength or band": "Python only; tests/indices/test_terms.py",
+    "a trust table": FETCH,
     "the SHA-256 differs": FETCH,
     "a key, shape or type": FETCH,
     "a format of another version": "installs a package",

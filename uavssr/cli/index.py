@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uavssr.cli import console, tables
+from uavssr.cli import console
 from uavssr.cli import options as shared
 from uavssr.cli.app import (
     app,
@@ -18,6 +18,7 @@ from uavssr.cli.app import (
     print_outputs,
     say,
 )
+from uavssr.cli.index_list import print_indices
 from uavssr.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def index(
         typer.Option(help='A formula, such as "(R800 - R670) / (R800 + R670)"; repeatable.'),
     ] = None,
     list_all: Annotated[
-        bool, typer.Option("--list", help="Print all indices with formula and source.")
+        bool,
+        typer.Option(
+            "--list",
+            help="Print all indices with formula and source; with --sensor also how far to trust "
+            "them.",
+        ),
     ] = False,
     sensor: shared.SensorName = None,
     bands: shared.Bands = None,
@@ -66,7 +72,7 @@ def index(
 ) -> None:
     """Map spectral indices of an image or a cube, each with its standard error."""
     if list_all:
-        print_indices(as_json=as_json)
+        print_indices(sensor, model, as_json=as_json)
         return
     from uavssr.analysis import IndexRequest, write_index_maps
 
@@ -85,18 +91,6 @@ def index(
     _draw(maps, source, style, quicklook, overwrite=overwrite)
     written = {"maps": out, "style": style, "quicklook": quicklook}
     print_outputs(context, written, verdict=source.verdict(), as_json=as_json)
-
-
-def print_indices(*, as_json: bool) -> None:
-    """Print the table of indices."""
-    from uavssr.indices import load_indices
-
-    rows = [
-        {"name": index.name, "title": index.title, "formula": index.formula.text}
-        | {"domain": index.domain, "source": index.source}
-        for index in load_indices().values()
-    ]
-    console.show(rows, tables.index_table(rows), as_json=as_json)
 
 
 def inputs_and_names(arguments: list[str]) -> tuple[list[Path], list[str]]:

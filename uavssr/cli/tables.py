@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from uavssr.indices import TrustTable
     from uavssr.io.msi import InputSummary
     from uavssr.io.stf import StfArrays
     from uavssr.sensors import Sensor
@@ -28,14 +29,6 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     for sensor in sensors:
         listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in sensor.bands)
         _add_row(table, sensor.name, sensor.title, listed)
-    return table
-
-
-def index_table(rows: Iterable[Mapping[str, str]]) -> Table:
-    """A table of spectral indices."""
-    table = _table("index", "title", "formula", "field", "source")
-    for row in rows:
-        _add_row(table, *(row[key] for key in ("name", "title", "formula", "domain", "source")))
     return table
 
 
@@ -81,6 +74,38 @@ def plot_table(rows: list[dict[str, Any]]) -> Table:
         figures = f"{row['rmse']:.4f}", f"{row['sam']:.2f}", f"{row['coverage']:.0%}"
         _add_row(table, row["flight"], str(row["plots"]), *figures)
     return table
+
+
+def index_parts(
+    rows: list[dict[str, Any]], sensor: Sensor | None, trust: TrustTable | None
+) -> list[RenderableType]:
+    """The table of spectral indices, with the trust of a camera's cubes."""
+    judged = ("own bands", "blind", "profile", "calibrated", "")
+    table = _table("index", "title", "formula", *(("field", "source") if trust is None else judged))
+    for row in rows:
+        cells = [row["name"], row["title"], row["formula"]]
+        if trust is None:
+            cells += [row["domain"], row["source"]]
+        else:
+            ranks = row["trust"]["rank"].values()
+            cells += ["" if rank is None else f"{rank:.2f}" for rank in ranks]
+            cells.append(row["trust"]["level"] or "")
+        _add_row(table, *cells)
+    if sensor is None:
+        return [table, "Add --sensor NAME for how far a camera's cube carries each."]
+    if trust is None:
+        return [
+            table,
+            f"No trust table for {sensor.name}: not known how far its cubes carry these.",
+        ]
+    scenes = ", ".join(trust.scenes)
+    note = (
+        f"Rank correlation with the truth, {sensor.name}, simulated flights over {scenes}: of the "
+        "camera's own bands, and of the cube by what is known of the camera (calibrated: ten "
+        "spectra); for vegetation and soil indices on vegetation and on soil. The last column "
+        "judges the blind cube."
+    )
+    return [table, note]
 
 
 def flight_table(flights: list[dict[str, Any]], sensor: Sensor) -> Table:

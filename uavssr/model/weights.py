@@ -85,6 +85,15 @@ def find_model(name_or_path: str | Path = DEFAULT_MODEL) -> Path:
     raise ModelRefused(fact, path=text, remedy=f"released models: {', '.join(released) or 'none'}")
 
 
+def model_digest(folder: Path) -> str:
+    """The SHA-256 that a model folder's config.json states of its weights.
+
+    Raises:
+        ModelRefused: the config is damaged.
+    """
+    return str(_read_config(folder / CONFIG_FILE)["sha256"])
+
+
 def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     """Load a model by name or folder; sizes, digest, names, shapes and types are checked.
 
