@@ -5,9 +5,7 @@ The store has the Zarr format 2: GDAL 3.10 opens it as a raster, and only parts 
 
 from __future__ import annotations
 
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +19,7 @@ from uavssr.errors import OutputError
 from uavssr.io.raster import coordinates, is_rotated
 from uavssr.io.writers.atomic import STORE_MARK
 from uavssr.io.writers.encoding import SCALE
+from uavssr.io.writers.raw_bytes import put
 from uavssr.io.writers.target import CubeTarget
 from uavssr.io.writers.tile_writer import TileWriter
 from uavssr.sensors import NumberArray
@@ -60,26 +59,50 @@ class ZarrWriter(TileWriter):
         chunks = -(-target.bands // BANDS)
         step = -(-target.bands // chunks)  # spread evenly; the last chunk may have fewer
         self._chunks = [slice(k, min(k + step, self.bands)) for k in range(0, self.bands, step)]
+        self._chunk_bands = step
         self._samples: dict[tuple[int, int], int] = {}
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
 
     def _create(self) -> None:
         self._files = _SummingStore(self._part)
-        self._cube = _create_store(self._files, self.target, chunk_bands=self._chunks[0].stop)
+        _create_store(self._files, self.target, chunk_bands=self._chunk_bands)
 
     def _close(self) -> None:
-        self._pool.shutdown()
+        """No file is held open."""
 
     def _store(self, row: int, col: int, block: NumberArray) -> None:
-        """Store the chunks of a block; those that are all nodata are left out."""
+        """Store the chunks of a block; those that are all nodata are left out.
+
+        zarr-python would hand each chunk to an event loop in one thread. Here the calling thread
+        packs: a chunk of format 2 is its numbers through the filter and the codec.
+        """
         sample = np.ascontiguousarray(block[self._sample_bands(row, col)])
         self._samples[row, col] = zlib.crc32(sample.data)
-        window = self.target.block_window(row, col)
+        for index, bands in enumerate(self._chunks):
+            self._store_chunk(f"{CUBE}/{index}/{row}/{col}", block[bands])
 
-        def write_chunk(bands: slice) -> None:
-            self._cube[bands, window.rows, window.cols] = np.asfortranarray(block[bands])
+    def _store_chunk(self, key: str, numbers: NumberArray) -> None:
+        path, side = self._part / key, self.block
+        if self._is_nodata(numbers):
+            path.unlink(missing_ok=True)
+            self._files.checksums.pop(key, None)
+            return
+        chunk: NumberArray = numbers
+        if numbers.shape != (whole := (self._chunk_bands, side, side)):  # at the scene's edges
+            chunk = np.full(whole, self.target.nodata, self.dtype)
+            chunk[tuple(map(slice, numbers.shape))] = numbers
+        chunk = np.asfortranarray(chunk)
+        for codec in _FILTER[self.dtype] or ():
+            chunk = codec.encode(chunk)
+        data = _PACKING[self.dtype].encode(chunk)
+        self._files.checksums[key] = zlib.crc32(data)  # before, so that a failed write is noticed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb", buffering=0) as file:
+            put(file.fileno(), data, 0)
 
-        list(self._pool.map(write_chunk, self._chunks))
+    def _is_nodata(self, numbers: NumberArray) -> bool:
+        if self.dtype == "uint16":
+            return bool(numbers.min() == self.target.nodata)  # the largest number
+        return bool(np.isnan(numbers).all())
 
     def _complete(self) -> None:
         """Nothing is left to add."""
@@ -125,12 +148,12 @@ class _SummingStore(LocalStore):
         await super().delete(key)
 
 
-def _create_store(store: LocalStore, target: CubeTarget, *, chunk_bands: int) -> zarr.Array[Any]:
-    """The cube, without pixels, of a new store with coordinates as CF and xarray have them."""
+def _create_store(store: LocalStore, target: CubeTarget, *, chunk_bands: int) -> None:
+    """Make the cube, without pixels, in a new store with coordinates as CF and xarray have them."""
     attributes: dict[str, Any] = {"Conventions": "CF-1.8", STORE_MARK: CUBE, **target.tags}
     group = zarr.open_group(store, mode="w", zarr_format=2, attributes=attributes)
     _create_coordinates(group, target)
-    cube = group.create_array(
+    group.create_array(
         CUBE,
         shape=target.shape,
         chunks=(chunk_bands, target.block, target.block),
@@ -143,7 +166,6 @@ def _create_store(store: LocalStore, target: CubeTarget, *, chunk_bands: int) ->
         attributes=_cube_attributes(target),
     )
     zarr.consolidate_metadata(store, zarr_format=2)
-    return cube
 
 
 def _cube_attributes(target: CubeTarget) -> dict[str, Any]:
