@@ -41,8 +41,8 @@ from uavssr.tiling import Window
 Render = Callable[[Float32Array, BoolArray], npt.NDArray[Any]]
 """Converts maps (k, h, w) and valid pixels (h, w) to the numbers (C, h, w) that a file stores."""
 
-_PIXELS: Final = {"cpu": 512, "cuda": 4096}
-"""Pixels that are expanded at a time: few enough for the processor's cache."""
+_PIXELS: Final = {"cpu": 1024, "cuda": 4096}
+"""Pixels that are expanded at a time: few enough for the processor's cache, in few calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
