@@ -58,7 +58,7 @@ def creation_options(target: Target) -> dict[str, str]:
         "COMPRESS": "ZSTD",
         "PREDICTOR": "2" if dtype == "uint16" else "3",
         "BIGTIFF": "NO" if size < target.classic_below else "YES",
-        "NUM_THREADS": str(min(4, os.cpu_count() or 1)),
+        "NUM_THREADS": str(usable_cores()),
     }
     for key, value in target.creation_options.items():
         name = key.upper()
@@ -75,6 +75,11 @@ def creation_options(target: Target) -> dict[str, str]:
             remedy="leave out --co BIGTIFF",
         )
     return merged
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, as far as its affinity says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_value(name: str, value: str, dtype: CubeDtype) -> None:

@@ -7,7 +7,6 @@ known when it is read back.
 from __future__ import annotations
 
 import logging
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -17,7 +16,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
-from uavssr.io.writers.block_codec import BlockCodec, creation_options
+from uavssr.io.writers.block_codec import BlockCodec, creation_options, usable_cores
 from uavssr.io.writers.block_file import BlockFile
 from uavssr.io.writers.overviews import Overviews
 from uavssr.io.writers.raw_bytes import Packed
@@ -44,7 +43,7 @@ class GeoTiffWriter(TileWriter):
         super().__init__(target, needed_bytes=self.copies * target.max_bytes)
         self._options = creation_options(target)
         threads = self._options["NUM_THREADS"].upper()
-        self._threads = (os.cpu_count() or 1) if threads == "ALL_CPUS" else int(threads)
+        self._threads = usable_cores() if threads == "ALL_CPUS" else int(threads)
         self._codec = BlockCodec.of(self._options)
         self._levels = target.levels
         self._samples: dict[tuple[int, int], int] = {}
