@@ -89,6 +89,23 @@ def test_as_many_workers_as_the_limit_allows(limit: float) -> None:
     assert whole.within(None) is whole
 
 
+@pytest.mark.parametrize("cores", [1, 2, 14])
+@pytest.mark.parametrize("batch", [1, 4, 32])
+def test_host_threads_are_given_up_before_the_batches_on_a_gpu(cores: int, batch: int) -> None:
+    """Promise P6: whatever the limit, the terms add up to no more than it."""
+    threads = replace(thread_counts(2, host_cores=cores), batch=batch)
+    whole = replace(budget(device="cuda"), threads=threads)
+    assert threads.writers == max(2, cores)
+    assert threads.in_flight == threads.readers + 4 + -(-threads.writers // batch)
+    least = replace(whole, threads=replace(threads, workers=1, readers=1, writers=2)).total
+    for limit in np.linspace(least, whole.total, 20).round().astype(int).tolist():
+        fewer = whole.within(limit)
+        assert fewer.total <= limit
+        assert fewer.threads.workers == 2 or fewer.threads.writers == 2
+        assert fewer.threads.batch == batch
+    assert whole.within(whole.total).threads == threads
+
+
 def test_limit_below_one_worker_is_refused_with_both_numbers() -> None:
     """Row 30."""
     with pytest.raises(

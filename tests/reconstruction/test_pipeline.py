@@ -122,6 +122,13 @@ def test_reading_computing_and_writing_go_on_at_once() -> None:
     run(Fake(before_compute=meet(1), before_read=meet(2), before_finish=meet(0)))
 
 
+def test_tiles_of_one_group_are_written_at_once() -> None:
+    """A batch of a GPU keeps all writers busy."""
+    together = threading.Barrier(4, timeout=SOON)
+    threads = ThreadCounts(workers=1, writers=4, batch=8)
+    run(Fake(batch=8), deliver=lambda record: record.index < 4 and together.wait(), threads=threads)
+
+
 def test_no_more_groups_are_in_progress_than_threads_allow() -> None:
     """Promise P6: in each step, and in all from the reading to the end of the writing."""
     lock, now, most = threading.Lock(), dict.fromkeys("rcwa", 0), dict.fromkeys("rcwa", 0)
