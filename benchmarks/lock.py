@@ -2,12 +2,16 @@
 
     python benchmarks/lock.py [--parts read,network,...] [--seconds 3] [--json FILE]
 
-One thread does a part on the same 16 tiles over and over; turns of pure Python, which hold the lock
-all the time, lie between. py-spy samples both (`pip install py-spy`), so that samples per second of
-pure Python tell what a sample with the lock is worth. `lock` is the time per tile with the lock:
-however many the cores, a run cannot take less than the sum of its parts. `CPU` is the processor
-time per tile, of all threads. The speed that n cores would reach is predicted as the least of
-1 / lock and n / CPU. Tiles are of 256 x 256 pixels, 270 wavelengths, from a made-up field.
+One thread does a part on the same 16 tiles of 256 x 256 pixels and 270 wavelengths over and over:
+`CPU` is its processor time per tile. The same is done on tiles of 16 x 16 pixels, where nearly all
+of the time is the interpreter's own and holds the lock, as the libraries release it while they work
+on large arrays: `lock`. Processor time does not depend on what else the machine does. However many
+the cores, tiles cannot take less than `lock` each. The speed of n cores is predicted as the least
+of 1 / lock and n / CPU.
+
+With py-spy (`pip install py-spy`) the lock is also sampled, which finds copies that hold it:
+`sampled`. Turns of pure Python, which hold it all the time, lie between and tell what a sample is
+worth. That needs an idle machine: who holds the lock and waits for a core counts as well.
 """
 
 from __future__ import annotations
@@ -35,7 +39,10 @@ from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.products import CubeRender, ErrorRender
 from uavssr.sensors import SENSORS
 
-SIZE, TILES = 1024, 16
+GRID, TILES = 4, 16
+"""Tiles along a side, and in all."""
+TILE, SMALL = 256, 16
+"""Pixels along a tile, and along one without work for libraries."""
 RATE = 250
 """Samples per second."""
 BANDS = [band.role for band in SENSORS["p4m"].bands]
@@ -60,69 +67,86 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--tile", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        measure(options.part, options.folder, options.seconds)
+        measure(options.part, options.folder, options.seconds, options.tile)
         return 0
-    if shutil.which("py-spy") is None:
-        parser.error("py-spy is not there: pip install py-spy")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        field(folder / "field.tif", SIZE)
-        costs = {part: sampled(part, folder, options.seconds) for part in options.parts.split(",")}
+        for tile in (TILE, SMALL):
+            field(folder / f"{tile}.tif", GRID * tile)
+        costs = {part: cost_of(part, folder, options.seconds) for part in options.parts.split(",")}
     show(costs)
     if options.json:
         options.json.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def sampled(part: str, folder: Path, seconds: float) -> Cost:
-    """Seconds per tile of one part, measured in a process of its own."""
-    samples, result = folder / "samples.txt", folder / "result.json"
-    words = ["py-spy", "record", "--gil", "--nonblocking", "--rate", str(RATE), "--format", "raw"]
-    words += ["--output", str(samples), "--", sys.executable, __file__, "--part", part]
+def cost_of(part: str, folder: Path, seconds: float) -> Cost:
+    """Milliseconds per tile of one part."""
+    samples = folder / "samples.txt"
+    spy = ["py-spy", "record", "--gil", "--nonblocking", "--rate", str(RATE), "--format", "raw"]
+    spy = [*spy, "--output", str(samples), "--"] if shutil.which("py-spy") else []
+    large = apart(part, folder, seconds, TILE, spy)
+    small = apart(part, folder, seconds / 2, SMALL, [])
+    cost = {"cpu_ms": 1000 * large["cpu_s"], "lock_ms": 1000 * small["cpu_s"]}
+    if spy:
+        cost["sampled_ms"] = 1000 * held_s(samples, large["spun_s"]) / large["tiles"]
+    return cost
+
+
+def apart(part: str, folder: Path, seconds: float, tile: int, under: list[str]) -> Cost:
+    """What a process of its own measures."""
+    words = [*under, sys.executable, __file__, "--part", part, "--tile", str(tile)]
     words += ["--folder", str(folder), "--seconds", str(seconds)]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
+    result = folder / f"{tile}.json"
     if not result.exists():
         raise SystemExit(f"{part}: {run.stderr[-2000:]}")
     told = json.loads(result.read_text(encoding="utf-8"))
     result.unlink()
+    return told
+
+
+def held_s(samples: Path, spun_s: float) -> float:
+    """Seconds that the part held the lock."""
     spun = held = 0
     for line in samples.read_text(encoding="utf-8").splitlines():
         stack, _, count = line.rpartition(" ")
-        spun += int(count) * ("(lock.py" in stack and ";spin (lock.py" in stack)
+        spun += int(count) * (";spin (lock.py" in stack)
         # of pools' threads too, which have no work of their own before the measurement
         held += int(count) * (";repeat (lock.py" in stack or "_bootstrap (" in stack.split(";")[0])
-    lock = held / max(spun, 1) * told["spun_s"] / told["tiles"]
-    return {"lock_ms": 1000 * lock, "cpu_ms": 1000 * told["cpu_s"] / told["tiles"], "samples": spun}
+    return held * spun_s / max(spun, 1)
 
 
 def show(costs: dict[str, Cost]) -> None:
     """The tables."""
     cores = " | ".join(f"{count}" for count in CORES)
-    line = "|---" * (5 + len(CORES)) + "|"
     print(f"{cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end\n")
-    print(f"| part | CPU ms | lock ms | share | tiles/s on {cores} cores |\n{line[:-4]}")
+    print(f"| part | CPU ms | lock ms | sampled ms | tiles/s on {cores} cores |")
+    print("|---" * (4 + len(CORES)) + "|")
     rows = dict(costs)
     for name, parts in RUNS.items():
         if all(part in costs for part in parts):
-            rows[f"**{name}**"] = {
-                key: sum(costs[part][key] for part in parts) for key in ("lock_ms", "cpu_ms")
+            rows[name] = {
+                key: sum(costs[part].get(key, 0) for part in parts) for key in costs[parts[0]]
             }
     for name, cost in rows.items():
         lock, work = cost["lock_ms"], cost["cpu_ms"]
         speeds = (1000 / max(lock, work / count) for count in CORES)
         told = " | ".join(f"{speed:.0f}" for speed in speeds)
-        print(f"| {name} | {work:.1f} | {lock:.2f} | {lock / work:.2f} | {told} |")
+        print(f"| {name} | {work:.1f} | {lock:.2f} | {cost.get('sampled_ms', 0):.1f} | {told} |")
 
 
 # --- in the process of one part ------------------------------------------------------------------
 
 
-def measure(part: str, folder: Path, seconds: float) -> None:
+def measure(part: str, folder: Path, seconds: float, tile: int) -> None:
     """Turns of pure Python and of a part, and what they took."""
-    msi = open_msi(folder / "field.tif", sensor="p4m", bands=BANDS, scale="1/10000")
-    scene = plan_reconstruction(msi, ReconstructionOptions(device="cpu", workers=1)).scene
+    msi = open_msi(folder / f"{tile}.tif", sensor="p4m", bands=BANDS, scale="1/10000")
+    options = ReconstructionOptions(device="cpu", workers=1, tile=tile)
+    scene = plan_reconstruction(msi, options).scene
     spun = cpu_s = 0.0
     tiles = 0
     with torch_threads(1), freed_memory_reused(), PARTS[part](scene, folder) as step:
@@ -134,8 +158,8 @@ def measure(part: str, folder: Path, seconds: float) -> None:
             before = time.process_time()
             tiles += repeat(step, seconds / 8)
             cpu_s += time.process_time() - before
-    told = {"spun_s": spun, "cpu_s": cpu_s, "tiles": tiles}
-    (folder / "result.json").write_text(json.dumps(told), encoding="utf-8")
+    told = {"spun_s": spun, "cpu_s": cpu_s / tiles, "tiles": tiles}
+    (folder / f"{tile}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 def spin(seconds: float) -> float:
@@ -218,10 +242,13 @@ def writing(form: Format) -> Callable[[FittedScene, Path], contextmanager]:
         target = CubeTarget(
             path=folder / f"cube-{form}{'.zarr' if form == 'zarr' else '.tif'}",
             format=form,
-            height=SIZE,
-            width=SIZE,
+            height=plan.tiles.height,
+            width=plan.tiles.width,
+            block=plan.tiles.tile,
             grid=plan.model.grid,
             crs_wkt=plan.source.crs_wkt,
+            # as in a run whose writers are as many as its cores
+            creation_options={} if form in ("zarr", "envi") else {"NUM_THREADS": "1"},
             transform=plan.source.transform,
             basis=CubeBasis(
                 grid=basis.grid, mean=basis.mean.numpy(), components=basis.components.numpy()
