@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from uavssr.calibration.satellite_series import SatelliteSeries
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
-from uavssr.io.satellite import CellGrid, CellWindow, SatelliteImage
+from uavssr.io.satellite import PSF_SIGMA_CELLS, CellGrid, CellWindow, SatelliteImage
 from uavssr.reconstruction import PLAUSIBLE
 from uavssr.sensors import BoolArray, FloatArray, Sensor
 from uavssr.tiling import Window
@@ -34,6 +35,8 @@ MAX_CELLS: Final = 400
 """Most cells that are returned: more would add little information."""
 MIN_VALID_SHARE: Final = 0.95
 """Least share of a cell's PSF on valid pixels of the image."""
+_INSIDE_SIGMAS: Final = 1.645
+"""Distance of an edge, in standard deviations of the PSF, that leaves that share inside."""
 MAX_SATURATED_SHARE: Final = 0.001
 """Largest share of a cell's PSF on saturated pixels."""
 MAX_RELATIVE_ERROR: Final = 0.10
@@ -45,6 +48,8 @@ _NOISE: Final = (0.002, 0.01)
 bands have signal-to-noise ratios above 90 at their reference radiance (ESA, User Handbook)."""
 _BAND_SHIFT_CELLS: Final = 0.15
 """Standard deviation along each axis of the shift between a satellite's own bands, in cells."""
+_FWHM: Final = 2 * math.sqrt(2 * math.log(2)) * PSF_SIGMA_CELLS
+"""Full width at half maximum of the PSF in cells."""
 _STRATA: Final = 20
 """Levels of brightness of each of which the most uniform cells are taken."""
 
@@ -104,36 +109,40 @@ def read_satellite_cells(
     blocks = read_blocks(msi, grid, window)
     shift = _shift(msi, series, grid, window, blocks)
     seen = series.read(grid, window)
-    error_cells = shift.error_m / grid.metres
-    in_cells = tuple(part * shift.metres / grid.metres for part in shift.shift)
-    means, errors = cell_means_with_errors(
-        blocks, window, (in_cells[0], in_cells[1]), shift_error=error_cells
-    )
-    usable, skipped = _judge(seen, means, errors)
+    image, errors = _image_on(grid, window, blocks, shift)
+    usable, skipped = _judge(seen, image, errors)
     if not usable.any():
         raise _nothing_left(msi, series, grid, skipped)
-    chosen = _most_uniform(usable, seen.reflectance, errors / np.abs(means.means))
+    chosen = _most_uniform(usable, seen.reflectance, errors / np.abs(image.means))
     rows, cols = np.nonzero(chosen)
     middles = np.stack([cols + window.col + 0.5, rows + window.row + 0.5], axis=1)
-    ground = reproject_points(pixel_to_map(grid.transform, middles), grid.crs_wkt, msi.crs_wkt)
-    cells = SatelliteCells(
+    ground = pixel_to_map(grid.transform, middles)
+    facts = {
+        "flight": str(flight),
+        "cell": f"{grid.metres:.3g} m, Gaussian PSF of FWHM {_FWHM * grid.metres:.3g} m",
+        "shift": str(shift),
+        "cells": f"{len(rows)} of {int(usable.sum()) + sum(skipped.values())}",
+    }
+    return SatelliteCells(
         sensor=series.sensor,
         reflectance=seen.reflectance[:, chosen].T,
         reflectance_se=_satellite_error(seen.reflectance)[:, chosen].T,
-        msi=means.means[:, chosen].T,
+        msi=image.means[:, chosen].T,
         msi_se=errors[:, chosen].T,
-        places=ground,
+        places=reproject_points(ground, grid.crs_wkt, msi.crs_wkt),
         skipped=skipped,
-        facts=series.facts()
-        | {
-            "flight": str(flight),
-            "cell": f"{grid.metres:.3g} m, Gaussian PSF of FWHM {1.1774 * grid.metres:.3g} m",
-            "shift": str(shift),
-            "cells": f"{int(chosen.sum())} of {int(usable.sum()) + sum(skipped.values())}",
-        },
-        warnings=series.warnings,
+        facts=series.facts() | facts,
+        warnings=(*series.warnings, *_warnings(len(rows), shift)),
     )
-    return replace(cells, warnings=(*cells.warnings, *_warnings(cells, shift)))
+
+
+def _image_on(
+    grid: CellGrid, window: Window, blocks: ImageBlocks, shift: CellShift
+) -> tuple[CellMeans, FloatArray]:
+    """The image on the cells, moved by a shift that was searched on finer ones; its errors."""
+    down, right = (part * shift.metres / grid.metres for part in shift.shift)
+    error = shift.error_m / grid.metres
+    return cell_means_with_errors(blocks, window, (down, right), shift_error=error)
 
 
 def _window(msi: MsiSource, grid: CellGrid, series: SatelliteSeries) -> Window:
@@ -255,7 +264,7 @@ def _nothing_left(
 ) -> InputRefused:
     path = series.images[0].path
     listed = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
-    least = 2 * 1.65 * 0.5 * grid.metres
+    least = 2 * _INSIDE_SIGMAS * PSF_SIGMA_CELLS * grid.metres
     if not skipped or list(skipped) == ["partly outside the valid image"]:
         return InputRefused(
             f"no cell of {grid.metres:.3g} m lies wholly inside the valid image "
@@ -273,10 +282,10 @@ def _nothing_left(
     )
 
 
-def _warnings(cells: SatelliteCells, shift: CellShift) -> list[str]:
+def _warnings(count: int, shift: CellShift) -> list[str]:
     warnings = []
     if not shift.determined:
         warnings.append(f"the shift of image and satellite is {shift}: check the coordinates")
-    if len(cells.msi) < FEW_CELLS:
-        warnings.append(f"only {len(cells.msi)} cells of the satellite can be used")
+    if count < FEW_CELLS:
+        warnings.append(f"only {count} cells of the satellite can be used")
     return warnings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -44,21 +45,12 @@ def open_stack(request: SatelliteRequest) -> SatelliteImage:
             are neither stated nor given.
     """
     path = request.path
-    checked = check_raster(path)
-    with opened_metadata(checked) as dataset:
-        place = read_place(dataset, checked)
-        stored = read_band_metadata(dataset, checked)
-        tags = dated_tags(dataset) | read_tags(dataset, checked)
-    check_upright(place)
+    checked, place, stored, tags = _read(path)
     product = _product(path, tags)
     sensor = _sensor(request, product)
     roles = _roles(request, sensor, [band for band in stored if not band.is_alpha])
     used = replace(sensor, bands=tuple(band for band in sensor.bands if band.role in roles))
     scale = resolve_scale(request, [roles[role] for role in used.roles], tags, product)
-    acquired = request.acquired or tagged_date(tags) or (product and product.acquired)
-    if not acquired:
-        remedy = "give the day of the satellite image with --reference-date YYYY-MM-DD"
-        raise InputRefused("neither its tags nor its name state a date", path=path, remedy=remedy)
     sentinel2 = "b8a" in sensor.roles or bool(product and product.satellite.startswith("S2"))
     pixel = math.sqrt(math.prod(pixel_metres(place)))
     bands = (
@@ -72,19 +64,45 @@ def open_stack(request: SatelliteRequest) -> SatelliteImage:
         )
         for role in used.roles
     )
+    version = product.version if product else ""
     return SatelliteImage(
         path=path,
         sensor=used,
         bands=tuple(bands),
         mask=_mask(checked, place, roles),
-        acquired=acquired,
+        acquired=_acquired(request, tags, product),
         facts={
             "product": product.text if product else path.name,
-            "baseline": tags.get("processing_baseline", (product and product.version) or "unknown"),
+            "baseline": tags.get("processing_baseline") or version or "unknown",
             "scale": scale.evidence,
         },
         warnings=tuple(_warnings(path, sensor, roles)),
     )
+
+
+def _read(
+    path: Path,
+) -> tuple[CheckedFile, Place, Sequence[BandMetadata], Mapping[str, str]]:
+    """The file with its place, bands and tags; nothing of its pixels."""
+    checked = check_raster(path)
+    with opened_metadata(checked) as dataset:
+        place = read_place(dataset, checked)
+        bands = read_band_metadata(dataset, checked)
+        tags = dated_tags(dataset) | read_tags(dataset, checked)
+    check_upright(place)
+    return checked, place, bands, tags
+
+
+def _acquired(
+    request: SatelliteRequest, tags: Mapping[str, str], product: ProductName | None
+) -> date:
+    """The day: as given, else by the tags, else by the name."""
+    day = request.acquired or tagged_date(tags) or (product.acquired if product else None)
+    if day is None:
+        remedy = "give the day of the satellite image with --reference-date YYYY-MM-DD"
+        fact = "neither its tags nor its name state a date"
+        raise InputRefused(fact, path=request.path, remedy=remedy)
+    return day
 
 
 def _product(path: Path, tags: Mapping[str, str]) -> ProductName | None:
