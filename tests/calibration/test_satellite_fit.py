@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.helpers.models import GRID, P4M, tiny_network
 from uavssr.calibration import CellValues, SatelliteFit, fit_satellite, satellite_likelihood
 from uavssr.calibration.satellite_likelihood import NDVI_NM
-from uavssr.model import GAIN, Materials, PGUNet, ResponseFamily, Stf, find_materials
+from uavssr.model import GAIN, SHIFT, Materials, PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import Sensor, load_satellite
 
 NETWORK = tiny_network(asleep=True)
@@ -177,6 +177,18 @@ def test_growth_of_the_crop_is_not_taken_for_the_camera(growth: float) -> None:
     assert grown.growth - still.growth == pytest.approx(growth, abs=0.6 * abs(growth))
     change = (grown.stf.theta - still.stf.theta)[0, :, GAIN]
     assert float(change.abs().max()) < 0.5 * abs(growth)
+
+
+def test_parameters_that_a_profile_holds_as_exact_stay() -> None:
+    spread = FAMILY.spread.clone()
+    spread[..., SHIFT] = 0
+    ground = draw_ground(1)
+    fit = fit_satellite(
+        NETWORK, replace(FAMILY, spread=spread), ground.materials, ground.cells, 0.05
+    )
+    assert float(fit.stf.theta[..., SHIFT].abs().max()) < 1e-3
+    assert float(fit.learned[:, GAIN].min()) > 0.5
+    assert bool(torch.isfinite(fit.learned).all())
 
 
 def test_the_common_factor_is_what_the_gains_share() -> None:

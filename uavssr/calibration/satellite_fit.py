@@ -7,6 +7,7 @@ which the factor common to all bands is open; the cells' likelihood joins it in 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from uavssr.model import (
     Stf,
     stf_covariance,
 )
+
+MIN_VARIANCE: Final = 1e-10
+"""Least variance of a parameter: a profile may hold one as exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ def _flat(theta: Tensor) -> Tensor:
 
 def _with_common(mean: Tensor, covariance: Tensor, common: Tensor) -> ThetaNormal:
     """The distribution with a factor common to all gains, of standard deviation `common` (1,)."""
-    wider = covariance.clone()
+    wider = covariance + MIN_VARIANCE * torch.eye(len(mean), dtype=torch.float64)
     wider[GAIN::3, GAIN::3] += float(common[0]) ** 2
     return ThetaNormal(mean=mean, covariance=wider)
 
