@@ -22,7 +22,7 @@ from satellite_files import CELL_M, Pass, cells_of_files
 
 from uavssr.calibration import CellValues, fit_satellite
 from uavssr.evaluation import INTERVAL_90, draw_image, rmse, sam
-from uavssr.model import GAIN, SHIFT, STRETCH, Stf, find_materials
+from uavssr.model import GAIN, SHIFT, STRETCH, Materials, Stf, find_materials
 from uavssr.sensors import Float32Array, FloatArray, Sensor, WavelengthGrid, load_satellite
 
 LEVEL_SD = 0.10
@@ -87,6 +87,8 @@ class View:
     """(C, y, x)."""
     image: torch.Tensor
     """(1, c, y, x)."""
+    materials: Materials
+    """Of the image."""
     theta: FloatArray
     """(c, 3) the camera's parameters, its common factor in the gains."""
     rows: Float32Array
@@ -125,8 +127,14 @@ def _view(given: HeldOut, cube: Float32Array, seed: int) -> View:
     theta = cameras.theta[0].astype(float)
     theta[:, GAIN] += level
     factor = np.float32(np.exp(level))
+    image = image * factor
     return View(
-        cube=cube, image=image * factor, theta=theta, rows=cameras.rows[0] * factor, seed=seed
+        cube=cube,
+        image=image,
+        materials=find_materials(image.flatten(2), None, pooled=True),
+        theta=theta,
+        rows=cameras.rows[0] * factor,
+        seed=seed,
     )
 
 
@@ -134,9 +142,8 @@ def _view(given: HeldOut, cube: Float32Array, seed: int) -> View:
 def _figures(given: HeldOut, view: View, name: str) -> list[float]:
     """RMSE, SAM, coverage of the cube, then theta's errors (3c) and standard errors (3c)."""
     network, family = given.model.network, given.family
-    materials = find_materials(view.image.flatten(2), None, pooled=True)
     if name == "blind":
-        stf = network.estimate_stf(materials, Stf.from_prior(family))[-1]
+        stf = network.estimate_stf(view.materials, Stf.from_prior(family))[-1]
     elif name == "true R":
         theta = torch.from_numpy(view.theta)[None].float()
         rows = torch.from_numpy(view.rows)[None]
@@ -144,7 +151,7 @@ def _figures(given: HeldOut, view: View, name: str) -> list[float]:
     else:
         case = CASES[name]
         cells = _cells(given, view, case)
-        stf = fit_satellite(network, family, materials, cells, case.error).stf
+        stf = fit_satellite(network, family, view.materials, cells, case.error).stf
     result = network(view.image, stf, estimate_stf=False)
     estimate = network.basis.expand(result.coefficients)[0].numpy()
     reference = view.cube
