@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -38,8 +39,10 @@ MIN_PIXELS_PER_CELL: Final = 3.0
 """Least length of a cell in pixels of the image."""
 WIDTH_ERROR: Final = 0.06
 """Relative standard deviation of the PSF's width: 22-25 m are measured at 20 m."""
-_READ_PIXELS: Final = 2**22
+_READ_PIXELS: Final = 2**20
 """Pixels of the image that are read at once, about."""
+_BLOCKS_AT_ONCE: Final = 2**16
+"""Blocks that are summed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,9 +141,7 @@ def read_blocks(msi: MsiSource, grid: CellGrid, window: Window) -> ImageBlocks:
 
 def cell_means(blocks: ImageBlocks, window: Window, shift: Shift = (0.0, 0.0)) -> CellMeans:
     """The image on a window of cells; `shift` in cells is how far it lies down and right."""
-    columns = np.column_stack([blocks.valid, blocks.saturated, _weighted(blocks)])
-    sums = _sums(blocks, window, shift, columns, moments=False)[0]
-    return _means_of(sums, blocks)
+    return _means_of(_sums(blocks, window, shift, moments=False)[0], blocks)
 
 
 def cell_means_with_errors(
@@ -154,11 +155,7 @@ def cell_means_with_errors(
         shift: as in `cell_means`.
         shift_error: standard deviation of the shift along each axis, in cells.
     """
-    weighted = _weighted(blocks)
-    squares = weighted * blocks.means
-    columns = np.column_stack([blocks.valid, blocks.saturated, weighted, squares])
-    sums = _sums(blocks, window, shift, columns, moments=True)
-    count = weighted.shape[1]
+    sums, count = _sums(blocks, window, shift, moments=True), blocks.means.shape[1]
     found = _means_of(sums[0, : 2 + count], blocks)
     with np.errstate(invalid="ignore", divide="ignore"):
         # dm = (sum w g y - m sum w g) / sum w  with g = dx / s^2, dy / s^2, |d|^2 / s^2
@@ -170,45 +167,51 @@ def cell_means_with_errors(
     return found, np.sqrt(error)
 
 
-def _weighted(blocks: ImageBlocks) -> FloatArray:
-    return blocks.means * blocks.valid[:, None]
-
-
 def _means_of(sums: FloatArray, blocks: ImageBlocks) -> CellMeans:
-    """Sums (2 + c, y, x) of valid, saturated and values as means and shares."""
+    """Means and shares of sums (2 + c, y, x) of valid shares, saturated shares and values."""
     whole = 2 * math.pi * PSF_SIGMA_CELLS**2 * blocks.per_cell
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(sums[0] > 0, sums[2:] / sums[0], np.nan)
     return CellMeans(means=means, valid=sums[0] / whole, saturated=sums[1] / whole)
 
 
-def _sums(
-    blocks: ImageBlocks, window: Window, shift: Shift, columns: FloatArray, *, moments: bool
-) -> FloatArray:
-    """Sums (1 or 4, columns, y, x) of w times 1, dx / s^2, dy / s^2 and |d|^2 / s^2.
+def _sums(blocks: ImageBlocks, window: Window, shift: Shift, *, moments: bool) -> FloatArray:
+    """Sums (1, 2 + c, y, x) over blocks of w times valid, saturated and value.
 
-    Over the 3 x 3 cells around each block: three standard deviations of the PSF.
+    With `moments` (4, 2 + 2 c, y, x): also of squares, and all of them times dx / s^2, dy / s^2 and
+    |d|^2 / s^2.
     """
-    height, width, sigma = window.height, window.width, PSF_SIGMA_CELLS
+    count = len(blocks.valid)
+    shape = (4, 2 + 2 * blocks.means.shape[1]) if moments else (1, 2 + blocks.means.shape[1])
+    sums = np.zeros((*shape, window.height * window.width))
     place = blocks.places - (window.col + shift[1], window.row + shift[0])
-    base = np.floor(place).astype(np.intp)
-    sums = np.zeros((4 if moments else 1, columns.shape[1], height * width))
-    for down in (-1, 0, 1):
-        for right in (-1, 0, 1):
-            col, row = base[:, 0] + right, base[:, 1] + down
-            inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)
-            cell = (row * width + col)[inside]
-            dx = place[inside, 0] - col[inside] - 0.5
-            dy = place[inside, 1] - row[inside] - 0.5
-            square = (dx**2 + dy**2) / sigma**2
-            weight = np.exp(-square / 2)
-            factors = [weight]
-            if moments:
-                factors += [weight * dx / sigma**2, weight * dy / sigma**2, weight * square]
-            for moment, factor in enumerate(factors):
-                for index, column in enumerate(columns[inside].T):
-                    sums[moment, index] += np.bincount(cell, factor * column, height * width)
-    return sums.reshape(*sums.shape[:2], height, width)
+    for start in range(0, count, _BLOCKS_AT_ONCE):
+        part = slice(start, start + _BLOCKS_AT_ONCE)
+        means, valid = blocks.means[part], blocks.valid[part, None]
+        columns = [valid, blocks.saturated[part, None], valid * means]
+        columns += [valid * means**2] if moments else []
+        _add(sums, place[part], np.concatenate(columns, axis=1), window.width)
+    return sums.reshape(*shape, window.height, window.width)
+
+
+def _add(sums: FloatArray, place: FloatArray, columns: FloatArray, width: int) -> None:
+    """Add columns (n, m) of blocks at places (n, 2) to sums (1 or 4, m, cells), `width` a row.
+
+    Each to the 3 x 3 cells around it: three standard deviations of the PSF.
+    """
+    height, sigma = sums.shape[2] // width, PSF_SIGMA_CELLS
+    for down, right in product((-1, 0, 1), repeat=2):
+        col, row = np.floor(place + np.array([right, down])).astype(np.intp).T
+        inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)
+        cell = (row * width + col)[inside]
+        dx = (place[:, 0] - col - 0.5)[inside]
+        dy = (place[:, 1] - row - 0.5)[inside]
+        square = (dx**2 + dy**2) / sigma**2
+        weight = np.exp(-square / 2)
+        factors = (weight, weight * dx / sigma**2, weight * dy / sigma**2, weight * square)
+        for moment, factor in zip(sums, factors, strict=False):
+            for index, column in enumerate(columns[inside].T):
+                moment[index] += np.bincount(cell, factor * column, sums.shape[2])
 
 
 def _pixels_under(msi: MsiSource, grid: CellGrid, window: Window) -> Window:
