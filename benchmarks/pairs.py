@@ -4,8 +4,8 @@
         [--flights FLIGHT,...] [--leave-one-out] [--known 1,3,10] [--plot PNG]
 
 PAIRS (.npz or .csv) is a table of plots, see docs/formats.md. The other flights than those of
---test are known; with --leave-one-out each flight is predicted from all others. Every plot is drawn
-as a uniform patch. Errors are those of the hyperspectral camera's own bands. Prints Markdown;
+--test are known; with --leave-one-out each flight is predicted from all others. Every plot is
+uniform ground by itself. Errors are those of the hyperspectral camera's own bands. Prints Markdown;
 --json FILE writes every number.
 """
 
@@ -64,7 +64,7 @@ def main() -> int:
     plots = read_plot_table(options.pairs, sensor)
     if options.flights:
         plots = plots.rows(np.isin(plots.flight, options.flights.split(",")))
-    counts = [int(count) for count in options.known.split(",")]
+    counts = [int(count) for count in options.known.split(",") if count]
     flights = list(plots.flights)
     tested = flights if options.leave_one_out else [f for f in options.test.split(",") if f]
     table: dict[str, dict[str, PlotErrors]] = {}
