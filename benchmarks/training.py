@@ -21,10 +21,10 @@ import torch
 from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter
 
-from uavssr.data import DataConfig, load_data, read_manifest
+from uavssr.data import DataConfig, TrainingData, load_data, read_manifest
 from uavssr.model import Model, load_model
 from uavssr.sensors import load_sensor
-from uavssr.training import RunConfig, TrainingConfig, run_training
+from uavssr.training import TrainingConfig, train
 
 BLOCK = 256
 """Side in pixels of the blocks that are written at a time."""
@@ -40,7 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = load_model("p4m-nano")
-    training = TrainingConfig(steps=options.steps, validate=0, bag_pool=200, prior_scenes=100)
+    training = TrainingConfig(steps=options.steps, validate=0, bag_pool=100)
     settings = DataConfig(patches=options.patches)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -60,7 +60,7 @@ def main() -> int:
         for step in range(options.steps):
             data.draw(seed=0, step=step, shard=0, count=training.batch, size=training.size)
         drawing = (time.perf_counter() - begun) / options.steps
-        seconds = step_seconds(folder, training, settings)
+        seconds = step_seconds(folder / "run", model, data, training)
     print(f"Cube of {side} x {side} pixels and {len(model.grid)} bands, {options.threads} threads.")
     print("\n| | |\n|---|---|")
     print(f"| checks, registration and {patches} patches | {reading:.0f} s |")
@@ -100,17 +100,16 @@ def write_pair(folder: Path, model: Model, gigabytes: float) -> int:
     return side
 
 
-def step_seconds(folder: Path, training: TrainingConfig, settings: DataConfig) -> float:
-    """Mean time of a training step, without the first quarter; the patches are there."""
+def step_seconds(out: Path, model: Model, data: TrainingData, config: TrainingConfig) -> float:
+    """Mean time of a training step, without the first quarter of the steps."""
     times: list[float] = []
-    run = RunConfig(
-        out=folder / "run",
-        pairs=folder / "pairs.csv",
-        init="p4m-nano",
-        training=training,
-        data=settings,
+    train(
+        data,
+        out=out,
+        start=model,
+        config=config,
+        progress=lambda _step, _figures: times.append(time.perf_counter()),
     )
-    run_training(run, step_progress=lambda _step, _figures: times.append(time.perf_counter()))
     skipped = len(times) // 4
     return (times[-1] - times[skipped]) / (len(times) - 1 - skipped)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 
 import uavssr
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_network
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.calibration.band_coverage import covered_bands, on_grid
-from uavssr.calibration.paired import Calibration, calibrate, calibrate_scene
+from uavssr.calibration.paired import COMMON_WIDTHS, Calibration, calibrate, calibrate_scene
 from uavssr.calibration.references import Reference
 from uavssr.data.random_cameras import RandomCameras, draw_cameras, observe
 from uavssr.errors import InputRefused, UsageError
@@ -125,17 +126,35 @@ def test_bands_without_information_learn_the_common_factor_alone() -> None:
     assert not found.stf.theta[0, 4, :GAIN].any()
     assert np.allclose(found.stf.theta_se[0, 4, :GAIN], FAMILY.spread[0, 4, :GAIN])
     assert not found.fit.has_offset[4]
-    # the gain is that of the joint Gaussian of all bands, given the four
+    # the gain is that of joint Gaussians of all bands, one for each width, given the four
     own, common = FAMILY.spread[0, :, GAIN].double().numpy() ** 2, float(FAMILY.common[0]) ** 2
-    prior = common + np.diag(own)
     mean, variance = (
         part[0, :4, GAIN].double().numpy() for part in (found.stf.theta, found.stf.theta_se**2)
     )
     error = 1 / (1 / variance - 1 / (common + own[:4]))
-    gain = prior[4, :4] @ np.linalg.inv(prior[:4, :4] + np.diag(error))
-    assert np.isclose(found.stf.theta[0, 4, GAIN], gain @ (mean * error / variance), rtol=1e-4)
-    assert np.isclose(found.stf.theta_se[0, 4, GAIN] ** 2, prior[4, 4] - gain @ prior[:4, 4])
+    given, moments = mean * error / variance, []
+    for width in COMMON_WIDTHS:
+        prior = common * width**2 + np.diag(own)
+        system = prior[:4, :4] + np.diag(error)
+        gain = prior[4, :4] @ np.linalg.inv(system)
+        likelihood = multivariate_normal(cov=system).pdf(given)
+        moments.append((likelihood, gain @ given, prior[4, 4] - gain @ prior[:4, 4]))
+    likelihood, means, variances = np.array(moments).T
+    mean, square = (np.average(part, weights=likelihood) for part in (means, variances + means**2))
+    assert np.isclose(found.stf.theta[0, 4, GAIN], mean, rtol=1e-4)
+    assert np.isclose(found.stf.theta_se[0, 4, GAIN] ** 2, square - mean**2, rtol=1e-3)
     assert abs(float(found.stf.theta[0, 4, GAIN]) - np.log(0.7)) < 0.2
+
+
+def test_a_small_common_factor_may_be_chance_and_a_large_one_is_none() -> None:
+    """Three gains that agree by chance move the others less than their mean."""
+    covered, moved = [True, True, True, False, False], []
+    for factor in (1.04, 1.4):
+        seen = factor * SPECTRA @ FAMILY.rows(FAMILY.prior)[0].double().numpy().T
+        found = calibrate(FAMILY, SPECTRA, seen, basis=NETWORK.basis, covered=covered).stf
+        moved.append(float(found.theta[0, 4, GAIN] / found.theta[0, :3, GAIN].mean()))
+    assert moved[0] < 0.75
+    assert moved[1] > 0.9
 
 
 def test_flat_panels_tell_gains_and_leave_centres_at_the_data_sheet() -> None:

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
 
 MIN_REFERENCE_WEIGHT: Final = 0.5
 """Least weight in the fit of reference pixels that are stored to correct the cube."""
+COMMON_WIDTHS: Final = (0.0, 0.33, 0.72, 1.83)
+"""Widths that the prior of the common factor may have, over its standard deviation, equally likely.
+
+Cameras differ: none where image and reference are calibrated alike, and in the ratio of 0.06, 0.13
+and 0.33 as of three cameras (`benchmarks/camera_prior.py`). Their root mean square is 1.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,9 +133,10 @@ def _as_stf(instrument: Instrument, fit: Fit, family: ResponseFamily) -> Stf:
 def _with_common_factor(stf: Stf, used: Tensor) -> Stf:
     """The STF (S = 1) whose unused bands share what the used (c,) ones tell of a common factor.
 
-    Gains are g = common + own with variances T^2 and w^2. Used bands have estimates m with errors
-    l, so the others are N(p + T^2 1^T G^-1 (m - p), T^2 + w^2 - T^4 1^T G^-1 1) with the prior mean
-    p and G = T^2 1 1^T + diag(w^2 + l).
+    Gains are g = common + own, where own is N(0, w^2), and common N(0, T^2) with one of the widths
+    T of `COMMON_WIDTHS`. Used bands have estimates m with errors l. Under each width the others are
+    N(p + T^2 1^T G^-1 (m - p), T^2 + w^2 - T^4 1^T G^-1 1) with the prior mean p and
+    G = T^2 1 1^T + diag(w^2 + l). Widths count by their likelihood N(m; p, G).
     """
     if bool(used.all()):
         return stf
@@ -141,11 +148,20 @@ def _with_common_factor(stf: Stf, used: Tensor) -> Stf:
     # the likelihood is the posterior without the prior
     precision = (1 / variance - 1 / (common + own))[used].clamp_min(1e-9)
     seen = (mean - prior)[used] / variance[used] / precision
-    system = common + torch.diag(own[used] + 1 / precision)
-    weight = common * torch.linalg.inv(system).sum(0)
+    scores, means, variances = [], [], []
+    for square in common * torch.tensor(COMMON_WIDTHS, dtype=torch.float64) ** 2:
+        system = square + torch.diag(own[used] + 1 / precision)
+        inverse = torch.linalg.inv(system)
+        weight = square * inverse.sum(0)
+        scores.append(-(seen @ inverse @ seen + torch.logdet(system)) / 2)
+        means.append(weight @ seen)
+        variances.append(square * (1 - weight.sum()))
+    share, factor = torch.softmax(torch.stack(scores), 0), torch.stack(means)
+    expected = share @ factor
+    spread = share @ (torch.stack(variances) + (factor - expected).square())
     theta, theta_se = stf.theta.clone(), stf.theta_se.clone()
-    theta[0, ~used, GAIN] = (prior[~used] + weight @ seen).to(theta)
-    theta_se[0, ~used, GAIN] = (common + own[~used] - common * weight.sum()).sqrt().to(theta)
+    theta[0, ~used, GAIN] = (prior[~used] + expected).to(theta)
+    theta_se[0, ~used, GAIN] = (spread + own[~used]).sqrt().to(theta)
     change = family.rows(theta) - family.rows(stf.theta)
     return replace(stf, theta=theta, theta_se=theta_se, rows=stf.rows + change)
 
