@@ -1,24 +1,47 @@
-"""Answers from spectra: maps of indices with their standard errors, from an image or a cube.
+"""Answers from spectra: indices as maps and over zones, with standard errors; image or cube in.
 
 Formulas are in `indices`; nothing here estimates spectra.
 """
 
-from uavssr.analysis.index_maps import IndexMaps, IndexRequest, write_index_maps
+from uavssr.analysis.index_maps import (
+    IndexEvaluation,
+    IndexMaps,
+    IndexRequest,
+    write_index_maps,
+)
 from uavssr.analysis.spectral_source import (
+    SpectralErrors,
     SpectralSource,
     SpectralTile,
     holds_spectra,
     of_cube,
     of_image,
 )
+from uavssr.analysis.zone_statistics import (
+    IndexOfZone,
+    ZoneRow,
+    own_share_of_mean,
+    zone_statistics,
+)
+from uavssr.analysis.zone_table import write_zone_table
+from uavssr.analysis.zones import Zone, read_zones
 
 __all__ = [
+    "IndexEvaluation",
     "IndexMaps",
+    "IndexOfZone",
     "IndexRequest",
+    "SpectralErrors",
     "SpectralSource",
     "SpectralTile",
+    "Zone",
+    "ZoneRow",
     "holds_spectra",
     "of_cube",
     "of_image",
+    "own_share_of_mean",
+    "read_zones",
     "write_index_maps",
+    "write_zone_table",
+    "zone_statistics",
 ]

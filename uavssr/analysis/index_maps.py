@@ -102,28 +102,51 @@ class IndexEvaluation:
                 layers.append(Layer(f"{request.name} standard error", request.formula.text))
         return tuple(layers)
 
-    def __call__(self, tile: SpectralTile) -> Tensor:
-        """Maps (I or 2 I, n) of the valid pixels of a tile, in the order of `layers`."""
-        values = tile.combine(self.weights)
-        covariance = self._covariance(tile)
-        maps = []
+    def __call__(self, tile: SpectralTile) -> IndexValues:
+        """The indices of the n valid pixels of a tile, with their errors."""
+        terms = tile.combine(self.weights)
+        own, shared = self._term_errors(tile)
+        values, variances, changes = [], [], []
         for request in self.requests:
             rows = [self.terms.index(term) for term in request.formula.terms]
-            value, gradient = request.formula.value_and_gradient(values[rows])
-            maps.append(value)
-            if covariance is not None:
-                variance = formula_variance(gradient, covariance[rows][:, rows])
-                maps.append(variance.clamp_min(0).sqrt())
-        return torch.stack(maps)
+            value, gradient = request.formula.value_and_gradient(terms[rows])
+            values.append(value)
+            if own is not None and shared is not None:
+                variances.append(formula_variance(gradient, own[rows][:, rows]).clamp_min(0))
+                # g^T shared
+                changes.append(torch.einsum("tn,tsn->sn", gradient, shared[rows]))
+        return IndexValues(
+            value=torch.stack(values),
+            own_variance=torch.stack(variances) if variances else None,
+            shared=torch.stack(changes) if changes else None,
+        )
 
-    def _covariance(self, tile: SpectralTile) -> Tensor | None:
-        """(m, m, n) covariance of the errors of the m reflectances."""
+    def _term_errors(self, tile: SpectralTile) -> tuple[Tensor | None, Tensor | None]:
+        """Covariance (m, m, n) of own errors of the m reflectances, and shared ones (m, s, n)."""
         if self.errors is None or self.band_errors is None:
-            return None
+            return None, None
         image = self.errors.image(tile.coefficients)
         shared = self.band_errors.shared(image, tile.coefficients[None])[0]
-        # own + shared shared^T
-        return self.band_errors.own(image)[0] + torch.einsum("isn,jsn->ijn", shared, shared)
+        return self.band_errors.own(image)[0], shared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IndexValues:
+    """I indices of n pixels, and their errors where these are known; see `model.BandErrors`."""
+
+    value: Tensor
+    """(I, n), NaN where a formula is undefined."""
+    own_variance: Tensor | None
+    """(I, n) variance of each pixel's own error."""
+    shared: Tensor | None
+    """(I, s, n) change by one standard error of each of the s quantities that all pixels share."""
+
+    def maps(self) -> Tensor:
+        """(I or 2 I, n) each index, then its standard error."""
+        if self.own_variance is None or self.shared is None:
+            return self.value
+        error = (self.own_variance + self.shared.square().sum(1)).sqrt()
+        return torch.stack([self.value, error], 1).flatten(0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,7 +200,7 @@ def write_index_maps(
 
     def maps(tile: SpectralTile) -> tuple[Window, Float32Array]:
         stack = np.full((len(layers), *tile.valid.shape), np.nan, np.float32)
-        stack[:, tile.valid] = evaluation(tile).numpy()
+        stack[:, tile.valid] = evaluation(tile).maps().numpy()
         return tile.window, stack
 
     with open_writer(target) as writer:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -62,6 +62,8 @@ class SpectralTile:
 
     window: Window
     """Its place in the image."""
+    index: int
+    """Its number."""
     valid: BoolArray
     """(h, w)."""
     basis: SpectralBasis
@@ -70,6 +72,11 @@ class SpectralTile:
     """A (r, n) of the valid pixels, row by row."""
     spectra: Tensor | None = None
     """X (C, n) as a file holds it; by default that of the coefficients."""
+
+    def chosen(self, positions: Tensor) -> SpectralTile:
+        """The same with some of its valid pixels only, by their positions among these."""
+        spectra = None if self.spectra is None else self.spectra[:, positions]
+        return replace(self, coefficients=self.coefficients[:, positions], spectra=spectra)
 
     def combine(self, weights: Tensor) -> Tensor:
         """W X (m, n), reflectance, of weights W (m, C) on the bands."""
@@ -98,6 +105,18 @@ class SpectralErrors:
     def of_bands(self, weights: Tensor) -> BandErrors:
         """The joint errors of W X, weights W (m, C) on the bands."""
         return self.network.band_errors(weights, self.stf, self.correction)
+
+    @property
+    def bands(self) -> int:
+        """Bands of the camera, c."""
+        return self.stf.rows.shape[1]
+
+    def distance(self, coefficients: Tensor) -> Tensor:
+        """(n,) squared distance of pixels (r, n) to the nearest component of the prior."""
+        seen = self.network.observation_model(self.stf, stf_uncertainty=False)
+        return self.network.mixture.nearest_distance(
+            self.image(coefficients), seen.mixing, seen.offset, seen.component_noise
+        )[0]
 
     def image(self, coefficients: Tensor) -> Tensor:
         """Y = R X (1, c, n) of coefficients (r, n): the image, but for the misfit that is left."""
@@ -137,19 +156,31 @@ class SpectralSource:
     """Tiles at a time."""
 
     @property
-    def metres_per_pixel(self) -> float:
-        """Size of a pixel along a row, in metres."""
-        a, _, c, d, _, f = self.transform
-        return math.hypot(a, d) * float(metres_per_unit(self.crs_wkt, x=c, y=f)[0])
+    def pixel_size(self) -> tuple[float, float]:
+        """Width and height of a pixel in metres."""
+        a, b, c, d, e, f = self.transform
+        along_x, along_y = metres_per_unit(self.crs_wkt, x=c, y=f)
+        return math.hypot(a * along_x, d * along_y), math.hypot(b * along_x, e * along_y)
 
     def verdict(self) -> RunVerdict | None:
         """After all tiles were mapped: what is odd about them; None for a file."""
         return None if self.judge is None else self.judge()
 
     def map(
-        self, function: Callable[[SpectralTile], Result], *, progress: Progress | None, task: str
+        self,
+        function: Callable[[SpectralTile], Result],
+        *,
+        progress: Progress | None,
+        task: str,
+        indices: Sequence[int] | None = None,
     ) -> Iterator[Result]:
-        """function(tile) of every tile with valid pixels, in row-major order, in threads."""
+        """function(tile) of every tile with valid pixels, in row-major order, in threads.
+
+        `indices` are the tiles to read, by default all.
+        """
+        numbers = range(len(self.tiles)) if indices is None else indices
+        cores = [self.tiles[index].core for index in numbers]
+        total = sum(core.height * core.width for core in cores)
 
         @torch.inference_mode()
         def run(index: int) -> Result | None:
@@ -157,11 +188,10 @@ class SpectralSource:
             return None if tile is None else function(tile)
 
         with torch_threads():
-            results = bounded_map(run, range(len(self.tiles)), workers=self.workers)
-            for index, result in enumerate(results):
+            results = bounded_map(run, numbers, workers=self.workers)
+            for core, result in zip(cores, results, strict=True):
                 if progress is not None:
-                    core = self.tiles[index].core
-                    progress(task, core.height * core.width, self.height * self.width)
+                    progress(task, core.height * core.width, total)
                 if result is not None:
                     yield result
 
@@ -190,7 +220,11 @@ def of_image(planned: PlannedReconstruction) -> SpectralSource:
             return None
         flat = torch.from_numpy(record.maps[COEFFICIENTS][:, record.valid])
         return SpectralTile(
-            window=window, valid=record.valid, basis=errors.basis, coefficients=flat
+            window=window,
+            index=index,
+            valid=record.valid,
+            basis=errors.basis,
+            coefficients=flat,
         )
 
     source = plan.source
@@ -317,7 +351,7 @@ def _read(
     source: CubeSource | CoefficientSource,
     errors: SpectralErrors | None,
     window: Window,
-    _: int,
+    index: int,
 ) -> SpectralTile | None:
     """The tile of a window of a file, None without a valid pixel."""
     if isinstance(source, CoefficientSource):
@@ -326,7 +360,7 @@ def _read(
         if not valid.any():
             return None
         flat = torch.from_numpy(numbers[:, valid])
-        return SpectralTile(window=window, valid=valid, basis=basis, coefficients=flat)
+        return SpectralTile(window=window, index=index, valid=valid, basis=basis, coefficients=flat)
     numbers, valid = source.read(window)
     if not valid.any():
         return None
@@ -334,7 +368,12 @@ def _read(
     basis = SpectralBasis.identity(source.grid) if errors is None else errors.basis
     coefficients = spectra if errors is None else basis.project(spectra)
     return SpectralTile(
-        window=window, valid=valid, basis=basis, coefficients=coefficients, spectra=spectra
+        window=window,
+        index=index,
+        valid=valid,
+        basis=basis,
+        coefficients=coefficients,
+        spectra=spectra,
     )
 
 

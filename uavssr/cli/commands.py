@@ -1,7 +1,17 @@
 """The application with all commands; `--help` lists them in the order of these imports."""
 
 from uavssr.cli import reconstruct  # isort: skip
-from uavssr.cli import camera, estimate, evaluate, index, pairs, train
+from uavssr.cli import camera, estimate, evaluate, index, pairs, plots, train
 from uavssr.cli.app import app
 
-__all__ = ["app", "camera", "estimate", "evaluate", "index", "pairs", "reconstruct", "train"]
+__all__ = [
+    "app",
+    "camera",
+    "estimate",
+    "evaluate",
+    "index",
+    "pairs",
+    "plots",
+    "reconstruct",
+    "train",
+]

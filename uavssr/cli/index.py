@@ -157,7 +157,7 @@ def _draw(
             panels,
             quicklook,
             title=maps.path.name,
-            metres=source.metres_per_pixel * maps.step,
+            metres=source.pixel_size[0] * maps.step,
             overwrite=overwrite,
             inputs=[*source.inputs, maps.path],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from uavssr.analysis import ZoneRow
     from uavssr.indices import TrustTable
     from uavssr.io.msi import InputSummary
     from uavssr.io.stf import StfArrays
@@ -29,6 +30,29 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     for sensor in sensors:
         listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in sensor.bands)
         _add_row(table, sensor.name, sensor.title, listed)
+    return table
+
+
+def index_table(rows: Iterable[Mapping[str, str]]) -> Table:
+    """A table of spectral indices."""
+    table = _table("index", "title", "formula", "field", "source")
+    for row in rows:
+        _add_row(table, *(row[key] for key in ("name", "title", "formula", "domain", "source")))
+    return table
+
+
+def zone_table(rows: Sequence[ZoneRow]) -> Table:
+    """A table of plots: each index with the standard errors of its value and for comparisons."""
+    names = list(rows[0].indices)
+    titles = (f"{name} +- value, +- compare" for name in names)
+    table = _table("plot", "pixels", "valid", "outliers", *titles)
+    for row in rows:
+        cells = [
+            f"{of.mean:.4g} +- {of.value_se:.2g}, {of.compare_se:.2g}"
+            for of in row.indices.values()
+        ]
+        shares = (f"{share:.0%}" for share in (row.valid, row.outlier))
+        _add_row(table, row.zone, f"{row.pixels:.0f}", *shares, *cells)
     return table
 
 

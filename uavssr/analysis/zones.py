@@ -1,0 +1,244 @@
+"""Zones of an image: polygons of a vector file, and the pixels that they cover in part or whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from uavssr.errors import InputRefused, UsageError
+from uavssr.io.bounded import open_regular
+from uavssr.io.hsi import map_to_pixel, reproject_points
+from uavssr.sensors import FloatArray
+from uavssr.tiling import Window
+
+if TYPE_CHECKING:
+    from shapely import Geometry
+
+    from uavssr.analysis.spectral_source import SpectralSource
+
+MAX_ZONES: Final = 1_000_000
+"""Most zones of a file."""
+ID_NAMES: Final = ("id", "plot", "plot_id", "name", "fid")
+"""Names of the column that identifies zones, where none is given: the first that is there."""
+
+
+class CoveredPixels(NamedTuple):
+    """The n pixels of a window that a zone covers."""
+
+    rows: npt.NDArray[np.int64]
+    """(n,) rows in the window."""
+    cols: npt.NDArray[np.int64]
+    """(n,) columns in the window."""
+    share: FloatArray
+    """(n,) share of each pixel that is covered, above 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Zone:
+    """A zone of an image."""
+
+    name: str
+    """Its identifier."""
+    outline: Geometry
+    """Its polygon in columns and rows of the image."""
+
+    def area_within(self, height: int, width: int) -> float:
+        """Pixels that it covers of an image of that size."""
+        import shapely
+
+        return float(shapely.area(self.outline.intersection(shapely.box(0, 0, width, height))))
+
+    def within(self, window: Window) -> CoveredPixels | None:
+        """The pixels of a window that it covers, None if there are none.
+
+        The share of each is exact (`exactextract`, Baston 2023).
+        """
+        left, top, right, bottom = self.outline.bounds
+        first_row, last_row = max(window.row, int(top)), min(window.row + window.height, bottom)
+        first_col, last_col = max(window.col, int(left)), min(window.col + window.width, right)
+        height, width = int(np.ceil(last_row)) - first_row, int(np.ceil(last_col)) - first_col
+        if height <= 0 or width <= 0 or right <= 0 or bottom <= 0:
+            return None
+        cells, share = _coverage(self.outline, first_row, first_col, height, width)
+        if not len(cells):
+            return None
+        rows, cols = np.divmod(cells, width)
+        offset_row, offset_col = first_row - window.row, first_col - window.col
+        return CoveredPixels(rows + offset_row, cols + offset_col, share)
+
+
+def read_zones(
+    path: Path, source: SpectralSource, *, id_column: str | None = None, buffer: float = 0.0
+) -> list[Zone]:
+    """The zones of a vector file that GDAL reads, in the pixels of an image.
+
+    Args:
+        path: GeoPackage, GeoJSON or Shapefile, of one layer, in any CRS.
+        source: the image.
+        id_column: the column that identifies zones; by default the first of `ID_NAMES`.
+        buffer: metres that the zones grow by on all sides; negative: shrink.
+
+    Raises:
+        UsageError: no such column, or `pyogrio`, `shapely` or `exactextract` is not installed.
+        InputRefused: no vector file, no CRS, no polygons, identifiers twice, an invalid polygon, or
+            all zones lie outside the image.
+    """
+    names, outlines = _read(path, source, id_column)
+    zones = []
+    for name, outline in zip(names, outlines, strict=True):
+        shape = _in_pixels(outline, source)
+        if buffer:
+            shape = _buffered(shape, buffer, source.pixel_size)
+        if not shape.is_empty:
+            zones.append(Zone(name=name, outline=shape))
+    inside = [zone for zone in zones if _overlaps(zone.outline.bounds, source)]
+    if not inside:
+        fact = "none of its zones lies in the image" if zones else "its buffer leaves no zone"
+        raise InputRefused(
+            f"{fact} ({len(names)} zones)",
+            path=path,
+            remedy="check the coordinates of both, and --buffer",
+        )
+    return inside
+
+
+def _read(
+    path: Path, source: SpectralSource, id_column: str | None
+) -> tuple[list[str], list[Geometry]]:
+    """Identifiers and polygons in the CRS of the image."""
+    try:
+        import pyogrio.raw
+        import shapely
+        from pyogrio.errors import DataSourceError
+    except ModuleNotFoundError as err:
+        raise UsageError(f"{err.name} is not installed", remedy="install uavssr[plots]") from err
+    with open_regular(path):  # a FIFO would block
+        pass
+    try:
+        meta, _, geometries, columns = pyogrio.raw.read(
+            path.absolute(), max_features=MAX_ZONES, force_2d=True
+        )
+    except (DataSourceError, ValueError) as err:
+        raise InputRefused(
+            f"GDAL reads no zones from it ({str(err)[:200]})",
+            path=path,
+            remedy="give a GeoPackage, GeoJSON or Shapefile of polygons",
+        ) from err
+    if geometries is None or not len(geometries):
+        raise InputRefused("holds no zones", path=path, remedy="give a file of polygons")
+    names = _names(path, dict(zip(meta["fields"], columns, strict=True)), id_column)
+    outlines = [shapely.from_wkb(geometry) for geometry in geometries]
+    _check_outlines(path, names, outlines)
+    if not meta["crs"]:
+        raise InputRefused(
+            "names no CRS",
+            path=path,
+            remedy="assign one: ogr2ogr -a_srs EPSG:code out.gpkg " + path.name,
+        )
+    try:
+        return names, _reprojected(outlines, str(meta["crs"]), source.crs_wkt)
+    except InputRefused as err:
+        raise InputRefused(err.fact, path=path, remedy=err.remedy) from err
+
+
+def _names(path: Path, columns: dict[str, npt.NDArray[Any]], id_column: str | None) -> list[str]:
+    """The identifiers of the zones, each once."""
+    keys = {name.casefold(): name for name in columns}
+    wanted = ID_NAMES if id_column is None else (id_column,)
+    column = next((keys[name.casefold()] for name in wanted if name.casefold() in keys), None)
+    listed = ", ".join(columns) or "none"
+    if column is None and id_column is not None:
+        raise UsageError(f"{path.name} has no column {id_column!r}", remedy=f"choose: {listed}")
+    if column is None:
+        raise InputRefused(
+            f"no column identifies its zones (columns: {listed})",
+            path=path,
+            remedy="name one with --id COLUMN",
+        )
+    names = [str(value) for value in columns[column].tolist()]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise InputRefused(
+            f"its column {column} has {twice!r} twice",
+            path=path,
+            remedy="name a column of unique values with --id COLUMN",
+        )
+    return names
+
+
+def _check_outlines(path: Path, names: Sequence[str], outlines: Sequence[Geometry | None]) -> None:
+    import shapely
+
+    for name, outline in zip(names, outlines, strict=True):
+        if outline is None or outline.is_empty:
+            problem = "is empty"
+        elif outline.geom_type not in ("Polygon", "MultiPolygon"):
+            problem = f"is a {outline.geom_type}, not a polygon"
+        elif not outline.is_valid:
+            problem = f"is invalid: {shapely.is_valid_reason(outline)}"
+        else:
+            continue
+        raise InputRefused(
+            f"zone {name!r} {problem}",
+            path=path,
+            remedy="repair it (QGIS: Fix geometries), or remove it",
+        )
+
+
+def _reprojected(outlines: Sequence[Geometry], crs: str, target_wkt: str) -> list[Geometry]:
+    """The polygons in another CRS, corner by corner."""
+    import shapely
+    from pyproj import CRS
+
+    ours, theirs = CRS.from_wkt(target_wkt), CRS.from_user_input(crs)
+    if ours.equals(theirs, ignore_axis_order=True):
+        return list(outlines)
+    move = partial(reproject_points, source_wkt=theirs.to_wkt(), target_wkt=target_wkt)
+    return [shapely.transform(outline, move) for outline in outlines]
+
+
+def _in_pixels(outline: Geometry, source: SpectralSource) -> Geometry:
+    """The polygon in columns and rows of the image."""
+    import shapely
+
+    return shapely.transform(outline, lambda points: map_to_pixel(source.transform, points))
+
+
+def _buffered(outline: Geometry, metres: float, pixel: tuple[float, float]) -> Geometry:
+    """The polygon grown by metres, of pixels of that width and height in metres."""
+    from shapely import affinity
+
+    width, height = pixel
+    in_metres = affinity.scale(outline, width, height, origin=(0, 0))
+    return affinity.scale(in_metres.buffer(metres), 1 / width, 1 / height, origin=(0, 0))
+
+
+def _coverage(
+    outline: Geometry, row: int, col: int, height: int, width: int
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Numbers (n,), row by row, and covered shares (n,) of a window's pixels."""
+    import shapely
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
+
+    # exactextract counts y upwards
+    raster = NumPyRasterSource(
+        np.zeros((height, width)), xmin=col, xmax=col + width, ymin=-(row + height), ymax=-row
+    )
+    upwards = shapely.transform(outline, lambda points: points * (1, -1))
+    feature = {"type": "Feature", "properties": {}, "geometry": upwards.__geo_interface__}
+    [result] = exact_extract(raster, [feature], ["cell_id", "coverage"], output="geojson")
+    cells, share = (result["properties"][name] for name in ("cell_id", "coverage"))
+    return np.asarray(cells, np.int64), np.asarray(share, float)
+
+
+def _overlaps(bounds: tuple[float, float, float, float], source: SpectralSource) -> bool:
+    left, top, right, bottom = bounds
+    return right > 0 and bottom > 0 and left < source.width and top < source.height

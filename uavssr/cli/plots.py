@@ -1,0 +1,76 @@
+"""The command that measures indices over plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from uavssr.cli import console, tables
+from uavssr.cli import options as shared
+from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs
+from uavssr.cli.index import open_spectra
+
+if TYPE_CHECKING:
+    from uavssr.analysis import ZoneRow
+
+
+@app.command()
+def plots(
+    context: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="An image (its files), a cube, or coefficients.", metavar="INPUT..."),
+    ],
+    zones: Annotated[
+        Path, typer.Option(help="Polygons: a GeoPackage, GeoJSON or Shapefile, in any CRS.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write, a .csv.")],
+    index: Annotated[
+        list[str] | None, typer.Option(help="Index of `uavssr index --list`; repeatable.")
+    ] = None,
+    formula: Annotated[
+        list[str] | None, typer.Option(help="A formula as of `uavssr index`; repeatable.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column that identifies the plots; default: id ...")
+    ] = None,
+    buffer: Annotated[
+        float, typer.Option(help="Metres by which plots grow; -0.5 leaves out their borders.")
+    ] = 0.0,
+    sensor: shared.SensorName = None,
+    bands: shared.Bands = None,
+    bidx: shared.Bidx = None,
+    scale: shared.ScaleOption = None,
+    assume_crs: shared.AssumeCrs = None,
+    max_pixels: shared.MaxPixels = None,
+    model: shared.ModelName = None,
+    stf: Annotated[
+        Path | None,
+        typer.Option(help="The .stf.nc to hold fixed; of a cube, that of the run that made it."),
+    ] = None,
+    device: shared.Device = "auto",
+    workers: shared.Workers = None,
+    overwrite: shared.Overwrite = False,
+    as_json: shared.AsJson = False,
+) -> None:
+    """Measure indices over plots, with standard errors of values and for comparisons."""
+    from uavssr.analysis import IndexRequest, read_zones, write_zone_table, zone_statistics
+
+    requests = IndexRequest.of(index or [], formula or [])
+    check_suffix(out, ".csv")
+    check_outputs([out], [*files, zones], overwrite=overwrite)
+    request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
+    source = open_spectra(context, request, model=model, stf=stf, device=device, workers=workers)
+    outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
+    with console.progress(quiet=context.obj["quiet"]) as progress:
+        rows = zone_statistics(source, outlines, requests, progress=progress)
+    write_zone_table(rows, out, overwrite=overwrite, inputs=[*source.inputs, zones])
+    print_outputs(context, {"plots": out}, verdict=source.verdict())
+    console.show(list(map(_plain, rows)), tables.zone_table(rows), as_json=as_json)
+
+
+def _plain(row: ZoneRow) -> dict[str, Any]:
+    facts = {name: getattr(row, name) for name in ("zone", "pixels", "valid", "outlier")}
+    return facts | {"indices": {name: of._asdict() for name, of in row.indices.items()}}
