@@ -182,3 +182,14 @@ def test_command_lists_all_indices(capsys: pytest.CaptureFixture[str]) -> None:
     listed = capsys.readouterr().out
     assert '"NDVI"' in listed
     assert '"PRI"' in listed
+
+
+def test_index_that_the_cube_does_not_carry_needs_even_so(
+    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["index", str(repo / "examples/field.tif"), "PRI", "--out", str(tmp_path / "p.tif")]
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert "a cube of p4m does not carry PRI" in message
+    assert "--even-so" in message
+    assert not list(tmp_path.iterdir())

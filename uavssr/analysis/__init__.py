@@ -3,6 +3,8 @@
 Formulas are in `indices`; nothing here estimates spectra.
 """
 
+from uavssr.analysis.cube_spectra import holds_spectra, of_cube
+from uavssr.analysis.image_spectra import of_image
 from uavssr.analysis.index_maps import (
     IndexEvaluation,
     IndexMaps,
@@ -13,9 +15,6 @@ from uavssr.analysis.spectral_source import (
     SpectralErrors,
     SpectralSource,
     SpectralTile,
-    holds_spectra,
-    of_cube,
-    of_image,
 )
 from uavssr.analysis.zone_statistics import (
     IndexOfZone,

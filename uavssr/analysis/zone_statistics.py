@@ -17,11 +17,11 @@ from uavssr.model import OUTLIER_QUANTILE, chi_square_quantile
 from uavssr.sensors import FloatArray
 from uavssr.tiling import Progress
 
-SHARED_IN_ZONE: Final = 0.7
+SHARED_IN_ZONE: Final = 0.3
 """Share of the variance of pixels' own errors that the pixels of a zone have in common.
 
-Pixels of one crop share the errors of the spectral prior, so that their mean is little better than
-one of them; chosen on development scenes (`benchmarks/zone_means.py`).
+Pixels of one crop share errors of the spectral prior, which no mean makes smaller. With it the
+intervals of ten development scenes hold about 90 % (`benchmarks/zone_means.py`).
 """
 SAMPLED_PIXELS: Final = 20_000
 """About so many pixels of a zone give its median."""

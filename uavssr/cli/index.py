@@ -18,7 +18,7 @@ from uavssr.cli.app import (
     print_outputs,
     say,
 )
-from uavssr.cli.index_list import print_indices
+from uavssr.cli.index_list import print_indices, refuse_uncarried
 from uavssr.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def index(
     quicklook: Annotated[
         Path | None, typer.Option(help="Also draw the maps with legend and scale bar to this .png.")
     ] = None,
+    even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
     as_json: shared.AsJson = False,
 ) -> None:
@@ -85,7 +86,11 @@ def index(
     style = out.with_suffix(".qml")
     check_outputs([out, style, quicklook], paths, overwrite=overwrite)
     request = image_request(paths, sensor, bands, bidx, scale, assume_crs, max_pixels)
-    source = open_spectra(context, request, model=model, stf=stf, device=device, workers=workers)
+    source = open_spectral_source(
+        context, request, model=model, stf=stf, device=device, workers=workers
+    )
+    if not even_so:
+        refuse_uncarried(requests, source, sensor, model)
     with console.progress(quiet=context.obj["quiet"]) as progress:
         maps = write_index_maps(source, requests, out, overwrite=overwrite, progress=progress)
     _draw(maps, source, style, quicklook, overwrite=overwrite)
@@ -111,7 +116,7 @@ def inputs_and_names(arguments: list[str]) -> tuple[list[Path], list[str]]:
     return [Path(text) for text in arguments[:count]], arguments[count:]
 
 
-def open_spectra(
+def open_spectral_source(
     context: typer.Context,
     request: Request,
     *,

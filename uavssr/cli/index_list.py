@@ -1,13 +1,16 @@
-"""The list of spectral indices, with how far a camera's cube carries each."""
+"""The list of spectral indices, how far a cube carries each, and refusal of the others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from uavssr.cli import console, tables
+from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.indices import SpectralIndex, TrustTable
+    from uavssr.analysis import IndexRequest, SpectralSource
+    from uavssr.indices import Knowledge, SpectralIndex, TrustTable
     from uavssr.sensors import Sensor
 
 
@@ -31,6 +34,34 @@ def print_indices(sensor: str | None, model: str | None, *, as_json: bool) -> No
             row["trust"] = None if trust is None else _numbers(trust, camera, item)
         rows.append(row)
     console.show(rows, *tables.index_parts(rows, camera, trust), as_json=as_json)
+
+
+def refuse_uncarried(
+    requests: Sequence[IndexRequest], source: SpectralSource, sensor: str | None, model: str | None
+) -> None:
+    """Refuse indices that a camera's cube does not carry; formulas and other cubes are not judged.
+
+    Raises:
+        UsageError: a cube of this camera does not carry an index.
+    """
+    from uavssr.indices import load_indices
+    from uavssr.sensors import load_sensor
+
+    name = sensor or source.tags.get("uavssr_sensor")
+    if name is None:
+        return
+    camera = load_sensor(name)
+    table = _trust(camera, model or source.tags.get("uavssr_model"))
+    known: Knowledge = "calibrated" if "uavssr_stf_held" in source.tags else "blind"
+    for request in requests:
+        index = load_indices().get(request.name)
+        row = None if table is None or index is None else table.of(camera, index, knowledge=known)
+        if row is not None and row.level == "not carried":
+            raise UsageError(
+                f"a cube of {camera.name} does not carry {row.index}: its rank correlation with "
+                f"the truth is {row.rank:.2f} ({known}, simulated flights)",
+                remedy="choose another of uavssr index --list, or add --even-so",
+            )
 
 
 def _trust(camera: Sensor, model: str | None) -> TrustTable | None:

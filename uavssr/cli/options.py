@@ -53,5 +53,9 @@ Accept = Annotated[
     str | None,
     typer.Option(help="Checks of pairs whose odd result is accepted: ratio,correlation."),
 ]
+EvenSo = Annotated[
+    bool,
+    typer.Option("--even-so", help="Also compute indices that the camera's cube does not carry."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -10,7 +10,8 @@ import typer
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs
-from uavssr.cli.index import open_spectra
+from uavssr.cli.index import open_spectral_source
+from uavssr.cli.index_list import refuse_uncarried
 
 if TYPE_CHECKING:
     from uavssr.analysis import ZoneRow
@@ -52,6 +53,7 @@ def plots(
     ] = None,
     device: shared.Device = "auto",
     workers: shared.Workers = None,
+    even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
     as_json: shared.AsJson = False,
 ) -> None:
@@ -62,7 +64,11 @@ def plots(
     check_suffix(out, ".csv")
     check_outputs([out], [*files, zones], overwrite=overwrite)
     request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
-    source = open_spectra(context, request, model=model, stf=stf, device=device, workers=workers)
+    source = open_spectral_source(
+        context, request, model=model, stf=stf, device=device, workers=workers
+    )
+    if not even_so:
+        refuse_uncarried(requests, source, sensor, model)
     outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
     with console.progress(quiet=context.obj["quiet"]) as progress:
         rows = zone_statistics(source, outlines, requests, progress=progress)

@@ -33,14 +33,6 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     return table
 
 
-def index_table(rows: Iterable[Mapping[str, str]]) -> Table:
-    """A table of spectral indices."""
-    table = _table("index", "title", "formula", "field", "source")
-    for row in rows:
-        _add_row(table, *(row[key] for key in ("name", "title", "formula", "domain", "source")))
-    return table
-
-
 def zone_table(rows: Sequence[ZoneRow]) -> Table:
     """A table of plots: each index with the standard errors of its value and for comparisons."""
     names = list(rows[0].indices)

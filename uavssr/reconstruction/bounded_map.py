@@ -1,4 +1,4 @@
-"""Results of a function in several threads, in order, a few at a time."""
+"""Outcomes of a function in several threads, in order, a few at a time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Argument = TypeVar("Argument")
+Outcome = TypeVar("Outcome")
 
 
 def bounded_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
-) -> Iterator[Result]:
+    function: Callable[[Argument], Outcome], items: Iterable[Argument], *, workers: int
+) -> Iterator[Outcome]:
     """function(item) of every item, in order; at most `workers` results wait in memory.
 
     An error of the function is raised when its turn comes; items that wait are then dropped.
     """
-    pending = deque[Future[Result]]()
+    pending = deque[Future[Outcome]]()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
