@@ -33,7 +33,7 @@ from uavssr.model.materials import MATERIALS_PER_SCENE, Materials, find_material
 from uavssr.model.pgunet import FINAL_NOISE, FINAL_STF_VARIANCE_FACTOR, SENSOR_NOISE, PGUNet
 from uavssr.model.proximal import ZNet
 from uavssr.model.response import ResponseFamily
-from uavssr.model.solvers import x_step
+from uavssr.model.solvers import wiener_gain, x_step
 from uavssr.model.state import PRIOR_DOMINANCE_POWER, Reconstruction, Stf
 from uavssr.sensors import SENSORS, Sensor
 from uavssr.training.loss import image_loss
@@ -216,7 +216,7 @@ def test_znet_is_told_the_deviation_under_the_stf(*, blind: bool) -> None:
     """In every stage, and under the last STF: the cube follows when the STF has moved."""
     network, msi, deviations = network_of(), msi_of(), []
     hooks = [
-        stage.znet.register_forward_pre_hook(lambda _, maps: deviations.append(maps[2]))
+        stage.register_forward_pre_hook(lambda _, given: deviations.append(given[0]))
         for stage in stages_of(network)
     ]
     try:
@@ -229,15 +229,35 @@ def test_znet_is_told_the_deviation_under_the_stf(*, blind: bool) -> None:
         msi.flatten(2), seen.mixing, seen.offset, seen.component_noise
     )
     assert len(deviations) == 2
-    for deviation in deviations:
-        close(deviation.flatten(2), variance.sqrt())
+    for known in deviations:
+        close(known[:, msi.shape[1] : -1], variance.sqrt())
 
 
 def test_an_untrained_znet_leaves_the_x_step_as_it_is() -> None:
     network = tiny_network(asleep=True).double()
-    maps = torch.randn(1, CONFIG.rank, 9, 9, generator=torch.Generator().manual_seed(0)).double()
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(1, 9, 9, CONFIG.rank, generator=generator).double()
+    stem = torch.randn(1, 9, 9, CONFIG.width, generator=generator).double()
     for stage in stages_of(network):
-        assert torch.equal(stage.znet(maps, 2 * maps, maps.abs()), maps)
+        assert torch.equal(stage.znet(maps, stem), maps)
+
+
+def test_stage_is_an_x_step_and_znet_of_what_the_x_step_leaves() -> None:
+    """Z-Net's stem reads the X-step's result, what it leaves of the image, and the deviation."""
+    network, msi = network_of(), msi_of()
+    seen = network.observation_model(stf_of())
+    stage, shape = stages_of(network)[0], msi.shape[-2:]
+    generator = torch.Generator().manual_seed(0)
+    prior, deviation = torch.randn(2, len(msi), CONFIG.rank, *shape, generator=generator).to(msi)
+    known = torch.cat([msi, deviation, torch.ones_like(msi[:, :1])], 1).flatten(2)
+    result = stage(known, prior, seen, bfloat16=False)
+    noise = seen.noise * stage.log_alpha.exp()
+    flat = x_step(msi.flatten(2), prior.flatten(2), seen.mixing, seen.offset, noise)
+    misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
+    read = torch.cat([flat, wiener_gain(seen.mixing, noise) @ misfit, deviation.flatten(2)], 1)
+    stem = stage.znet.stem(read.mT).unflatten(1, shape)
+    expected = stage.znet(flat.mT.unflatten(1, shape), stem).permute(0, 3, 1, 2)
+    close(result, expected)
 
 
 # --- locality -------------------------------------------------------------------------------------

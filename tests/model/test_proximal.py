@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from uavssr.model import proximal
-from uavssr.model.proximal import ChannelAttention, PNet, ZNet
+from uavssr.model.proximal import ChannelAttention, Convolution, PNet, Pointwise, ZNet
 
 RANK, SCENES, COUNT, BANDS = 3, 2, 9, 6
 
@@ -107,10 +107,11 @@ def test_pnet_says_nothing_before_training() -> None:
 # --- Z-Net ----------------------------------------------------------------------------------------
 
 
-def maps_of(size: int = 15) -> tuple[Tensor, Tensor, Tensor]:
+def maps_of(size: int = 15) -> tuple[Tensor, Tensor]:
+    """Coefficients (1, H, W, r) and the stem's maps (1, H, W, w)."""
     generator = torch.Generator().manual_seed(3)
-    found = torch.randn(3, 1, RANK, size, size, generator=generator, dtype=torch.float64)
-    return found[0], found[1], found[2]
+    maps = torch.randn(1, size, size, RANK + 8, generator=generator, dtype=torch.float64)
+    return maps[..., :RANK].contiguous(), maps[..., RANK:].contiguous()
 
 
 def znet_of() -> ZNet:
@@ -120,14 +121,15 @@ def znet_of() -> ZNet:
     return znet
 
 
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(2))
 def test_znet_reaches_as_far_as_it_says_and_no_farther(which: int) -> None:
     maps, znet = list(maps_of()), znet_of()
     before = znet(*maps)
     maps[which] = maps[which].clone()
-    maps[which][0, :, 7, 7] += 1
-    rows, cols = torch.nonzero((znet(*maps) != before)[0].any(0), as_tuple=True)
-    assert max((rows - 7).abs().max(), (cols - 7).abs().max()) == ZNet.reach
+    maps[which][0, 7, 7] += 1
+    rows, cols = torch.nonzero((znet(*maps) != before)[0].any(-1), as_tuple=True)
+    reach = 0 if which == 0 else ZNet.reach
+    assert max((rows - 7).abs().max(), (cols - 7).abs().max()) == reach
 
 
 def test_znet_is_the_identity_before_training() -> None:
@@ -136,19 +138,50 @@ def test_znet_is_the_identity_before_training() -> None:
     assert torch.equal(ZNet(RANK, 8).double()(*maps), maps[0])
 
 
+def test_znet_is_its_layers_one_after_the_other() -> None:
+    """With the branches concatenated, as in the paper; also after a change of its weights."""
+    znet, (coefficients, stem) = znet_of(), maps_of()
+    features = torch.nn.functional.gelu(stem)
+    both = torch.cat([znet.spatial(features), znet.spectral(features)], -1)
+    expected = coefficients + znet.head(znet.fuse(both) + features)
+    torch.testing.assert_close(znet(coefficients, stem), expected)
+
+
+def test_layers_with_channels_last_are_torchs_convolutions() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(2, 6, 7, 5)
+    for layer in (Pointwise(5, 3), Convolution(5, 3)):
+        expected = torch.nn.Conv2d.forward(layer, maps.permute(0, 3, 1, 2))
+        torch.testing.assert_close(layer(maps), expected.permute(0, 2, 3, 1))
+
+
+def test_gradients_of_znet_are_those_of_differences() -> None:
+    """Whatever it computes in place."""
+    znet = znet_of().requires_grad_(True)
+    maps = tuple(part[:, :4, :5].clone().requires_grad_() for part in maps_of())
+    assert torch.autograd.gradcheck(znet, maps)
+    weights = dict(znet.named_parameters())
+
+    def of_weights(*values: Tensor) -> Tensor:
+        given = dict(zip(weights, values, strict=True))
+        return torch.func.functional_call(znet, given, maps).sum()
+
+    assert torch.autograd.gradcheck(of_weights, tuple(weights.values()), fast_mode=True)
+
+
 def test_channel_attention_of_a_constant_image_is_constant() -> None:
     """Borders are no darker than the middle: what lies outside is not counted as zeros."""
     torch.manual_seed(0)
     attention = ChannelAttention(8, size=5).double().requires_grad_(False)
-    image = torch.randn(1, 8, 1, 1).double().expand(-1, -1, 9, 9)
+    image = torch.randn(1, 1, 1, 8).double().expand(-1, 9, 9, -1)
     found = attention(image)
-    torch.testing.assert_close(found, found[..., :1, :1].expand_as(found))
+    torch.testing.assert_close(found, found[:, :1, :1].expand_as(found))
     assert not torch.allclose(found, image)
 
 
 @pytest.mark.parametrize("shape", [(9, 11), (5, 5), (2, 7), (1, 1), (3, 1)])
 def test_means_of_the_surroundings_are_those_of_torchs_pooling(shape: tuple[int, int]) -> None:
     maps = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
-    found = proximal._neighbourhood_mean(maps, 5)
+    found = proximal._neighbourhood_mean(maps.permute(0, 2, 3, 1), 5).permute(0, 3, 1, 2)
     wanted = torch.nn.functional.avg_pool2d(maps, 5, 1, 2, count_include_pad=False)
     assert torch.allclose(found, wanted, atol=1e-6)

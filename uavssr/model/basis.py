@@ -47,9 +47,10 @@ class SpectralBasis:
 
     def expand(self, coefficients: Tensor) -> Tensor:
         """Spectra X (..., C, H, W), reflectance, of coefficients A (..., r, H, W)."""
-        # X = E A + mean
-        flat = torch.einsum("cr,...rn->...cn", self.components, coefficients.flatten(-2))
-        return flat.add_(self.mean[:, None]).unflatten(-1, coefficients.shape[-2:])
+        # X = D [A; 1]
+        flat = coefficients.flatten(-2)
+        with_one = torch.cat([flat, torch.ones_like(flat[..., :1, :])], -2)
+        return (self.extended @ with_one).unflatten(-1, coefficients.shape[-2:])
 
     def project(self, spectra: Tensor) -> Tensor:
         """Least-squares coefficients A (..., r, N) of spectra X (..., C, N)."""

@@ -56,22 +56,26 @@ class SpectralMixture:
             noise: (S, K, c) variance of a band's misfit under each component.
         """
         predicted, carried, factor = self._predicted(mixing, offset, noise)
-        # G_k^T = V_k^-1 B C_k,  mu_k - G_k (B mu_k + b)
+        # G_k^T = V_k^-1 B C_k,  h_k = mu_k - G_k (B mu_k + b)
         gain = torch.cholesky_solve(carried, factor).mT  # (S, K, r, c)
         constant = self.mean - (gain @ predicted[..., None]).squeeze(-1)
         # diag(C_k - G_k B C_k)
         variance = self.covariance.diagonal(dim1=-2, dim2=-1) - (gain * carried.mT).sum(-1)
-        variance = variance.clamp_min(0)
-        whitening = _whitening(predicted, factor)
+        # h_k, the columns of G_k, variance_k and one, from above: (S, (c + 2) r + 1, K)
+        affine = torch.cat([constant[..., None], gain], -1).permute(0, 3, 2, 1).flatten(1, 2)
+        ones = torch.ones_like(affine[:, :1])
+        rows = torch.cat([affine, variance.clamp_min(0).mT, ones], 1).to(msi)
+        evidence, rank = self._evidence(predicted, factor).to(msi), self.mean.shape[1]
         means, variances = [], []
         for part in self.parts(msi):
-            share = self._probability(_squared_distance(part, *whitening), factor)
-            # sum_k p_k (constant_k + G_k y), one band at a time
-            mean = constant.mT @ share
-            for band in range(msi.shape[1]):
-                mean = mean + gain[..., band].mT @ (share * part[:, band, None])
-            means.append(mean)
-            variances.append(variance.mT @ share)
+            extended = _extended(part)
+            # sum_k q_k [h_k, G_k, variance_k, 1],  p_k = q_k / sum_k q_k
+            sums = rows @ _relative_probability(evidence @ _products(extended))
+            mean, *columns, variance, total = sums.split([rank] * (msi.shape[1] + 2) + [1], 1)
+            for band, column in enumerate(columns):
+                mean = mean.addcmul_(column, part[:, band, None])
+            means.append(mean.div_(total))
+            variances.append(variance.div_(total))
         return torch.cat(means, -1), torch.cat(variances, -1)
 
     def component_posterior(
@@ -79,16 +83,18 @@ class SpectralMixture:
     ) -> Tensor:
         """Probability p_k (B, K, N) of each component at a pixel, see `posterior`."""
         predicted, _, factor = self._predicted(mixing, offset, noise)
-        return self._probability(_squared_distance(msi, *_whitening(predicted, factor)), factor)
+        evidence = self._evidence(predicted, factor).to(msi)
+        share = _relative_probability(evidence @ _products(_extended(msi)))
+        return share.div_(share.sum(1, keepdim=True))
 
     def nearest_distance(
         self, msi: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor
     ) -> Tensor:
         """min_k (Y - B mu_k - b)^T V_k^-1 (Y - B mu_k - b), (B, N), see `posterior`."""
         predicted, _, factor = self._predicted(mixing, offset, noise)
-        whitening = _whitening(predicted, factor)
-        nearest = [_squared_distance(part, *whitening).amin(1) for part in self.parts(msi)]
-        return torch.cat(nearest, -1)
+        distance = -2 * _log_density(predicted, factor).to(msi)
+        nearest = [(distance @ _products(_extended(part))).amin(1) for part in self.parts(msi)]
+        return torch.cat(nearest, -1).clamp_min_(0)
 
     def parts(self, msi: Tensor) -> Sequence[Tensor]:
         """Y (B, c, N) in parts of as many pixels as a CPU's cache holds K numbers of."""
@@ -98,39 +104,53 @@ class SpectralMixture:
     def _predicted(
         self, mixing: Tensor, offset: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """B mu_k + b (S, K, c), B C_k (S, K, c, r), and L_k with V_k = L_k L_k^T (S, K, c, c)."""
+        """B mu_k + b (S, K, c), B C_k (S, K, c, r), and L_k with V_k = L_k L_k^T (S, K, c, c).
+
+        In float64: a V_k may have a condition of 1e5.
+        """
+        mixing, offset, noise = mixing.double(), offset.double(), noise.double()
         # B mu_k + b
-        predicted = torch.einsum("scr,kr->skc", mixing, self.mean) + offset[:, None]
+        predicted = torch.einsum("scr,kr->skc", mixing, self.mean.double()) + offset[:, None]
         # V_k = B C_k B^T + diag(noise_k) = L_k L_k^T
-        carried = mixing[:, None] @ self.covariance
+        carried = mixing[:, None] @ self.covariance.double()
         system = carried @ mixing[:, None].mT + torch.diag_embed(noise)
         return predicted, carried, torch.linalg.cholesky(system)
 
-    def _probability(self, distance: Tensor, factor: Tensor) -> Tensor:
-        """p_k (B, K, N) from squared distances, which it overwrites."""
-        # p_k ~ weight_k exp(-distance_k / 2) / |L_k|
-        level = self.weight.log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (S, K)
-        joint = distance.mul_(-0.5).add_(level[..., None])
-        joint -= joint.amax(1, keepdim=True)
-        return torch.softmax(joint.clamp_min_(_MIN_LOG_RATIO), dim=1)
+    def _evidence(self, predicted: Tensor, factor: Tensor) -> Tensor:
+        """(S, K, F) so that its product with `_products` is log(weight_k N(y; B mu_k + b, V_k))."""
+        # log weight_k - log |L_k| - |L_k^-1 (y - B mu_k - b)|^2 / 2
+        evidence = _log_density(predicted, factor)
+        level = self.weight.double().log() - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        evidence[..., 0] += level
+        return evidence
 
 
-def _whitening(predicted: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """W = L^-1 (S, K, c, c) and t = W (B mu + b) (S, K, c): W y - t has unit covariance."""
-    # L W = I
-    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-    return whiten, (whiten @ predicted[..., None]).squeeze(-1)
+def _extended(msi: Tensor) -> Tensor:
+    """The vectors e = [1; y] (B, c+1, N) of pixels y (B, c, N)."""
+    return torch.cat([torch.ones_like(msi[:, :1]), msi], 1)
 
 
-def _squared_distance(msi: Tensor, whiten: Tensor, shift: Tensor) -> Tensor:
-    """|W y - t|^2 (B, K, N) of pixels y (B, c, N) from each component."""
-    total = torch.zeros((), dtype=msi.dtype, device=msi.device)
-    for row in range(msi.shape[1]):  # one (B, K, N) array at a time, not c of them
-        part = whiten[:, :, row] @ msi
-        part -= shift[:, :, row, None]
-        total = torch.addcmul(total, part, part)
-    return total
+def _products(extended: Tensor) -> Tensor:
+    """Products e_i e_j, i <= j, (B, F, N) of e (B, c+1, N), by rows; the first is 1."""
+    size = extended.shape[1]
+    return torch.cat([extended[:, i, None] * extended[:, i:] for i in range(size)], 1)
+
+
+def _log_density(predicted: Tensor, factor: Tensor) -> Tensor:
+    """(S, K, F) so that its product with `_products` is -|L_k^-1 (y - B mu_k - b)|^2 / 2."""
+    # -(y - m)^T P (y - m) / 2 = e^T Q e,  Q = -[[m^T P m, -m^T P], [-P m, P]] / 2,  P = V_k^-1
+    precision = torch.cholesky_inverse(factor)
+    pulled = precision @ predicted[..., None]
+    top = torch.cat([predicted[..., None, :] @ pulled, -pulled.mT], -1)
+    form = torch.cat([top, torch.cat([-pulled, precision], -1)], -2)
+    i, j = torch.triu_indices(form.shape[-1], form.shape[-1], device=form.device)
+    return form[..., i, j] * torch.where(i == j, -0.5, -1.0).to(form)
+
+
+def _relative_probability(log_joint: Tensor) -> Tensor:
+    """Probabilities (B, K, N) over the largest one's, from logarithms, which it overwrites."""
+    log_joint -= log_joint.amax(1, keepdim=True)
+    return log_joint.clamp_min_(_MIN_LOG_RATIO).exp_()
 
 
 def fit_mixture(

@@ -302,9 +302,10 @@ class PGUNet(nn.Module):
             estimates = self.estimate_stf(materials, stf)
         seen = self.observation_model(estimates[-1])
         hsi, deviation = self._initial_estimate(msi, seen)
+        known = torch.cat([msi, deviation, torch.ones_like(msi[:, :1])], 1).flatten(2)
         results = [hsi]
         for stage in self._stages(stages):
-            hsi = stage(msi, hsi, deviation, seen, bfloat16=bfloat16)
+            hsi = stage(known, hsi, seen, bfloat16=bfloat16)
             results.append(hsi)
         return Reconstruction(
             coefficients=self._last_step(msi, hsi, seen, estimates[-1], correction),

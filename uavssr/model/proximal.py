@@ -6,9 +6,33 @@ Neither depends on the number of camera bands. Z-Net takes no statistic over the
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+class Pointwise(nn.Conv2d):
+    """A 1 x 1 convolution of maps (B, H, W, channels): one matrix product with its bias."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, H, W, outputs)."""
+        return functional.linear(maps, self.weight.flatten(1), self.bias)
+
+
+class Convolution(nn.Conv2d):
+    """A 3 x 3 convolution of maps (B, H, W, channels), zeros outside."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, H, W, outputs)."""
+        return super().forward(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class ChannelAttention(nn.Module):
@@ -20,30 +44,35 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.squeeze = nn.Conv2d(channels, channels // 4, 1)
-        self.excite = nn.Conv2d(channels // 4, channels, 1)
+        self.squeeze = Pointwise(channels, channels // 4)
+        self.excite = Pointwise(channels // 4, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, w, H, W) in, the same shape out."""
+        """Maps (B, H, W, w) in, the same shape out."""
         narrow = _neighbourhood_mean(self.squeeze(maps), self.size)
-        return maps * torch.sigmoid(self.excite(functional.gelu(narrow)))
+        return maps * self.excite(functional.gelu(narrow)).sigmoid_()
 
 
 def _neighbourhood_mean(maps: Tensor, size: int) -> Tensor:
     """Mean over the square of `size` pixels around each pixel, without what lies outside.
 
-    Rows are added first and then columns, in a third of the time of torch's own pooling on a CPU.
+    On a CPU rows are added first and then columns, in half the time of torch's own pooling.
     """
-    for axis in (-2, -1):
-        length, reach = maps.shape[axis], size // 2
-        edge = [0, 0, reach, reach] if axis == -2 else [reach, reach]
+    reach = size // 2
+    if maps.is_cuda:
+        pooled = functional.avg_pool2d(
+            maps.permute(0, 3, 1, 2), size, 1, reach, count_include_pad=False
+        )
+        return pooled.permute(0, 2, 3, 1)
+    for axis, edge in ((1, [0, 0, 0, 0, reach, reach]), (2, [0, 0, reach, reach])):
+        length = maps.shape[axis]
         padded = functional.pad(maps, edge)
-        total = padded.narrow(axis, 0, length)
-        for k in range(1, size):
-            total = total + padded.narrow(axis, k, length)
+        total = padded.narrow(axis, 0, length) + padded.narrow(axis, 1, length)
+        for k in range(2, size):
+            total += padded.narrow(axis, k, length)
         place = torch.arange(length, device=maps.device)
         count = (place.clamp(max=reach) + (length - 1 - place).clamp(max=reach) + 1).to(maps.dtype)
-        maps = total / (count[:, None] if axis == -2 else count)
+        maps = total.div_(count[:, None] if axis == 2 else count[:, None, None])
     return maps
 
 
@@ -52,7 +81,7 @@ class ZNet(nn.Module):
 
     Two branches, as in the paper: plain convolutions for spatial features, and channel attention
     for spectral ones; concatenated, then refined by an attention-enhanced convolution. The change
-    is zero before training.
+    is zero before training. Maps have their channels last: a pixel's lie together in memory.
     """
 
     reach = 4
@@ -60,28 +89,55 @@ class ZNet(nn.Module):
 
     def __init__(self, rank: int, width: int) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3 * rank, width, 1)
+        self.stem = Pointwise(3 * rank, width)
         self.spatial = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)
+            Convolution(width, width), nn.GELU(), Convolution(width, width)
         )
         self.spectral = nn.Sequential(
-            nn.Conv2d(width, 2 * width, 1),
+            Pointwise(width, 2 * width),
             nn.GELU(),
-            nn.Conv2d(2 * width, width, 1),
+            Pointwise(2 * width, width),
             ChannelAttention(width, size=5),
         )
         self.fuse = nn.Sequential(
-            nn.Conv2d(2 * width, width, 1), nn.GELU(), ChannelAttention(width, size=3)
+            Pointwise(2 * width, width), nn.GELU(), ChannelAttention(width, size=3)
         )
-        self.head = nn.Conv2d(width, rank, 3, padding=1)
+        self.head = Convolution(width, rank)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, coefficients: Tensor, residual: Tensor, deviation: Tensor) -> Tensor:
-        """Z (B, r, H, W) from A, the residual G (Y - B A - b), and the standard deviation of A."""
-        features = functional.gelu(self.stem(torch.cat([coefficients, residual, deviation], 1)))
-        both = torch.cat([self.spatial(features), self.spectral(features)], 1)
-        return coefficients + self.head(self.fuse(both) + features)
+    def forward(self, coefficients: Tensor, stem: Tensor) -> Tensor:
+        """Z (B, H, W, r) from A (B, H, W, r) and the stem's maps (B, H, W, w).
+
+        The stem reads A, the residual G (Y - B A - b), and the standard deviation of A; `Stage`
+        applies it, in one product with the X-step.
+        """
+        features = functional.gelu(stem)
+        fused = self.fuse[2](self._fused(features))
+        return coefficients + self.head(fused.add_(features))
+
+    def _fused(self, features: Tensor) -> Tensor:
+        """`fuse` of the two branches before its attention, without their concatenation.
+
+        With fuse's weights [F_s, F_q] and bias f, W and d of the last spatial convolution, its
+        input s and the spectral branch q:
+
+            F_s (W * s + d) + F_q q + f = (F_s W) * s + (F_s d + f) + F_q q
+        """
+        first, activation, last = self.spatial
+        last, mix = cast("Convolution", last), cast("Pointwise", self.fuse[0])
+        of_spatial, of_spectral = mix.weight.flatten(1).split(features.shape[-1], 1)
+        spatial = functional.conv2d(
+            activation(first(features)).permute(0, 3, 1, 2),
+            torch.einsum("os,siyx->oiyx", of_spatial, last.weight),
+            of_spatial @ last.bias + mix.bias,
+            padding=1,
+        )
+        spectral = self.spectral(features).flatten(0, 2)
+        total = spatial.permute(0, 2, 3, 1).flatten(0, 2)
+        total = total.addmm_(spectral, of_spectral.mT.to(spectral))
+        fused: Tensor = self.fuse[1](total.unflatten(0, features.shape[:-1]))
+        return fused
 
 
 class PNet(nn.Module):

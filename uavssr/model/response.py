@@ -28,6 +28,12 @@ SHIFT, STRETCH, GAIN = range(3)
 PARAMETERS: Final = 3
 """Parameters of a band."""
 
+_FIRST_NM: Final = float(FINE_NM[0])
+"""First wavelength of the fine axis, of which the others follow in steps of 1 nm.
+
+No numpy array, which `torch.compile` would not take to a GPU.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFamily:
@@ -110,10 +116,11 @@ class ResponseFamily:
         """R (S, c, C) for parameters theta (S, c, 3); differentiable in theta."""
         # source wavelength m + (l - m - shift) exp(-stretch), where h is interpolated linearly
         curves, centre = self.curves, self.centre[..., None]
-        axis = torch.as_tensor(FINE_NM, dtype=curves.dtype, device=curves.device)
+        place = torch.arange(curves.shape[-1], dtype=curves.dtype, device=curves.device)
+        axis = _FIRST_NM + place
         shift, stretch, gain = theta.unbind(-1)
         source = centre + (axis - centre - shift[..., None]) * torch.exp(-stretch)[..., None]
-        position = (source - axis[0]).clamp(0, axis.numel() - 1.001)
+        position = (source - _FIRST_NM).clamp(0, axis.numel() - 1.001)
         below = position.floor()
         weight = position - below
         index = below.long()

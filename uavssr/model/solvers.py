@@ -33,7 +33,10 @@ def x_step(msi: Tensor, prior: Tensor, mixing: Tensor, offset: Tensor, noise: Te
     # A = (I - G B) Z + G (Y - b),  G = B^T (B B^T + S)^-1
     gain = wiener_gain(mixing, noise)
     shrink = torch.eye(mixing.shape[-1], dtype=msi.dtype, device=msi.device) - gain @ mixing
-    return shrink @ prior + gain @ (msi - offset[..., None])
+    constant, shrink, gain = (
+        part.expand(len(msi), -1, -1) for part in (-gain @ offset[..., None], shrink, gain)
+    )
+    return torch.baddbmm(constant, gain, msi).baddbmm_(shrink, prior)
 
 
 def wiener_gain(mixing: Tensor, noise: Tensor) -> Tensor:

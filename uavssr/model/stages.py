@@ -20,7 +20,7 @@ from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet, ZNet
 from uavssr.model.response import GAIN, PARAMETERS
-from uavssr.model.solvers import participation, wiener_gain, x_step
+from uavssr.model.solvers import participation, wiener_gain
 from uavssr.model.state import ObservationModel, Stf
 
 EFFECTIVE_SAMPLES: Final = 3.0
@@ -45,27 +45,44 @@ class Stage(nn.Module):
         self.znet = ZNet(config.rank, config.width)
 
     def forward(
-        self, msi: Tensor, hsi: Tensor, deviation: Tensor, seen: ObservationModel, *, bfloat16: bool
+        self, known: Tensor, hsi: Tensor, seen: ObservationModel, *, bfloat16: bool
     ) -> Tensor:
         """The coefficients (B, r, H, W) after the stage; only Z-Net may run in bfloat16.
 
         Args:
-            msi: Y (B, c, H, W).
+            known: [Y; deviation; 1] (B, c+r+1, N), with the posterior standard deviation of the
+                initial estimate.
             hsi: A (B, r, H, W) before it.
-            deviation: (B, r, H, W) posterior standard deviation of the initial estimate.
             seen: the observation model.
             bfloat16: whether Z-Net does.
         """
-        shape = hsi.shape[-2:]
-        noise = seen.noise * self.log_alpha.exp()
-        # A = x_step(Y, Z),  carried = G (Y - B A - b),  Z = Z-Net(A, carried, deviation)
-        flat = x_step(msi.flatten(2), hsi.flatten(2), seen.mixing, seen.offset, noise)
-        misfit = msi.flatten(2) - seen.mixing @ flat - seen.offset[..., None]
-        carried = wiener_gain(seen.mixing, noise) @ misfit
-        maps = (part.unflatten(-1, shape) for part in (flat, carried))
-        with torch.autocast(msi.device.type, torch.bfloat16, enabled=bfloat16):
-            proximal: Tensor = self.znet(*maps, deviation)
-        return proximal.float() if bfloat16 else proximal
+        shape, prior = hsi.shape[-2:], hsi.flatten(2).mT
+        # A = x_step(Y, Z),  stem of [A; G (Y - B A - b); deviation]
+        flat, stem = (
+            (known.mT @ of_known.mT).baddbmm_(prior, of_prior.mT.expand(len(hsi), -1, -1))
+            for of_known, of_prior in self._products(seen)
+        )
+        maps = (part.unflatten(1, shape) for part in (flat, stem))
+        with torch.autocast(known.device.type, torch.bfloat16, enabled=bfloat16):
+            proximal: Tensor = self.znet(*maps)
+        return proximal.permute(0, 3, 1, 2)
+
+    def _products(self, seen: ObservationModel) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Matrices (S, ., c+r+1) and (S, ., r), first of A and then of Z-Net's stem."""
+        mixing, rank = seen.mixing, seen.mixing.shape[-1]
+        gain = wiener_gain(mixing, seen.noise * self.log_alpha.exp())
+        identity = torch.eye(rank, dtype=gain.dtype, device=gain.device)
+        # A = (I - G B) Z + G (Y - b),  G (Y - B A - b) = (G - G B G) (Y - b - B Z)
+        left = gain - gain @ mixing @ gain
+        of_prior = torch.cat([identity - gain @ mixing, -left @ mixing], 1)
+        of_image = torch.cat([gain, left], 1)
+        constant = -of_image @ seen.offset[..., None]
+        stem, bias = self.znet.stem.weight.flatten(1), self.znet.stem.bias
+        both, own = stem[:, : 2 * rank], stem[:, 2 * rank :].expand(len(gain), -1, -1)
+        of_known = torch.cat([both @ of_image, own, both @ constant + bias[:, None]], -1)
+        nothing = torch.zeros_like(gain @ mixing)
+        coefficients = torch.cat([gain, nothing, constant[:, :rank]], -1)
+        return (coefficients, of_prior[:, :rank]), (of_known, both @ of_prior)
 
 
 class ResponseStage(nn.Module):
