@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from uavssr.reconstruction.devices import freed_memory_reused
+from uavssr.reconstruction.devices import freed_memory_reused, full_float32
 
 GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 needs_glibc = pytest.mark.skipif(not GLIBC, reason="needs glibc")
@@ -97,3 +98,25 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     with freed_memory_reused():
         pass
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_tf32_is_off_inside_and_the_callers_settings_return(
+    monkeypatch: pytest.MonkeyPatch, precision: str, *, convolutions: bool
+) -> None:
+    def settings() -> tuple[str, bool]:
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = settings()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", convolutions)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with full_float32:
+            assert settings() == ("highest", False)
+            with full_float32:  # as another thread would
+                pass
+            assert settings() == ("highest", False)
+        assert settings() == (precision, convolutions)
+    finally:
+        torch.set_float32_matmul_precision(before[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ class Stage(nn.Module):
         of_prior = torch.cat([identity - gain @ mixing, -left @ mixing], 1)
         of_image = torch.cat([gain, left], 1)
         constant = -of_image @ seen.offset[..., None]
-        stem, bias = self.znet.stem.weight.flatten(1), self.znet.stem.bias
+        stem, bias = self.znet.stem.weight.flatten(1), cast("Tensor", self.znet.stem.bias)
         both, own = stem[:, : 2 * rank], stem[:, 2 * rank :].expand(len(gain), -1, -1)
         of_known = torch.cat([both @ of_image, own, both @ constant + bias[:, None]], -1)
         nothing = torch.zeros_like(gain @ mixing)

@@ -22,7 +22,7 @@ from uavssr.model import (
     Stf,
     load_model,
 )
-from uavssr.reconstruction.devices import resolve_device, torch_threads
+from uavssr.reconstruction.devices import full_float32, resolve_device, torch_threads
 from uavssr.reconstruction.options import ReconstructionOptions
 from uavssr.reconstruction.pixels import SceneSample, sample_scene
 from uavssr.reconstruction.stf_estimates import (
@@ -72,7 +72,7 @@ def estimate_camera_stf(
     model = chosen.model if isinstance(chosen.model, Model) else load_model(chosen.model)
     device = resolve_device(chosen.device)
     network = copy.deepcopy(model.network).to(device) if device.type == "cuda" else model.network
-    with torch_threads():
+    with torch_threads(), full_float32:
         estimate = _estimate(network, sources, device=device, stages=chosen.stages)
     return stf_arrays(
         sensor=first.sensor,

@@ -64,9 +64,40 @@ def torch_threads(count: int = TORCH_THREADS) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _FullFloat32:
+    """Switches TF32 off while any thread is inside; then the caller's settings return."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside = threading.Lock(), 0
+        self.before = ("highest", False)
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                cudnn = torch.backends.cudnn
+                self.before = (torch.get_float32_matmul_precision(), cudnn.allow_tf32)
+                torch.set_float32_matmul_precision("highest")
+                cudnn.allow_tf32 = False
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                matmul, torch.backends.cudnn.allow_tf32 = self.before
+                torch.set_float32_matmul_precision(matmul)
+
+
+full_float32: Final = _FullFloat32()
+"""Context without TF32, which rounds factors to 10 bits: `bf16` is the setting for speed."""
+
+
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """Run the body in this thread's GPU stream, so that copies run beside others' kernels."""
+    """Run the body in this thread's GPU stream, so that copies run beside others' kernels.
+
+    float32 is not rounded to TF32 there.
+    """
     if device.type != "cuda":
         yield
         return
@@ -75,7 +106,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
         streams[device] = torch.cuda.Stream(device)
     stream = streams[device]
     stream.wait_stream(torch.cuda.default_stream(device))  # for the weights and the STF
-    with torch.cuda.stream(stream):
+    with full_float32, torch.cuda.stream(stream):
         yield
         stream.synchronize()
 

@@ -10,7 +10,7 @@ import torch
 
 from uavssr.io.stf import StfArrays, estimate_of, stf_arrays
 from uavssr.io.writers import RecordKind, TileRecord
-from uavssr.reconstruction.devices import torch_threads
+from uavssr.reconstruction.devices import full_float32, torch_threads
 from uavssr.reconstruction.fitted_stf import FittedStf, StfNumbers, TileStfs
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TilePass
 from uavssr.reconstruction.pixel_quality import PixelQuality, saturation
@@ -133,7 +133,7 @@ def fit_scene(plan: Plan) -> FittedScene:
     """Estimate the scene's STF, here or on the cluster, or take the fixed one."""
     if plan.options.cluster is not None:
         return FittedScene.from_numbers(plan, plan.options.cluster.fit_scene(plan))
-    with torch_threads():
+    with torch_threads(), full_float32:
         fitted = estimate_scene_stf(
             plan.network, plan.source, device=plan.device, stages=plan.stages, fixed=plan.fixed_stf
         )

@@ -19,7 +19,7 @@ from uavssr.io.stf import (
     scene_estimate,
 )
 from uavssr.model import Correction, Model, PGUNet, ResponseFamily, SpectralBasis, load_model
-from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
+from uavssr.reconstruction.devices import CPU_COUNT, full_float32, resolve_device, torch_threads
 from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.memory_budget import network_bytes, thread_counts
 from uavssr.reconstruction.options import Precision, ReconstructionOptions
@@ -95,7 +95,7 @@ class Plan:
             torch.tensor(array, dtype=torch.float32, device=self.device)
             for array in (self.references.msi, self.references.spectra)
         )
-        with torch_threads():
+        with torch_threads(), full_float32:
             return self.network.fit_correction(fixed.stf, msi, spectra, stages=self.stages)
 
     @property

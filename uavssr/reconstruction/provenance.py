@@ -32,6 +32,7 @@ def provenance(plan: Plan) -> dict[str, str]:
         "scale": summary.scale_evidence,
         "crs": summary.crs,
         **_settings(plan),
+        "tf32": "off" if plan.device_kind == "cuda" else "",
         "stf_held": _stf_file(plan),
         "references": "" if references is None else str(len(references.msi)),
     }
