@@ -260,6 +260,7 @@ def test_stage_is_an_x_step_and_znet_of_what_the_x_step_leaves() -> None:
     close(result, expected)
 
 
+@pytest.mark.slow
 def test_forward_pass_can_be_traced_as_one_graph() -> None:
     """By `torch.compile`, without a compiler: no numpy array and no branch on numbers is in it."""
     network, msi, stf = network_of().requires_grad_(False), msi_of(), stf_of()
