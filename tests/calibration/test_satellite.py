@@ -116,3 +116,14 @@ def test_no_cells_and_senseless_errors_are_refused(msi: MsiSource, model: Model)
         calibrate_with_satellite(msi, cells, error=5.0, model=model)
     with pytest.raises(InputRefused, match="no cell"):
         calibrate_with_satellite(msi, replace(cells, msi=cells.msi[:0]), model=model)
+
+
+def test_more_days_leave_more_growth_open(msi: MsiSource, model: Model) -> None:
+    cells = cells_of(load_satellite("sentinel2a"))
+    errors = []
+    for days in (0.0, 5.0, 10.0):
+        ds = calibrate_with_satellite(msi, replace(cells, days=days), model=model).dataset
+        errors.append(float(ds.attrs["uavssr_reference_growth"].split("+- ")[1]))
+    assert errors == sorted(errors)
+    assert errors[0] < 0.011
+    assert errors[2] > 2 * errors[0]

@@ -26,7 +26,7 @@ from tests.helpers.satellites import (
     write_safe,
 )
 from uavssr.calibration import SatelliteCells, read_satellite_cells
-from uavssr.calibration.satellite_dates import date_weights
+from uavssr.calibration.satellite_dates import date_weights, open_days
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.io.satellite import SatelliteImage, SatelliteRequest, open_satellite
@@ -229,6 +229,9 @@ def test_weights_of_two_days(
 ) -> None:
     images = [replace(satellite, acquired=date(2022, 6, 17 + day)) for day in days]
     assert date_weights(images, FLIGHT) == pytest.approx(weights)
+    first, second = map(abs, days)
+    assert open_days(images, FLIGHT) == pytest.approx(first * second / (first + second))
+    assert open_days(images[:1], FLIGHT) == first
 
 
 def test_other_place_is_refused(satellite: SatelliteImage, tmp_path: Path) -> None:

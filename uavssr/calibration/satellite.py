@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,10 @@ NEAR_BAND_NM: Final = 15.0
 """Distance in nm from a satellite's band, from its half maximum, up to which it shows a band."""
 MAX_FACTOR_RATIO: Final = 3.0
 """Ratio of a satellite band's factor to its prior width beyond which a warning is given."""
+GROWTH_PER_DAY: Final = 0.01
+"""Standard deviation of a crop's growth a day between flight and satellite, NDVI 1."""
+SAME_DAY_GROWTH: Final = 0.01
+"""The same within a day."""
 MAX_GROWTH: Final = 0.10
 """Growth of a crop of NDVI 1 between flight and satellite beyond which a warning is given."""
 MAX_MISFIT: Final = 1.5
@@ -123,6 +128,7 @@ def _fit(
         exact,
         CellValues(**values, response=response),
         error,
+        math.hypot(SAME_DAY_GROWTH, GROWTH_PER_DAY * cells.days),
     )
     return replace(fit, stf=fit.stf.to(cpu, torch.float32))
 

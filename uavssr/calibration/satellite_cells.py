@@ -19,7 +19,7 @@ from uavssr.calibration.image_cells import (
     covered_cells,
     read_blocks,
 )
-from uavssr.calibration.satellite_dates import MAX_DAYS, date_weights
+from uavssr.calibration.satellite_dates import MAX_DAYS, date_weights, open_days
 from uavssr.calibration.satellite_series import SatelliteSeries
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import pixel_to_map, reproject_points
@@ -75,6 +75,8 @@ class SatelliteCells:
     """(k, c) standard deviation of its random error, reflectance."""
     places: FloatArray
     """(k, 2) x and y of the cells' middles, in the CRS of the image."""
+    days: float = 0.0
+    """Days of growth that are not accounted for, see `open_days`."""
     skipped: dict[str, int]
     """Number of cells left out, by reason."""
     facts: dict[str, str]
@@ -130,6 +132,7 @@ def read_satellite_cells(
         msi=image.means[:, chosen].T,
         msi_se=errors[:, chosen].T,
         places=reproject_points(ground, grid.crs_wkt, msi.crs_wkt),
+        days=open_days(images, flight),
         skipped=skipped,
         facts=series.facts() | facts,
         warnings=(*series.warnings, *_warnings(len(rows), shift)),

@@ -49,3 +49,9 @@ def date_weights(
     # x(0) = (x(a) b - x(b) a) / (b - a)
     share = -first / (second - first)
     return 1 - share, share
+
+
+def open_days(images: Sequence[SatelliteImage], flight: date) -> float:
+    """Days of growth between flight and satellite; a b / (a + b) of two that bracket the flight."""
+    gaps = [abs((image.acquired - flight).days) for image in images]
+    return float(gaps[0] if len(gaps) == 1 else gaps[0] * gaps[1] / max(sum(gaps), 1))

@@ -12,7 +12,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from uavssr.calibration.satellite_likelihood import CellLikelihood, CellValues, ThetaNormal
+from uavssr.calibration.satellite_likelihood import (
+    GROWTH_SPREAD,
+    CellLikelihood,
+    CellValues,
+    ThetaNormal,
+)
 from uavssr.model import (
     GAIN,
     Materials,
@@ -52,7 +57,12 @@ class SatelliteFit:
 
 @torch.no_grad()
 def fit_satellite(
-    network: PGUNet, family: ResponseFamily, materials: Materials, cells: CellValues, error: float
+    network: PGUNet,
+    family: ResponseFamily,
+    materials: Materials,
+    cells: CellValues,
+    error: float,
+    growth_spread: float = GROWTH_SPREAD,
 ) -> SatelliteFit:
     """Estimate an STF (S = 1) from an image's materials and a satellite's cells.
 
@@ -62,9 +72,12 @@ def fit_satellite(
         materials: of the image, see `find_materials`.
         cells: at least one.
         error: systematic error of the satellite, standard deviation of a band's log factor.
+        growth_spread: standard deviation of a crop's growth between flight and satellite.
     """
     prior = _with_common(_flat(family.prior), _flat(family.spread).square().diag(), family.common)
-    likelihood = CellLikelihood(network=network, family=family, cells=cells, error=error)
+    likelihood = CellLikelihood(
+        network=network, family=family, cells=cells, error=error, growth_spread=growth_spread
+    )
     first = likelihood.posterior(prior, None)
     level = (first.theta.mean - prior.mean).view(-1, 3)[:, GAIN].mean()
     blind = _blind(network, family, materials, float(level))

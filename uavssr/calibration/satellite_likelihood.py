@@ -28,8 +28,9 @@ illumination differ from the camera's."""
 CELL_ERROR_SHARE: Final = 0.3
 """Systematic error of a single cell over that of all cells of a band: it depends on the surface."""
 GROWTH_SPREAD: Final = 0.05
-"""Prior standard deviation of the growth g of a crop of NDVI 1 between flight and satellite. On ten
-development scenes it costs nothing where nothing grew, and keeps the accuracy where g is 0.15."""
+"""Prior standard deviation of the growth g of a crop of NDVI 1, for five days between flight and
+satellite. On ten development scenes it costs nothing where nothing grew, and keeps the accuracy
+where g is 0.15."""
 EDGE_NM: Final = 715.0
 """Wavelength at which the change of a growing crop turns its sign."""
 EDGE_WIDTH_NM: Final = 15.0
@@ -121,6 +122,8 @@ class CellLikelihood:
     """The cells."""
     error: float
     """Prior standard deviation of e beside the common factor."""
+    growth_spread: float
+    """Prior standard deviation of g."""
 
     def posterior(self, prior: ThetaNormal, start: CellPosterior | None) -> CellPosterior:
         """The posterior by Gauss-Newton steps from another one, or from the prior's mean."""
@@ -147,7 +150,7 @@ class CellLikelihood:
     def _satellite_precision(self) -> Tensor:
         """(b+1, b+1) prior precision: of e, each band's own error and a common factor, and of g."""
         own = torch.full((len(self.cells.response),), self.error**2, dtype=torch.float64)
-        growth = torch.tensor([[GROWTH_SPREAD**-2]], dtype=torch.float64)
+        growth = torch.tensor([[self.growth_spread**-2]], dtype=torch.float64)
         return torch.block_diag(torch.linalg.inv(own.diag() + COMMON_ERROR**2), growth)
 
     def _linearised(self, theta: Tensor, satellite: Tensor) -> tuple[Tensor, Tensor, float]:
