@@ -41,6 +41,8 @@ from uavssr.tiling import TileGrid, Window
 SENSOR = SENSORS["p4m"]
 GRID = WavelengthGrid.regular("test", 398.0, 1002.0, 61)
 UTM = CRS.from_epsg(32650).to_wkt()
+WGS84 = CRS.from_epsg(4326).to_wkt()
+WKT2 = CRS.from_epsg(32719).to_wkt(version="WKT2_2019")
 LOCAL = (
     'PROJCS["Field 7",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],'
     'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],PROJECTION["Transverse_Mercator"],'
@@ -354,7 +356,7 @@ def test_file_that_claims_gigabytes_is_refused_by_its_shape(
         read_stf(path, sensor=SENSOR, grid=GRID)
 
 
-@pytest.mark.parametrize("crs_wkt", [UTM, LOCAL, ""])
+@pytest.mark.parametrize("crs_wkt", [UTM, WGS84, WKT2, LOCAL, ""])
 def test_tiles_are_true_polygons_with_their_scalars(tmp_path: Path, crs_wkt: str) -> None:
     ds = dataset(tiles=5, crs_wkt=crs_wkt)
     path = write_tiles(ds, tmp_path / "a.tiles.gpkg")
@@ -376,6 +378,16 @@ def test_tiles_are_true_polygons_with_their_scalars(tmp_path: Path, crs_wkt: str
         assert np.array_equal(columns[f"{name}_red"], ds[name].sel(band="red")), name
     assert columns["prior_driven_red"].dtype == bool
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_numbers_that_are_missing_and_odd_roles_reach_the_map(tmp_path: Path) -> None:
+    ds = dataset()
+    ds["residual"][1, 0] = np.nan
+    roles = ['a"b', *SENSOR.roles[1:]]
+    path = write_tiles(ds.assign_coords(band=("band", roles)), tmp_path / "a.tiles.gpkg")
+    meta, _, _, data = pyogrio.raw.read(path)
+    residual = data[meta["fields"].tolist().index('residual_a"b')]
+    assert np.array_equal(residual, ds["residual"][:, 0], equal_nan=True)
 
 
 def test_no_tiles_make_an_empty_layer(tmp_path: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from warnings import catch_warnings
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from uavssr.io.stf.dataset import (
     StfArrays,
     tile_outlines,
 )
+from uavssr.io.stf.geopackage import write_outlines
 from uavssr.io.stf.netcdf import write_arrays
 from uavssr.io.writers import Replaceable, replacing, write_failed
 from uavssr.sensors import NumberArray, Sensor, WavelengthGrid
@@ -32,8 +32,6 @@ from uavssr.sensors import NumberArray, Sensor, WavelengthGrid
 if TYPE_CHECKING:
     import xarray as xr
 
-_NO_CRS: Final = 'LOCAL_CS["unknown",UNIT["metre",1]]'
-"""CRS of a map of a scene without one."""
 _MAX_TILES: Final = 1_000_000
 _MAX_BYTES: Final = 2**30
 """Largest sum of all variables; a tile of 5 bands and 270 wavelengths takes 11 kB."""
@@ -103,40 +101,20 @@ def write_tiles(
         OutputError: something stands in the way, or the disk is full.
         ValueError: the dataset has no tile dimension.
     """
-    import pyogrio
-    import shapely
-    from pyogrio.errors import DataLayerError, DataSourceError
-    from pyogrio.util import vsi_path
-
     stf = _as_arrays(stf)
     if "tile_window" not in stf.variables:
         raise ValueError("an STF of the scene alone has no tiles to map")
     columns, place = _columns(stf), stf.coordinates["spatial_ref"].attrs
-    windows = stf.variables["tile_window"].values
-    outlines = shapely.polygons(tile_outlines(windows, place["GeoTransform"]))
-    needed = 2**20 + len(windows) * (256 + 16 * len(columns))
+    outlines = tile_outlines(stf.variables["tile_window"].values, place["GeoTransform"])
+    needed = 2**20 + len(outlines) * (256 + 16 * len(columns))
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
-        plain = vsi_path(part) == str(part)  # pyogrio would take a name with ! or ; to pieces
-        buffer = BytesIO()
         try:
-            pyogrio.raw.write(
-                part if plain else buffer,
-                geometry=np.asarray(shapely.to_wkb(outlines), object),
-                field_data=list(columns.values()),
-                fields=np.array(list(columns), object),
-                geometry_type="Polygon",
-                crs=place.get("crs_wkt", _NO_CRS),
-                driver="GPKG",
-                layer="tiles",
-            )
-            if not plain:
-                part.write_bytes(buffer.getbuffer())
-            with catch_warnings(action="ignore", category=RuntimeWarning):  # bytes have no suffix
-                count = pyogrio.read_info(part if plain else part.read_bytes())["features"]
-        except (DataLayerError, DataSourceError, OSError, RuntimeError) as err:
+            crs_wkt = place.get("crs_wkt", "")
+            same = write_outlines(part, "tiles", outlines, columns, crs_wkt=crs_wkt)
+        except (OSError, sqlite3.Error) as err:
             raise write_failed(path, err, needed_bytes=needed) from err
-        if count != len(windows):
-            raise write_failed(path, f"{count} tiles when read back", needed_bytes=needed)
+        if not same:
+            raise write_failed(path, "not as written when read back", needed_bytes=needed)
     return Path(path)
 
 
