@@ -33,7 +33,7 @@ LOADED = [  # by a run on its way, so that one begins at once
         "uavssr.io.msi.source",
         "uavssr.cli.commands",
     ),
-    *("h5netcdf", "pyogrio", "shapely"),
+    "h5py",
     "hypothesis.stateful",
 ]
 CONTEXT.set_forkserver_preload(LOADED)

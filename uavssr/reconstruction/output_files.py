@@ -12,7 +12,6 @@ from uavssr.errors import BadVerdict, IncompleteRun, InputRefused
 from uavssr.io.checks import block_cache
 from uavssr.io.stf import (
     StfArrays,
-    read_tile_scalars,
     stf_path,
     tiles_path,
     write_stf,
@@ -202,14 +201,20 @@ def _write_stfs(
     outputs: Outputs,
     overwrite: PublishedFiles,
 ) -> None:
-    parts = _stf_arrays(scene, journal)
+    without_curves: list[StfArrays] = []  # for the map, which is written at once
+
+    def noted(part: StfArrays) -> StfArrays:
+        without_curves.append(part.without_curves())
+        return part
+
+    parts = map(noted, _stf_arrays(scene, journal))
     first, inputs = next(parts), scene.plan.inputs
     first.attrs[RUN_TAG] = run_digest(scene.plan, output)
     if outputs.verdict is not None:
         first.attrs.update(outputs.verdict.tags())
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)
-    scalars = read_tile_scalars(outputs.stf)
-    write_tiles(scalars, outputs.tiles, overwrite=overwrite, inputs=inputs)
+    first, *further = without_curves
+    write_tiles(first, outputs.tiles, further=further, overwrite=overwrite, inputs=inputs)
 
 
 def _stf_arrays(scene: FittedScene, journal: Journal) -> Iterator[StfArrays]:

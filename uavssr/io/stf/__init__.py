@@ -16,7 +16,6 @@ from uavssr.io.stf.dataset import (
 )
 from uavssr.io.stf.files import read_stf, stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.stf.learned import LearnedShares, with_learned_shares
-from uavssr.io.stf.netcdf import read_tile_scalars
 
 __all__ = [
     "QUANTITIES",
@@ -26,7 +25,6 @@ __all__ = [
     "StfEstimate",
     "estimate_of",
     "read_stf",
-    "read_tile_scalars",
     "reference_pixels_of",
     "scene_estimate",
     "stf_arrays",

@@ -64,6 +64,11 @@ class StfArrays:
         arrays = self.arrays.values()
         return {dim: n for a in arrays for dim, n in zip(a.dims, a.values.shape, strict=True)}
 
+    def without_curves(self) -> StfArrays:
+        """The same without the arrays over wavelengths, a twentieth of it: what a map shows."""
+        few = {k: a for k, a in self.variables.items() if "wavelength" not in a.dims}
+        return replace(self, variables=few)
+
 
 class Quantity(NamedTuple):
     """How one field of an `StfEstimate` is stored."""

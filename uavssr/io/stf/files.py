@@ -89,23 +89,25 @@ def write_tiles(
     stf: StfArrays | xr.Dataset,
     path: PathLike,
     *,
+    further: Iterable[StfArrays] = (),
     overwrite: Replaceable = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
     """Write the tiles' outlines with their scalars as a GeoPackage, for a map.
 
     Columns: `tile`, `condition`, `valid_fraction`, and per band `<name>_<role>`, such as
-    `centre_red`, `centre_se_red`, `prior_driven_red`.
+    `centre_red`, `centre_se_red`, `prior_driven_red`. For the arguments see `write_stf`.
 
     Raises:
         OutputError: something stands in the way, or the disk is full.
         ValueError: the dataset has no tile dimension.
     """
-    stf = _as_arrays(stf)
-    if "tile_window" not in stf.variables:
+    first = _as_arrays(stf)
+    if "tile_window" not in first.variables:
         raise ValueError("an STF of the scene alone has no tiles to map")
-    columns, place = _columns(stf), stf.coordinates["spatial_ref"].attrs
-    outlines = tile_outlines(stf.variables["tile_window"].values, place["GeoTransform"])
+    parts, place = [first, *further], first.coordinates["spatial_ref"].attrs
+    windows = np.concatenate([part.variables["tile_window"].values for part in parts])
+    outlines, columns = tile_outlines(windows, place["GeoTransform"]), _columns(parts)
     needed = 2**20 + len(outlines) * (256 + 16 * len(columns))
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
         try:
@@ -118,13 +120,15 @@ def write_tiles(
     return Path(path)
 
 
-def _columns(stf: StfArrays) -> dict[str, NumberArray]:
+def _columns(parts: Sequence[StfArrays]) -> dict[str, NumberArray]:
     """Columns (n,) of the scalars by name: first those of a whole tile, then band by band."""
-    values = {name: array.values for name, array in stf.variables.items()}
-    columns: dict[str, NumberArray] = {"tile": np.arange(len(values["tile_window"]))}
     flat = {name: q.dims for name, q in QUANTITIES.items() if "wavelength" not in q.dims}
+    values = {
+        name: np.concatenate([part.variables[name].values for part in parts]) for name in flat
+    }
+    columns: dict[str, NumberArray] = {"tile": np.arange(len(values["condition"]))}
     columns |= {name: values[name] for name, dims in flat.items() if not dims}
-    for index, role in enumerate(stf.coordinates["band"].values.tolist()):
+    for index, role in enumerate(parts[0].coordinates["band"].values.tolist()):
         columns |= {f"{n}_{role}": values[n][:, index] for n, dims in flat.items() if dims}
     return columns
 
