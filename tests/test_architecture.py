@@ -50,7 +50,7 @@ TOP = {"__init__", "__main__", "_version", "errors", "tiling"}
 ONLY_IN = {
     "rasterio": {"io/"},
     "rioxarray": {"io/"},
-    "dask": {"reconstruction/lazy_cube.py", "reconstruction/devices.py"},
+    "dask": {"reconstruction/lazy_cube.py"},
     "zarr": {"io/"},
     "numcodecs": {"io/"},
     "zstandard": {"io/"},

@@ -1,15 +1,23 @@
-"""Freed memory is reused for the next tile, and returned to the system at the end."""
+"""Cores that a process may use; freed memory is reused, and returned to the system at the end."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import dask.system
 import pytest
 import torch
 
-from uavssr.reconstruction.devices import freed_memory_reused, full_float32
+from uavssr.reconstruction.devices import (
+    CPU_COUNT,
+    cpu_count,
+    freed_memory_reused,
+    full_float32,
+)
 
 GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 needs_glibc = pytest.mark.skipif(not GLIBC, reason="needs glibc")
@@ -48,6 +56,33 @@ def printed(code: str, *arguments: str) -> list[int]:
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [int(number) for number in done.stdout.split()]
+
+
+def test_cores_are_those_that_dask_counts() -> None:
+    assert dask.system.CPU_COUNT == CPU_COUNT
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"job/cpu.max": "250000 100000"}, 3),
+        ({"job/cpu.max": "max 100000"}, 8),
+        ({"job/cpu.max": "1000 100000"}, 1),
+        ({"job/cpu.max": "1600000 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    ],
+)
+def test_quota_of_a_container_limits_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    (tmp_path / "own").write_text("0::/job\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_count(tmp_path, tmp_path / "own") == cores
 
 
 @needs_glibc

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
-import dask.system
 import torch
 from torch import Tensor
 
 from uavssr.errors import OutputError, UsageError
 from uavssr.sensors import Float32Array
 
-CPU_COUNT: Final = dask.system.CPU_COUNT
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+"""Where Linux shows the limits of groups of processes, such as those of a container."""
+
+
+def cpu_count(cgroups: Path = _CGROUPS, own_group: Path = Path("/proc/self/cgroup")) -> int:
+    """Cores that affinity and the quota of a container, rounded up, leave to this process."""
+    cores = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):  # version 2 of cgroups; its quota may be `max`
+        group = own_group.read_text().strip().rpartition(":")[2].strip("/")
+        quota, period = map(int, (cgroups / group / "cpu.max").read_text().split())
+        cores = min(cores, max(1, math.ceil(quota / period)))
+    with suppress(OSError, ValueError):  # version 1; its quota may be -1
+        quota, period = (
+            int((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text())
+            for name in ("quota", "period")
+        )
+        cores = min(cores, math.ceil(quota / period)) if quota > 0 else cores
+    return cores
+
+
+CPU_COUNT: Final = cpu_count()
 """Cores that affinity and cgroups leave to this process."""
 TORCH_THREADS: Final = 1
 """Threads of torch in one operation: with more, last digits depend on the cores, and tiles take
