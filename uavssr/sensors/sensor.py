@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -94,20 +95,25 @@ class Sensor:
         Raises:
             InputRefused: 5 % or more of a band's response lies outside the grid.
         """
-        response = self.response()
-        low, high = grid.centres[0] - grid.fwhm[0], grid.centres[-1] + grid.fwhm[-1]
-        share = response[:, (low <= FINE_NM) & (high >= FINE_NM)].sum(1)
-        for band, covered in zip(self.bands, share, strict=True):
-            if covered < 0.95:
-                raise InputRefused(
-                    f"band {band.role} of {self.name} ({band.centre:g} nm) has "
-                    f"{1 - covered:.0%} of its response outside the output grid {grid.name} "
-                    f"({grid.centres[0]:g}-{grid.centres[-1]:g} nm)",
-                    remedy="leave it out of the sensor file, or use a model with a wider grid",
-                )
-        # R = r H, with responses r on FINE_NM and interpolation H from the grid to FINE_NM
-        srf = response @ grid.interpolation()
-        return np.asarray(srf / srf.sum(1, keepdims=True))
+        return _srf(self, grid).copy()
+
+
+@lru_cache(maxsize=8)
+def _srf(sensor: Sensor, grid: WavelengthGrid) -> FloatArray:
+    response = sensor.response()
+    low, high = grid.centres[0] - grid.fwhm[0], grid.centres[-1] + grid.fwhm[-1]
+    share = response[:, (low <= FINE_NM) & (high >= FINE_NM)].sum(1)
+    for band, covered in zip(sensor.bands, share, strict=True):
+        if covered < 0.95:
+            raise InputRefused(
+                f"band {band.role} of {sensor.name} ({band.centre:g} nm) has "
+                f"{1 - covered:.0%} of its response outside the output grid {grid.name} "
+                f"({grid.centres[0]:g}-{grid.centres[-1]:g} nm)",
+                remedy="leave it out of the sensor file, or use a model with a wider grid",
+            )
+    # R = r H, with responses r on FINE_NM and interpolation H from the grid to FINE_NM
+    srf = response @ grid.interpolation()
+    return np.asarray(srf / srf.sum(1, keepdims=True))
 
 
 def nominal_spread(fwhm: FloatArray) -> FloatArray:

@@ -64,9 +64,15 @@ class WavelengthGrid:
 def _interpolation(centres: tuple[float, ...]) -> FloatArray:
     parts = 20  # points over which each step of 1 nm is averaged
     offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * (FINE_NM[1] - FINE_NM[0])
-    points = (FINE_NM[:, None] + offsets).ravel()
-    columns = [np.interp(points, centres, row) for row in np.eye(len(centres))]
-    matrix = np.stack(columns, axis=1).reshape(FINE_NM.size, parts, len(centres)).mean(1)
+    axis = np.array(centres)
+    points = np.clip((FINE_NM[:, None] + offsets).ravel(), axis[0], axis[-1])
+    # x(l) = x_i + (x_(i+1) - x_i) t,  t = (l - c_i) / (c_(i+1) - c_i)
+    below = np.clip(np.searchsorted(axis, points, side="right") - 1, 0, len(axis) - 2)
+    share = (1 / np.diff(axis))[below] * (points - axis[below])
+    weights = np.zeros((points.size, axis.size))
+    rows = np.arange(points.size)
+    weights[rows, below], weights[rows, below + 1] = 1 - share, share
+    matrix = weights.reshape(FINE_NM.size, parts, axis.size).mean(1)
     matrix.setflags(write=False)
     return matrix
 

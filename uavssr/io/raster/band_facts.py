@@ -13,6 +13,8 @@ from uavssr.sensors import NumberArray
 
 _MAX_VALUES: Final = 200_000
 """Pixels from which quantiles and shares are computed."""
+_MAX_FIRST: Final = 4096
+"""Pixels that are tried first for a common divisor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,4 +96,7 @@ def _same_bands(numbers: NumberArray) -> list[int | None]:
 
 
 def _step(band: NumberArray) -> int:
-    return 1 if band.dtype.kind == "f" else int(np.gcd.reduce(band.astype(np.int64)))
+    """The largest integer of which all numbers are multiples: 1 if it is that of a few already."""
+    if band.dtype.kind == "f" or np.gcd.reduce(band[:_MAX_FIRST].astype(np.int64)) == 1:
+        return 1
+    return int(np.gcd.reduce(band.astype(np.int64)))

@@ -65,7 +65,8 @@ def judge_sample(sample: ValueSample, scale: Scale) -> JudgedSample:
     if rule.bleeds:
         for why in reasons:
             why[near_fill(why != Reason.VALID) & (why == Reason.VALID)] = Reason.BLED
-    counts = Counter(np.concatenate([why.ravel() for why in reasons]).tolist())
+    frequencies = np.bincount(np.concatenate([why.ravel() for why in reasons]))
+    counts = Counter(dict(enumerate(frequencies.tolist())))
     numbers = _having(Reason.VALID, sample.windows, reasons)
     warnings = [
         *_invalid_pixels(counts, _fill_values(sample.windows, reasons), partial=sample.partial),
