@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ from uavssr.model import (
     find_materials,
     pool_materials,
 )
+from uavssr.reconstruction.devices import CPU_COUNT
 from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.pixels import SceneSample, WindowResult, sample_scene, usable_pixels
 from uavssr.sensors import BoolArray, Float32Array, Sensor, nominal_spread
@@ -37,6 +39,8 @@ TILE_SPREAD: Final = 0.35
 """Prior standard deviation of a tile's STF around the scene's, over that of the camera prior."""
 TILE_PIXELS: Final = 2048
 """Pixels of a tile from which its materials are found, about fifty per material."""
+SAMPLE_GROUP: Final = 4
+"""Windows of a sample that go through the network together on a CPU, whatever its cores."""
 PRIOR_DRIVEN: Final = 0.75
 """Share of the data sheet's variance of centre and gain that remains, above which a band is
 prior-driven. A camera's profile removes a part of it, and the image another."""
@@ -72,7 +76,7 @@ def estimate_scene_stf(
     if fixed is None:
         stf = blind_stf(network, [sample], stf)
     msi, valid = sample.msi.to(device), sample.valid.to(device)
-    coefficients = network(msi, stf, estimate_stf=False, stages=stages).coefficients
+    coefficients = _windows_coefficients(network, msi, stf, stages)
     statistics = scene_statistics(network.basis, msi, coefficients, stf, valid)
     fraction = sample.valid_fraction
     estimate = summarise_stf(stf, statistics, network.basis, valid_fraction=fraction)
@@ -92,6 +96,19 @@ def blind_stf(network: PGUNet, samples: Sequence[SceneSample], start: Stf) -> St
     return _in_float64(
         network, samples, start, lambda exact, *given: exact.estimate_stf(*given)[-1]
     )
+
+
+def _windows_coefficients(network: PGUNet, msi: Tensor, stf: Stf, stages: int | None) -> Tensor:
+    """Coefficients (W, r, h, w) of a sample's windows, on a CPU some windows on each core."""
+
+    @torch.inference_mode()
+    def coefficients(windows: Tensor) -> Tensor:
+        return network(windows, stf, estimate_stf=False, stages=stages).coefficients
+
+    if msi.device.type != "cpu":
+        return coefficients(msi)
+    with ThreadPoolExecutor(CPU_COUNT, "sample") as pool:
+        return torch.cat(list(pool.map(coefficients, msi.split(SAMPLE_GROUP))))
 
 
 @torch.inference_mode()
