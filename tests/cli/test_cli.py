@@ -25,6 +25,7 @@ from tests.helpers.places import REPO
 from tests.helpers.rasters import TRANSFORM, write
 from uavssr.cli.gdal_settings import ignore_gdal_settings
 from uavssr.errors import Interrupted
+from uavssr.io.checks import BLOCK_CACHE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.journal import Journal
 from uavssr.io.writers.part_folder import remove_stale_parts
@@ -1007,7 +1008,9 @@ def test_options_of_gdal_in_the_environment_are_ignored(monkeypatch: pytest.Monk
     for name in (*dangerous, *kept):
         monkeypatch.setenv(name, "anything")
     monkeypatch.setenv("GDAL_CONFIG_FILE", "my.gdalrc")
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
     ignore_gdal_settings()
     assert not set(dangerous) & set(os.environ)
     assert set(kept) <= set(os.environ)
     assert os.environ["GDAL_CONFIG_FILE"] == os.devnull
+    assert int(os.environ["GDAL_CACHEMAX"]) * 2**20 == BLOCK_CACHE

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pickle
 import threading
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pyogrio
 import pytest
@@ -15,6 +18,7 @@ import rasterio
 import rioxarray
 import torch
 import xarray as xr
+from rasterio._env import get_gdal_config
 from rasterio.crs import CRS
 
 import uavssr
@@ -29,6 +33,7 @@ from uavssr.io.stf import ReferencePixels, with_reference_pixels, write_stf
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.model.weights import Model
+from uavssr.reconstruction import devices
 from uavssr.reconstruction.api import PlannedReconstruction
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.fitted_scene import FittedScene
@@ -573,3 +578,44 @@ def test_loaded_model_is_not_changed_by_a_run(model: Model) -> None:
     after = model.network.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert set(after) == set(tiny_network().state_dict())
+
+
+# --- the caller's process ------------------------------------------------------------------------
+
+
+def torch_threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_lazy_tiles_take_one_thread_each_and_give_the_others_back(
+    model: Model, three_threads: None
+) -> None:
+    seen: list[int] = []
+    source = fake(before_read=lambda _: seen.append(torch.get_num_threads()))
+    cube = plan_of(source, model).dataset()["reflectance"]
+    seen.clear()
+    with ThreadPoolExecutor(4) as pool, dask.config.set(pool=pool):
+        cube.compute()
+        after = set(pool.map(lambda _: torch.get_num_threads(), range(40)))
+    assert set(seen) == {1}
+    assert after == {torch.get_num_threads(), torch_threads_of_a_new_thread()} == {3}
+
+
+def test_writing_leaves_the_callers_process_as_it_was(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, three_threads: None
+) -> None:
+    """Only the command line may tell the allocator and GDAL what to do."""
+    monkeypatch.setattr(devices, "_keep_freed_memory", pytest.fail)
+    cache = get_gdal_config("GDAL_CACHEMAX")
+    plan_of(fake(), model).write(tmp_path / "c.tif")
+    assert get_gdal_config("GDAL_CACHEMAX") == cache
+    assert torch.get_num_threads() == torch_threads_of_a_new_thread() == 3

@@ -14,14 +14,20 @@ _OPTION: Final = re.compile(
 )
 
 
+_BLOCK_CACHE_MB: Final = 64
+"""`io.checks.BLOCK_CACHE`, which would load rasterio here."""
+
+
 def ignore_gdal_settings() -> None:
     """Remove GDAL's options from the environment: some change pixels or open the network.
 
-    Where it finds its data and drivers stays. Its configuration file is not read either.
+    Where it finds its data and drivers stays. Its configuration file is not read either. Its block
+    cache, by default a twentieth of the machine's memory, is limited.
     """
     for name in [name for name in os.environ if _OPTION.match(name)]:
         del os.environ[name]
     os.environ["GDAL_CONFIG_FILE"] = os.devnull
+    os.environ["GDAL_CACHEMAX"] = str(_BLOCK_CACHE_MB)
 
 
 def hide_undecodable_messages() -> None:

@@ -176,7 +176,8 @@ def reconstruct(
     elif existing is not None:
         raise existing
     else:
-        with console.progress(quiet=context.obj["quiet"]) as progress:
+        quiet = context.obj["quiet"]
+        with run.freed_memory_reused(), console.progress(quiet=quiet) as progress:
             outputs = plan.write(output, progress=progress)
     if quicklook is not None and (existing is None or not quicklook.exists()):
         from uavssr.viz import draw_quicklook

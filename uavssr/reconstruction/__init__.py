@@ -11,7 +11,12 @@ from uavssr.reconstruction.api import (
 )
 from uavssr.reconstruction.bounded_map import bounded_map
 from uavssr.reconstruction.camera_stf import estimate_camera_stf
-from uavssr.reconstruction.devices import CPU_COUNT, resolve_device, torch_threads
+from uavssr.reconstruction.devices import (
+    CPU_COUNT,
+    freed_memory_reused,
+    resolve_device,
+    torch_threads,
+)
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
@@ -45,6 +50,7 @@ __all__ = [
     "estimate_scene_stf",
     "estimate_stf",
     "expand",
+    "freed_memory_reused",
     "parse_size",
     "plan_reconstruction",
     "reconstruct",

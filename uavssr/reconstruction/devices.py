@@ -51,6 +51,9 @@ _DEFAULT_BELOW: Final = 2**25
 """The largest threshold (bytes) that glibc chooses by itself."""
 _REMEDY: Final = "use auto, cpu or cuda[:i]"
 _THREAD: Final = threading.local()
+_COUNTING: Final = threading.Lock()
+_CALLERS_COUNT: Final[list[int]] = []
+"""Torch's threads before the first body of `torch_threads` began, once for each that runs."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -77,13 +80,26 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def torch_threads(count: int = TORCH_THREADS) -> Iterator[None]:
-    """Limit torch to `count` threads in one operation, so that workers do not share cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
+    """Limit torch to `count` threads in one operation, so that workers do not share cores.
+
+    Torch has one number for new threads and one for each thread. Bodies may run at the same time
+    in several threads; the last to end has set all numbers back.
+    """
+    local = vars(_THREAD)
+    with _COUNTING:
+        before = torch.get_num_threads()
+        _CALLERS_COUNT.append(_CALLERS_COUNT[0] if _CALLERS_COUNT else before)
+        if not local.get("limited"):  # else another thread's body may have set it already
+            before = _CALLERS_COUNT[0]
+        torch.set_num_threads(max(1, count))
+    local["limited"] = local.get("limited", 0) + 1
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        local["limited"] -= 1
+        with _COUNTING:
+            _CALLERS_COUNT.pop()
+            torch.set_num_threads(before)
 
 
 class _FullFloat32:

@@ -13,10 +13,11 @@ from dask.delayed import Delayed
 
 from uavssr.io.raster import coordinates
 from uavssr.io.writers import TileRecord
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.products import CubeRender, ErrorRender, Render
-from uavssr.reconstruction.tile_engine import COEFFICIENTS, ERROR_MAPS
+from uavssr.reconstruction.tile_engine import COEFFICIENTS, ERROR_MAPS, TileEngine
 from uavssr.sensors import Float32Array
 from uavssr.tiling import Progress, TileGrid
 
@@ -25,7 +26,7 @@ def lazy_dataset(scene: FittedScene, *, uncertainty: bool, progress: Progress | 
     """See `PlannedReconstruction.dataset`."""
     source, grid = scene.plan.source, scene.plan.model.grid
     engine = scene.cube_engine(MemoryStore(), progress, error_maps=uncertainty)
-    record = dask.delayed(partial(engine.record, stf=False), pure=False)
+    record = dask.delayed(partial(_record, engine), pure=False)
     records = [record(index) for index in range(len(engine.tiles))]
     dataset = scene.stf_arrays().dataset().drop_dims("tile", errors="ignore")
     dataset = dataset.assign_coords(
@@ -61,7 +62,13 @@ def _variable(
     return xr.Variable(("wavelength", "y", "x"), dask.array.block(blocks), attributes)
 
 
+def _record(engine: TileEngine, index: int) -> TileRecord:
+    with torch_threads():  # dask runs a tile on each core
+        return engine.record(index, stf=False)
+
+
 def _rendered(render: Render, maps: str, bands: int, record: TileRecord) -> Float32Array:
     if maps not in record.maps:  # an empty tile
         return np.full((bands, *record.valid.shape), np.nan, np.float32)
-    return render(record.maps[maps], record.valid)
+    with torch_threads():
+        return render(record.maps[maps], record.valid)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import BadVerdict, IncompleteRun, InputRefused
-from uavssr.io.checks import block_cache
 from uavssr.io.stf import (
     StfArrays,
     stf_path,
@@ -26,7 +25,7 @@ from uavssr.io.writers import (
     check_output,
     output_locked,
 )
-from uavssr.reconstruction.devices import freed_memory_reused, torch_threads
+from uavssr.reconstruction.devices import torch_threads
 from uavssr.reconstruction.finished_run import RUN_TAG, finished_verdict, run_digest
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.memory_budget import memory_budget
@@ -98,8 +97,6 @@ def write_files(
     with (
         ExitStack() as locks,
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,
-        block_cache(),
-        freed_memory_reused(),
     ):
         for path in (outputs.stf, outputs.tiles, *output.extra_files):
             locks.enter_context(output_locked(path))
