@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from tests.helpers.commands import Ran, Run
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_msi
 from tests.helpers.places import REPO
 from tests.helpers.rasters import TRANSFORM, write
+from uavssr.cli.app import check_outputs
 from uavssr.cli.gdal_settings import ignore_gdal_settings
 from uavssr.errors import Interrupted
 from uavssr.io.checks import BLOCK_CACHE
@@ -999,6 +1001,17 @@ def test_reader_that_leaves_early_is_no_error(command: str) -> None:
         )
         assert done.returncode == 0
         assert done.stderr == ""
+
+
+def test_garbage_is_collected_as_usual_once_a_command_writes(tmp_path: Path) -> None:
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000)
+    try:
+        check_outputs([tmp_path / "out.tif"], [], overwrite=False)
+        assert gc.get_threshold() == usual
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
 
 
 def test_options_of_gdal_in_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -589,7 +589,10 @@ def torch_threads_of_a_new_thread() -> int:
 
 
 @pytest.fixture
-def three_threads() -> Iterator[None]:
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A caller's process with three threads, as if no test around this one had limited them."""
+    monkeypatch.setattr(devices, "_CALLERS_COUNT", [])
+    monkeypatch.setattr(devices, "_THREAD", threading.local())
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
