@@ -113,9 +113,15 @@ def _rows(
     polygons["order"], polygons["type"] = 1, 3  # little endian, a polygon
     polygons["rings"], polygons["points"] = 1, 5
     polygons["corners"] = outlines
-    known = [np.where(np.isnan(values), None, values).tolist() for values in columns.values()]
+    known = [_known(values) for values in columns.values()]
     for number, (polygon, *values) in enumerate(zip(polygons, *known, strict=True), 1):
         yield (number, polygon.tobytes(), *values)
+
+
+def _known(values: NumberArray) -> list[object]:
+    numbers = values.astype(object)
+    numbers[np.isnan(values)] = None
+    return list(numbers.tolist())
 
 
 def _reference_systems(crs_wkt: str) -> tuple[int, list[tuple[str, int, str, int, str]]]:
