@@ -37,6 +37,8 @@ CARD_PIXELS = 25
 """Pixels of the image that show the card alone."""
 CELL = 8
 """Side in pixels of a satellite's cell. Its point spread and registration are taken as perfect."""
+MAX_CELLS = 64
+"""Cells of a satellite image that are used at most, at random."""
 SATELLITE_ERROR, SATELLITE_COMMON, SATELLITE_NOISE = 0.05, 0.03, 0.01
 """Relative standard deviations of Sentinel-2's errors: of a band in all cells, of all bands
 together, and of a single value."""
@@ -143,6 +145,8 @@ class SimulatedFlight:
         response = satellite.srf(self.network.grid)
         seen, spectra = (cell_means(part) for part in (self.image[0].numpy(), self.cube))
         factor = SATELLITE_ERROR * rng.normal(size=len(satellite)) + SATELLITE_COMMON * rng.normal()
+        chosen = rng.choice(len(seen), min(len(seen), MAX_CELLS), replace=False)
+        seen, spectra = seen[chosen], spectra[chosen]
         clean = spectra @ response.T * np.exp(factor)
         values = clean * (1 + SATELLITE_NOISE * rng.normal(size=clean.shape))
         cells = CellValues(

@@ -1,6 +1,7 @@
 """What each source of knowledge of the camera buys: errors of the cube, from blind to 50 spectra.
 
     python benchmarks/knowledge.py LIBRARY.npz CUBE.npz... [--sensor p4m] [--plot PICTURE.png]
+        [--record FILE.json] [--seconds N]
 
 Simulated flights with a common factor of 10 %, see benchmarks/flights.py. Prints Markdown: means
 over cameras and scenes. *Gap closed* is the share of what the true R would remove of the blind
@@ -9,6 +10,8 @@ RMSE; more than 100 % where known spectra also correct the cube.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -61,18 +64,29 @@ def main() -> int:
     """Print the table; returns the exit code."""
     parser = options_of(__doc__, cameras=8)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--record", type=Path, help="keep the errors here, and go on from there")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     options = parser.parse_args()
-    given = HeldOut.of(options)
+    given, end = HeldOut.of(options), time.monotonic() + options.seconds
+    record: dict[str, list[list[float]]] = {}
+    if options.record is not None and options.record.is_file():
+        record = json.loads(options.record.read_text(encoding="utf-8"))
+    for number, (scene, cube) in enumerate(given.cubes.items()):
+        for seed in given.seeds(number):
+            if f"{scene} {seed}" in record:
+                continue
+            if time.monotonic() > end:
+                print(f"{len(record)} images done: run again to go on")
+                return 0
+            flight = SimulatedFlight(given, cube, seed)
+            estimates = SOURCES.values()
+            record[f"{scene} {seed}"] = [list(astuple(errors_of(flight, of))) for of in estimates]
+            if options.record is not None:
+                options.record.write_text(json.dumps(record), encoding="utf-8")
     errors = np.array(
         [
-            [
-                [
-                    astuple(errors_of(SimulatedFlight(given, cube, seed), estimate))
-                    for estimate in SOURCES.values()
-                ]
-                for seed in given.seeds(number)
-            ]
-            for number, cube in enumerate(given.cubes.values())
+            [record[f"{scene} {seed}"] for seed in given.seeds(number)]
+            for number, scene in enumerate(given.cubes)
         ]
     )  # (scene, camera, source, error)
     given.print_header()
@@ -132,25 +146,29 @@ def draw(errors: np.ndarray, scenes: list[str], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True, layout="constrained")
     names = list(SOURCES)
     places = np.arange(len(names))[::-1]
-    titles = ("Error of the cube (RMSE, reflectance)", "Error of the shape (angle, degrees)")
-    for quantity, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+    titles = {
+        "Error of the cube (RMSE, reflectance)": ".4f",
+        "Error of the shape (spectral angle, degrees)": ".2f",
+    }
+    for quantity, (axis, (title, digits)) in enumerate(zip(axes, titles.items(), strict=True)):
         means = errors[..., quantity].mean(1)
         axis.barh(places, means.mean(0), color="0.85", height=0.7)
         for scene, values in zip(scenes, means, strict=True):
             axis.plot(values, places, "o", markersize=4, label=scene)
         for place, value in zip(places, means.mean(0), strict=True):
-            axis.text(value, place + 0.05, f" {value:.3g}", va="bottom", fontsize=8, color="0.3")
+            axis.text(0, place, f" {value:{digits}}", va="center", fontsize=8, color="0.3")
         axis.set_title(title, fontsize=10)
         axis.set_xlim(left=0)
         axis.grid(axis="x", color="0.92")
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(places, names)
-    axes[1].legend(fontsize=8, frameon=False, loc="lower right")
-    figure.suptitle("What is known of the camera, and what it buys (simulated flights)")
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.suptitle("What is known of the camera, and what it buys (simulated; bars: mean)")
     figure.savefig(path, dpi=110)
 
 
