@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,15 @@ def test_flat_panels_tell_gains_and_leave_centres_at_the_data_sheet() -> None:
     assert np.abs(found.stf.theta[0, :, GAIN].numpy() - taken.theta[0, :, GAIN]).max() < 0.005
     assert np.allclose(found.stf.theta[0, :, SHIFT], 0, atol=0.02)
     assert np.allclose(found.stf.theta_se[0, :, SHIFT], FAMILY.spread[0, :, SHIFT], rtol=1e-3)
+
+
+def test_one_panel_is_believed_though_the_prior_expects_another_gain() -> None:
+    family = replace(FAMILY, common=torch.full((1,), 0.08), spread=FAMILY.spread.clone())
+    family.spread[..., GAIN] = 0.045
+    panel = np.full((1, len(GRID)), 0.5)
+    seen = panel @ family.rows(family.prior)[0].numpy().T.astype(float) * np.exp(-0.28)
+    found = calibrate(family, panel, seen, basis=NETWORK.basis).stf
+    np.testing.assert_allclose(found.theta[0, :, GAIN], -0.28, atol=0.03)
 
 
 def test_haze_is_told_of() -> None:

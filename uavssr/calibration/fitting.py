@@ -44,6 +44,9 @@ _MAX_LAST_STEP: Final = 0.1
 """Last step over the standard error up to which a fit has converged, though weights may swing."""
 _INITIAL_LEVEL: Final = 25.0
 """Noise level of the first step: large, so that it is cautious and no pixel is an outlier."""
+_FEW_PIXELS: Final = 2
+"""Up to so many pixels cannot contradict each other: the first step then takes the expected noise.
+From a large one, the fit would explain an unexpected gain as noise, and stay there."""
 _NORMAL_Q50, _NORMAL_Q99 = 0.0, 2.326
 """Quantiles of the standard normal distribution."""
 
@@ -91,7 +94,8 @@ class Fitting:
         """Iterate until no parameter changes by more than 0.001, 50 times at most."""
         count, bands = self.msi.shape
         state = self.msi.new_zeros((bands, self.instrument.count + self.patterns.shape[-1]))
-        level, weight = self.msi.new_full((bands,), _INITIAL_LEVEL), self.msi.new_ones(count)
+        first = _INITIAL_LEVEL if count > _FEW_PIXELS else 1.0
+        level, weight = self.msi.new_full((bands,), first), self.msi.new_ones(count)
         for _ in range(_MAX_ITERATIONS):
             precision = self._precision(level, weight)
             step = self._step(state, precision)
