@@ -556,47 +556,6 @@ def test_the_last_x_step_brings_the_cube_nearer_to_the_image(name: str, *, blind
     assert ((weight * after).norm(dim=1) < (weight * before).norm(dim=1)).all()
 
 
-# --- a tile's own STF -----------------------------------------------------------------------------
-
-
-def local_case() -> tuple[Stf, Stf]:
-    """The scene's STF and the prior of a tile's."""
-    scene = stf_of()
-    scene = Stf.of(scene.family, scene.theta + 0.3 * scene.family.spread, 0.5 * scene.theta_se)
-    return scene, Stf.of(scene.family, scene.theta, 0.35 * scene.family.spread)
-
-
-def test_a_tile_without_information_has_the_scenes_stf() -> None:
-    scene, prior = local_case()
-    nothing = torch.zeros(1, 256, dtype=torch.bool)
-    materials = find_materials(msi_of().flatten(2), nothing, pooled=True)
-    found = network_of().refine_stf(materials, scene, prior=prior)
-    assert torch.equal(found.theta, prior.theta)
-    assert torch.equal(found.theta_se, prior.theta_se)
-
-
-def test_a_tiles_stf_strays_from_the_scenes_within_its_prior() -> None:
-    scene, prior = local_case()
-    found = network_of().refine_stf(materials_of(), scene, prior=prior)
-    away = (found.theta - scene.theta).abs()
-    assert away.max() > 0.01
-    assert (away <= 4 * prior.theta_se + 1e-9).all()
-    assert (found.theta_se <= prior.theta_se).all()
-    assert (found.theta_se < 0.99 * prior.theta_se).any()
-    close(found.rows, scene.family.rows(found.theta))
-    certain = replace(prior, theta_se=torch.zeros_like(prior.theta_se))
-    fixed = network_of().refine_stf(materials_of(), scene, prior=certain)
-    assert torch.equal(fixed.theta, scene.theta)
-
-
-def test_a_tile_is_refined_by_the_last_stage() -> None:
-    """About the camera's own prior it is that stage's estimate, and no other's."""
-    network, materials = network_of(), materials_of()
-    *_, before, last = network.estimate_stf(materials, stf_of())
-    found = network.refine_stf(materials, before, prior=stf_of())
-    assert_same_stf(found, last)
-
-
 # --- training reaches every weight ----------------------------------------------------------------
 
 

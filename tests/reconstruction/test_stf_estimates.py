@@ -21,7 +21,7 @@ from tests.helpers.fakes import (
     random_stf,
     scene_sizes,
 )
-from tests.helpers.models import GRID, P4M, expected_stf, tiny_msi, tiny_network, tiny_scene
+from tests.helpers.models import GRID, P4M, expected_stf, tiny_msi, tiny_network
 from tests.helpers.places import REPO, SHARED
 from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.io.msi import open_msi
@@ -34,18 +34,10 @@ from uavssr.model.state import Stf
 from uavssr.reconstruction.api import reconstruct
 from uavssr.reconstruction.fitted_stf import FittedStf
 from uavssr.reconstruction.options import Precision, ReconstructionOptions
-from uavssr.reconstruction.pixels import (
-    SAMPLE_COUNT,
-    SAMPLE_SIZE,
-    SceneSample,
-    WindowResult,
-    sample_scene,
-)
+from uavssr.reconstruction.pixels import SAMPLE_COUNT, SAMPLE_SIZE, SceneSample, sample_scene
 from uavssr.reconstruction.stf_estimates import (
-    TILE_SPREAD,
     blind_stf,
     estimate_scene_stf,
-    estimate_tile_stf,
     fill_reflectance,
     stf_from_estimate,
     summarise_stf,
@@ -389,67 +381,3 @@ def test_given_estimate_is_the_stf_it_was_made_from() -> None:
     assert torch.equal(back.rows, stf.rows)
     assert torch.allclose(back.theta, stf.theta, atol=1e-4)
     assert torch.allclose(back.theta_se, stf.theta_se, rtol=1e-4, atol=1e-6)
-
-
-# --- a tile's STF --------------------------------------------------------------------------------
-
-
-def scene_of_a_camera(rows: float = 0.0) -> Stf:
-    """The scene's STF, known to a fifth; measured rows may differ from the family's by `rows`."""
-    scene = Stf.of(FAMILY, FAMILY.prior, 0.2 * FAMILY.spread)
-    return replace(scene, rows=scene.rows + rows)
-
-
-def local_stf(
-    share: float, *, wild: float = 0, scene: Stf | None = None
-) -> tuple[Stf, Stf, StfEstimate]:
-    """The scene's STF and that of a tile of which only `share` is valid, the rest `wild` off."""
-    scene = scene or scene_of_a_camera()
-    msi = torch.from_numpy(
-        np.tensordot(P4M.srf(GRID), tiny_scene(32, 32, seed=2), 1).astype(np.float32)
-    )
-    msi = msi[None]
-    result = NETWORK(msi, scene, estimate_stf=False)
-    valid = np.zeros((32, 32), bool)
-    valid[: int(32 * share)] = True
-    beyond = torch.from_numpy(wild * ~valid).float()
-    window = WindowResult(msi=msi[0] + beyond, coefficients=result.coefficients[0] + beyond)
-    tile = estimate_tile_stf(NETWORK, scene, window, valid, NETWORK.basis)
-    assert tile.estimate.valid_fraction == share
-    return scene, tile.stf, tile.estimate
-
-
-def test_tile_stf_without_valid_pixels_is_the_scenes() -> None:
-    scene, tile, estimate = local_stf(0)
-    assert torch.equal(tile.theta, scene.theta)
-    expected = (scene.theta_se.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
-    assert torch.allclose(tile.theta_se, torch.minimum(expected, FAMILY.spread))
-    assert torch.allclose(tile.rows, scene.rows, atol=1e-7)
-    assert estimate.prior_driven.all()
-
-
-def test_tile_stf_deviates_from_the_scenes_within_its_prior() -> None:
-    """Its standard errors include the scene's."""
-    scene, tile, _ = local_stf(1)
-    deviation = (tile.theta - scene.theta).abs()
-    assert deviation.max() > 1e-3
-    assert (deviation <= 4 * TILE_SPREAD * FAMILY.spread + 1e-6).all()
-    assert (tile.theta_se >= scene.theta_se).all()
-    limit = (scene.theta_se.square() + (TILE_SPREAD * FAMILY.spread).square()).sqrt()
-    assert (tile.theta_se <= limit + 1e-6).all()
-    assert (tile.theta_se < limit - 1e-6).any()
-
-
-def test_tile_stf_keeps_what_the_scenes_rows_have_beyond_the_family() -> None:
-    """Of a measured or given STF: a tile's differs from it as the parameters say."""
-    scene, tile, _ = local_stf(1, scene=scene_of_a_camera(rows=1e-3))
-    moved = FAMILY.rows(tile.theta) - FAMILY.rows(scene.theta)
-    assert moved.abs().max() > 1e-4
-    assert torch.allclose(tile.rows - scene.rows, moved, atol=1e-6)
-
-
-def test_pixels_that_are_not_valid_do_not_change_the_tile_stf() -> None:
-    """Promise P5."""
-    half = local_stf(0.5)[1].theta
-    assert torch.allclose(local_stf(0.5, wild=0.3)[1].theta, half, atol=1e-6)
-    assert not torch.allclose(local_stf(1)[1].theta, half, atol=1e-3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -31,6 +30,7 @@ from tests.helpers.models import (
     tiny_network,
     tiny_scene,
 )
+from tests.helpers.tile_stfs import tile_stf_estimator
 from uavssr.errors import IncompleteRun, InputRefused, OutputError, UsageError
 from uavssr.io.stf import QUANTITIES
 from uavssr.io.writers.tile_record import TileRecord
@@ -42,6 +42,7 @@ from uavssr.reconstruction.fitted_stf import FittedStf, TileStfs, float32_arrays
 from uavssr.reconstruction.pixels import blend_weight, blend_windows, fill_invalid, group_tiles
 from uavssr.reconstruction.stf_estimates import fill_reflectance
 from uavssr.reconstruction.tile_engine import COEFFICIENTS, TileEngine
+from uavssr.reconstruction.tile_stfs import TileStfEstimator
 from uavssr.tiling import TileGrid
 
 CPU = torch.device("cpu")
@@ -81,6 +82,7 @@ def engine_of(source: FakeSource, tile: int, **options: object) -> TileEngine:
     halo = options.pop("halo", net.halo(stages))
     tiles = TileGrid(height=source.height, width=source.width, tile=tile, halo=halo)
     options = {"scene_stf": random_stf(FAMILY, seed=1), "overlap": 0} | options
+    options.setdefault("tile_stf", tile_stf_estimator(net, options["scene_stf"], source))
     return TileEngine(network=net, source=source, tiles=tiles, device=CPU, **options)
 
 
@@ -209,17 +211,13 @@ def test_tile_without_diversity_is_finite_and_flagged(kind: str) -> None:
     assert np.abs(poor.centre - nominal).max() < 3 * FAMILY.spread[0, :, 0].max()
 
 
-def test_constant_tile_is_prior_driven() -> None:
-    """Row 18: the flag says that the data did not decide, and the errors are those of the prior."""
-    asleep = tiny_network(asleep=True).requires_grad_(False)
+def test_tile_of_a_constant_scene_has_the_scenes_stf() -> None:
+    """Row 18: no drift, and no more certainty than the scene's STF has."""
     spectrum = np.full((len(P4M), 40, 40), 0.2, np.float32)
-    constant = replace(coordinates(40, 40), image=spectrum)
-    engine = engine_of(constant, 64, network=asleep)
-    poor = found(engine, 0)
-    assert poor.estimate.prior_driven.all()
-    rich = found(replace(engine, source=coordinates(40, 40)), 0)
-    assert (rich.stf.theta_se <= poor.stf.theta_se).all()
-    assert (rich.stf.theta_se < poor.stf.theta_se).any()
+    engine = engine_of(replace(coordinates(40, 40), image=spectrum), 16)
+    tile = found(engine, 4).stf
+    assert torch.allclose(tile.theta, engine.scene_stf.theta, atol=1e-6)
+    assert (tile.theta_se >= engine.scene_stf.theta_se).all()
 
 
 def test_nan_from_the_network_names_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,13 +375,12 @@ def test_lack_of_memory_beside_the_network_is_reported(
 ) -> None:
     """Row 30: not a bug of the tile."""
 
-    def estimate_tile_stf(*_: object, **__: object) -> None:
+    def numbers(*_: object, **__: object) -> None:
         raise error
 
-    module = sys.modules[TileEngine.__module__]
     engine = engine_of(coordinates(40, 40), 32)
     [finish] = engine.begin(engine.read([0]))
-    monkeypatch.setattr(module, "estimate_tile_stf", estimate_tile_stf)
+    monkeypatch.setattr(TileStfEstimator, "numbers", numbers)
     with pytest.raises(OutputError, match=r"out of memory beside the network; .*--tile") as caught:
         finish()
     assert caught.value.exit_code == 5
@@ -395,10 +392,9 @@ def test_records_are_finished_without_the_network_in_any_thread(
     """A tile's own STF is found after `begin`, without the network, and in any thread."""
     engine, calls = engine_of(coordinates(40, 40), 32), []
     expected = engine.compute(engine.read([0]))[0]
-    module = sys.modules[TileEngine.__module__]
-    real = module.estimate_tile_stf
+    real = TileStfEstimator.numbers
     monkeypatch.setattr(
-        module, "estimate_tile_stf", lambda *a, **k: (calls.append(1), real(*a, **k))[1]
+        TileStfEstimator, "numbers", lambda *a, **k: (calls.append(1), real(*a, **k))[1]
     )
     [finish] = engine.begin(engine.read([0]))
     assert not calls

@@ -24,7 +24,7 @@ from uavssr.errors import OutputExists, UsageError
 
 if TYPE_CHECKING:
     from uavssr.io.writers import CubeDtype, Format
-    from uavssr.reconstruction import Precision, StfScope
+    from uavssr.reconstruction import Precision, StfScope, TileStf
     from uavssr.reconstruction.cluster import Cluster
 
 
@@ -56,6 +56,9 @@ def reconstruct(
         str,
         typer.Option(help="scene: one STF for all tiles; tile: the STF of each tile, blended."),
     ] = "scene",
+    tile_stf: Annotated[
+        str, typer.Option(help="off: estimate no STFs of tiles, and write no map of them.")
+    ] = "on",
     tile: shared.TileSize = 256,
     overlap: Annotated[
         int | None,
@@ -136,7 +139,8 @@ def reconstruct(
         resume=resume,
         strict=strict,
     )
-    paths = [*run.Outputs.beside(out), uncertainty, quality, quicklook]
+    names = run.Outputs.beside(out, tile_stf=tile_stf == "on")
+    paths = [*names, uncertainty, quality, quicklook]
     replaceable = PublishedFiles(cube=out, overwrite=overwrite, resume=resume)
     existing: OutputExists | None = None
     try:
@@ -152,6 +156,7 @@ def reconstruct(
         stf=stf,
         stf_only=stf_only,
         stf_scope=cast("StfScope", stf_scope),
+        tile_stf=cast("TileStf", tile_stf),
         tile=tile,
         overlap=overlap,
         stages=stages,
@@ -184,6 +189,8 @@ def reconstruct(
 
         draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])
     extra = {"uncertainty": uncertainty, "quality": quality, "quicklook": quicklook}
+    if outputs.tiles is None:
+        say(context, "uavssr: --tile-stf off: no STFs of tiles, and no file of them (.tiles.gpkg)")
     written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles} | extra
     print_outputs(context, written, verdict=outputs.verdict, as_json=as_json)
 

@@ -7,6 +7,7 @@ from uavssr.model.band_errors import BandErrors
 from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
 from uavssr.model.config import MAX_COMPONENTS, PGUNetConfig
 from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
+from uavssr.model.gain_drift import LEVEL_SPREAD, SceneColours, relative_prior_se
 from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, MAX_LOCAL_COMPONENTS, add_local_prior
 from uavssr.model.materials import Materials, find_materials, pool_materials
 from uavssr.model.mixture import fit_mixture
@@ -40,6 +41,7 @@ __all__ = [
     "CORRECTION_DIRECTIONS",
     "DEFAULT_MODEL",
     "GAIN",
+    "LEVEL_SPREAD",
     "LOCAL_PRIOR_WEIGHT",
     "MAX_COMPONENTS",
     "MAX_LOCAL_COMPONENTS",
@@ -60,6 +62,7 @@ __all__ = [
     "PGUNetConfig",
     "Reconstruction",
     "ResponseFamily",
+    "SceneColours",
     "SceneStatistics",
     "SpectralBasis",
     "Stf",
@@ -75,6 +78,7 @@ __all__ = [
     "model_folders",
     "pool_materials",
     "projection_error",
+    "relative_prior_se",
     "save_model",
     "stf_covariance",
 ]

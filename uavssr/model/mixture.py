@@ -12,6 +12,7 @@ from torch import Tensor
 
 _CACHED_ELEMENTS: Final = 2**17
 """Numbers of one array between two steps on a CPU: more would not fit its cache."""
+_LEAST_DISTANCE: Final = 1e-30
 _MIN_LOG_RATIO: Final = -60.0
 """Least logarithm of a component's probability over the largest one's.
 
@@ -196,7 +197,8 @@ def _initial_means(data: Tensor, count: int, generator: torch.Generator) -> Tens
     distance = torch.full((len(data),), math.inf, dtype=data.dtype)
     for _ in range(count - 1):
         distance = torch.minimum(distance, (data - chosen[-1]).square().sum(1))
-        chosen.append(data[torch.multinomial(distance, 1, generator=generator)])
+        rate = distance.clamp_min(_LEAST_DISTANCE)  # multinomial refuses zeros alone
+        chosen.append(data[torch.multinomial(rate, 1, generator=generator)])
     return torch.cat(chosen)
 
 

@@ -181,19 +181,6 @@ class PGUNet(nn.Module):
         change = stf.family.rows(blind.theta) - stf.family.rows(stf.theta)
         return replace(stf, theta=blind.theta, theta_se=blind.theta_se, rows=stf.rows + change)
 
-    def refine_stf(self, materials: Materials, stf: Stf, *, prior: Stf) -> Stf:
-        """The STF of a part of a scene: the last stage alone, from the scene's, with another prior.
-
-        Args:
-            materials: of the part (S = 1).
-            stf: of the scene.
-            prior: prior mean and standard deviation of the part's parameters.
-        """
-        family = replace(stf.family, prior=prior.theta, spread=prior.theta_se)
-        last, seen = self.response_stages[-1], self.observation_model(stf, stf_uncertainty=False)
-        refined: Stf = last(materials, replace(stf, family=family), seen, self.mixture, self.basis)
-        return refined
-
     def cube_uncertainty(self, stf: Stf, correction: Correction | None = None) -> CubeUncertainty:
         """The standard errors of a scene's cube with this STF (S = 1)."""
         sensor = self.observation_model(stf, stf_uncertainty=False)

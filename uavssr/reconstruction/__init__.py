@@ -19,7 +19,13 @@ from uavssr.reconstruction.devices import (
 )
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.memory_budget import parse_size
-from uavssr.reconstruction.options import OutputOptions, Precision, ReconstructionOptions, StfScope
+from uavssr.reconstruction.options import (
+    OutputOptions,
+    Precision,
+    ReconstructionOptions,
+    StfScope,
+    TileStf,
+)
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.stf_estimates import (
@@ -44,6 +50,7 @@ __all__ = [
     "ReconstructionOptions",
     "RunVerdict",
     "StfScope",
+    "TileStf",
     "bounded_map",
     "continue_scene_stf",
     "estimate_camera_stf",

@@ -63,6 +63,8 @@ class PlannedReconstruction:
 
     def stf_arrays(self, *, progress: Progress | None = None) -> StfArrays:
         """What `stf` returns, as arrays: xarray, which takes time to load, is not needed."""
+        if self.plan.options.tile_stf == "off":
+            return self.scene.stf_arrays()
         store = MemoryStore()
         self.scene.estimate_tile_stfs(store, progress)
         records = (store.load("stf", index) for index in sorted(store.finished("stf")))

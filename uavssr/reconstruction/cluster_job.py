@@ -71,8 +71,8 @@ class Job(WorkerPlugin):
         self.name, self.versions = f"uavssr-{uuid.uuid4()}", VERSIONS
         self.error_maps, self.maps = error_maps, maps
         here = replace(plan, options=replace(plan.options, cluster=None))
-        stf = None if scene is None else scene.stf.numbers()
-        self._packed = pickle.dumps((here, stf, fingerprint(_paths(plan.source))))
+        numbers = None if scene is None else scene.numbers()
+        self._packed = pickle.dumps((here, numbers, fingerprint(_paths(plan.source))))
         self._scene: FittedScene | None = None
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002 - dask's signature
@@ -93,13 +93,13 @@ class Job(WorkerPlugin):
 
     def _opened(self, worker: Worker) -> FittedScene:
         check_versions(worker.address, VERSIONS, self.versions)
-        plan, stf, expected = pickle.loads(self._packed)  # noqa: S301 - as dask does with tasks
+        plan, numbers, expected = pickle.loads(self._packed)  # noqa: S301 - as dask does with tasks
         _check_files(worker.address, _paths(plan.source), expected)
         device = _device(plan.device_kind, worker)
         files = (replace(file, checked=file.checked.here()) for file in plan.source.reader.files)
         source = replace(plan.source, reader=replace(plan.source.reader, files=tuple(files)))
         plan = replace(plan, source=source, network=plan.network.to(device), device=device)
-        return fit_scene(plan) if stf is None else FittedScene.from_numbers(plan, stf)
+        return fit_scene(plan) if numbers is None else FittedScene.from_numbers(plan, numbers)
 
 
 class IgnoreInterrupts(WorkerPlugin):
@@ -112,7 +112,7 @@ class IgnoreInterrupts(WorkerPlugin):
 
 def fit_remote_scene(job_name: str) -> StfNumbers:
     """Task: estimate the scene's STF."""
-    return _job(job_name).scene().stf.numbers()
+    return _job(job_name).scene().numbers()
 
 
 def compute_tiles(

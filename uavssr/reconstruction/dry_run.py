@@ -40,6 +40,8 @@ class RunEstimate:
     """Where the network runs."""
     precision: str
     """Number type of the proximal networks."""
+    tile_stf: str
+    """Whether the tiles' own STFs are estimated, `on` or `off`."""
     memory_bytes: int
     """Most bytes of memory of the run."""
     memory: str
@@ -73,7 +75,8 @@ class RunEstimate:
         need, free = size_text(self.output_bytes), size_text(self.free_bytes)
         disk = f"at most {need} and {size_text(self.journal_bytes)} of journal, {free} are free"
         return {
-            "tiles": f"{self.tiles} of {self.tile} x {self.tile} pixels, halo {self.halo}",
+            "tiles": f"{self.tiles} of {self.tile} x {self.tile} pixels, halo {self.halo}, "
+            f"own STFs {self.tile_stf}",
             "network": f"{self.device}, {self.precision}, {self.workers} workers x {self.batch}",
             "memory": self.memory,
             "disk": disk if self.fits else f"{disk}: TOO LITTLE",
@@ -117,6 +120,7 @@ def estimate_run(
         workers=workers,
         device=plan.device_kind,
         precision=plan.precision,
+        tile_stf=plan.options.tile_stf,
         memory_bytes=budget.total,
         memory=budget.explained(),
         output_bytes=sum(cube_bytes(t.height, t.width, t.bands, dtype=t.dtype) for t in targets),

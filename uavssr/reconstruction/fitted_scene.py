@@ -10,14 +10,22 @@ import torch
 
 from uavssr.io.stf import StfArrays, estimate_of, stf_arrays
 from uavssr.io.writers import RecordKind, TileRecord
+from uavssr.model import SceneColours
 from uavssr.reconstruction.devices import full_float32, torch_threads
 from uavssr.reconstruction.fitted_stf import FittedStf, StfNumbers, TileStfs
 from uavssr.reconstruction.pipeline import RecordStore, ThreadCounts, TilePass
 from uavssr.reconstruction.pixel_quality import PixelQuality, saturation
+from uavssr.reconstruction.pixels import sample_scene
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.provenance import provenance
-from uavssr.reconstruction.stf_estimates import estimate_scene_stf
+from uavssr.reconstruction.stf_estimates import estimate_scene_stf, fill_reflectance
 from uavssr.reconstruction.tile_engine import TileEngine
+from uavssr.reconstruction.tile_stfs import (
+    TileStfEstimator,
+    colours_as_numbers,
+    colours_from_numbers,
+    fit_scene_colours,
+)
 from uavssr.tiling import Progress
 
 
@@ -29,11 +37,19 @@ class FittedScene:
     """The plan."""
     stf: FittedStf
     """The scene's STF."""
+    colours: SceneColours | None
+    """The scene's colours; None if the tiles' own STFs are not wanted."""
 
     @classmethod
     def from_numbers(cls, plan: Plan, numbers: StfNumbers) -> FittedScene:
         """The scene whose STF a journal or a worker gives as named arrays."""
-        return cls(plan=plan, stf=FittedStf.from_numbers(numbers, plan.family))
+        stf = FittedStf.from_numbers(numbers, plan.family)
+        return cls(plan=plan, stf=stf, colours=colours_from_numbers(numbers))
+
+    def numbers(self) -> StfNumbers:
+        """The STF and the colours as named arrays; `from_numbers` is the inverse."""
+        colours = {} if self.colours is None else colours_as_numbers(self.colours)
+        return self.stf.numbers() | colours
 
     @property
     def prior_driven_bands(self) -> tuple[str, ...]:
@@ -66,7 +82,14 @@ class FittedScene:
             correction=plan.correction,
             quality=self.quality() if quality or error_maps else None,
             error_maps=error_maps,
+            tile_stf=self._tile_stf(),
         )
+
+    def _tile_stf(self) -> TileStfEstimator | None:
+        if self.colours is None:
+            return None
+        extended = self.plan.basis.extended.cpu().numpy()
+        return TileStfEstimator(scene=self.stf.numbers(), colours=self.colours, extended=extended)
 
     def cube_engine(
         self,
@@ -137,4 +160,8 @@ def fit_scene(plan: Plan) -> FittedScene:
         fitted = estimate_scene_stf(
             plan.network, plan.source, device=plan.device, stages=plan.stages, fixed=plan.fixed_stf
         )
-    return FittedScene(plan=plan, stf=fitted.reloaded(plan.family))
+        colours = None
+        if plan.options.tile_stf == "on":
+            fill = fill_reflectance(plan.network, fitted.stf)
+            colours = fit_scene_colours(sample_scene(plan.source, fill))
+    return FittedScene(plan=plan, stf=fitted.reloaded(plan.family), colours=colours)

@@ -89,7 +89,8 @@ def memory_budget(plan: Plan, pixel_bytes: int, *, error_maps: bool) -> MemoryBu
     side = tiles.tile + 2 * tiles.halo
     network = 0 if elsewhere else plan.batch * side**2 * network_bytes(config, plan.stages)
     pixels = tiles.height * tiles.width
-    stf_bytes = 2 * FLOAT * bands * config.bands  # responses and standard errors
+    # responses and standard errors
+    stf_bytes = 2 * FLOAT * bands * config.bands if plan.options.tile_stf == "on" else 0
     return MemoryBudget(
         threads=plan.threads,
         network=network,

@@ -19,6 +19,7 @@ BLOCK: Final = 256
 """Side of a file's blocks in pixels; smaller tiles are one block each."""
 
 StfScope = Literal["scene", "tile"]
+TileStf = Literal["on", "off"]
 Precision = Literal["float32", "bf16"]
 
 
@@ -38,6 +39,8 @@ class ReconstructionOptions:
     """Ignore the reference spectra in `stf`: for an image of other ground."""
     stf_scope: StfScope = "scene"
     """`scene`: one STF for all tiles. `tile`: each tile's own STF, blended across borders."""
+    tile_stf: TileStf = "on"
+    """`on`: estimate each tile's own STF too. `off`: the STF files hold the scene's alone."""
     tile: int = 256
     """Side of a tile in pixels: a multiple of 256, or of 16 below that."""
     overlap: int | None = None
@@ -58,13 +61,7 @@ class ReconstructionOptions:
     """Workers that compute the tiles, from `cluster.connect` or `cluster.local_cluster`."""
 
     def __post_init__(self) -> None:
-        if self.stf is not None and self.stf_scope == "tile":
-            fact = "--stf holds one STF fixed, --stf-scope tile estimates many"
-            raise UsageError(fact, remedy="choose one")
-        if self.stf_only and self.stf is None:
-            raise UsageError("--stf-only without --stf", remedy="give both, or neither")
-        if self.stf_scope not in get_args(StfScope):
-            raise UsageError(f"--stf-scope must be scene or tile, got {self.stf_scope!r}")
+        self._check_stfs()
         if self.precision not in (None, *get_args(Precision)):
             raise UsageError(f"--precision must be float32 or bf16, got {self.precision!r}")
         if self.tile < 16 or self.tile % min(self.tile, BLOCK) or self.tile % 16:
@@ -75,6 +72,20 @@ class ReconstructionOptions:
         for name, number in (("batch", self.batch), ("workers", self.workers)):
             if number is not None and number < 1:
                 raise UsageError(f"--{name} must be positive, got {number}")
+
+    def _check_stfs(self) -> None:
+        if self.stf is not None and self.stf_scope == "tile":
+            fact = "--stf holds one STF fixed, --stf-scope tile estimates many"
+            raise UsageError(fact, remedy="choose one")
+        if self.stf_only and self.stf is None:
+            raise UsageError("--stf-only without --stf", remedy="give both, or neither")
+        if self.stf_scope not in get_args(StfScope):
+            raise UsageError(f"--stf-scope must be scene or tile, got {self.stf_scope!r}")
+        if self.tile_stf not in get_args(TileStf):
+            raise UsageError(f"--tile-stf must be on or off, got {self.tile_stf!r}")
+        if self.tile_stf == "off" and self.stf_scope == "tile":
+            fact = "--stf-scope tile needs the tiles' own STFs, which --tile-stf off leaves out"
+            raise UsageError(fact, remedy="choose one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,24 +43,29 @@ STFS_IN_MEMORY: Final = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """The three files of every reconstruction."""
+    """The files of every reconstruction."""
 
     cube: Path
     """The hyperspectral cube, or its coefficients."""
     stf: Path
     """The STFs of the scene and its tiles, netCDF."""
-    tiles: Path
-    """Polygons of the tiles with the scalars of their STFs, GeoPackage."""
+    tiles: Path | None
+    """Polygons of the tiles with the scalars of their STFs, GeoPackage; None if not wanted."""
     verdict: RunVerdict | None = None
     """What the run says of its pixels; None before the run."""
 
     @classmethod
-    def beside(cls, cube: Path) -> Outputs:
-        """The names that go with a cube's."""
-        return cls(cube=cube, stf=stf_path(cube), tiles=tiles_path(cube))
+    def beside(cls, cube: Path, *, tile_stf: bool = True) -> Outputs:
+        """The names that go with a cube's, that of the tiles if their own STFs are wanted."""
+        return cls(cube=cube, stf=stf_path(cube), tiles=tiles_path(cube) if tile_stf else None)
+
+    @property
+    def stfs(self) -> tuple[Path, ...]:
+        """The files of STFs."""
+        return (self.stf,) if self.tiles is None else (self.stf, self.tiles)
 
     def __iter__(self) -> Iterator[Path]:
-        return iter((self.cube, self.stf, self.tiles))
+        return iter((self.cube, *self.stfs))
 
 
 def write_files(
@@ -84,12 +89,12 @@ def write_files(
     outputs = finished_outputs(plan, output)
     if outputs is not None:
         return outputs
-    outputs = Outputs.beside(Path(output.cube))
+    outputs = _named(plan, output)
     replaceable = PublishedFiles(
         cube=outputs.cube, overwrite=output.overwrite, resume=output.resume
     )
     check_names([*outputs, *output.extra_files])
-    for path in (outputs.stf, outputs.tiles):
+    for path in outputs.stfs:
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
     writers = OutputWriters.of(plan, output, overwrite=replaceable)
     error_maps = bool(output.extra_files)
@@ -98,7 +103,7 @@ def write_files(
         ExitStack() as locks,
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,
     ):
-        for path in (outputs.stf, outputs.tiles, *output.extra_files):
+        for path in (*outputs.stfs, *output.extra_files):
             locks.enter_context(output_locked(path))
         for path in (*outputs, *output.extra_files):
             # Another run may have finished since the first look.
@@ -127,7 +132,7 @@ def finished_outputs(plan: Plan, output: OutputOptions) -> Outputs | None:
     Raises:
         BadVerdict: it has, its verdict was odd, and `output.strict` is set.
     """
-    outputs = Outputs.beside(Path(output.cube))
+    outputs = _named(plan, output)
     verdict = finished_verdict(plan, output, outputs) if output.resume else None
     if verdict is None:
         return None
@@ -135,6 +140,10 @@ def finished_outputs(plan: Plan, output: OutputOptions) -> Outputs | None:
         verdict, output, "its files were written without --strict; to accept it, leave it out"
     )
     return replace(outputs, verdict=verdict)
+
+
+def _named(plan: Plan, output: OutputOptions) -> Outputs:
+    return Outputs.beside(Path(output.cube), tile_stf=plan.options.tile_stf == "on")
 
 
 def _refuse_odd(verdict: RunVerdict, output: OutputOptions, remedy: str) -> None:
@@ -151,7 +160,7 @@ def _scene(
         journal.check(settings)
         return FittedScene.from_numbers(plan, journal.scene)
     scene = fit()
-    journal.begin(settings, scene.stf.numbers())
+    journal.begin(settings, scene.numbers())
     return scene
 
 
@@ -204,14 +213,17 @@ def _write_stfs(
         without_curves.append(part.without_curves())
         return part
 
-    parts = map(noted, _stf_arrays(scene, journal))
+    without_tiles = iter([scene.stf_arrays()])
+    stfs = without_tiles if outputs.tiles is None else _stf_arrays(scene, journal)
+    parts = map(noted, stfs)
     first, inputs = next(parts), scene.plan.inputs
     first.attrs[RUN_TAG] = run_digest(scene.plan, output)
     if outputs.verdict is not None:
         first.attrs.update(outputs.verdict.tags())
     write_stf(first, outputs.stf, further=parts, overwrite=overwrite, inputs=inputs)
-    first, *further = without_curves
-    write_tiles(first, outputs.tiles, further=further, overwrite=overwrite, inputs=inputs)
+    if outputs.tiles is not None:
+        first, *further = without_curves
+        write_tiles(first, outputs.tiles, further=further, overwrite=overwrite, inputs=inputs)
 
 
 def _stf_arrays(scene: FittedScene, journal: Journal) -> Iterator[StfArrays]:

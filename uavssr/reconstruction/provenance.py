@@ -72,6 +72,7 @@ def _settings(plan: Plan) -> dict[str, str]:
         "stages": str(plan.stages),
         "overlap": str(plan.overlap),
         "stf_scope": plan.options.stf_scope,
+        "tile_stf": plan.options.tile_stf,
         "precision": plan.precision,
         "device": plan.device_kind,
     }

@@ -1,4 +1,4 @@
-"""STFs of scenes and tiles: estimated with the network, or given, and as numbers with errors."""
+"""STFs of scenes: estimated with the network, or given, and as numbers with errors."""
 
 from __future__ import annotations
 
@@ -29,16 +29,12 @@ from uavssr.model import (
 )
 from uavssr.reconstruction.devices import CPU_COUNT
 from uavssr.reconstruction.fitted_stf import FittedStf
-from uavssr.reconstruction.pixels import SceneSample, WindowResult, sample_scene, usable_pixels
-from uavssr.sensors import BoolArray, Float32Array, Sensor, nominal_spread
+from uavssr.reconstruction.pixels import SceneSample, sample_scene
+from uavssr.sensors import Float32Array, Sensor, nominal_spread
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource
 
-TILE_SPREAD: Final = 0.35
-"""Prior standard deviation of a tile's STF around the scene's, over that of the camera prior."""
-TILE_PIXELS: Final = 2048
-"""Pixels of a tile from which its materials are found, about fifty per material."""
 SAMPLE_GROUP: Final = 4
 """Windows of a sample that go through the network together on a CPU, whatever its cores."""
 PRIOR_DRIVEN: Final = 0.75
@@ -183,41 +179,6 @@ def stf_from_estimate(
     return Stf.of(family.to(device), parameters, errors, rows=rows, common_se=common_se)
 
 
-@torch.inference_mode()
-def estimate_tile_stf(
-    network: PGUNet, scene: Stf, result: WindowResult, valid: BoolArray, basis: SpectralBasis
-) -> FittedStf:
-    """A tile's STF: the scene's STF and a deviation that the tile's own materials show.
-
-    Its standard errors include the scene's. Of the `valid` (h, w) pixels of the tile's core, those
-    of plausible reflectance count.
-
-    Raises:
-        IncompleteRun: the network gave NaN or infinity.
-    """
-    msi, coefficients = result.msi[None], result.coefficients[None]
-    counted = torch.from_numpy(usable_pixels(result.msi.cpu().numpy(), valid))[None].to(msi.device)
-    family = scene.family
-    prior = Stf.of(family, scene.theta, TILE_SPREAD * family.spread)
-    materials = find_materials(
-        msi.flatten(2), counted.flatten(1), pooled=True, max_pixels=TILE_PIXELS
-    )
-    deviation = network.refine_stf(materials, scene, prior=prior)
-    theta_se = (deviation.theta_se.square() + scene.theta_se.square()).sqrt()
-    stf = Stf.of(
-        family,
-        deviation.theta,
-        torch.minimum(theta_se, torch.maximum(family.spread, scene.theta_se)),
-        rows=scene.rows + deviation.rows - family.rows(scene.theta),
-        common_se=scene.common_se,
-    )
-    statistics = scene_statistics(basis, msi, coefficients, stf, counted)
-    removed = 1 - (deviation.theta_se / prior.theta_se.clamp_min(1e-9)).square()
-    share = float(valid.mean())
-    estimate = summarise_stf(stf, statistics, network.basis, valid_fraction=share, removed=removed)
-    return FittedStf(stf=stf, estimate=estimate)
-
-
 def scene_statistics(
     basis: SpectralBasis, msi: Tensor, coefficients: Tensor, stf: Stf, valid: Tensor
 ) -> SceneStatistics:
@@ -244,18 +205,13 @@ def summarise_stf(
     basis: SpectralBasis,
     *,
     valid_fraction: float,
-    removed: Tensor | None = None,
 ) -> StfEstimate:
-    """An STF of one camera (S = 1) as the numbers that are written.
-
-    `removed` (1, c, 3) is the share of each parameter's variance that is removed, by default of
-    the data sheet's: by the image, references, or a camera's profile.
-    """
+    """An STF of one camera (S = 1) as the numbers that are written."""
     family, theta, theta_se = stf.family, stf.theta[0], stf.theta_se[0]
     tangent = family.tangent(stf.theta)[0]  # (c, 3, C): d R / d theta
-    if removed is None:
-        data_sheet = torch.as_tensor(nominal_spread(family.fwhm.cpu().numpy())).to(stf.theta_se)
-        removed = 1 - (stf.theta_se / data_sheet).square()
+    # the share of the data sheet's variance that image, references or a profile removed
+    data_sheet = torch.as_tensor(nominal_spread(family.fwhm.cpu().numpy())).to(stf.theta_se)
+    removed = 1 - (stf.theta_se / data_sheet).square()
     informed = torch.maximum(removed[0, :, SHIFT], removed[0, :, GAIN])
     fwhm, gain = family.fwhm[0] * theta[:, STRETCH].exp(), theta[:, GAIN].exp()
     common = stf.common_se[0]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,12 @@ from uavssr.reconstruction.devices import (
     own_stream,
     to_host,
 )
-from uavssr.reconstruction.fitted_stf import FittedStf, PendingRecord, float32_arrays
+from uavssr.reconstruction.fitted_stf import (
+    FittedStf,
+    PendingRecord,
+    StfNumbers,
+    float32_arrays,
+)
 from uavssr.reconstruction.pixel_quality import PixelQuality, count_marks
 from uavssr.reconstruction.pixels import (
     Patch,
@@ -31,7 +35,8 @@ from uavssr.reconstruction.pixels import (
     group_tiles,
     read_patch,
 )
-from uavssr.reconstruction.stf_estimates import estimate_tile_stf, fill_reflectance
+from uavssr.reconstruction.stf_estimates import fill_reflectance
+from uavssr.reconstruction.tile_stfs import TileStfEstimator
 from uavssr.sensors import BoolArray, Float32Array
 from uavssr.tiling import Tile, TileGrid
 
@@ -75,8 +80,10 @@ class TileEngine:
     """Marks the pixels that the records then count; None if they are not wanted."""
     error_maps: bool = False
     """Add maps of standard errors and flags to the records; needs `quality`."""
+    tile_stf: TileStfEstimator | None = None
+    """Estimates the tiles' own STFs for the records; None if they are not wanted."""
     tile_stfs: Mapping[int, FittedStf] = field(default_factory=dict)
-    """The tiles' own STFs by index; if empty, the scene's STF is used for all tiles."""
+    """The tiles' own STFs by index, which make the cube; if empty, the scene's makes it."""
 
     @property
     def basis(self) -> SpectralBasis:
@@ -140,8 +147,8 @@ class TileEngine:
         if result is None:
             return TileRecord(index=tile.index, valid=valid)
         with out_of_memory_as_error("out of memory beside the network"), own_stream(self.device):
-            numbers = self._tile_stf(tile, result, valid).numbers() if stf else {}
             maps, counts = {COEFFICIENTS: to_host(result.coefficients)}, {}
+            numbers = self._stf_numbers(tile, result, maps[COEFFICIENTS], valid) if stf else {}
             if self.quality is not None:
                 marks = self.quality.marks(result.msi)
                 counts = count_marks(marks, valid)
@@ -163,18 +170,17 @@ class TileEngine:
 
     # --- STFs ------------------------------------------------------------------------------------
 
-    def _tile_stf(self, tile: Tile, result: WindowResult, valid: BoolArray) -> FittedStf:
-        """The tile's STF with its residual: estimated here, or the one that made the cube."""
+    def _stf_numbers(
+        self, tile: Tile, result: WindowResult, coefficients: Float32Array, valid: BoolArray
+    ) -> StfNumbers:
+        """The tile's STF: estimated here, or the one that made the cube; empty if not wanted."""
+        if self.tile_stf is None:
+            return {}
+        msi = result.msi.cpu().numpy()
         if self.tile_stfs:
-            return self._with_residual(self.tile_stfs[tile.index], result, valid)
-        return estimate_tile_stf(self.network, self.scene_stf, result, valid, self.basis)
-
-    def _with_residual(self, stf: FittedStf, result: WindowResult, valid: BoolArray) -> FittedStf:
-        """The STF with the residual (c,) of this result: RMS of R X - Y over valid pixels."""
-        observation = stf.stf.rows[0] @ self.basis.extended  # (c, r + 1): R E and R mean
-        predicted = observation[:, :-1] @ result.coefficients.flatten(1) + observation[:, -1:]
-        misfit = (predicted - result.msi.flatten(1)).cpu().numpy()[:, valid.ravel()]
-        return replace(stf, estimate=replace(stf.estimate, residual=np.sqrt((misfit**2).mean(1))))
+            given = self.tile_stfs[tile.index].numbers()
+            return self.tile_stf.with_residual(given, msi, coefficients, valid)
+        return self.tile_stf.numbers(msi, coefficients, valid)
 
     def _blended(self, tile_input: TileInput) -> WindowResult:
         """A tile with its own and its neighbours' STFs, blended."""
