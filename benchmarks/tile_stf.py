@@ -1,6 +1,6 @@
 """Tiles' own STFs under a planted drift of gain, and where none is planted.
 
-    python benchmarks/tile_stf.py LIBRARY.npz CUBE.npz... [--model NAME] [--sensor p4m] [--cameras 1]
+    python benchmarks/tile_stf.py LIBRARY.npz CUBE.npz... [--model NAME] [--sensor p4m]
     python benchmarks/tile_stf.py --plots PAIRS.npz --flights 20210707,20210715,20220628
 
 First form: random cameras see each scene, cut into 3 x 3 or 4 x 4 tiles, under each drift. Drift
