@@ -30,7 +30,7 @@ from uavssr.spectra import read_plot_table
 from uavssr.tiling import TileGrid
 
 DRIFTS = {
-    "none": "none",
+    "none": "none is planted",
     "level, step": "cloud's shadow: all bands 15 % darker in half of the field",
     "level, ramp": "sun sensor: all bands change by 15 % across the field",
     "shadow": "cloud's shadow of other colour: 13 % darker in the first band, 18 % in the last",

@@ -317,6 +317,7 @@ def other_model(folder: Path) -> Path:
         ("--stages", lambda *_: ("--stages", 1)),
         ("--overlap", lambda *_: ("--overlap", 8)),
         ("--stf-scope", lambda *_: ("--stf-scope", "tile")),
+        ("--tile-stf", lambda *_: ("--tile-stf", "off")),
         ("--precision", lambda *_: ("--precision", "bf16")),
         ("--batch", lambda *_: ("--batch", 2)),
         ("sensor", lambda *_: ("--sensor", "m4.csv", "--bands", "blue,green,red,rededge,nir")),

@@ -190,9 +190,17 @@ def reconstruct(
         draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])
     extra = {"uncertainty": uncertainty, "quality": quality, "quicklook": quicklook}
     if outputs.tiles is None:
-        say(context, "uavssr: --tile-stf off: no STFs of tiles, and no file of them (.tiles.gpkg)")
+        _say_without_tiles(context, out)
     written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles} | extra
     print_outputs(context, written, verdict=outputs.verdict, as_json=as_json)
+
+
+def _say_without_tiles(context: typer.Context, out: Path) -> None:
+    from uavssr.io.stf import tiles_path
+
+    say(context, "uavssr: --tile-stf off: no STFs of tiles, and no file of them (.tiles.gpkg)")
+    if (old := tiles_path(out)).exists():
+        say(context, f"uavssr: warning: {old.name} is of an earlier run")
 
 
 def _refuse_cluster(**options: str | None) -> None:
