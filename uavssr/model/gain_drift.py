@@ -35,7 +35,7 @@ HALF_SAMPLES_PIXELS: Final = 64
 """Pixels of a part at which it counts for half of them."""
 SCENE_COMPONENTS: Final = 5
 """Gaussians of a scene's colours: more would hold the drift itself."""
-MIN_VARIANCE: Final = 4e-4
+COLOUR_VARIANCE_FLOOR: Final = 4e-4
 """Variance added to each band's log reflectance: noise of 2 %."""
 FIT_ITERATIONS: Final = 20
 _UNINFORMED_VARIANCE: Final = 1e6
@@ -69,7 +69,10 @@ class SceneColours:
                 gradient=zeros[0],
             )
         mixture = fit_mixture(
-            points, components=SCENE_COMPONENTS, iterations=FIT_ITERATIONS, floor=MIN_VARIANCE
+            points,
+            components=SCENE_COMPONENTS,
+            iterations=FIT_ITERATIONS,
+            floor=COLOUR_VARIANCE_FLOOR,
         )
         factor = torch.linalg.cholesky(mixture.covariance.double())
         colours = cls(
