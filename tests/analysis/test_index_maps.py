@@ -134,6 +134,13 @@ def test_cube_of_other_weights_or_fewer_bands_is_refused(
         of_cube(few, model=folder / "tiny")
 
 
+def test_stf_of_each_tile_is_refused(folder: Path) -> None:
+    options = ReconstructionOptions(model=folder / "tiny", tile=32, stf_scope="tile")
+    planned = plan_reconstruction(open_msi(folder / "in.tif", sensor="p4m"), options)
+    with pytest.raises(UsageError, match="leave out --stf-scope tile"):
+        of_image(planned)
+
+
 @pytest.mark.parametrize(
     ("names", "formulas", "fact"),
     [
