@@ -57,6 +57,12 @@ RUN = (
         "inspect in/field.tif --sensor {1}",
     ),
     Remedy(
+        "`--tile-stf off` with",
+        "DRY --tile-stf off --stf-scope tile",
+        "(choose one)",
+        "DRY",
+    ),
+    Remedy(
         "a formula that is none",
         "index in/field.tif --formula open -o i.tif --model in/tiny",
         r"write it like (\(R800.*\))",
@@ -382,7 +388,29 @@ OTHER = "the user gives another file or another name"
 MACHINE = "the state of the machine: space, memory, locks, other runs; tests/reliability/"
 CLUSTER = "needs a cluster; tests/reconstruction/test_cluster.py"
 MANIFEST = "the user corrects the manifest or its files; tests/data/"
+SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
 BY_HAND = {
+    "an archive (`.zip`": FETCH,
+    "a folder without a satellite product": OTHER,
+    "a product of level 1": FETCH,
+    "Landsat of another collection": FETCH,
+    "a band, the scene classes": FETCH,
+    "metadata that are no XML": FETCH,
+    "another satellite than": SATELLITE,
+    "a satellite whose curves": FETCH,
+    "a GeoTIFF that names none": SATELLITE,
+    "a GeoTIFF that states no scale": SATELLITE,
+    "a GeoTIFF that states no day": SATELLITE,
+    "a rotated satellite image": FETCH,
+    "no tag states the day of the flight": SATELLITE,
+    "a day too far from the flight": SATELLITE,
+    "two images with different": OTHER,
+    "other ground than the image": OTHER,
+    "no cell wholly inside": OTHER,
+    "no cell that can be used": OTHER,
+    "the image's pixels are not much": OTHER,
+    "`--reference-error` outside": SATELLITE,
+    "options that the metadata answer": SATELLITE,
     "`simulate`: wavelengths more": OTHER,
     "`--cluster` that is not": CLUSTER,
     "`--scheduler`: neither": CLUSTER,
