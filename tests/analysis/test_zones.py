@@ -201,6 +201,12 @@ def test_bad_zones_are_refused(
     assert caught.value.remedy
 
 
+def test_missing_file_is_refused(source: SpectralSource, tmp_path: Path) -> None:
+    with pytest.raises(InputRefused, match="No such file") as caught:
+        read_zones(tmp_path / "gone.gpkg", source)
+    assert caught.value.path == tmp_path / "gone.gpkg"
+
+
 def test_column_that_is_not_there_is_refused(zone_file: Writer, source: SpectralSource) -> None:
     with pytest.raises(UsageError, match="has no column 'parcel'; choose: plot"):
         read_zones(zone_file(), source, id_column="parcel")

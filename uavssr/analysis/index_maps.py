@@ -47,7 +47,9 @@ class IndexRequest:
             name = CUSTOM if len(formulas) == 1 else f"{CUSTOM} {number}"
             requests.append(cls(name=name, formula=Formula(text)))
         if not requests:
-            raise UsageError("no index is named", remedy="name one, such as NDVI, or --formula")
+            raise UsageError(
+                "no index is named", remedy="name one, such as NDVI, or give --formula"
+            )
         chosen = [request.name for request in requests]
         for name in chosen:
             if chosen.count(name) > 1:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.bounded import open_regular
+from uavssr.io.bounded import open_regular, why_unread
 from uavssr.io.hsi import map_to_pixel, reproject_points
 from uavssr.sensors import FloatArray
 from uavssr.tiling import Window
@@ -119,15 +119,19 @@ def _read(
         from pyogrio.errors import DataSourceError
     except ModuleNotFoundError as err:
         raise UsageError(f"{err.name} is not installed", remedy="install uavssr[plots]") from err
-    with open_regular(path):  # a FIFO would block
-        pass
+    try:
+        with open_regular(path):  # a FIFO would block
+            pass
+    except OSError as err:
+        remedy = "check the path of the zones"
+        raise InputRefused(why_unread(err, path), path=path, remedy=remedy) from err
     try:
         meta, _, geometries, columns = pyogrio.raw.read(
             path.absolute(), max_features=MAX_ZONES, force_2d=True
         )
     except (DataSourceError, ValueError) as err:
         raise InputRefused(
-            f"GDAL reads no zones from it ({str(err)[:200]})",
+            f"GDAL reads no zones from it ({str(err).split(';')[0][:200]})",
             path=path,
             remedy="give a GeoPackage, GeoJSON or Shapefile of polygons",
         ) from err

@@ -12,6 +12,7 @@ from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs
 from uavssr.cli.index import open_spectral_source
 from uavssr.cli.index_list import refuse_uncarried
+from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.analysis import ZoneRow
@@ -60,6 +61,8 @@ def plots(
     """Measure indices over plots, with standard errors of values and for comparisons."""
     from uavssr.analysis import IndexRequest, read_zones, write_zone_table, zone_statistics
 
+    if not (index or formula):
+        raise UsageError("no index is named", remedy="name one: --index NDVI, or give --formula")
     requests = IndexRequest.of(index or [], formula or [])
     check_suffix(out, ".csv")
     check_outputs([out], [*files, zones], overwrite=overwrite)
