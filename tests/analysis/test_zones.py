@@ -202,7 +202,7 @@ def test_bad_zones_are_refused(
 
 
 def test_missing_file_is_refused(source: SpectralSource, tmp_path: Path) -> None:
-    with pytest.raises(InputRefused, match="No such file") as caught:
+    with pytest.raises(InputRefused, match="no such file") as caught:
         read_zones(tmp_path / "gone.gpkg", source)
     assert caught.value.path == tmp_path / "gone.gpkg"
 
