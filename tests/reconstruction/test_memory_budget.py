@@ -149,11 +149,14 @@ def test_text_that_is_not_a_size_is_refused(text: str) -> None:
 
 
 MEASURE = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from uavssr.cli import main
 
 code = main(sys.argv[1:])
-print(json.dumps([code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+# ru_maxrss would count the memory of the process that started this one
+peak = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
+print(json.dumps([code, int(peak[1]) * 1024]))
 """
 
 

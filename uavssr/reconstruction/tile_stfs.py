@@ -136,7 +136,7 @@ class TileStfEstimator:
             "gain": gain,
             "gain_se": np.sqrt(gain_variance),
             "common_gain_se": np.asarray(np.hypot(common, LEVEL_SPREAD)),
-            "prior_driven": remaining > PRIOR_DRIVEN,
+            "prior_driven": scene["prior_driven"] | (remaining > PRIOR_DRIVEN),
         }
 
 
