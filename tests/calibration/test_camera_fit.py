@@ -1,4 +1,4 @@
-"""A camera's profile from several flights over known ground."""
+"""A camera's profile from several flights with known spectra."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ def _read(
         import shapely
         from pyogrio.errors import DataSourceError
     except ModuleNotFoundError as err:
-        raise UsageError(f"{err.name} is not installed", remedy="install uavssr[plots]") from err
+        remedy = 'pip install "uavssr[plots]"'
+        raise UsageError(f"{err.name} is not installed", remedy=remedy) from err
     try:
         with open_regular(path):  # a FIFO would block
             pass

@@ -1,4 +1,4 @@
-"""A camera's profile from flights over known ground: what it keeps, and what changes by flight.
+"""A camera's profile from flights with known spectra: what it keeps, and what changes by flight.
 
     theta_fb = [shift_b, width_b, shape_b, leak_b, gain_b + common_f + own_fb]
 
@@ -80,7 +80,7 @@ class CameraFit:
 def fit_camera(
     sensor: Sensor, flights: Sequence[Flight], grid: WavelengthGrid, *, name: str
 ) -> CameraFit:
-    """Fit a camera to F flights over known ground.
+    """Fit a camera to F flights with known spectra.
 
     Args:
         sensor: its data sheet.
@@ -92,7 +92,7 @@ def fit_camera(
         UsageError: no flight, or shapes that do not fit together.
     """
     if not flights:
-        raise UsageError("a camera's profile needs a flight over known ground")
+        raise UsageError("a camera's profile needs a flight with known spectra")
     instrument = Instrument.of(ResponseFamily.of(sensor, grid))
     fits = [_fit(instrument, flight) for flight in flights]
     model = _Flights.of(instrument, fits)

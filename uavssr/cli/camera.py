@@ -1,4 +1,4 @@
-"""The commands on a camera's profile: fit it to flights over known ground, and show it."""
+"""The commands on a camera's profile: fit it to flights with known spectra, and show it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fit(
     overwrite: shared.Overwrite = False,
     as_json: shared.AsJson = False,
 ) -> None:
-    """Fit a camera's profile to flights over known ground; `--sensor` then takes it."""
+    """Fit a camera's profile to flights with known spectra; `--sensor` then takes it."""
     from uavssr.data import fit_camera_profile
     from uavssr.model import DEFAULT_MODEL
     from uavssr.sensors import load_sensor

@@ -36,7 +36,8 @@ def plots(
         list[str] | None, typer.Option(help="A formula as of `uavssr index`; repeatable.")
     ] = None,
     id_column: Annotated[
-        str | None, typer.Option("--id", help="Column that identifies the plots; default: id ...")
+        str | None,
+        typer.Option("--id", help="Column that identifies plots; default: id, plot, name ..."),
     ] = None,
     buffer: Annotated[
         float, typer.Option(help="Metres by which plots grow; -0.5 leaves out their borders.")

@@ -231,7 +231,8 @@ def _open_cluster(
     try:
         from uavssr.reconstruction.cluster import connect, local_cluster
     except ModuleNotFoundError as err:
-        raise UsageError(f"{err.name} is not installed", remedy="install uavssr[cluster]") from err
+        remedy = 'pip install "uavssr[cluster]"'
+        raise UsageError(f"{err.name} is not installed", remedy=remedy) from err
     if scheduler is not None:
         return connect(scheduler)
     kind, _, count = str(processes).partition(":")

@@ -1,4 +1,4 @@
-"""Flights over known ground, from tables of plots and manifests, for a camera's profile."""
+"""Flights with known spectra, from tables of plots and manifests, for a camera's profile."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fit_camera_profile(
     model: str | Path | Model = DEFAULT_MODEL,
     overwrite: bool = False,
 ) -> CameraFit:
-    """Fit a camera's profile to flights over known ground, see `calibration.fit_camera`.
+    """Fit a camera's profile to flights with known spectra, see `calibration.fit_camera`.
 
     Args:
         pairs: tables of plots (.npz, .csv), and manifests (.csv) of images with their cubes, of

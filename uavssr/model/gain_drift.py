@@ -95,8 +95,8 @@ class SceneColours:
             P(d) = N(0, s^2 I + t^2 1 1^T),  g - g_scene ~ N(H d, H / n)
             d = C n (g - g_scene),  C = (n H + P^-1)^-1
 
-        s is `RELATIVE_SPREAD`, n at most `PART_SAMPLES`. A factor of all bands cannot be told from
-        brighter ground, hence t (`GROUND_SPREAD`); it is then removed from d and C.
+        s is `RELATIVE_SPREAD`, n at most `PART_SAMPLES`. A factor of all bands looks like brighter
+        ground, hence t (`GROUND_SPREAD`); it is then removed from d and C.
 
         Args:
             msi: Y (n, c) the part's pixels that count, reflectance.
