@@ -492,7 +492,7 @@ def test_corrected_run_is_not_continued_without_its_references(
 ) -> None:
     source = fake()
     plan = plan_of(source, model, stf=calibrated, workers=1)
-    broken = replace(source, before_read=failing_at(4))
+    broken = replace(source, before_read=failing_at(6))  # two reads of the sample, some tiles
     with pytest.raises(InputRefused, match="cannot be decoded"):
         with_source(plan, broken).write(tmp_path / "a.tif")
     other = plan_of(source, model, stf=calibrated, stf_only=True)

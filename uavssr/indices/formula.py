@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -121,7 +122,9 @@ def _module_of(values: npt.NDArray[Any] | Tensor) -> ModuleType:
     return torch
 
 
+@lru_cache(maxsize=256)
 def _parse(text: str) -> ast.expr:
+    """The formula's tree: parsed once, as `ast` may fail in two threads at a time."""
     return ast.parse(text.strip(), mode="eval").body
 
 

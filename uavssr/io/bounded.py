@@ -16,6 +16,7 @@ import math
 import os
 import re
 import stat
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ _HEADERS: Final = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 """Readers of the header of a .npy file, by its version."""
+_ONE_HEADER: Final = threading.Lock()
+"""numpy parses headers with `ast`, which in CPython 3.11 and 3.12 fails now and then in two threads
+at a time (SystemError: AST constructor recursion depth mismatch, python/cpython issue 106905)."""
 
 
 class IrregularFileError(OSError):
@@ -168,12 +172,12 @@ def read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
     member = archive.getinfo(f"{name}.npy")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is compressed in an unknown way")
-    with archive.open(member) as file:
+    with _ONE_HEADER, archive.open(member) as file:
         shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
         claimed, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
     if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0 or claimed != held:
         raise ValueError(f"{name} claims to be {dtype} {shape}, and holds {held} bytes")
-    with archive.open(member) as file:
+    with _ONE_HEADER, archive.open(member) as file:
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
