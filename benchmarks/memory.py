@@ -16,6 +16,7 @@ import multiprocessing
 import resource
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import cast
 
@@ -41,11 +42,14 @@ def main() -> int:
         image = field(Path(name) / "field.tif", options.size)
         for form in options.formats.split(","):
             for tile in map(int, options.tiles.split(",")):
+                start = time.perf_counter()
                 peak, promised = in_process(image, form, tile, options)
+                seconds = time.perf_counter() - start
                 worst = max(worst, peak / promised)
                 print(
                     f"{form:12} tile {tile:4}  peak {peak / 1e6:7.0f} MB  "
-                    f"promised {promised / 1e6:7.0f} MB  {peak / promised:.2f}",
+                    f"promised {promised / 1e6:7.0f} MB  {peak / promised:.2f}  "
+                    f"{seconds:.0f} s",
                     flush=True,
                 )
     return int(worst > 1)

@@ -92,7 +92,7 @@ def test_zones_of_any_format_and_crs_lie_where_they_were_drawn(
     zone_file: Writer, source: SpectralSource, name: str
 ) -> None:
     crs = "EPSG:3857" if name.endswith("gpkg") else "EPSG:4326"
-    zones = read_zones(zone_file(name, crs=crs), source)
+    zones = read_zones(zone_file(name, crs=crs), source).zones
     assert [zone.name for zone in zones] == list(SQUARES)
     for zone, sides in zip(zones, SQUARES.values(), strict=True):
         np.testing.assert_allclose(zone.outline.bounds, sides, atol=0.01)
@@ -115,7 +115,7 @@ def test_covered_shares_are_exact_and_add_up_over_windows() -> None:
 
 
 def test_statistics_are_those_of_the_pixels(zone_file: Writer, source: SpectralSource) -> None:
-    rows = zone_statistics(source, read_zones(zone_file(), source), REQUESTS)
+    rows = zone_statistics(source, read_zones(zone_file(), source).zones, REQUESTS)
     evaluation = IndexEvaluation.of(REQUESTS, source.grid, source.errors)
     parts = {}
     for window, valid, indices in source.map(
@@ -142,7 +142,7 @@ def test_what_all_zones_share_is_in_the_value_and_not_in_the_comparison(
     zone_file: Writer, source: SpectralSource
 ) -> None:
     """The factor common to all bands: it scales R800 everywhere alike."""
-    rows = zone_statistics(source, read_zones(zone_file(), source), REQUESTS)
+    rows = zone_statistics(source, read_zones(zone_file(), source).zones, REQUESTS)
     for row in rows:
         reflectance = row.indices["formula"]
         assert reflectance.value_se > 0.15 * reflectance.mean
@@ -160,9 +160,16 @@ def test_mean_of_many_pixels_keeps_what_they_have_in_common() -> None:
 
 def test_buffer_shrinks_by_metres(zone_file: Writer, source: SpectralSource) -> None:
     width, height = source.pixel_size
-    zones = read_zones(zone_file(), source, buffer=-2 * width)
+    zones = read_zones(zone_file(), source, buffer=-2 * width).zones
     sides = np.array(SQUARES["a"]) + np.array([2, 2 * width / height, -2, -2 * width / height])
     np.testing.assert_allclose(zones[0].outline.bounds, sides, atol=0.02)
+
+
+def test_zones_outside_the_image_are_named(zone_file: Writer, source: SpectralSource) -> None:
+    far = {"far": (500, 500, 520, 520), "thin": (20, 20, 21, 40)}
+    read = read_zones(zone_file(squares=SQUARES | far), source, buffer=-source.pixel_size[0])
+    assert read.outside == ("far", "thin")
+    assert [zone.name for zone in read.zones] == list(SQUARES)
 
 
 def polygons(*features: dict) -> str:
@@ -183,7 +190,7 @@ BOW_TIE = [(0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)]
     [
         ("no vector file", "GDAL reads no zones"),
         (polygons(), "holds no zones"),
-        (polygons(feature(FAR, id=1)), "none of its zones lies in the image"),
+        (polygons(feature(FAR, id=1)), "none of its 1 zones lies in the image"),
         (polygons(feature(FAR, plot=1), feature(FAR, plot=1)), "has '1' twice"),
         (polygons(feature(FAR, crop="beet")), "no column identifies its zones (columns: crop)"),
         (polygons(feature(BOW_TIE, id="x")), "zone 'x' is invalid: Self-intersection"),

@@ -3,6 +3,7 @@
 Formulas are in `indices`; nothing here estimates spectra.
 """
 
+from uavssr.analysis.carried import uncarried
 from uavssr.analysis.cube_spectra import holds_spectra, of_cube
 from uavssr.analysis.image_spectra import of_image
 from uavssr.analysis.index_maps import (
@@ -23,7 +24,7 @@ from uavssr.analysis.zone_statistics import (
     zone_statistics,
 )
 from uavssr.analysis.zone_table import write_zone_table
-from uavssr.analysis.zones import Zone, read_zones
+from uavssr.analysis.zones import Zone, ZoneSet, read_zones
 
 __all__ = [
     "IndexEvaluation",
@@ -35,11 +36,13 @@ __all__ = [
     "SpectralTile",
     "Zone",
     "ZoneRow",
+    "ZoneSet",
     "holds_spectra",
     "of_cube",
     "of_image",
     "own_share_of_mean",
     "read_zones",
+    "uncarried",
     "write_index_maps",
     "write_zone_table",
     "zone_statistics",

@@ -101,7 +101,8 @@ class IndexEvaluation:
         for request in self.requests:
             layers.append(Layer(request.name, request.formula.text))
             if self.errors is not None:
-                layers.append(Layer(f"{request.name} standard error", request.formula.text))
+                name = f"{request.name} standard error"
+                layers.append(Layer(name, request.formula.text, is_error=True))
         return tuple(layers)
 
     def __call__(self, tile: SpectralTile) -> IndexValues:

@@ -74,9 +74,19 @@ class Zone:
         return CoveredPixels(rows + offset_row, cols + offset_col, share)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ZoneSet:
+    """The zones of a file that lie in an image, at least in part."""
+
+    zones: tuple[Zone, ...]
+    """In the order of the file."""
+    outside: tuple[str, ...]
+    """Identifiers of those that lie outside, or that the buffer left nothing of."""
+
+
 def read_zones(
     path: Path, source: SpectralSource, *, id_column: str | None = None, buffer: float = 0.0
-) -> list[Zone]:
+) -> ZoneSet:
     """The zones of a vector file that GDAL reads, in the pixels of an image.
 
     Args:
@@ -91,22 +101,23 @@ def read_zones(
             all zones lie outside the image.
     """
     names, outlines = _read(path, source, id_column)
-    zones = []
+    zones, outside = [], []
     for name, outline in zip(names, outlines, strict=True):
         shape = _in_pixels(outline, source)
         if buffer:
             shape = _buffered(shape, buffer, source.pixel_size)
-        if not shape.is_empty:
+        if shape.is_empty or not _overlaps(shape.bounds, source):
+            outside.append(name)
+        else:
             zones.append(Zone(name=name, outline=shape))
-    inside = [zone for zone in zones if _overlaps(zone.outline.bounds, source)]
-    if not inside:
-        fact = "none of its zones lies in the image" if zones else "its buffer leaves no zone"
+    if not zones:
         raise InputRefused(
-            f"{fact} ({len(names)} zones)",
+            f"none of its {len(names)} zones lies in the image"
+            + (f" with --buffer {buffer:g}" if buffer else ""),
             path=path,
             remedy="check the coordinates of both, and --buffer",
         )
-    return inside
+    return ZoneSet(zones=tuple(zones), outside=tuple(outside))
 
 
 def _read(

@@ -20,7 +20,7 @@ from uavssr.calibration.satellite import (
     calibrate_with_satellite,
 )
 from uavssr.calibration.satellite_cells import SatelliteCells, read_satellite_cells
-from uavssr.calibration.satellite_dates import MAX_DAYS
+from uavssr.calibration.satellite_dates import MAX_DAYS, flight_date
 from uavssr.calibration.satellite_fit import SatelliteFit, fit_satellite
 from uavssr.calibration.satellite_likelihood import CellValues
 
@@ -48,6 +48,7 @@ __all__ = [
     "calibrate_with_satellite",
     "fit_camera",
     "fit_satellite",
+    "flight_date",
     "flight_of",
     "on_grid",
     "open_reference",

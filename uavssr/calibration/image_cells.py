@@ -156,15 +156,15 @@ def cell_means_with_errors(
         shift_error: standard deviation of the shift along each axis, in cells.
     """
     sums, count = _sums(blocks, window, shift, moments=True), blocks.means.shape[1]
-    found = _means_of(sums[0, : 2 + count], blocks)
+    cells = _means_of(sums[0, : 2 + count], blocks)
     with np.errstate(invalid="ignore", divide="ignore"):
         # dm = (sum w g y - m sum w g) / sum w  with g = dx / s^2, dy / s^2, |d|^2 / s^2
-        slopes = (sums[1:, 2 : 2 + count] - found.means * sums[1:, :1]) / sums[0, 0]
-        variance = np.clip(sums[0, 2 + count :] / sums[0, 0] - found.means**2, 0, None)
+        slopes = (sums[1:, 2 : 2 + count] - cells.means * sums[1:, :1]) / sums[0, 0]
+        variance = np.clip(sums[0, 2 + count :] / sums[0, 0] - cells.means**2, 0, None)
     across, down, width = slopes
     error = shift_error**2 * (across**2 + down**2) + (WIDTH_ERROR * width) ** 2
-    error += np.clip(1 - found.valid, 0, 1) ** 2 * variance
-    return found, np.sqrt(error)
+    error += np.clip(1 - cells.valid, 0, 1) ** 2 * variance
+    return cells, np.sqrt(error)
 
 
 def _means_of(sums: FloatArray, blocks: ImageBlocks) -> CellMeans:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from uavssr._version import __version__
 from uavssr.calibration.band_coverage import on_grid, reference_bands
 from uavssr.calibration.fitting import Fit, Fitting
 from uavssr.calibration.instrument import Instrument
@@ -36,7 +35,7 @@ from uavssr.model import (
     Stf,
     load_model,
 )
-from uavssr.reconstruction import continue_scene_stf, summarise_stf
+from uavssr.reconstruction import continue_scene_stf, image_facts, summarise_stf
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -261,13 +260,8 @@ def _dataset(
     """The STF product; version, model, input and reference are its attributes."""
     used = len(reference.msi)
     count = used + sum(reference.skipped.values())
-    inputs = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, msi.summary.paths))
     facts = {
-        "version": __version__,
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "sensor": msi.sensor.name,
-        "input": ", ".join(inputs),
+        **image_facts([msi], model),
         "scale": msi.summary.scale_evidence,
         "crs": msi.summary.crs,
         "reference": f"{reference.path.name} ({reference.path.stat().st_size} bytes)",

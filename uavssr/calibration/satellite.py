@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from uavssr._version import __version__
 from uavssr.calibration.paired import SceneCalibration
 from uavssr.calibration.satellite_cells import SatelliteCells
 from uavssr.calibration.satellite_fit import SatelliteFit, fit_satellite
@@ -31,7 +30,12 @@ from uavssr.model import (
     Stf,
     load_model,
 )
-from uavssr.reconstruction import estimate_scene_stf, scene_materials, summarise_stf
+from uavssr.reconstruction import (
+    estimate_scene_stf,
+    image_facts,
+    scene_materials,
+    summarise_stf,
+)
 from uavssr.sensors import Sensor
 
 if TYPE_CHECKING:
@@ -153,15 +157,10 @@ def _attributes(
     msi: MsiSource, model: Model, cells: SatelliteCells, fit: SatelliteFit, error: float
 ) -> dict[str, str]:
     """Version, model, input and satellite; `cells.facts` name the file, the date and the shift."""
-    inputs = (f"{path.name} ({path.stat().st_size} bytes)" for path in map(Path, msi.summary.paths))
     factors = zip(cells.sensor.roles, fit.error.exp(), fit.error_se, strict=True)
     count = len(cells.msi) + sum(cells.skipped.values())
     facts = {
-        "version": __version__,
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "sensor": msi.sensor.name,
-        "input": ", ".join(inputs),
+        **image_facts([msi], model),
         "scale": msi.summary.scale_evidence,
         "crs": msi.summary.crs,
         "reference_kind": "satellite",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.satellite import SatelliteImage
+from uavssr.io.satellite import SatelliteImage, acquisition_date
+
+if TYPE_CHECKING:
+    from uavssr.io.msi import MsiSource
 
 MAX_DAYS: Final = 10
 """Days between satellite and flight that are accepted: two passes of Sentinel-2."""
@@ -49,6 +52,24 @@ def date_weights(
     # x(0) = (x(a) b - x(b) a) / (b - a)
     share = -first / (second - first)
     return 1 - share, share
+
+
+def flight_date(msi: MsiSource, given: date | None = None) -> date:
+    """The day of an image's flight: as given, else by the tags of its files.
+
+    Raises:
+        InputRefused: no tag states it, or two files state different days.
+    """
+    if given is not None:
+        return given
+    paths = msi.summary.paths
+    days = sorted({day for path in paths if (day := acquisition_date(path)) is not None})
+    if len(days) == 1:
+        return days[0]
+    fact = "no tag states the day of the flight"
+    if days:
+        fact = f"its files state different days: {', '.join(map(str, days))}"
+    raise InputRefused(fact, path=paths[0], remedy="give it with --flight-date YYYY-MM-DD")
 
 
 def open_days(images: Sequence[SatelliteImage], flight: date) -> float:

@@ -130,8 +130,8 @@ def _within_the_cube(image: SatelliteImage) -> SatelliteImage:
     """The image with the bands that have 95 % of their response on the cube's wavelengths."""
     low, high = HEADWALL_NANO.centres[[0, -1]] + (-1, 1) * HEADWALL_NANO.fwhm[[0, -1]]
     share = image.sensor.response() @ ((low <= FINE_NM) & (high >= FINE_NM))
-    kept = np.flatnonzero(share >= _MIN_RESPONSE_SHARE).tolist()
-    if not kept:
+    covered = np.flatnonzero(share >= _MIN_RESPONSE_SHARE).tolist()
+    if not covered:
         raise InputRefused(
             f"has no band within {low:.0f}-{high:.0f} nm",
             path=image.path,
@@ -139,6 +139,6 @@ def _within_the_cube(image: SatelliteImage) -> SatelliteImage:
         )
     return replace(
         image,
-        sensor=replace(image.sensor, bands=tuple(image.sensor.bands[i] for i in kept)),
-        bands=tuple(image.bands[i] for i in kept),
+        sensor=replace(image.sensor, bands=tuple(image.sensor.bands[i] for i in covered)),
+        bands=tuple(image.bands[i] for i in covered),
     )

@@ -176,9 +176,9 @@ def estimate_stf(
             flight_date=flight_date,
             max_days=max_days,
         )
-        estimate, found = satellite.satellite_stf(context, msi, references, given, loaded)
-        facts["reference"] = found
-        parts = satellite.satellite_parts(found, msi.sensor.roles)
+        estimate, calibration = satellite.satellite_stf(context, msi, references, given, loaded)
+        facts["reference"] = calibration
+        parts = satellite.satellite_parts(calibration, msi.sensor.roles)
     else:
         from uavssr.calibration import open_reference
 

@@ -58,10 +58,7 @@ def index(
     assume_crs: shared.AssumeCrs = None,
     max_pixels: shared.MaxPixels = None,
     model: shared.ModelName = None,
-    stf: Annotated[
-        Path | None,
-        typer.Option(help="The .stf.nc to hold fixed; of a cube, that of the run that made it."),
-    ] = None,
+    stf: shared.StfOfSpectra = None,
     device: shared.Device = "auto",
     workers: shared.Workers = None,
     quicklook: Annotated[
@@ -152,7 +149,7 @@ def _draw(
     from uavssr.viz import MapPanel, draw_maps, value_range
 
     panels = [
-        MapPanel(layer.name, values, layer.name.endswith("standard error"))
+        MapPanel(layer.name, values, layer.is_error)
         for layer, values in zip(maps.layers, maps.preview, strict=True)
     ]
     low, high = value_range(panels[0].values, is_error=False)

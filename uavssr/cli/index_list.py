@@ -10,7 +10,7 @@ from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.analysis import IndexRequest, SpectralSource
-    from uavssr.indices import Knowledge, SpectralIndex, TrustTable
+    from uavssr.indices import SpectralIndex, TrustTable
     from uavssr.sensors import Sensor
 
 
@@ -44,7 +44,7 @@ def refuse_uncarried(
     Raises:
         UsageError: a cube of this camera does not carry an index.
     """
-    from uavssr.indices import load_indices
+    from uavssr.analysis import uncarried
     from uavssr.sensors import load_sensor
 
     name = sensor or source.tags.get("uavssr_sensor")
@@ -52,16 +52,13 @@ def refuse_uncarried(
         return
     camera = load_sensor(name)
     table = _trust(camera, model or source.tags.get("uavssr_model"))
-    known: Knowledge = "calibrated" if "uavssr_stf_held" in source.tags else "blind"
-    for request in requests:
-        index = load_indices().get(request.name)
-        row = None if table is None or index is None else table.of(camera, index, knowledge=known)
-        if row is not None and row.level == "not carried":
-            raise UsageError(
-                f"a cube of {camera.name} does not carry {row.index}: its rank correlation with "
-                f"the truth is {row.rank:.2f} ({known}, simulated flights)",
-                remedy="choose another of uavssr index --list, or add --even-so",
-            )
+    row = None if table is None else uncarried(requests, source, table, camera)
+    if row is not None:
+        raise UsageError(
+            f"a cube of {camera.name} does not carry {row.index}: its rank correlation with "
+            f"the truth is {row.rank:.2f} ({row.knowledge}, simulated flights)",
+            remedy="choose another of uavssr index --list, or add --even-so",
+        )
 
 
 def _trust(camera: Sensor, model: str | None) -> TrustTable | None:

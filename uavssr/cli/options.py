@@ -53,6 +53,10 @@ Accept = Annotated[
     str | None,
     typer.Option(help="Checks of pairs whose odd result is accepted: ratio,correlation."),
 ]
+StfOfSpectra = Annotated[
+    Path | None,
+    typer.Option(help="The .stf.nc to hold fixed; of a cube, that of the run that made it."),
+]
 EvenSo = Annotated[
     bool,
     typer.Option("--even-so", help="Also compute indices that the camera's cube does not carry."),

@@ -9,7 +9,7 @@ import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs
+from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
 from uavssr.cli.index import open_spectral_source
 from uavssr.cli.index_list import refuse_uncarried
 from uavssr.errors import UsageError
@@ -49,10 +49,7 @@ def plots(
     assume_crs: shared.AssumeCrs = None,
     max_pixels: shared.MaxPixels = None,
     model: shared.ModelName = None,
-    stf: Annotated[
-        Path | None,
-        typer.Option(help="The .stf.nc to hold fixed; of a cube, that of the run that made it."),
-    ] = None,
+    stf: shared.StfOfSpectra = None,
     device: shared.Device = "auto",
     workers: shared.Workers = None,
     even_so: shared.EvenSo = False,
@@ -74,8 +71,15 @@ def plots(
     if not even_so:
         refuse_uncarried(requests, source, sensor, model)
     outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
+    if outside := outlines.outside:
+        count = len(outside) + len(outlines.zones)
+        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+        say(
+            context,
+            f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
+        )
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        rows = zone_statistics(source, outlines, requests, progress=progress)
+        rows = zone_statistics(source, outlines.zones, requests, progress=progress)
     write_zone_table(rows, out, overwrite=overwrite, inputs=[*source.inputs, zones])
     print_outputs(context, {"plots": out}, verdict=source.verdict())
     console.show(list(map(_plain, rows)), tables.zone_table(rows), as_json=as_json)

@@ -11,7 +11,7 @@ import typer
 
 from uavssr.cli import tables
 from uavssr.cli.app import say
-from uavssr.errors import InputRefused, UsageError
+from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,7 +28,6 @@ SATELLITE_ONLY: Final = (
     *("flight_date", "max_days"),
 )
 """Options that have an effect with satellite images alone."""
-_DAY: Final = "YYYY-MM-DD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +94,13 @@ def satellite_stf(
     model: Model,
 ) -> tuple[StfArrays, dict[str, Any]]:
     """The STF from one or two satellite images, and facts about the calibration for `--json`."""
-    from uavssr.calibration import calibrate_with_satellite, read_satellite_cells
-    from uavssr.io.satellite import open_satellite
+    from uavssr.calibration import calibrate_with_satellite, flight_date, read_satellite_cells
+    from uavssr.io.satellite import open_satellite, parse_date
     from uavssr.io.stf import StfArrays
 
     images = [open_satellite(request) for request in options.requests(paths)]
-    flight = _flight_date(msi, options.flight_date)
+    stated = options.flight_date
+    flight = flight_date(msi, None if stated is None else parse_date(stated, "--flight-date"))
     cells = read_satellite_cells(msi, images, flight=flight, max_days=options.max_days)
     calibration = calibrate_with_satellite(msi, cells, error=options.error, model=model)
     for warning in calibration.warnings:
@@ -134,23 +134,3 @@ def satellite_parts(facts: dict[str, Any], roles: tuple[str, ...]) -> list[Rende
     }
     rows = zip(roles, *(facts["learned"][name] for name in ("centre", "fwhm", "gain")), strict=True)
     return [*tables.fact_lines(lines), tables.learned_table(rows)]
-
-
-def _flight_date(msi: MsiSource, given: str | None) -> date:
-    """The day of the flight: as given, else by the tags of the image's files.
-
-    Raises:
-        InputRefused: no tag states it, or two files state different days.
-    """
-    from uavssr.io.satellite import acquisition_date, parse_date
-
-    if given is not None:
-        return parse_date(given, "--flight-date")
-    paths = msi.summary.paths
-    days = sorted({day for path in paths if (day := acquisition_date(path)) is not None})
-    if len(days) == 1:
-        return days[0]
-    fact = "no tag states the day of the flight"
-    if days:
-        fact = f"its files state different days: {', '.join(map(str, days))}"
-    raise InputRefused(fact, path=paths[0], remedy=f"give it with --flight-date {_DAY}")

@@ -28,6 +28,7 @@ from uavssr.reconstruction.options import (
 )
 from uavssr.reconstruction.output_files import Outputs
 from uavssr.reconstruction.pixels import PLAUSIBLE
+from uavssr.reconstruction.provenance import image_facts
 from uavssr.reconstruction.stf_estimates import (
     continue_scene_stf,
     estimate_scene_stf,
@@ -58,6 +59,7 @@ __all__ = [
     "estimate_stf",
     "expand",
     "freed_memory_reused",
+    "image_facts",
     "parse_size",
     "plan_reconstruction",
     "reconstruct",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from uavssr._version import __version__
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.stf import StfArrays, stf_arrays
 from uavssr.model import (
@@ -25,6 +24,7 @@ from uavssr.model import (
 from uavssr.reconstruction.devices import full_float32, resolve_device, torch_threads
 from uavssr.reconstruction.options import ReconstructionOptions
 from uavssr.reconstruction.pixels import SceneSample, sample_scene
+from uavssr.reconstruction.provenance import image_facts
 from uavssr.reconstruction.stf_estimates import (
     blind_stf,
     fill_reflectance,
@@ -123,13 +123,5 @@ def _pixels(
 
 
 def _attributes(sources: Sequence[MsiSource], model: Model) -> dict[str, str]:
-    paths = [Path(path) for source in sources for path in source.summary.paths]
-    facts = {
-        "version": __version__,
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "sensor": sources[0].sensor.name,
-        "input": ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in paths),
-        "flights": str(len(sources)),
-    }
+    facts = image_facts(sources, model) | {"flights": str(len(sources))}
     return {f"uavssr_{key}": value for key, value in facts.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from uavssr.io.bounded import open_regular
 from uavssr.io.checks import envi_header, fingerprint
 
 if TYPE_CHECKING:
-    from uavssr.io.msi import InputSummary
+    from uavssr.io.msi import InputSummary, MsiSource
+    from uavssr.model import Model
     from uavssr.reconstruction.plan import Plan
 
 
@@ -21,13 +23,7 @@ def provenance(plan: Plan) -> dict[str, str]:
     """Version, weights, settings and input as tags `uavssr_...`; empty ones are left out."""
     summary, references = plan.source.summary, plan.references
     tags = {
-        "version": __version__,
-        "model": plan.model.name,
-        "model_sha256": plan.model.sha256,
-        "sensor": plan.source.sensor.name,
-        "input": ", ".join(
-            f"{p.name} ({p.stat().st_size} bytes)" for p in map(Path, summary.paths)
-        ),
+        **image_facts([plan.source], plan.model),
         "bands": ", ".join(f"{b.role}: {b.file.name} no. {b.index}" for b in summary.bands),
         "scale": summary.scale_evidence,
         "crs": summary.crs,
@@ -37,6 +33,18 @@ def provenance(plan: Plan) -> dict[str, str]:
         "references": "" if references is None else str(len(references.msi)),
     }
     return {f"uavssr_{key}": printable(value) for key, value in tags.items() if value}
+
+
+def image_facts(sources: Sequence[MsiSource], model: Model) -> dict[str, str]:
+    """Version, model, camera and input files of a result from images of one camera."""
+    paths = [Path(path) for source in sources for path in source.summary.paths]
+    return {
+        "version": __version__,
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "sensor": sources[0].sensor.name,
+        "input": ", ".join(f"{path.name} ({path.stat().st_size} bytes)" for path in paths),
+    }
 
 
 def identity(plan: Plan, *, error_maps: bool) -> dict[str, str]:

@@ -54,12 +54,12 @@ def resolve_scale(
             factor=parse_scale(request.scale), offset=request.offset, evidence="as given"
         )
     counts = all(band.dtype[0] in "iu" for band in bands)
-    found = _by_gdal(bands)
-    if found is None and counts:
-        found = _by_metadata(tags) or _by_name(product)
-    if found is None or request.scale is not None or request.offset is not None:
+    stated = _by_gdal(bands)
+    if stated is None and counts:
+        stated = _by_metadata(tags) or _by_name(product)
+    if stated is None or request.scale is not None or request.offset is not None:
         raise _unknown(request, bands, counts=counts)
-    return found
+    return stated
 
 
 def _by_gdal(bands: Sequence[BandMetadata]) -> NumberScale | None:

@@ -45,14 +45,14 @@ class QualityMask:
         inside = np.ix_((y >= 0) & (y < self.reader.height), (x >= 0) & (x < self.reader.width))
         bad = np.ones((len(y), len(x)), bool)
         bad[inside] = False
-        found = {reason: np.zeros(bad.shape, bool) for reason in (CLOUD, SHADOW)} | {BAD: bad}
+        masks = {reason: np.zeros(bad.shape, bool) for reason in (CLOUD, SHADOW)} | {BAD: bad}
         rows, cols = np.clip(y, 0, self.reader.height - 1), np.clip(x, 0, self.reader.width - 1)
         top, left = int(rows.min()), int(cols.min())
         window = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
         numbers = self.reader.read(window)[0][0][np.ix_(rows - top, cols - left)]
         for reason, marked in self._marked(numbers).items():
-            found[reason] |= marked
-        return found
+            masks[reason] |= marked
+        return masks
 
     def _marked(self, numbers: NumberArray) -> dict[str, BoolArray]:
         if self.kind == "SCL":

@@ -19,6 +19,8 @@ class Layer(NamedTuple):
     """Its description: NDVI, or NDVI standard error."""
     formula: str
     """What it is computed by, for its tags."""
+    is_error: bool = False
+    """Whether it holds standard errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
