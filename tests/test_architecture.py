@@ -368,6 +368,27 @@ def test_command_loads_no_library_that_it_does_not_need(
     assert not unneeded & set(json.loads(modules.read_text()))
 
 
+WITHOUT_POSIX = """
+import importlib, os, signal, sys
+import dask.array, distributed, h5netcdf, matplotlib.pyplot, rasterio, rioxarray, torch, zarr
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+for name in ("SIGALRM", "SIGHUP", "setitimer", "ITIMER_REAL"):
+    delattr(signal, name)
+for name in ("sched_getaffinity", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+    delattr(os, name)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+"""Imports our modules, after the libraries, in a Python without what Windows does not have."""
+
+
+def test_every_module_imports_without_posix() -> None:
+    names = [str(path.relative_to(REPO).with_suffix("")) for path in MODULES]
+    modules = [name.replace("/", ".").removesuffix(".__init__") for name in names]
+    run_python(WITHOUT_POSIX, *modules)
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = json.loads(
         run_python("import json, sys, uavssr; print(json.dumps(list(sys.modules)))")

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Final
 
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 """Signals that stop a run in good order: Ctrl-C, `kill`, a terminal that was closed."""
+HAS_TIMER: Final = hasattr(signal, "SIGALRM")
+"""Whether the system has the timer that retries; without it (Windows) Python's handlers stay."""
 RETRY_SECONDS: Final = 0.01
 """Time between two looks whether a noted signal can be raised."""
 PATIENCE_SECONDS: Final = 3.0
@@ -43,11 +47,12 @@ class StopSignals:
 
     def exit_at_once(self) -> None:
         """First stage: install the handlers of a program that has written nothing yet."""
-        self._install(_exit_at_once)
+        if HAS_TIMER:
+            self._install(_exit_at_once)
 
     def raise_from_now_on(self) -> None:
         """Second stage: a command begins to write. Without the first stage, nothing changes."""
-        if signal.getsignal(signal.SIGALRM) == _exit_at_once:
+        if HAS_TIMER and signal.getsignal(signal.SIGALRM) == _exit_at_once:
             sys.unraisablehook = _drop_interrupt
             self._install(self._note)
 

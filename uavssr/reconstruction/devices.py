@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from uavssr.errors import OutputError, UsageError
+from uavssr.io.writers import usable_cores
 from uavssr.sensors import Float32Array
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -23,7 +23,7 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 def cpu_count(cgroups: Path = _CGROUPS, own_group: Path = Path("/proc/self/cgroup")) -> int:
     """Cores that affinity and the quota of a container, rounded up, leave to this process."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with suppress(OSError, ValueError):  # version 2 of cgroups; its quota may be `max`
         group = own_group.read_text().strip().rpartition(":")[2].strip("/")
         quota, period = map(int, (cgroups / group / "cpu.max").read_text().split())

@@ -12,6 +12,7 @@ from uavssr.io.writers.atomic import (
     sync,
     write_failed,
 )
+from uavssr.io.writers.block_codec import usable_cores
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
 from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
@@ -63,6 +64,7 @@ __all__ = [
     "replacing",
     "restore_replaced",
     "sync",
+    "usable_cores",
     "write_failed",
     "write_image",
     "write_map_style",

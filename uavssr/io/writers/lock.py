@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.errors import OutputError
+from uavssr.io.writers.flock import lock_file
 from uavssr.io.writers.ownership import move_away, read_regular
 
 _FIRST_BYTES: Final = b'{"pid": '
@@ -105,7 +105,7 @@ def _open_unfollowed(path: str, flags: int) -> int:
 
 def _lock(file: FileIO, path: Path, output: Path) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file, wait=False)
     except BlockingIOError as err:
         raise OutputError(
             f"another run is writing it: {_holder_named_in(file)}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from uavssr.io.checks import PathLike
+from uavssr.io.writers.flock import lock_file
 from uavssr.io.writers.ownership import read_regular
 
 _MARK: Final = "uavssr-part"
@@ -66,7 +66,7 @@ def _new_folder(out: Path) -> tuple[Path, FileIO]:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             with suppress(OSError):  # a file system without locks: it will never count as stale
-                fcntl.flock(mark, fcntl.LOCK_EX)
+                lock_file(mark, wait=True)
             if os.path.samestat(os.fstat(mark.fileno()), path.stat()):
                 return folder, mark
             mark.close()
@@ -110,7 +110,7 @@ def _removed(folder: Path, out: Path) -> bool:
         return False
     try:
         with FileIO(folder / _MARK, "r+", opener=_open_unfollowed) as mark:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(mark, wait=False)
             old = folder / f"{out.name}{OLD_SUFFIX}"
             if old.is_dir() and not os.path.lexists(out):
                 old.rename(out)
