@@ -17,7 +17,7 @@ from uavssr.calibration.overlap import MAX_BLOCKS, MIN_STEADY_BLOCKS, STEADY_FAC
 from uavssr.calibration.pair_registration import register_pair
 from uavssr.calibration.references import open_reference
 from uavssr.calibration.registration import find_shift, read_unsaturated
-from uavssr.io.hsi.cube import CubeSource, open_cube
+from uavssr.io.hsi.cube import CubeSource, open_cube_source
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.tiling import Window
 
@@ -42,7 +42,7 @@ def make(tmp_path: Path) -> Make:
         waves = [{"wavelength": repr(float(nm)), "wavelength_units": "nm"} for nm in GRID.centres]
         path = write_plain(tmp_path / "cube.tif", cube, transform=transform, **profile)
         field = write(tmp_path / "field.tif", image, tags={"sensor": "p4m"})
-        return open_cube(tag(path, None, *waves)), open_msi(field)
+        return open_cube_source(tag(path, None, *waves)), open_msi(field)
 
     return made
 
@@ -202,7 +202,7 @@ def test_envi_cube_is_read_as_well(tmp_path: Path, make: Make) -> None:
         "wavelength units = nm",
         "reflectance scale factor = 10000",
     )
-    found = read_overlap(open_cube(path), msi)
+    found = read_overlap(open_cube_source(path), msi)
     assert np.allclose(found.spectra, scene.reshape(len(GRID), -1).T, atol=1e-4)
 
 

@@ -11,7 +11,7 @@ from tests.helpers.grounds import EAST, PIXEL, SIDE, write_field_cube, write_ima
 from tests.helpers.models import P4M
 from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.errors import InputRefused
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.io.hsi.warp import WarpedCube
 from uavssr.io.msi.source import MsiSource, open_msi
 from uavssr.tiling import Window
@@ -23,7 +23,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> MsiSource:
 
 
 def fit(image: MsiSource, cube: Path) -> PairRegistration:
-    return register_pair(image, open_cube(cube))
+    return register_pair(image, open_cube_source(cube))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,9 @@ def test_slope_offset_and_correlation_are_those_of_a_line_through_the_pixels(
     np.testing.assert_allclose(found.bands.offset, 0.02, atol=0.002)
     window = Window(0, 0, SIDE, SIDE)
     seen = image.read(window)[0].reshape(5, -1)
-    cube = np.tensordot(P4M.srf(open_cube(tmp_path / "cube").grid), found.warped.read(window)[0], 1)
+    cube = np.tensordot(
+        P4M.srf(open_cube_source(tmp_path / "cube").grid), found.warped.read(window)[0], 1
+    )
     for band, integrated in enumerate(cube.reshape(5, -1)):
         both = np.isfinite(integrated)
         slope, offset = np.polyfit(integrated[both], seen[band, both], 1)

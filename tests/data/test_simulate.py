@@ -20,7 +20,7 @@ from uavssr.data.random_cameras import draw_cameras
 from uavssr.data.simulate import simulate
 from uavssr.data.simulated_camera import SimulationOptions, draw_camera
 from uavssr.errors import InputRefused, OutputError, UsageError
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.io.msi.source import open_msi
 from uavssr.io.stf import read_stf, scene_estimate
 from uavssr.io.writers.msi_image import ImageTarget, ImageWriter, write_image
@@ -233,11 +233,11 @@ def test_real_scene_in_an_envi_file_is_seen_and_compared(tmp_path: Path, name: s
     made(path, tmp_path, seed=1, snr_db=40.0)
     msi = open_msi(tmp_path / "msi.tif")
     found, mask = msi.read(Window(0, 0, msi.height, msi.width))
-    drawn = draw_cameras(np.random.default_rng([1, 5]), [P4M], open_cube(path).grid)
+    drawn = draw_cameras(np.random.default_rng([1, 5]), [P4M], open_cube_source(path).grid)
     expected = np.tensordot(drawn.rows[0].astype(float), counts / 10000, 1)
     error = np.sqrt(np.square(found - expected)[:, mask].mean(1))
     assert np.allclose(error / np.sqrt(np.square(expected)[:, mask].mean(1)), 0.01, rtol=0.1)
-    grid = open_cube(path).grid
+    grid = open_cube_source(path).grid
     copy = write_cube(tmp_path / "copy.tif", (counts / 10000 * 1.02).astype("f4"), grid=grid)
     scene = uavssr.evaluate(copy, path)["scene"]
     assert scene["sam"] < 1e-4
@@ -305,7 +305,7 @@ def test_outputs_are_safe(hsi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def image_target(hsi: Path, out: Path) -> ImageTarget:
-    place = open_cube(hsi).place
+    place = open_cube_source(hsi).place
     size = {"height": place.height, "width": place.width}
     return ImageTarget(
         path=out, **size, crs_wkt=place.crs_wkt, transform=place.transform, sensor=P4M
@@ -357,7 +357,7 @@ def test_commands_work_one_after_the_other(
 
 
 def open_count(path: Path) -> int:
-    source = open_cube(path)
+    source = open_cube_source(path)
     return int(source.read(Window(0, 0, source.height, source.width))[1].sum())
 
 

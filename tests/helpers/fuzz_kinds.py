@@ -21,7 +21,7 @@ from tests.io.hsi.test_coefficients import write as write_coefficients
 from tests.io.stf.test_files import GRID as STF_GRID
 from tests.io.stf.test_files import SENSOR, dataset
 from uavssr.data.manifest import read_manifest
-from uavssr.io.hsi import open_coefficients, open_cube
+from uavssr.io.hsi import open_coefficients, open_cube_source
 from uavssr.io.msi import open_msi
 from uavssr.io.settings import read_settings
 from uavssr.io.stf import read_stf, write_stf
@@ -130,7 +130,7 @@ def _cubes(folder: Path) -> dict[str, Kind]:
 
     def opened(path: Path) -> Callable[[], object]:
         def read() -> object:
-            cube = open_cube(path)
+            cube = open_cube_source(path)
             return cube.read(Window(0, 0, cube.height, cube.width))
 
         return read

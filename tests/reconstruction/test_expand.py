@@ -16,7 +16,7 @@ from tests.helpers.rasters import write
 from uavssr import OutputOptions, ReconstructionOptions, cli, open_msi, plan_reconstruction
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.io.writers.formats import Format
 from uavssr.model.weights import Model
 from uavssr.reconstruction.api import PlannedReconstruction
@@ -90,7 +90,9 @@ def test_every_format_holds_the_same_expanded_cube(
     plain = numbers(expand(coefficients, tmp_path / "plain.tif"))
     path = expand(coefficients, tmp_path / name, format=form, workers=3)
     assert np.array_equal(numbers(path), plain)
-    assert np.array_equal(open_cube(path).grid.centres, open_cube(coefficients).grid.centres)
+    assert np.array_equal(
+        open_cube_source(path).grid.centres, open_cube_source(coefficients).grid.centres
+    )
 
 
 def test_coefficients_chosen_before_are_the_cube_chosen_after(
@@ -180,7 +182,7 @@ def test_command_writes_what_is_asked_for(
     message = capfd.readouterr()
     assert json.loads(message.out) == {"cube": str(out), "quicklook": str(png)}
     assert message.err == ""
-    found = open_cube(out)
+    found = open_cube_source(out)
     assert found.grid.centres[0] >= 450
     assert found.grid.centres[-1] <= 900
     assert found.read(Window(250, 0, 20, 20))[0].dtype == np.float32

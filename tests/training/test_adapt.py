@@ -16,7 +16,7 @@ from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_netwo
 from uavssr.cli import main
 from uavssr.errors import ModelRefused, OutputError, UavssrError
 from uavssr.evaluation.metrics import rmse, sam
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, add_local_prior, mix
 from uavssr.model.response import ResponseFamily
 from uavssr.model.state import Stf
@@ -156,10 +156,10 @@ def test_pixels_are_spread_drawn_alike_each_time_and_no_more_than_asked(tmp_path
     cube = np.repeat(np.arange(height * width).reshape(1, height, width) / 1e5, 3, 0)
     grid = WavelengthGrid.regular("three", 500, 700, 3)
     path = write_cube(tmp_path / "cube.tif", cube.astype("f4"), grid=grid)
-    found = sample_pixels(open_cube(path), most=60)
+    found = sample_pixels(open_cube_source(path), most=60)
     places = np.round(found[:, 0] * 1e5).astype(int)
     assert len(set(places.tolist())) == 60
-    np.testing.assert_array_equal(sample_pixels(open_cube(path), most=60), found)
+    np.testing.assert_array_equal(sample_pixels(open_cube_source(path), most=60), found)
     blocks = {(place // width // 128, place % width // 128) for place in places.tolist()}
     assert len(blocks) == 6
 

@@ -17,7 +17,7 @@ from uavssr.io.hsi import (
     CubeSource,
     is_coefficient_file,
     open_coefficients,
-    open_cube,
+    open_cube_source,
     product_tags,
 )
 from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate, stf_path
@@ -44,7 +44,7 @@ def holds_spectra(path: Path) -> bool:
     if "uavssr_model" in product_tags(path):
         return True
     try:
-        return len(open_cube(path).grid) >= MIN_CUBE_BANDS
+        return len(open_cube_source(path).grid) >= MIN_CUBE_BANDS
     except InputRefused:
         return False
 
@@ -131,7 +131,7 @@ def _check_model(path: Path, model: Model, tags: Mapping[str, str], grid: Wavele
 def _open(path: Path) -> CubeSource | CoefficientSource:
     if path.is_file() and is_coefficient_file(path):
         return open_coefficients(path)
-    return open_cube(path)
+    return open_cube_source(path)
 
 
 def _read(

@@ -16,7 +16,7 @@ from uavssr.calibration.band_coverage import covered_bands
 from uavssr.calibration.overlap import Overlap, read_overlap
 from uavssr.calibration.plot_places import mean_around, place_warnings
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.hsi import open_cube, pixel_to_map, reproject_points
+from uavssr.io.hsi import open_cube_source, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, is_local, parse_scale
 from uavssr.reconstruction import PLAUSIBLE
@@ -152,7 +152,7 @@ def plausible_places(reference: Reference) -> Reference:
 
 
 def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
-    cube = open_cube(path, scale=scale)
+    cube = open_cube_source(path, scale=scale)
     try:
         overlap = read_overlap(cube, msi)
     except InputRefused as err:

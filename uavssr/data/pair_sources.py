@@ -22,7 +22,7 @@ from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.plot_sources import PlotSource, flight_source, read_plots
 from uavssr.errors import InputRefused, UavssrError, UsageError
-from uavssr.io.hsi import CubeSource, TargetGrid, open_cube
+from uavssr.io.hsi import CubeSource, TargetGrid, open_cube_source
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.io.raster import Place
 from uavssr.io.settings import KNOWN_KEYS_ONLY, Number, Settings, WholeNumber
@@ -182,7 +182,7 @@ def _open_row(row: ManifestRow, config: DataConfig) -> list[PatchSource]:
 
 def open_scene(row: ManifestRow) -> SceneSource:
     """Open the files of a row, unchecked and not registered."""
-    cube = open_cube(row.hsi, scale=row.hsi_scale)
+    cube = open_cube_source(row.hsi, scale=row.hsi_scale)
     if not row.msi:
         return SceneSource(row=row, cube=cube)
     image = open_msi(row.msi, sensor=row.sensor, bands=row.bands, scale=row.msi_scale)

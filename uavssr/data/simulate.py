@@ -25,7 +25,7 @@ from uavssr.data.simulated_camera import (
 )
 from uavssr.errors import InputRefused
 from uavssr.io.checks import PathLike
-from uavssr.io.hsi import CubeSource, open_cube
+from uavssr.io.hsi import CubeSource, open_cube_source
 from uavssr.io.stf import StfEstimate, stf_arrays, write_stf
 from uavssr.io.writers import (
     IMAGE_BLOCK,
@@ -143,7 +143,7 @@ def _simulate(
 
 def _open_cube(hsi: PathLike, options: SimulationOptions) -> CubeSource:
     """Open a cube; refuse one with wide gaps, or that does not cover the sensor's bands."""
-    cube = open_cube(hsi, scale=options.scale)
+    cube = open_cube_source(hsi, scale=options.scale)
     gap = float(np.diff(cube.grid.centres).max())
     if gap > MAX_GAP_NM:
         raise InputRefused(

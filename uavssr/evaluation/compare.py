@@ -12,7 +12,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer, Scores, stf_error
 from uavssr.evaluation.ssim import SSIM_SIDE, SSIM_SIGMA
 from uavssr.io.checks import PathLike
-from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
+from uavssr.io.hsi import READ_TILE, CubeSource, open_cube_source
 from uavssr.io.raster import check_aligned
 from uavssr.io.stf import read_stf, scene_estimate
 from uavssr.sensors import WavelengthGrid, subset
@@ -96,7 +96,7 @@ def evaluate(
     """
     options = EvaluationOptions(**keywords)
     estimate, reference = (
-        open_cube(path, scale=scale)
+        open_cube_source(path, scale=scale)
         for path, scale in ((pred, options.pred_scale), (ref, options.ref_scale))
     )
     check_aligned(estimate.place, reference.place)

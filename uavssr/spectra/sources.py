@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from uavssr.errors import InputRefused
-from uavssr.io.hsi import READ_TILE, CubeSource, open_cube
+from uavssr.io.hsi import READ_TILE, CubeSource, open_cube_source
 from uavssr.io.raster import parse_scale
 from uavssr.sensors import FloatArray
 from uavssr.spectra.field_table import read_spectra_table
@@ -41,7 +41,7 @@ def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
     """The rows of a table, or up to 4000 pixels of a cube.
 
     Args:
-        path: a table (.csv), else anything that `open_cube` reads, also an ENVI header.
+        path: a table (.csv), else anything that `open_cube_source` reads, also an ENVI header.
         scale: reflectance = stored number x scale; a table's numbers are reflectance without it.
 
     Raises:
@@ -52,7 +52,7 @@ def open_spectra(path: Path, *, scale: str | None = None) -> MeasuredSpectra:
         factor = 1.0 if scale is None else parse_scale(scale)
         nm, reflectance = read_spectra_table(path, scale=factor)
         return MeasuredSpectra(path=path, nm=nm, reflectance=reflectance)
-    cube = open_cube(path, scale=scale)
+    cube = open_cube_source(path, scale=scale)
     made = f"{path.name} was made by uavssr ({cube.model}): its spectra are not measured"
     return MeasuredSpectra(
         path=cube.path,

@@ -12,7 +12,7 @@ from tests.helpers.cubes import listed, write_envi
 from uavssr.errors import InputRefused
 from uavssr.io.checks import check_raster
 from uavssr.io.checks.envi_header import data_file, envi_header, read_envi_list
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 
 NM = np.linspace(400, 1000, 4)
 SCENE = np.full((4, 6, 5), 0.25, "f4")
@@ -52,7 +52,7 @@ def test_header_is_the_one_that_gdal_takes(tmp_path: Path, data: str, headers: l
     assert found is not None
     assert found.name == headers[0]
     assert data_file(tmp_path / headers[0]) == path
-    assert open_cube(path).grid.centres.tolist() == NM.tolist()
+    assert open_cube_source(path).grid.centres.tolist() == NM.tolist()
 
 
 def test_header_of_another_file_is_left_aside(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_header_of_another_file_is_left_aside(tmp_path: Path) -> None:
     header(tmp_path / "c.img.hdr")
     header(tmp_path / "c.hdr", shift=20)
     for name, shift in (("c.img", 0), ("c.img.hdr", 0), ("c.dat", 20), ("c.hdr", 20)):
-        assert open_cube(tmp_path / name).grid.centres.tolist() == (NM + shift).tolist()
+        assert open_cube_source(tmp_path / name).grid.centres.tolist() == (NM + shift).tolist()
 
 
 def test_two_headers_that_differ_are_refused_unless_one_is_named(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_two_headers_that_differ_are_refused_unless_one_is_named(tmp_path: Path)
     header(tmp_path / "c.hdr", shift=20)
     for name in ("c.img", "c.hdr"):
         with pytest.raises(InputRefused, match=r"differ: c\.img\.hdr, c\.hdr; remove or rename"):
-            open_cube(tmp_path / name)
-    assert open_cube(tmp_path / "c.img.hdr").grid.centres.tolist() == NM.tolist()
+            open_cube_source(tmp_path / name)
+    assert open_cube_source(tmp_path / "c.img.hdr").grid.centres.tolist() == NM.tolist()
     (tmp_path / "c.hdr").unlink()
-    assert open_cube(tmp_path / "c.img").grid.centres.tolist() == NM.tolist()
+    assert open_cube_source(tmp_path / "c.img").grid.centres.tolist() == NM.tolist()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.helpers.models import GRID
 from tests.helpers.rasters import P4M, scene
 from uavssr.errors import InputRefused
 from uavssr.evaluation import evaluate
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 from uavssr.io.msi import open_msi
 from uavssr.tiling import Window
 
@@ -47,7 +47,7 @@ def bbl(flags: list[str], between: str = ", ") -> str:
 )
 def test_bad_bands_of_an_envi_header_are_left_out(tmp_path: Path, line: str) -> None:
     """RELIABILITY row 48."""
-    cube = open_cube(write_envi(tmp_path / "cube.dat", spoilt(), WAVELENGTHS, UNITS, line))
+    cube = open_cube_source(write_envi(tmp_path / "cube.dat", spoilt(), WAVELENGTHS, UNITS, line))
     good = [band for band in range(COUNT) if band not in BAD]
     np.testing.assert_allclose(cube.grid.centres, GRID.centres[good])
     np.testing.assert_array_equal(cube.read(WHOLE)[0], smooth_cube(30, 40)[good])
@@ -60,10 +60,10 @@ def test_bad_bands_of_a_geotiff_are_left_out(tmp_path: Path) -> None:
     tags = {"wavelength": WAVELENGTHS.partition("= ")[2], "wavelength_units": "nm"}
     path = write_plain(tmp_path / "cube.tif", spoilt())
     tag(path, "ENVI", **tags, bbl=bbl(FLAGS).partition("= ")[2])
-    assert len(open_cube(path).grid) == COUNT - len(BAD)
+    assert len(open_cube_source(path).grid) == COUNT - len(BAD)
     part = write_plain(tmp_path / "part.tif", smooth_cube(30, 40))
     tag(part, "ENVI", **tags, bbl=bbl(FLAGS[:-3]).partition("= ")[2])
-    assert len(open_cube(part).grid) == COUNT
+    assert len(open_cube_source(part).grid) == COUNT
 
 
 @pytest.mark.parametrize("flags", [FLAGS[:-1], [*FLAGS, "1"], ["0"] * COUNT, [*FLAGS[:-1], "bad"]])
@@ -71,7 +71,7 @@ def test_list_that_cannot_be_is_refused(tmp_path: Path, flags: list[str]) -> Non
     """RELIABILITY row 48."""
     path = write_envi(tmp_path / "cube.dat", spoilt(), WAVELENGTHS, UNITS, bbl(flags))
     with pytest.raises(InputRefused, match=rf"\.hdr: its list of bad bands .* for {COUNT} bands"):
-        open_cube(path)
+        open_cube_source(path)
 
 
 def test_band_of_a_camera_that_is_bad_has_to_be_named(tmp_path: Path) -> None:
@@ -115,12 +115,12 @@ def test_ignore_value_makes_pixels_invalid(tmp_path: Path, text: str) -> None:
     numbers[:, :10] = np.float32(text)
     numbers[3, 20] = np.float32(text)
     ignored = f"data ignore value = {text}"
-    cube = open_cube(write_envi(tmp_path / "cube.dat", numbers, WAVELENGTHS, UNITS, ignored))
+    cube = open_cube_source(write_envi(tmp_path / "cube.dat", numbers, WAVELENGTHS, UNITS, ignored))
     path = write_plain(tmp_path / "cube.tif", numbers)
     tag(path, "ENVI", wavelength=WAVELENGTHS.partition("= ")[2], data_ignore_value=text)
     expected = np.ones((30, 40), bool)
     expected[:10] = expected[20] = False
-    for source in (cube, open_cube(path)):
+    for source in (cube, open_cube_source(path)):
         np.testing.assert_array_equal(source.read(WHOLE)[1], expected)
     whole = write_envi(tmp_path / "whole.dat", smooth_cube(30, 40), WAVELENGTHS, UNITS)
     report = evaluate(tmp_path / "cube.dat", whole)
@@ -135,5 +135,5 @@ def test_fill_value_of_a_store_is_a_stored_number(tmp_path: Path, key: str) -> N
     array[4, 5:7] = 65535 if key == "fill_value" else 60000
     if key != "fill_value":
         array.attrs[key] = 60000
-    valid = open_cube(path).read(WHOLE)[1]
+    valid = open_cube_source(path).read(WHOLE)[1]
     assert np.flatnonzero(~valid.all(1)).tolist() == [5, 6]

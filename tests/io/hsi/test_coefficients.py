@@ -15,7 +15,7 @@ from rasterio.shutil import copy as rasterio_copy
 from tests.helpers.models import GRID, tiny_library
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.io.hsi.cube_basis import CubeBasis
 from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.model.basis import SpectralBasis
@@ -135,14 +135,14 @@ def test_copies_keep_the_basis(field: Path, tmp_path: Path, driver: str) -> None
 
 
 def test_open_cube_reads_coefficients_as_a_cube(field: Path) -> None:
-    found = open_cube(field)
+    found = open_cube_source(field)
     numbers, valid = found.read(Window(0, 0, 70, 90))
     expanded, _ = open_coefficients(field).read(Window(0, 0, 70, 90))
     assert np.array_equal(numbers, expanded, equal_nan=True)
     assert np.array_equal(valid, holed())
     assert found.place.transform == TRANSFORM
     with pytest.raises(UsageError, match="no scale"):
-        open_cube(field, scale="1/10000")
+        open_cube_source(field, scale="1/10000")
 
 
 def test_source_may_be_sent_to_another_process(field: Path) -> None:
@@ -164,7 +164,7 @@ def test_chosen_wavelengths_keep_their_rows_of_the_basis(tmp_path: Path) -> None
 def test_preview_shows_the_cube(field: Path) -> None:
     preview = read_preview(field)
     assert preview.bands.shape == (4, 70, 90)
-    whole = open_cube(field).read(Window(0, 0, 70, 90))[0]
+    whole = open_cube_source(field).read(Window(0, 0, 70, 90))[0]
     assert np.allclose(preview.bands, whole[list(preview.indices)], atol=1e-6, equal_nan=True)
     spot = preview.spots(1)[0]
     assert np.isfinite(spot.spectrum).all()
@@ -196,7 +196,7 @@ def test_damaged_basis_is_refused(
     with pytest.raises(InputRefused, match=said):
         open_coefficients(path)
     with pytest.raises(InputRefused, match=said):
-        open_cube(path)
+        open_cube_source(path)
 
 
 def test_basis_for_another_number_of_bands_is_refused() -> None:

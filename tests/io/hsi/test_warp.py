@@ -18,7 +18,7 @@ from tests.helpers.models import GRID
 from tests.helpers.rasters import UTM
 from uavssr.errors import InputRefused
 from uavssr.io.hsi import warp
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.io.hsi.warp import TargetGrid, WarpedCube
 from uavssr.tiling import Window
 
@@ -36,7 +36,7 @@ def target(
 
 def warped(path: Path, goal: TargetGrid | None = None, **options: object) -> WarpedCube:
     made = write_field_cube(path, noise=0.0, **options)
-    return WarpedCube(cube=open_cube(made), target=goal or target())
+    return WarpedCube(cube=open_cube_source(made), target=goal or target())
 
 
 def truth(goal: TargetGrid, window: Window) -> np.ndarray:

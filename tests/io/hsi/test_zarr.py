@@ -14,7 +14,7 @@ from numcodecs import Blosc, Zstd
 
 from tests.helpers.cubes import smooth_cube, write_cube
 from uavssr.errors import InputRefused
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.tiling import Window
 
 
@@ -57,7 +57,7 @@ def test_store_of_other_making_is_refused(
     """Promise P3; rows 6, 7, 11: some codecs of Zarr's run code, so only known ones are called."""
     change(store, name, **values)
     with pytest.raises(InputRefused, match=said):
-        open_cube(store)
+        open_cube_source(store)
 
 
 @pytest.mark.parametrize("name", [".zattrs", "reflectance/.zarray", "wavelength/.zarray"])
@@ -69,11 +69,11 @@ def test_store_without_its_metadata_is_refused(
     path = store / name
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(InputRefused, match=r"has no|is no JSON"):
-        open_cube(store)
+        open_cube_source(store)
 
 
 def test_reader_of_a_store_may_be_sent_to_another_process(store: Path) -> None:
-    source = open_cube(store)
+    source = open_cube_source(store)
     again = pickle.loads(pickle.dumps(source))  # noqa: S301 - our own
     window = Window(2, 3, 9, 10)
     assert np.array_equal(again.read(window)[0], source.read(window)[0])
@@ -93,7 +93,7 @@ def test_damaged_chunk_is_refused(store: Path, damage: str) -> None:
     chunk.unlink()
     os.mkfifo(chunk) if damage == "fifo" else chunk.write_bytes(changed[damage])
     with pytest.raises(InputRefused, match=r"chunk 1/0/0 of its array reflectance cannot be read"):
-        open_cube(store)
+        open_cube_source(store)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_chunk_that_claims_gigabytes_is_refused_by_its_shape(
     """Row 9; and chunks so small that each takes more memory than its numbers."""
     change(store, f"{name}/.zarray", **values)
     with pytest.raises(InputRefused, match=fact):
-        open_cube(store)
+        open_cube_source(store)
 
 
 def test_chunk_linked_from_outside_the_store_is_refused(store: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_chunk_linked_from_outside_the_store_is_refused(store: Path, tmp_path: P
     chunk.rename(tmp_path / "elsewhere")
     chunk.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputRefused, match=r"chunk 1/0/0 .* a link out of the store"):
-        open_cube(store)
+        open_cube_source(store)
 
 
 def test_store_as_xarray_writes_it_is_read(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_store_as_xarray_writes_it_is_read(tmp_path: Path) -> None:
     for name, compressors in (("a.zarr", packed), ("b.zarr", None)):
         encoding = {"reflectance": {"compressors": compressors, "chunks": (7, 16, 30)}}
         plain.to_zarr(tmp_path / name, zarr_format=2, encoding=encoding)
-        numbers, _ = open_cube(tmp_path / name).read(Window(3, 4, 30, 20))
+        numbers, _ = open_cube_source(tmp_path / name).read(Window(3, 4, 30, 20))
         assert np.array_equal(numbers, cube[:, 3:33, 4:24])
 
 
@@ -140,4 +140,4 @@ def test_store_of_zarr_format_3_is_refused(tmp_path: Path) -> None:
         tmp_path / "v3.zarr", zarr_format=3, consolidated=False
     )
     with pytest.raises(InputRefused, match=r"has no reflectance/\.zarray.*zarr_format=2"):
-        open_cube(tmp_path / "v3.zarr")
+        open_cube_source(tmp_path / "v3.zarr")

@@ -13,7 +13,7 @@ from tests.helpers.cubes import smooth_cube, tag, write_plain
 from tests.helpers.models import GRID
 from tests.helpers.rasters import P4M, scene, write
 from uavssr.errors import InputRefused
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.tiling import Window
 
@@ -94,7 +94,7 @@ def test_band_of_a_cube_called_alpha_is_a_mask(tmp_path: Path) -> None:
     path = write_plain(tmp_path / "cube.tif", np.concatenate([cube, alpha]))
     tag(path, None, *({"wavelength": str(nm), "wavelength_units": "nm"} for nm in GRID.centres))
     describe(path, names)
-    source = open_cube(path)
+    source = open_cube_source(path)
     valid = source.read(Window(0, 0, 30, 40))[1]
     assert len(source.grid) == len(GRID)
     assert not valid[:, :OUTSIDE].any()

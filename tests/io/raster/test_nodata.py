@@ -16,7 +16,7 @@ from tests.helpers.cubes import listed, smooth_cube, write_envi
 from tests.helpers.models import GRID
 from tests.helpers.rasters import TRANSFORM, scene, write
 from uavssr.errors import InputRefused
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.io.raster.nodata import BLED_PIXELS, LIMITS
 from uavssr.tiling import TileGrid, Window
@@ -281,7 +281,7 @@ def test_cubes_share_the_rule(tmp_path: Path, fill: float) -> None:
     path = write_envi(
         tmp_path / "cube", cube, "wavelength units = nm", listed("wavelength", GRID.centres)
     )
-    source = open_cube(path)
+    source = open_cube_source(path)
     _, valid = source.read(Window(0, 0, 40, 50))
     expected = np.ones((40, 50), bool)
     expected[:, :12] = expected[20, 30] = False

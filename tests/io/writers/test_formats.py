@@ -22,7 +22,7 @@ import xarray as xr
 from rasterio.crs import CRS
 
 from uavssr.errors import IncompleteRun, OutputError, UsageError
-from uavssr.io.hsi.cube import open_cube
+from uavssr.io.hsi.cube import open_cube_source
 from uavssr.io.writers.atomic import check_output
 from uavssr.io.writers.encoding import NODATA, SCALE, quantise
 from uavssr.io.writers.formats import check_format, open_writer
@@ -104,7 +104,7 @@ def test_chosen_wavelengths_are_those_of_the_whole(tmp_path: Path, form: Format)
     path = tmp_path / NAMES[form]
     write_scene(path, form, cube[chosen], valid, wavelengths=chosen)
     assert np.array_equal(read(path, form), quantise(cube, valid)[chosen])
-    found = open_cube(path)
+    found = open_cube_source(path)
     assert np.array_equal(found.grid.centres, GRID.centres[chosen])
     assert np.array_equal(found.grid.fwhm, GRID.fwhm[chosen])
 
@@ -116,7 +116,7 @@ def test_our_own_reader_gets_reflectance_place_and_wavelengths(
 ) -> None:
     cube, valid = scene(70, 90), holed(70, 90)
     path = write_scene(tmp_path / NAMES[form], form, cube, valid, dtype=dtype)
-    found = open_cube(path)
+    found = open_cube_source(path)
     numbers, mask = found.read(Window(3, 20, 60, 65))
     part = (slice(3, 63), slice(20, 85))
     assert np.array_equal(mask, valid[part])
@@ -402,11 +402,11 @@ def test_header_of_an_envi_cube_is_an_output_too(tmp_path: Path) -> None:
     assert header.read_text() == "precious"
     cube, valid = scene(8, 8), np.ones((8, 8), bool)
     write_scene(tmp_path / "c.dat", "envi", cube, valid, overwrite=True)
-    assert open_cube(tmp_path / "c.dat").height == 8
+    assert open_cube_source(tmp_path / "c.dat").height == 8
 
 
 def test_envi_cubes_of_one_stem_keep_their_own_headers(tmp_path: Path) -> None:
-    """GDAL and `open_cube` read both, although `c.hdr` describes a file of another size."""
+    """GDAL and `open_cube_source` read both, although `c.hdr` describes a file of another size."""
     foreign = tmp_path / "c.hdr"
     foreign.write_text("ENVI\nsamples = 1\nlines = 1\nbands = 1\ndata type = 1\n")
     for name, size in (("c.dat", 8), ("c.img", 9)):
@@ -415,7 +415,7 @@ def test_envi_cubes_of_one_stem_keep_their_own_headers(tmp_path: Path) -> None:
         with rasterio.open(path) as file:
             assert np.array_equal(file.read(), cube.astype("f4"))
             assert float(file.tags(1)["wavelength"]) == GRID.centres[0]
-        assert open_cube(path).grid.centres.tolist() == GRID.centres.tolist()
+        assert open_cube_source(path).grid.centres.tolist() == GRID.centres.tolist()
         image = spectral.envi.open(f"{path}.hdr")
         assert image.shape == (size, 9, len(GRID))
         assert image.bands.centers == GRID.centres.tolist()

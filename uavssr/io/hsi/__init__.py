@@ -8,7 +8,14 @@ from uavssr.io.hsi.coefficient_file import (
     is_coefficient_file,
     open_coefficients,
 )
-from uavssr.io.hsi.cube import READ_TILE, CubeSource, open_cube, open_product, product_tags
+from uavssr.io.hsi.cube import (
+    READ_TILE,
+    CubeSource,
+    open_cube_source,
+    open_product,
+    product_tags,
+)
+from uavssr.io.hsi.cube import open_cube_source as open_cube
 from uavssr.io.hsi.cube_basis import CoefficientMetadata, CubeBasis
 from uavssr.io.hsi.warp import (
     AVERAGING_RATIO,
@@ -34,6 +41,7 @@ __all__ = [
     "map_to_pixel",
     "open_coefficients",
     "open_cube",
+    "open_cube_source",
     "open_product",
     "pixel_to_map",
     "product_tags",

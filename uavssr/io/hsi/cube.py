@@ -125,7 +125,7 @@ class CubeSource:
         return scale.reflectance(self.reader.decimated(bands, shape))
 
 
-def open_cube(
+def open_cube_source(
     path: PathLike,
     *,
     scale: float | str | None = None,
