@@ -390,6 +390,7 @@ CLUSTER = "needs a cluster; tests/reconstruction/test_cluster.py"
 MANIFEST = "the user corrects the manifest or its files; tests/data/"
 SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
 BY_HAND = {
+    "a file of standard errors in place": OTHER,
     "an archive (`.zip`": FETCH,
     "a folder without a satellite product": OTHER,
     "a product of level 1": FETCH,

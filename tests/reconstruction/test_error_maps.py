@@ -11,7 +11,8 @@ import rasterio
 from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import TRANSFORM, UTM, write
 from uavssr import OutputOptions, ReconstructionOptions, open_msi, plan_reconstruction
-from uavssr.errors import IncompleteRun, OutputError
+from uavssr.errors import IncompleteRun, InputRefused, OutputError
+from uavssr.io.hsi import open_cube
 from uavssr.io.writers.encoding import NODATA, SCALE
 from uavssr.io.writers.formats import open_writer
 from uavssr.io.writers.quality import Quality, QualityTarget
@@ -96,6 +97,17 @@ def test_coefficients_may_have_errors_beside_them(tmp_path: Path, model: Model) 
     )
     with rasterio.open(tmp_path / "s.tif") as file:
         assert file.count == len(GRID)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".dat", ".zarr"])
+def test_standard_errors_are_not_taken_for_a_cube(
+    tmp_path: Path, model: Model, suffix: str
+) -> None:
+    cube, errors = tmp_path / f"c{suffix}", tmp_path / f"s{suffix}"
+    plan_of(tmp_path, model).write(OutputOptions(cube=cube, uncertainty=errors))
+    open_cube(cube)
+    with pytest.raises(InputRefused, match="holds the standard error of reflectance"):
+        open_cube(errors)
 
 
 def test_run_without_error_maps_does_not_resume_with_them(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from uavssr.errors import IncompleteRun
-from uavssr.io.hsi import CubeBasis
+from uavssr.io.hsi import QUANTITY_TAG, STANDARD_ERROR, CubeBasis
 from uavssr.io.writers import (
     NODATA,
     SCALE,
@@ -230,7 +230,9 @@ class OutputWriters:
             # coefficients of standard errors do not exist: they are written as a GeoTIFF cube
             as_cube = "gtiff" if target.format == "coefficients" else target.format
             chosen = check_format(output.uncertainty, as_cube)
-            errors = open_writer(replace(target, path=Path(output.uncertainty), format=chosen))
+            tags = dict(target.tags) | {QUANTITY_TAG: STANDARD_ERROR}
+            path = Path(output.uncertainty)
+            errors = open_writer(replace(target, path=path, format=chosen, tags=tags))
         flags: TileWriter | None = None
         if output.quality is not None:
             flags_target = QualityTarget(

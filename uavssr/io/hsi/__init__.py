@@ -9,7 +9,9 @@ from uavssr.io.hsi.coefficient_file import (
     open_coefficients,
 )
 from uavssr.io.hsi.cube import (
+    QUANTITY_TAG,
     READ_TILE,
+    STANDARD_ERROR,
     CubeSource,
     open_cube_source,
     open_product,
@@ -30,7 +32,9 @@ from uavssr.io.hsi.warp import (
 
 __all__ = [
     "AVERAGING_RATIO",
+    "QUANTITY_TAG",
     "READ_TILE",
+    "STANDARD_ERROR",
     "CoefficientMetadata",
     "CoefficientSource",
     "CubeBasis",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from uavssr.errors import UsageError
+from uavssr.errors import InputRefused, UsageError
 from uavssr.io.bounded import is_folder
 from uavssr.io.checks import CheckedFile, PathLike, check_path_text, check_raster, data_file
 from uavssr.io.hsi.coefficient_file import CoefficientSource, coefficients_in
@@ -45,6 +45,10 @@ NumberReader: TypeAlias = "CubeFileReader | ZarrReader | CoefficientSource"
 """Gives stored numbers (band, y, x), from any thread or process."""
 READ_TILE: Final = 128
 """Side in pixels of the windows in which a cube is read from end to end."""
+QUANTITY_TAG: Final = "uavssr_quantity"
+"""Tag of a file in a cube's format that holds another quantity than reflectance."""
+STANDARD_ERROR: Final = "standard error of reflectance"
+"""The quantity of a file of standard errors."""
 _MODEL_TAG: Final = "uavssr_model"
 _SAMPLE_WINDOWS: Final = 3
 """The scale is judged by the numbers in 3 x 3 windows of a scene."""
@@ -149,6 +153,12 @@ def open_cube_source(
     if scale is not None:
         parse_scale(scale)
     cube, bands, tags = _open(path, assume_crs, max_pixels)
+    if (quantity := tags.get(QUANTITY_TAG)) is not None:
+        raise InputRefused(
+            f"holds the {quantity}, not reflectance",
+            path=cube.path,
+            remedy="give the cube that it belongs to",
+        )
     if isinstance(cube.reader, CoefficientSource):
         if scale is not None:
             raise UsageError("coefficients have no scale to be given", path=cube.path)
