@@ -138,6 +138,40 @@ def test_statistics_are_those_of_the_pixels(zone_file: Writer, source: SpectralS
     assert rows[2].valid == pytest.approx(1 - 10 * 18 / (34 * 28), abs=1e-3)
 
 
+def test_spectra_are_those_of_the_pixels(zone_file: Writer, folder: Path) -> None:
+    planned = plan_reconstruction(
+        open_msi(folder / "in.tif", sensor="p4m"),
+        ReconstructionOptions(model=folder / "tiny", tile=32, workers=2),
+    )
+    source, bands = of_image(planned), [3, 20, 39]
+    zones = read_zones(zone_file(), source).zones
+    left, top, right, bottom = SQUARES["a"]
+    cube = planned.dataset().reflectance.load().to_numpy()
+    pixels = cube[bands, top:bottom, left:right].reshape(3, -1)
+    rows = zone_statistics(source, zones, [], bands=bands)
+    spectrum = rows[0].spectrum
+    np.testing.assert_allclose(spectrum.mean, pixels.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(spectrum.deviation, pixels.std(1), rtol=1e-3)
+    np.testing.assert_allclose(spectrum.median, np.median(pixels, 1), rtol=0.05)
+    assert rows[2].pixels == pytest.approx(34 * 28 - 10 * 18, rel=1e-3)
+    assert not rows[0].indices
+
+
+def test_errors_of_spectra_are_those_of_one_wavelength_as_an_index(
+    zone_file: Writer, source: SpectralSource
+) -> None:
+    """Two ways of computing: by the band's variance maps, and by the joint errors of an index."""
+    bands = [13, 26]
+    requests = IndexRequest.of([], ["R600", "R800"])
+    for row in zone_statistics(
+        source, read_zones(zone_file(), source).zones, requests, bands=bands
+    ):
+        for name in ("mean", "deviation", "value_se", "compare_se"):
+            expected = [getattr(of, name) for of in row.indices.values()]
+            np.testing.assert_allclose(getattr(row.spectrum, name), expected, rtol=0.02)
+        assert row.spectrum.compare_se[0] < row.spectrum.value_se[0]
+
+
 def test_what_all_zones_share_is_in_the_value_and_not_in_the_comparison(
     zone_file: Writer, source: SpectralSource
 ) -> None:
@@ -234,12 +268,23 @@ def test_zones_without_crs_are_refused(source: SpectralSource, tmp_path: Path) -
         read_zones(path, source)
 
 
-def test_command_writes_a_row_per_plot(folder: Path, zone_file: Writer, tmp_path: Path) -> None:
+def test_command_writes_a_row_per_plot_and_wavelength(
+    folder: Path, zone_file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "plots.csv"
     camera = ["--sensor", "p4m", "--model", str(folder / "tiny")]
     asked = ["--zones", str(zone_file()), "--index", "NDVI", "--out", str(out)]
-    assert cli.main(["plots", str(folder / "in.tif"), *camera, *asked]) == 0
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    command = ["plots", str(folder / "in.tif"), *camera, *asked]
+    assert cli.main([*command, "--wavelengths", "500-600"]) == 2
+    assert "give --spectra too" in capsys.readouterr().err
+    assert cli.main([*command, "--spectra", "--wavelengths", "500-600"]) == 0
+    rows, spectra = (
+        list(csv.DictReader(path.read_text().splitlines()))
+        for path in (out, tmp_path / "plots_spectra.csv")
+    )
     assert [row["zone"] for row in rows] == list(SQUARES)
     assert all(float(row["NDVI_compare_se"]) > 0 for row in rows)
+    count = len(spectra) // len(SQUARES)
+    assert [row["zone"] for row in spectra[::count]] == list(SQUARES)
+    assert all(500 <= float(row["wavelength"]) <= 600 for row in spectra)
+    assert all(float(row["value_se"]) > 0 for row in spectra)

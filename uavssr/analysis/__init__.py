@@ -17,13 +17,14 @@ from uavssr.analysis.spectral_source import (
     SpectralSource,
     SpectralTile,
 )
+from uavssr.analysis.zone_spectra import SpectrumOfZone
 from uavssr.analysis.zone_statistics import (
     IndexOfZone,
     ZoneRow,
     own_share_of_mean,
     zone_statistics,
 )
-from uavssr.analysis.zone_table import write_zone_table
+from uavssr.analysis.zone_table import write_zone_spectra, write_zone_table
 from uavssr.analysis.zones import Zone, ZoneSet, read_zones
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SpectralErrors",
     "SpectralSource",
     "SpectralTile",
+    "SpectrumOfZone",
     "Zone",
     "ZoneRow",
     "ZoneSet",
@@ -44,6 +46,7 @@ __all__ = [
     "read_zones",
     "uncarried",
     "write_index_maps",
+    "write_zone_spectra",
     "write_zone_table",
     "zone_statistics",
 ]

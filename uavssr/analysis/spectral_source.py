@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uavssr.io.raster import metres_per_unit
 from uavssr.io.stf import ReferencePixels, StfEstimate
-from uavssr.model import BandErrors, Correction, Model, PGUNet, SpectralBasis, Stf
+from uavssr.model import BandErrors, Correction, CubeUncertainty, Model, PGUNet, SpectralBasis, Stf
 from uavssr.reconstruction import (
     CPU_COUNT,
     RunVerdict,
@@ -51,6 +51,15 @@ class SpectralTile:
         """The same with some of its valid pixels only, by their positions among these."""
         spectra = None if self.spectra is None else self.spectra[:, positions]
         return replace(self, coefficients=self.coefficients[:, positions], spectra=spectra)
+
+    def bands(self, indices: Sequence[int]) -> Tensor:
+        """X (m, n), reflectance, of m bands by their indices."""
+        rows = list(indices)
+        if self.spectra is not None:
+            return self.spectra[rows]
+        # X = E A + mean
+        basis = self.basis
+        return torch.addmm(basis.mean[rows, None], basis.components[rows], self.coefficients)
 
     def combine(self, weights: Tensor) -> Tensor:
         """W X (m, n), reflectance, of weights W (m, C) on the bands."""
@@ -107,6 +116,10 @@ class SpectralErrors:
     def of_bands(self, weights: Tensor) -> BandErrors:
         """The joint errors of W X, weights W (m, C) on the bands."""
         return self.network.band_errors(weights, self.stf, self.correction)
+
+    def uncertainty(self) -> CubeUncertainty:
+        """The standard errors of all bands."""
+        return self.network.cube_uncertainty(self.stf, self.correction)
 
     @property
     def bands(self) -> int:

@@ -1,8 +1,7 @@
-"""Indices of the zones of an image: mean, median and spread, with two standard errors."""
+"""Indices and spectra of zones: mean, median and spread, with two standard errors."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -10,9 +9,16 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from uavssr.analysis.index_maps import IndexEvaluation, IndexRequest
-from uavssr.analysis.spectral_source import SpectralSource, SpectralTile
-from uavssr.analysis.zones import Zone
+from uavssr.analysis.index_maps import IndexEvaluation, IndexRequest, IndexValues
+from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
+from uavssr.analysis.zone_spectra import (
+    SAMPLED_SPECTRA,
+    BandEvaluation,
+    SpectrumOfZone,
+    SpectrumPart,
+    SpectrumSums,
+)
+from uavssr.analysis.zones import Zone, zones_by_tile
 from uavssr.model import OUTLIER_QUANTILE, chi_square_quantile
 from uavssr.sensors import FloatArray
 from uavssr.tiling import Progress
@@ -56,6 +62,8 @@ class ZoneRow:
     """Share of its valid pixels that are unlike all training spectra; NaN where not known."""
     indices: dict[str, IndexOfZone]
     """By the names of the indices."""
+    spectrum: SpectrumOfZone | None = None
+    """Its spectrum; None if it was not asked for."""
 
 
 def zone_statistics(
@@ -63,6 +71,7 @@ def zone_statistics(
     zones: Sequence[Zone],
     requests: Sequence[IndexRequest],
     *,
+    bands: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> list[ZoneRow]:
     """The statistics of the zones, in their order; only the tiles that hold zones are read.
@@ -75,50 +84,47 @@ def zone_statistics(
     change by the errors that all pixels of the image share. To compare zones, s is taken less its
     mean over all zones: what shifts all of them alike does not change their order.
 
+    Args:
+        source: the spectra.
+        zones: the zones.
+        requests: the indices; may be empty.
+        bands: indices of the bands whose spectra are measured; by default none.
+        progress: called with each tile that was read.
+
     Raises:
         InputRefused: the bands of an index lie outside the spectra, or a file is broken.
     """
-    evaluation = IndexEvaluation.of(requests, source.grid, source.errors)
-    by_tile = _zones_by_tile(source, zones)
+    evaluation = IndexEvaluation.of(requests, source.grid, source.errors) if requests else None
+    spectra = BandEvaluation.of(source, bands) if bands else None
+    by_tile = zones_by_tile(source.tiles, zones)
     sums = [_Sums.of(zone, source, len(requests)) for zone in zones]
 
-    def measure(tile: SpectralTile) -> list[tuple[int, _Part]]:
-        measured = (
-            (number, _part(tile, evaluation, zones[number])) for number in by_tile[tile.index]
-        )
-        return [(number, part) for number, part in measured if part is not None]
+    def measure(tile: SpectralTile) -> tuple[int, list[tuple[int, _Part]]]:
+        parts = []
+        for number in by_tile[tile.index]:
+            pixels = _pixels(tile, zones[number])
+            if pixels is not None:
+                part = _part(*pixels, source.errors, evaluation, spectra, area=sums[number].area)
+                parts.append((number, part))
+        return tile.index, parts
 
-    for parts in source.map(
+    last_tile = {number: tile for tile in sorted(by_tile) for number in by_tile[tile]}
+    open_zones = sorted(last_tile, key=last_tile.__getitem__, reverse=True)
+    for index, parts in source.map(
         measure, progress=progress, task="measuring zones", indices=sorted(by_tile)
     ):
         for number, part in parts:
             sums[number].add(part)
-    shared = [zone_sums.shared / zone_sums.weight for zone_sums in sums if zone_sums.weight]
-    common = np.mean(shared, axis=0) if shared else np.zeros(1)
+        while open_zones and last_tile[open_zones[-1]] <= index:
+            sums[open_zones.pop()].close()
+    for number in open_zones:
+        sums[number].close()
+    common = _Common.of([zone_sums for zone_sums in sums if zone_sums.weight])
     names = [request.name for request in requests]
     return [
-        zone_sums.row(zone.name, names, common) for zone, zone_sums in zip(zones, sums, strict=True)
+        zone_sums.row(zone.name, names, common, spectra)
+        for zone, zone_sums in zip(zones, sums, strict=True)
     ]
-
-
-def _zones_by_tile(source: SpectralSource, zones: Sequence[Zone]) -> dict[int, list[int]]:
-    """The numbers of the zones that reach into each tile."""
-    tiles, by_tile = source.tiles, defaultdict[int, list[int]](list)
-    rows, cols = tiles.shape
-    for number, zone in enumerate(zones):
-        left, top, right, bottom = zone.outline.bounds
-        first_row, last_row = (
-            max(0, int(top // tiles.tile)),
-            min(rows - 1, int(bottom // tiles.tile)),
-        )
-        first_col, last_col = (
-            max(0, int(left // tiles.tile)),
-            min(cols - 1, int(right // tiles.tile)),
-        )
-        for row in range(first_row, last_row + 1):
-            for col in range(first_col, last_col + 1):
-                by_tile[row * cols + col].append(number)
-    return dict(by_tile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,17 +133,27 @@ class _Part:
 
     weight: FloatArray
     """(n,) covered shares."""
+    outlier: FloatArray
+    """(n,) 1 for outliers, 0 for others; NaN where not known."""
+    index: _IndexPart | None
+    """The indices."""
+    spectrum: SpectrumPart | None
+    """Sums of the spectra."""
+
+
+class _IndexPart(NamedTuple):
+    """I indices of n pixels."""
+
     value: FloatArray
     """(I, n)."""
     own: FloatArray
     """(I, n) variance of own errors; NaN where not known."""
     shared: FloatArray
     """(I, s, n) changes by what all pixels share."""
-    outlier: FloatArray
-    """(n,) 1 for outliers, 0 for others; NaN where not known."""
 
 
-def _part(tile: SpectralTile, evaluation: IndexEvaluation, zone: Zone) -> _Part | None:
+def _pixels(tile: SpectralTile, zone: Zone) -> tuple[SpectralTile, FloatArray] | None:
+    """The valid pixels of a tile in a zone, and the shares of them that it covers."""
     covered = zone.within(tile.window)
     if covered is None:
         return None
@@ -147,27 +163,42 @@ def _part(tile: SpectralTile, evaluation: IndexEvaluation, zone: Zone) -> _Part 
     # positions of the zone's valid pixels among those of the tile
     positions = tile.valid.ravel().cumsum() - 1
     flat = covered.rows[valid] * tile.valid.shape[1] + covered.cols[valid]
-    chosen = tile.chosen(torch.from_numpy(positions[flat]))
-    indices = evaluation(chosen)
-    count = len(flat)
-    unknown = np.full((len(evaluation.requests), count), np.nan)
-    own = unknown if indices.own_variance is None else indices.own_variance.double().numpy()
-    shared = unknown[:, None] if indices.shared is None else indices.shared.double().numpy()
+    return tile.chosen(torch.from_numpy(positions[flat])), covered.share[valid]
+
+
+def _part(
+    tile: SpectralTile,
+    weight: FloatArray,
+    errors: SpectralErrors | None,
+    evaluation: IndexEvaluation | None,
+    spectra: BandEvaluation | None,
+    *,
+    area: float,
+) -> _Part:
+    step = max(1, int(area) // SAMPLED_SPECTRA)
     return _Part(
-        weight=covered.share[valid],
-        value=indices.value.double().numpy(),
-        own=own,
-        shared=shared,
-        outlier=_outliers(chosen, evaluation, count),
+        weight=weight,
+        outlier=_outliers(tile, errors),
+        index=None if evaluation is None else _index_part(evaluation(tile)),
+        spectrum=None if spectra is None else spectra.part(tile, weight, step),
     )
 
 
-def _outliers(tile: SpectralTile, evaluation: IndexEvaluation, count: int) -> FloatArray:
-    if evaluation.errors is None:
-        return np.full(count, np.nan)
-    distance = evaluation.errors.distance(tile.coefficients)
-    limit = chi_square_quantile(evaluation.errors.bands, OUTLIER_QUANTILE)
-    return (distance > limit).double().numpy()
+def _index_part(indices: IndexValues) -> _IndexPart:
+    value = indices.value.double().numpy()
+    if indices.own_variance is None or indices.shared is None:
+        unknown = np.full_like(value, np.nan)
+        return _IndexPart(value, unknown, unknown[:, None])
+    own, shared = indices.own_variance.double().numpy(), indices.shared.double().numpy()
+    return _IndexPart(value, own, shared)
+
+
+def _outliers(tile: SpectralTile, errors: SpectralErrors | None) -> FloatArray:
+    """(n,) 1 for outliers, 0 for others; NaN where errors are not known."""
+    if errors is None:
+        return np.full(tile.coefficients.shape[1], np.nan)
+    limit = chi_square_quantile(errors.bands, OUTLIER_QUANTILE)
+    return (errors.distance(tile.coefficients) > limit).double().numpy()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -191,6 +222,8 @@ class _Sums:
     outlier: float = 0.0
     values: list[FloatArray] = field(default_factory=list)
     weights: list[FloatArray] = field(default_factory=list)
+    median: list[float] = field(default_factory=list)
+    spectrum: SpectrumSums = field(default_factory=SpectrumSums)
 
     @classmethod
     def of(cls, zone: Zone, source: SpectralSource, count: int) -> _Sums:
@@ -203,48 +236,77 @@ class _Sums:
 
     def add(self, part: _Part) -> None:
         """Add the pixels of a tile. Those where an index is undefined make it undefined."""
-        self.total = self.total + part.value @ part.weight
-        self.square = self.square + part.value**2 @ part.weight
-        self.own = self.own + part.own @ part.weight
-        self.shared = self.shared + part.shared @ part.weight
         self.weight += float(part.weight.sum())
         self.squared_weight += float((part.weight**2).sum())
         self.outlier += float(part.outlier @ part.weight)
-        self.values.append(part.value[:, :: self.step])
-        self.weights.append(part.weight[:: self.step])
+        if part.spectrum is not None:
+            self.spectrum.add(part.spectrum)
+        if part.index is not None:
+            value, own, shared = part.index
+            self.total = self.total + value @ part.weight
+            self.square = self.square + value**2 @ part.weight
+            self.own = self.own + own @ part.weight
+            self.shared = self.shared + shared @ part.weight
+            self.values.append(value[:, :: self.step])
+            self.weights.append(part.weight[:: self.step])
 
-    def row(self, zone: str, names: Sequence[str], common: FloatArray) -> ZoneRow:
-        """The statistics; `common` (I, s) is the shared change of all zones."""
+    def close(self) -> None:
+        """After the last tile: take the medians, and drop the pixels."""
+        if self.values:
+            values, weights = np.concatenate(self.values, 1), np.concatenate(self.weights)
+            self.median = [_weighted_median(row, weights) for row in values]
+        self.values, self.weights = [], []
+        self.spectrum.close()
+
+    def row(
+        self, zone: str, names: Sequence[str], common: _Common, spectra: BandEvaluation | None
+    ) -> ZoneRow:
+        """The statistics."""
         nan = float("nan")
-        if not self.weight:
-            empty = dict.fromkeys(names, IndexOfZone(nan, nan, nan, nan, nan))
-            return ZoneRow(zone=zone, pixels=0.0, valid=0.0, outlier=nan, indices=empty)
-        mean = self.total / self.weight
-        deviation = np.sqrt(np.maximum(self.square / self.weight - mean**2, 0))
-        alone = self.squared_weight / self.weight**2
-        own = self.own / self.weight * own_share_of_mean(alone)
-        shared = self.shared / self.weight
-        value_se, compare_se = (
-            np.sqrt(own + (change**2).sum(1)) for change in (shared, shared - common)
-        )
-        values, weights = np.concatenate(self.values, 1), np.concatenate(self.weights)
-        median = [_weighted_median(row, weights) for row in values]
-        columns = (
-            mean.tolist(),
-            median,
-            deviation.tolist(),
-            value_se.tolist(),
-            compare_se.tolist(),
-        )
+        alone = self.squared_weight / self.weight**2 if self.weight else nan
+        own_share = own_share_of_mean(alone)
+        spectrum = None
+        if spectra is not None:
+            spectrum = self.spectrum.spectrum(spectra, self.weight, own_share, common.spectrum)
         return ZoneRow(
             zone=zone,
             pixels=self.weight,
-            valid=min(1.0, self.weight / self.area),
-            outlier=self.outlier / self.weight,
-            indices={
-                name: IndexOfZone(*numbers) for name, *numbers in zip(names, *columns, strict=True)
-            },
+            valid=min(1.0, self.weight / self.area) if self.weight else 0.0,
+            outlier=self.outlier / self.weight if self.weight else nan,
+            indices=self._indices(names, own_share, common.indices),
+            spectrum=spectrum,
         )
+
+    def _indices(
+        self, names: Sequence[str], own_share: float, common: FloatArray
+    ) -> dict[str, IndexOfZone]:
+        """The indices by name; `common` (I, s) is the shared change of all zones."""
+        if not self.weight:
+            return dict.fromkeys(names, IndexOfZone(*[float("nan")] * 5))
+        mean = self.total / self.weight
+        deviation = np.sqrt(np.maximum(self.square / self.weight - mean**2, 0))
+        own = self.own / self.weight * own_share
+        shared = self.shared / self.weight
+        errors = [np.sqrt(own + (change**2).sum(1)) for change in (shared, shared - common)]
+        columns = (mean.tolist(), self.median, deviation.tolist(), *(se.tolist() for se in errors))
+        return {name: IndexOfZone(*row) for name, *row in zip(names, *columns, strict=True)}
+
+
+class _Common(NamedTuple):
+    """The mean over all zones of what shared errors do."""
+
+    indices: FloatArray
+    """(I, s) change of the indices."""
+    spectrum: FloatArray
+    """(r+1,) extended coefficients."""
+
+    @classmethod
+    def of(cls, sums: Sequence[_Sums]) -> _Common:
+        if not sums:
+            return cls(np.zeros((1, 1)), np.zeros(1))
+        indices = np.mean([zone.shared / zone.weight for zone in sums], 0)
+        spectra = [np.asarray(zone.spectrum.extended) / zone.weight for zone in sums]
+        return cls(indices, np.mean(spectra, 0))
 
 
 def own_share_of_mean(alone: float, *, shared: float = SHARED_IN_ZONE) -> float:

@@ -1,4 +1,4 @@
-"""The table of zones as a file."""
+"""The tables of zones as files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from uavssr.analysis.zone_spectra import SpectrumOfZone
 from uavssr.analysis.zone_statistics import IndexOfZone, ZoneRow
 from uavssr.io.checks import PathLike
 from uavssr.io.writers import replacing
+from uavssr.sensors import FloatArray
 
 
 def write_zone_table(
@@ -24,9 +27,9 @@ def write_zone_table(
     Raises:
         OutputError: something stands in the way of the file.
     """
-    facts, fields = ("pixels", "valid", "outlier"), IndexOfZone._fields
+    facts, columns = ("pixels", "valid", "outlier"), IndexOfZone._fields
     names = list(rows[0].indices)
-    header = ["zone", *facts, *(f"{name}_{column}" for name in names for column in fields)]
+    header = ["zone", *facts, *(f"{name}_{column}" for name in names for column in columns)]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
@@ -34,9 +37,45 @@ def write_zone_table(
         numbers = [getattr(row, fact) for fact in facts]
         numbers += [number for name in names for number in row.indices[name]]
         writer.writerow([row.zone, *map(_text, numbers)])
-    needed = len(text.getvalue().encode())
+    return _write(text.getvalue(), path, overwrite=overwrite, inputs=inputs)
+
+
+def write_zone_spectra(
+    rows: Sequence[ZoneRow],
+    wavelengths: FloatArray,
+    path: PathLike,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
+) -> Path:
+    """Write a row per zone and wavelength as .csv; an unknown number is empty.
+
+    The columns are zone, wavelength (nm), and the fields of `SpectrumOfZone`, reflectance.
+
+    Raises:
+        OutputError: something stands in the way of the file.
+    """
+    columns = [column.name for column in fields(SpectrumOfZone)]
+    lines = [",".join(["zone", "wavelength", *columns])]
+    for row in rows:
+        numbers = (getattr(row.spectrum, column).tolist() for column in columns)
+        zone = _quoted(row.zone)
+        for nm, *of_band in zip(wavelengths.tolist(), *numbers, strict=True):
+            lines.append(f"{zone},{nm:g}," + ",".join(map(_text, of_band)))
+    return _write("\r\n".join([*lines, ""]), path, overwrite=overwrite, inputs=inputs)
+
+
+def _quoted(name: str) -> str:
+    """A name as a cell of a table."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="").writerow([name])
+    return text.getvalue()
+
+
+def _write(text: str, path: PathLike, *, overwrite: bool, inputs: Sequence[Path]) -> Path:
+    needed = len(text.encode())
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
-        part.write_text(text.getvalue(), encoding="utf-8", newline="")
+        part.write_text(text, encoding="utf-8", newline="")
     return Path(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from uavssr.errors import InputRefused, UsageError
 from uavssr.io.bounded import open_regular, why_unread
 from uavssr.io.hsi import map_to_pixel, reproject_points
 from uavssr.sensors import FloatArray
-from uavssr.tiling import Window
+from uavssr.tiling import TileGrid, Window
 
 if TYPE_CHECKING:
     from shapely import Geometry
@@ -82,6 +82,18 @@ class ZoneSet:
     """In the order of the file."""
     outside: tuple[str, ...]
     """Identifiers of those that lie outside, or that the buffer left nothing of."""
+
+
+def zones_by_tile(tiles: TileGrid, zones: Sequence[Zone]) -> dict[int, list[int]]:
+    """The numbers of the zones that reach into each tile, by the tile's number."""
+    by_tile = defaultdict[int, list[int]](list)
+    rows, cols = tiles.shape
+    for number, zone in enumerate(zones):
+        left, top, right, bottom = (int(side // tiles.tile) for side in zone.outline.bounds)
+        for row in range(max(0, top), min(rows - 1, bottom) + 1):
+            for col in range(max(0, left), min(cols - 1, right) + 1):
+                by_tile[row * cols + col].append(number)
+    return dict(by_tile)
 
 
 def read_zones(

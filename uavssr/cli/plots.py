@@ -1,4 +1,4 @@
-"""The command that measures indices over plots."""
+"""The command that measures indices and spectra over plots."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from uavssr.analysis import ZoneRow
+    from uavssr.sensors import WavelengthGrid
 
 
 @app.command()
@@ -35,6 +36,10 @@ def plots(
     formula: Annotated[
         list[str] | None, typer.Option(help="A formula as of `uavssr index`; repeatable.")
     ] = None,
+    spectra: Annotated[
+        bool, typer.Option("--spectra", help="Also measure spectra, to <out>_spectra.csv.")
+    ] = False,
+    wavelengths: shared.Wavelengths = None,
     id_column: Annotated[
         str | None,
         typer.Option("--id", help="Column that identifies plots; default: id, plot, name ..."),
@@ -56,20 +61,32 @@ def plots(
     overwrite: shared.Overwrite = False,
     as_json: shared.AsJson = False,
 ) -> None:
-    """Measure indices over plots, with standard errors of values and for comparisons."""
-    from uavssr.analysis import IndexRequest, read_zones, write_zone_table, zone_statistics
+    """Measure indices and spectra over plots, with standard errors of values and to compare."""
+    from uavssr.analysis import (
+        IndexRequest,
+        read_zones,
+        write_zone_spectra,
+        write_zone_table,
+        zone_statistics,
+    )
 
-    if not (index or formula):
-        raise UsageError("no index is named", remedy="name one: --index NDVI, or give --formula")
-    requests = IndexRequest.of(index or [], formula or [])
+    if not (index or formula or spectra):
+        remedy = "name one: --index NDVI, or give --formula or --spectra"
+        raise UsageError("no index is named", remedy=remedy)
+    if wavelengths is not None and not spectra:
+        fact = "--wavelengths selects bands of --spectra, which is missing"
+        raise UsageError(fact, remedy="give --spectra too")
+    requests = IndexRequest.of(index or [], formula or []) if index or formula else []
     check_suffix(out, ".csv")
-    check_outputs([out], [*files, zones], overwrite=overwrite)
+    spectra_out = out.with_name(f"{out.stem}_spectra.csv") if spectra else None
+    check_outputs([out, spectra_out], [*files, zones], overwrite=overwrite)
     request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     source = open_spectral_source(
         context, request, model=model, stf=stf, device=device, workers=workers
     )
     if not even_so:
         refuse_uncarried(requests, source, sensor, model)
+    measured = _bands(source.grid, wavelengths) if spectra else None
     outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
     if outside := outlines.outside:
         count = len(outside) + len(outlines.zones)
@@ -79,10 +96,23 @@ def plots(
             f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
         )
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        rows = zone_statistics(source, outlines.zones, requests, progress=progress)
-    write_zone_table(rows, out, overwrite=overwrite, inputs=[*source.inputs, zones])
-    print_outputs(context, {"plots": out}, verdict=source.verdict())
+        rows = zone_statistics(source, outlines.zones, requests, bands=measured, progress=progress)
+    inputs = [*source.inputs, zones]
+    write_zone_table(rows, out, overwrite=overwrite, inputs=inputs)
+    if spectra_out is not None:
+        centres = source.grid.centres[measured]
+        write_zone_spectra(rows, centres, spectra_out, overwrite=overwrite, inputs=inputs)
+    print_outputs(context, {"plots": out, "spectra": spectra_out}, verdict=source.verdict())
     console.show(list(map(_plain, rows)), tables.zone_table(rows), as_json=as_json)
+
+
+def _bands(grid: WavelengthGrid, wavelengths: str | None) -> list[int]:
+    """The bands that `--wavelengths` selects, by default all."""
+    from uavssr.sensors import select_wavelengths
+
+    if wavelengths is None:
+        return list(range(len(grid)))
+    return list(select_wavelengths(grid, wavelengths)[1])
 
 
 def _plain(row: ZoneRow) -> dict[str, Any]:

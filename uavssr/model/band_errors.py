@@ -116,13 +116,25 @@ class BandErrors:
             msi: Y (B, c, N).
             coefficients: A (B, r, N); those after the first r, of a wider basis, do not count.
         """
-        tangent, a = self.seen.tangent[0], coefficients[:, : self.common.shape[-1] - 1]
+        return self.shared_of(self.extended(msi, coefficients))
+
+    def extended(self, msi: Tensor, coefficients: Tensor) -> Tensor:
+        """sqrt(f) [A; 1] (B, r+1, N), f the correction's factor on variances.
+
+        `shared_of` is linear in it: the mean of the shared changes of pixels is that of their mean.
+        """
+        a = coefficients[:, : self.common.shape[-1] - 1]
+        return torch.cat([a, torch.ones_like(a[:, :1])], 1) * self._factor(msi).sqrt()[:, None]
+
+    def shared_of(self, extended: Tensor) -> Tensor:
+        """(B, m, 3 c + 1, N) the shared changes of (weighted sums of) `extended` (B, r+1, N)."""
+        tangent, a, one = self.seen.tangent[0], extended[:, :-1], extended[:, -1:]
         # (Q a)_bp
-        change = torch.einsum("bpr,zrn->zbpn", tangent[..., :-1], a) + tangent[..., -1:]
+        change = torch.einsum("bpr,zrn->zbpn", tangent[..., :-1], a)
+        change = change + tangent[..., -1:] * one[:, None]
         of_bands = (self.from_stf[..., None] * change[:, None]).flatten(2, 3)
-        common = (self.common[:, :-1] @ a + self.common[:, -1:])[:, :, None]
-        errors = torch.cat([of_bands, common], 2)
-        return errors * self._factor(msi).sqrt()[:, None, None]
+        common = (self.common[:, :-1] @ a + self.common[:, -1:] * one)[:, :, None]
+        return torch.cat([of_bands, common], 2)
 
     def _factor(self, msi: Tensor) -> Tensor:
         """(B, N) factor on variances: small near reference spectra."""

@@ -7,7 +7,7 @@ product of a few maps and a matrix that is fixed for a scene.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -129,6 +129,11 @@ class CubeUncertainty:
             floor=(basis.residual * scale).square(),
             correction=correction,
         )
+
+    def own(self) -> CubeUncertainty:
+        """The same of each pixel's own error alone, without what all pixels share: the STF."""
+        theta_se, common_se = torch.zeros_like(self.theta_se), torch.zeros_like(self.common_se)
+        return replace(self, theta_se=theta_se, common_se=common_se)
 
     def maps(self, msi: Tensor, coefficients: Tensor) -> Tensor:
         """Variance maps (B, q, H, W) of an image Y (B, c, H, W) and its coefficients (B, r, H, W).
