@@ -491,6 +491,7 @@ BY_HAND = {
     "a key given twice": EDIT,
     "a curve that is zero": EDIT,
     "`index` with `--stf-scope tile`": "Python only; tests/analysis/test_index_maps.py",
+    "`plots`: `--wavelengths` without": "tests/analysis/test_zones.py",
     "`plots`: `pyogrio`": "installs a package; the column: tests/analysis/test_zones.py",
     "`index`: a cube of other weights": "run by tests/analysis/test_index_maps.py",
     "no vector file": EDIT,

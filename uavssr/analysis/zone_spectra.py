@@ -57,23 +57,14 @@ class BandEvaluation:
         band_errors, own = errors.of_bands(chosen), errors.uncertainty().own()
         return cls(bands=bands, errors=errors, band_errors=band_errors, own=own)
 
-    def part(self, tile: SpectralTile, weight: FloatArray, step: int) -> SpectrumPart:
-        """The sums over the n pixels of a tile with weights (n,); a sample of every `step`."""
-        spectra, weights = tile.bands(self.bands), torch.from_numpy(weight).float()
+    def pixels(self, tile: SpectralTile) -> SpectraOfPixels:
+        """The bands of the n pixels of a tile, and what their errors follow from."""
         own = extended = None
         if self.errors is not None and self.band_errors is not None and self.own is not None:
-            image = self.errors.image(tile.coefficients)
-            a = tile.coefficients[None]
-            own = _summed(self.own.maps(image[:, :, None], a[:, :, None])[0, :, 0], weights)
-            extended = _summed(self.band_errors.extended(image, a)[0], weights)
-        return SpectrumPart(
-            total=_summed(spectra, weights),
-            square=_summed(spectra.square(), weights),
-            own=own,
-            extended=extended,
-            sample=spectra[:, ::step].contiguous(),
-            sample_weight=weight[::step],
-        )
+            image, a = self.errors.image(tile.coefficients), tile.coefficients[None]
+            own = self.own.maps(image[:, :, None], a[:, :, None])[0, :, 0]
+            extended = self.band_errors.extended(image, a)[0]
+        return SpectraOfPixels(spectra=tile.bands(self.bands), own=own, extended=extended)
 
     def shared(self, extended: FloatArray) -> FloatArray:
         """(m, s) change of the bands by one standard error of each quantity that pixels share.
@@ -91,6 +82,30 @@ class BandEvaluation:
             return np.full(len(self.bands), np.nan)
         sigma = self.own.expand(torch.from_numpy(maps).float()[:, None, None])[:, 0, 0]
         return sigma.square().double().numpy()[list(self.bands)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpectraOfPixels:
+    """The bands of n pixels of a tile."""
+
+    spectra: Tensor
+    """(m, n) reflectance."""
+    own: Tensor | None
+    """(q, n) maps of own errors; None where not known."""
+    extended: Tensor | None
+    """(r+1, n) see `BandErrors.extended`; None where not known."""
+
+    def part(self, pixels: slice, weight: FloatArray, step: int) -> SpectrumPart:
+        """The sums over some pixels with weights (n,); a sample of every `step`."""
+        spectra, weights = self.spectra[:, pixels], torch.from_numpy(weight).float()
+        return SpectrumPart(
+            total=_summed(spectra, weights),
+            square=_summed(spectra.square(), weights),
+            own=None if self.own is None else _summed(self.own[:, pixels], weights),
+            extended=None if self.extended is None else _summed(self.extended[:, pixels], weights),
+            sample=spectra[:, ::step].clone(),
+            sample_weight=weight[::step],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ import torch
 
 from uavssr.analysis.index_maps import IndexEvaluation, IndexRequest, IndexValues
 from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
+from uavssr.analysis.zone_pixels import ZonePixels, grouped, zone_pixels
 from uavssr.analysis.zone_spectra import (
     SAMPLED_SPECTRA,
     BandEvaluation,
@@ -100,12 +101,10 @@ def zone_statistics(
     sums = [_Sums.of(zone, source, len(requests)) for zone in zones]
 
     def measure(tile: SpectralTile) -> tuple[int, list[tuple[int, _Part]]]:
-        parts = []
-        for number in by_tile[tile.index]:
-            pixels = _pixels(tile, zones[number])
-            if pixels is not None:
-                part = _part(*pixels, source.errors, evaluation, spectra, area=sums[number].area)
-                parts.append((number, part))
+        parts = list[tuple[int, _Part]]()
+        pieces = (zone_pixels(tile, number, zones[number]) for number in by_tile[tile.index])
+        for group in grouped(piece for piece in pieces if piece is not None):
+            parts += _parts(tile, group, source.errors, evaluation, spectra, sums)
         return tile.index, parts
 
     last_tile = {number: tile for tile in sorted(by_tile) for number in by_tile[tile]}
@@ -152,36 +151,32 @@ class _IndexPart(NamedTuple):
     """(I, s, n) changes by what all pixels share."""
 
 
-def _pixels(tile: SpectralTile, zone: Zone) -> tuple[SpectralTile, FloatArray] | None:
-    """The valid pixels of a tile in a zone, and the shares of them that it covers."""
-    covered = zone.within(tile.window)
-    if covered is None:
-        return None
-    valid = tile.valid[covered.rows, covered.cols]
-    if not valid.any():
-        return None
-    # positions of the zone's valid pixels among those of the tile
-    positions = tile.valid.ravel().cumsum() - 1
-    flat = covered.rows[valid] * tile.valid.shape[1] + covered.cols[valid]
-    return tile.chosen(torch.from_numpy(positions[flat])), covered.share[valid]
-
-
-def _part(
+def _parts(
     tile: SpectralTile,
-    weight: FloatArray,
+    pieces: Sequence[ZonePixels],
     errors: SpectralErrors | None,
     evaluation: IndexEvaluation | None,
     spectra: BandEvaluation | None,
-    *,
-    area: float,
-) -> _Part:
-    step = max(1, int(area) // SAMPLED_SPECTRA)
-    return _Part(
-        weight=weight,
-        outlier=_outliers(tile, errors),
-        index=None if evaluation is None else _index_part(evaluation(tile)),
-        spectrum=None if spectra is None else spectra.part(tile, weight, step),
-    )
+    sums: Sequence[_Sums],
+) -> list[tuple[int, _Part]]:
+    """The zones' numbers and parts."""
+    chosen = tile.chosen(torch.from_numpy(np.concatenate([piece.positions for piece in pieces])))
+    outlier = _outliers(chosen, errors)
+    index = None if evaluation is None else _index_part(evaluation(chosen))
+    spectrum = None if spectra is None else spectra.pixels(chosen)
+    ends = np.cumsum([len(piece.weight) for piece in pieces]).tolist()
+    parts = []
+    for piece, end in zip(pieces, ends, strict=True):
+        own = slice(end - len(piece.weight), end)
+        step = max(1, int(sums[piece.zone].area) // SAMPLED_SPECTRA)
+        part = _Part(
+            weight=piece.weight,
+            outlier=outlier[own],
+            index=None if index is None else _IndexPart(*(array[..., own] for array in index)),
+            spectrum=None if spectrum is None else spectrum.part(own, piece.weight, step),
+        )
+        parts.append((piece.zone, part))
+    return parts
 
 
 def _index_part(indices: IndexValues) -> _IndexPart:
