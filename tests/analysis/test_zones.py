@@ -186,6 +186,24 @@ def test_what_all_zones_share_is_in_the_value_and_not_in_the_comparison(
     assert compare < 0.95 * value
 
 
+def test_plot_where_an_index_is_undefined_leaves_the_others_alone(source: SpectralSource) -> None:
+    zones = [Zone(name=name, outline=shapely.box(*SQUARES[name])) for name in SQUARES]
+    plain = IndexRequest.of([], ["R800"])
+    by_level = sorted(
+        zip(zone_statistics(source, zones, plain), zones, strict=True),
+        key=lambda pair: pair[0].indices["formula"].mean,
+    )
+    middle = np.mean([row.indices["formula"].mean for row, _ in by_level[:2]])
+    dark, light = (
+        Zone(name=z.name, outline=z.outline.centroid.buffer(0.5)) for _, z in by_level[::2]
+    )
+    dark_row, light_row = zone_statistics(
+        source, [dark, light], IndexRequest.of([], [f"sqrt(R800 - {middle:.6f})"])
+    )
+    assert np.isnan(dark_row.indices["formula"].mean)
+    assert light_row.indices["formula"].compare_se > 0
+
+
 def test_mean_of_many_pixels_keeps_what_they_have_in_common() -> None:
     assert own_share_of_mean(1) == pytest.approx(1)
     assert own_share_of_mean(1e-9) == pytest.approx(SHARED_IN_ZONE)

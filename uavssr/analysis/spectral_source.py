@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,16 @@ from torch import Tensor
 
 from uavssr.io.raster import metres_per_unit
 from uavssr.io.stf import ReferencePixels, StfEstimate
-from uavssr.model import BandErrors, Correction, CubeUncertainty, Model, PGUNet, SpectralBasis, Stf
+from uavssr.model import (
+    BandErrors,
+    Correction,
+    CubeUncertainty,
+    Model,
+    ObservationModel,
+    PGUNet,
+    SpectralBasis,
+    Stf,
+)
 from uavssr.reconstruction import (
     CPU_COUNT,
     RunVerdict,
@@ -72,7 +82,7 @@ class SpectralTile:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # no slots: the cache lives in __dict__
 class SpectralErrors:
     """What made a scene's spectra, from which their errors follow."""
 
@@ -126,9 +136,13 @@ class SpectralErrors:
         """Bands of the camera, c."""
         return self.stf.rows.shape[1]
 
+    @cached_property
+    def _seen(self) -> ObservationModel:
+        return self.network.observation_model(self.stf, stf_uncertainty=False)
+
     def distance(self, coefficients: Tensor) -> Tensor:
         """(n,) squared distance of pixels (r, n) to the nearest component of the prior."""
-        seen = self.network.observation_model(self.stf, stf_uncertainty=False)
+        seen = self._seen
         return self.network.mixture.nearest_distance(
             self.image(coefficients), seen.mixing, seen.offset, seen.component_noise
         )[0]

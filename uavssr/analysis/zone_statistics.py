@@ -299,7 +299,10 @@ class _Common(NamedTuple):
     def of(cls, sums: Sequence[_Sums]) -> _Common:
         if not sums:
             return cls(np.zeros((1, 1)), np.zeros(1))
-        indices = np.mean([zone.shared / zone.weight for zone in sums], 0)
+        changes = np.array([zone.shared / zone.weight for zone in sums])
+        defined = np.isfinite(changes)  # zones where an index is undefined leave others alone
+        total = np.where(defined, changes, 0).sum(0)
+        indices = total / np.maximum(defined.sum(0), 1)
         spectra = [np.asarray(zone.spectrum.extended) / zone.weight for zone in sums]
         return cls(indices, np.mean(spectra, 0))
 
