@@ -55,6 +55,13 @@ class Zone:
 
         return float(shapely.area(self.outline.intersection(shapely.box(0, 0, width, height))))
 
+    def rings(self) -> list[FloatArray]:
+        """The outer rings (k, 2) of its polygons, columns and rows of the image."""
+        import shapely
+
+        parts = shapely.get_parts(self.outline)
+        return [shapely.get_coordinates(part.exterior) for part in parts]
+
     def within(self, window: Window) -> CoveredPixels | None:
         """The pixels of a window that it covers, None if there are none.
 

@@ -158,7 +158,7 @@ def _draw(
         draw_maps(
             panels,
             quicklook,
-            title=maps.path.name,
+            title=source.inputs[0].name,
             metres=source.pixel_size[0] * maps.step,
             overwrite=overwrite,
             inputs=[*source.inputs, maps.path],

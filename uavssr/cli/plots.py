@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from uavssr.cli import console, tables
@@ -15,7 +17,7 @@ from uavssr.cli.index_list import refuse_uncarried
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.analysis import ZoneRow
+    from uavssr.analysis import SpectralSource, ZoneRow, ZoneSet
     from uavssr.sensors import WavelengthGrid
 
 
@@ -57,6 +59,9 @@ def plots(
     stf: shared.StfOfSpectra = None,
     device: shared.Device = "auto",
     workers: shared.Workers = None,
+    quicklook: Annotated[
+        Path | None, typer.Option(help="Also draw the plots with their intervals to this .png.")
+    ] = None,
     even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
     as_json: shared.AsJson = False,
@@ -78,8 +83,11 @@ def plots(
         raise UsageError(fact, remedy="give --spectra too")
     requests = IndexRequest.of(index or [], formula or []) if index or formula else []
     check_suffix(out, ".csv")
+    check_suffix(quicklook, ".png")
+    if quicklook is not None and not requests:
+        raise UsageError("--quicklook draws indices, and none is named", remedy="give --index NDVI")
     spectra_out = out.with_name(f"{out.stem}_spectra.csv") if spectra else None
-    check_outputs([out, spectra_out], [*files, zones], overwrite=overwrite)
+    check_outputs([out, spectra_out, quicklook], [*files, zones], overwrite=overwrite)
     request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     source = open_spectral_source(
         context, request, model=model, stf=stf, device=device, workers=workers
@@ -102,7 +110,10 @@ def plots(
     if spectra_out is not None:
         centres = source.grid.centres[measured]
         write_zone_spectra(rows, centres, spectra_out, overwrite=overwrite, inputs=inputs)
-    print_outputs(context, {"plots": out, "spectra": spectra_out}, verdict=source.verdict())
+    if quicklook is not None:
+        _draw(rows, outlines, source, quicklook, overwrite=overwrite, inputs=[*inputs, out])
+    written = {"plots": out, "spectra": spectra_out, "quicklook": quicklook}
+    print_outputs(context, written, verdict=source.verdict())
     console.show(list(map(_plain, rows)), tables.zone_table(rows), as_json=as_json)
 
 
@@ -113,6 +124,36 @@ def _bands(grid: WavelengthGrid, wavelengths: str | None) -> list[int]:
     if wavelengths is None:
         return list(range(len(grid)))
     return list(select_wavelengths(grid, wavelengths)[1])
+
+
+def _draw(
+    rows: Sequence[ZoneRow],
+    zones: ZoneSet,
+    source: SpectralSource,
+    path: Path,
+    *,
+    overwrite: bool,
+    inputs: Sequence[Path],
+) -> None:
+    """Write the figure of the plots."""
+    from uavssr.viz import PlotOutline, PlotPanel, draw_plots
+
+    numbers = {
+        name: np.array([row.indices[name][:] for row in rows], float) for name in rows[0].indices
+    }
+    panels = [
+        PlotPanel(name, mean, value_se, compare_se)
+        for name, (mean, _, _, value_se, compare_se) in ((n, t.T) for n, t in numbers.items())
+    ]
+    draw_plots(
+        [PlotOutline(zone.name, zone.rings()) for zone in zones.zones],
+        panels,
+        path,
+        title=f"{source.inputs[0].name}, {inputs[-2].name}",
+        metres=source.pixel_size[0],
+        overwrite=overwrite,
+        inputs=inputs,
+    )
 
 
 def _plain(row: ZoneRow) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _BAND_COLOURS: Final = {
     1000: "#403734",
 }
 """Colours of bands by wavelength in nm: as the eye sees them; magenta, violet and brown beyond."""
-_NINETY: Final = 1.645
+NINETY: Final = 1.645
 """Half width of a 90 % interval in standard errors."""
 _MOST_LINES: Final = 60
 """Most tiles whose STF is drawn."""
@@ -187,7 +187,7 @@ def draw_stf(
         for k, colour in enumerate(colours):
             step = -(-len(tiles) // _MOST_LINES) or 1
             axes.plot(nm, tiles[::step, k].T, color=colour, lw=0.5, alpha=0.25, zorder=2)
-            low, high = (stf[k] + sign * _NINETY * interval[k] for sign in (-1, 1))
+            low, high = (stf[k] + sign * NINETY * interval[k] for sign in (-1, 1))
             low = np.maximum(low, np.minimum(stf[k], 0))  # no response is negative
             axes.fill_between(nm, low, high, color=colour, alpha=0.22, lw=0, zorder=3)
             axes.plot(nm, stf[k], color=colour, lw=1.9, zorder=4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +17,8 @@ VALUE_COLOURS: Final = "viridis"
 """Colour map of values: even in lightness, and readable by the colour-blind."""
 ERROR_COLOURS: Final = "magma_r"
 """Colour map of standard errors: darker is less sure."""
+MOST_COLUMNS: Final = 4
+"""Most maps beside each other."""
 SHOWN_PERCENTILES: Final = (2.0, 98.0)
 """Percentiles of the values at the ends of the colours."""
 
@@ -51,7 +53,7 @@ def draw_maps(
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
-    """Draw maps of one image in rows of up to four.
+    """Draw maps of one image in rows of up to four, each standard error below its value.
 
     Args:
         panels: the maps, all of one size.
@@ -65,14 +67,15 @@ def draw_maps(
         OutputError: something stands in the way of the figure.
     """
     height, width = panels[0].values.shape
-    columns = min(len(panels), 4)
-    rows = math.ceil(len(panels) / columns)
+    layout = _layout(panels)
+    rows, columns = len(layout), len(layout[0])
     size = (3.4 * columns + 0.4, rows * min(max(3.0 * height / width + 0.7, 1.6), 6.0) + 0.4)
     with png_figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_axis_off()
-        for axes, panel in zip(grid.flat, panels, strict=False):
+        for axes, panel in zip(grid.flat, itertools.chain(*layout), strict=True):
+            if panel is None:
+                axes.set_axis_off()
+                continue
             low, high = value_range(panel.values, is_error=panel.is_error)
             colours = ERROR_COLOURS if panel.is_error else VALUE_COLOURS
             image = axes.imshow(panel.values, cmap=colours, vmin=low, vmax=high)
@@ -86,3 +89,16 @@ def draw_maps(
         draw_scale_bar(grid[0, 0], metres, width)
         figure.suptitle(title, x=0.008, ha="left", fontsize=11, parse_math=False)
     return Path(png_path)
+
+
+def _layout(panels: Sequence[MapPanel]) -> list[list[MapPanel | None]]:
+    """The maps in rows of up to four; a row of values is followed by one of their errors."""
+    kinds = [[panel for panel in panels if panel.is_error is kind] for kind in (False, True)]
+    columns = min(max(len(kind) for kind in kinds), MOST_COLUMNS)
+    rows: list[list[MapPanel | None]] = []
+    for first in range(0, max(len(kind) for kind in kinds), columns):
+        for kind in kinds:
+            part: list[MapPanel | None] = [*kind[first : first + columns]]
+            if part:
+                rows.append(part + [None] * (columns - len(part)))
+    return rows
