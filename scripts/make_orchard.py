@@ -3,8 +3,8 @@
     python scripts/make_orchard.py rededge3_orchard.tif [OUT_DIR]
 
 The image is a capture of a MicaSense RedEdge-3, whose five bands were aligned and made reflectance
-with the tutorials of micasense/imageprocessing (MIT, examples/orchard.LICENSE). Here it is cut, each
-2 x 2 pixels are averaged, and numbers are rounded to 0.0001 of reflectance.
+with the tutorials of micasense/imageprocessing (MIT, examples/orchard.LICENSE). Here it is cut,
+each 2 x 2 pixels are averaged, and numbers are rounded to 0.0001 of reflectance.
 """
 
 from __future__ import annotations

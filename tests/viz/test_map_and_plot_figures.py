@@ -22,7 +22,7 @@ def panel(count: int) -> PlotPanel:
 
 @pytest.mark.parametrize("count", [1, 5, MOST_NAMED + 1])
 def test_plots_are_drawn_named_or_many(tmp_path: Path, count: int) -> None:
-    outlines = [PlotOutline(f"a_$b {i}", [SQUARE + [10 * i, 0]]) for i in range(count)]
+    outlines = [PlotOutline(f"a_$b {i}", [SQUARE + np.array([10 * i, 0])]) for i in range(count)]
     png = draw_plots(
         outlines, [panel(count), panel(count)], tmp_path / "p.png", title="p", metres=0.1
     )
