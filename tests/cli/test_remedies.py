@@ -51,6 +51,12 @@ SHORT = {
 RUN = (
     # --- 2: usage
     Remedy(
+        "`qgis`: the project lies outside",
+        "qgis in -o out.qgs",
+        r"write it to (\S+)$",
+        "qgis {1}",
+    ),
+    Remedy(
         "unknown sensor",
         "inspect in/field.tif --sensor p5m",
         r"use one of (\w+),",
@@ -390,6 +396,7 @@ CLUSTER = "needs a cluster; tests/reconstruction/test_cluster.py"
 MANIFEST = "the user corrects the manifest or its files; tests/data/"
 SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
 BY_HAND = {
+    "`qgis`: the folder holds no result": OTHER,
     "a file of standard errors in place": OTHER,
     "an archive (`.zip`": FETCH,
     "a folder without a satellite product": OTHER,

@@ -1,7 +1,7 @@
 """The application with all commands; `--help` lists them in the order of these imports."""
 
 from uavssr.cli import reconstruct  # isort: skip
-from uavssr.cli import camera, estimate, evaluate, index, pairs, plots, train
+from uavssr.cli import camera, estimate, evaluate, index, pairs, plots, qgis, train
 from uavssr.cli.app import app
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "index",
     "pairs",
     "plots",
+    "qgis",
     "reconstruct",
     "train",
 ]

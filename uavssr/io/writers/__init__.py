@@ -22,6 +22,7 @@ from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_im
 from uavssr.io.writers.ownership import Replaceable
 from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
+from uavssr.io.writers.qgis_folder import FolderProject, project_of_folder
 from uavssr.io.writers.qgis_style import write_map_style
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.io.writers.sensor_yaml import write_sensor
@@ -36,6 +37,7 @@ __all__ = [
     "SUFFIXES",
     "CubeDtype",
     "CubeTarget",
+    "FolderProject",
     "Format",
     "ImageTarget",
     "Journal",
@@ -59,6 +61,7 @@ __all__ = [
     "open_writer",
     "output_locked",
     "part_folder",
+    "project_of_folder",
     "publish_folder",
     "quantise",
     "replacing",
