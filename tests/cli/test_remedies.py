@@ -46,6 +46,7 @@ SHORT = {
     "COEF": f"reconstruct in/field.tif -o coef.tif --format coefficients {FAST} -q",
     "EST": "estimate-stf in/field.tif --model in/tiny -q",
     "TRAIN": f"train --spectra in/lib.npz -q --out run {SIZES} {STEPS}",
+    "CONVERT": "convert in/field.tif --model in/tiny -o v.tif -q",
     "COMMAND": "(uavssr reconstruct .*)$",
 }
 RUN = (
@@ -91,6 +92,18 @@ RUN = (
         "index in/field.tif PRI -o i.tif",
         "add (--even-so)",
         "index in/field.tif PRI -o i.tif {1}",
+    ),
+    Remedy(
+        "`convert`: both",
+        "CONVERT --to m3m --resolution 1 --grid in/field.tif",
+        "choose one",
+        "CONVERT --to m3m --resolution 1",
+    ),
+    Remedy(
+        "`convert`: both",
+        "CONVERT --to m3m --resolution 0.01",
+        r"leave it out, or give (\S+) or more",
+        "CONVERT --to m3m --resolution {1}",
     ),
     Remedy(
         "no such sensor file",
@@ -336,6 +349,42 @@ RUN = (
         "adapt in/lib.npz -o own --model in/tiny {1}",
         "adapt in/lib.npz -o own --model in/tiny",
     ),
+    Remedy(
+        "the wavelengths cover no band",
+        "convert in/narrow.tif --to m3m -o v.tif -q",
+        "choose another camera with --to",
+        "convert in/narrow.tif --to landsat9 -o v.tif -q",
+    ),
+    Remedy(
+        "`--uncertainty` for spectra",
+        "convert in/narrow.tif --to landsat9 -o v.tif --uncertainty u.tif -q",
+        "leave out --uncertainty",
+        "convert in/narrow.tif --to landsat9 -o v.tif -q",
+    ),
+    Remedy(
+        "`--grid`: a raster",
+        "CONVERT --to m3m --grid in/finer.tif",
+        "leave out --grid",
+        "CONVERT --to m3m",
+    ),
+    Remedy(
+        "valid pixels cover",
+        "CONVERT --to m3m --resolution 1000",
+        "give smaller cells",
+        "CONVERT --to m3m --resolution 1",
+    ),
+    Remedy(
+        "`--as`: the camera",
+        "index in/field.tif --formula 'B / G' --as m3m -o i.tif --model in/tiny",
+        "another camera in --as",
+        "index in/field.tif --formula 'B / G' --as p4m -o i.tif --model in/tiny",
+    ),
+    Remedy(
+        "an image's tag `sensor_definition`",
+        "inspect in/undescribed.tif",
+        "name the camera with (--sensor)",
+        "inspect in/undescribed.tif {1} NAME",
+    ),
     # --- 4: model
     Remedy("no such model", "DRY --model nosuch", r"released models: ([\w-]+)", "DRY --model {1}"),
     Remedy(
@@ -397,6 +446,7 @@ MANIFEST = "the user corrects the manifest or its files; tests/data/"
 SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
 BY_HAND = {
     "`qgis`: the folder holds no result": OTHER,
+    "`convert`: the sums over all cells": "such cells take 2 GB; tests/analysis/test_conversion.py",
     "a file of standard errors in place": OTHER,
     "an archive (`.zip`": FETCH,
     "a folder without a satellite product": OTHER,

@@ -18,6 +18,7 @@ from tests.helpers.commands import Ran, Run
 from tests.helpers.cubes import listed, smooth_cube, write_cube, write_envi
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_model, tiny_msi
 from tests.helpers.rasters import TRANSFORM, write
+from uavssr.sensors import WavelengthGrid
 
 HEIGHT, WIDTH = 40, 48
 TAGS = {"sensor": "p4m"}
@@ -44,6 +45,11 @@ def write_inputs(folder: Path) -> None:
     write(folder / "mixed.tif", counts, tags=TAGS, scales=[1e-4, 1e-4, 1e-4, 1e-4, 1])
     write(folder / "unnamed.tif", image, names=None, tags=TAGS)
     write(folder / "nosensor.tif", image)
+    write(folder / "undescribed.tif", image, tags={"sensor_definition": "{"})
+    finer = TRANSFORM @ Affine.scale(0.3)
+    write(folder / "finer.tif", image, tags=TAGS, transform=finer)
+    blue = WavelengthGrid.regular("blue", 420, 530, 30)
+    write_cube(folder / "narrow.tif", np.full((30, HEIGHT, WIDTH), 0.2, "f4"), grid=blue)
     write(folder / "conflict.tif", image, wavelengths=[560, 450, 650, 730, 840], tags=TAGS)
     write(folder / "six.tif", np.concatenate([image, image[:1] * 0.5]), names=None)
     write(folder / "all.tif", counts, names=None, crs=None)

@@ -8,12 +8,13 @@ import pytest
 from uavssr.errors import InputRefused
 from uavssr.indices import (
     Formula,
+    camera_term_weights,
     formula_variance,
     load_indices,
     term_range,
     term_weights,
 )
-from uavssr.sensors import HEADWALL_NANO, WavelengthGrid
+from uavssr.sensors import HEADWALL_NANO, WavelengthGrid, load_sensor
 
 COARSE = WavelengthGrid.regular("coarse", 400.0, 1000.0, 41)
 
@@ -75,3 +76,38 @@ def test_variance_is_that_of_samples() -> None:
     maps = np.broadcast_to((factor @ factor.T)[..., None], (2, 2, 7))
     several = formula_variance(np.repeat(gradient[:, None], 7, 1), maps)
     np.testing.assert_allclose(several, variance)
+
+
+OF_CAMERA = {
+    "sentinel2a": "B b2, G b3, R b4, RE1 b5, RE2 b6, RE3 b7, N b8, N2 b8a",
+    "landsat9": "A b1, B b2, G b3, R b4, N b5",
+    "m3m": "G green, R red, RE2 rededge, N nir",
+}
+"""The camera's band for each broad band: of satellites that of the Awesome Spectral Indices."""
+
+
+@pytest.mark.parametrize(
+    ("camera", "term", "role"),
+    [(camera, *pair.split()) for camera, pairs in OF_CAMERA.items() for pair in pairs.split(", ")],
+)
+def test_a_broad_band_is_the_response_of_the_camera(camera: str, term: str, role: str) -> None:
+    sensor = load_sensor(camera)
+    weights = camera_term_weights(Formula(f"{term} / ({term} + 0.1)"), sensor, HEADWALL_NANO)
+    row = sensor.srf(HEADWALL_NANO)[[sensor.roles.index(role)]]
+    np.testing.assert_allclose(weights, row, atol=1e-12)
+
+
+def test_terms_of_a_camera_are_in_the_order_of_the_formula() -> None:
+    sensor = load_sensor("sentinel2a")
+    weights = camera_term_weights(Formula("(N - R) / (N + R)"), sensor, HEADWALL_NANO)
+    rows = [sensor.roles.index(role) for role in ("b8", "b4")]
+    np.testing.assert_allclose(weights, sensor.srf(HEADWALL_NANO)[rows])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("R800 / N", "has wavelengths"), ("RE1 / N", r"m3m has no band RE1 \(695-715 nm\)")],
+)
+def test_a_term_that_a_camera_lacks_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputRefused, match=message):
+        camera_term_weights(Formula(text), load_sensor("m3m"), HEADWALL_NANO)

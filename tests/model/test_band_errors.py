@@ -83,3 +83,11 @@ def test_shared_errors_are_the_change_by_the_stf() -> None:
     theta[0, band, 2] += step
     difference = (cube(stf.theta) - cube(theta)) / step * stf.theta_se[0, band, 2]
     torch.testing.assert_close(shared[:, band * 3 + 2], difference, rtol=5e-3, atol=1e-6)
+
+
+def test_own_variance_is_the_diagonal_of_the_covariance() -> None:
+    network = tiny_network()
+    joint = network.band_errors(rows(network, BANDS), expected_stf())
+    image = tiny_msi().flatten(2)
+    diagonal = joint.own(image).diagonal(dim1=1, dim2=2).mT
+    torch.testing.assert_close(joint.own_variance(image), diagonal)

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.response_table import lines as response_lines
 from uavssr.errors import InputRefused, UsageError
 from uavssr.sensors import (
     FINE_NM,
@@ -23,7 +24,9 @@ from uavssr.sensors import (
     Sensor,
     WavelengthGrid,
     load_sensor,
+    parse_sensor_json,
     response_moments,
+    sensor_json,
 )
 
 bands = st.builds(
@@ -342,3 +345,27 @@ def test_documented_table_of_satellites_equals_the_code(name: str, repo: Path) -
     text, satellite = (repo / "docs" / "formats.md").read_text("utf-8"), load_sensor(name)
     listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in satellite.bands)
     assert f"| `{name}` | {satellite.title} | {listed} | {satellite.note} |" in text
+
+
+@pytest.mark.parametrize("name", [*SENSORS, *SATELLITES])
+def test_sensor_comes_back_from_its_json(name: str) -> None:
+    sensor = load_sensor(name)
+    assert parse_sensor_json(sensor_json(sensor)) == sensor
+
+
+def test_covered_share_counts_ends_and_gaps() -> None:
+    """Boxes of 20 nm: inside, half beyond an end, and half in a gap."""
+    centres = np.concatenate([np.arange(500.0, 601, 2), np.arange(700.0, 801, 2)])
+    grid = WavelengthGrid("gap", centres, np.full(centres.size, 2.0))
+    boxes = tuple(
+        Band(role=f"b{centre}", centre=centre, fwhm=20, shape=50) for centre in (550, 802, 602, 650)
+    )
+    sensor = Sensor(name="boxes", bands=boxes)
+    np.testing.assert_allclose(sensor.covered_share(grid), [1, 0.5, 1, 1], atol=0.05)
+    share = sensor.covered_share(grid, max_step=20)
+    np.testing.assert_allclose(share, [1, 0.5, 0.5, 0], atol=0.05)
+
+
+def test_documented_table_of_responses_is_that_of_the_script(repo: Path) -> None:
+    text = (repo / "docs" / "tables" / "responses.md").read_text("utf-8")
+    assert text.splitlines() == "\n".join(response_lines()).splitlines()

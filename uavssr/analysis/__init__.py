@@ -1,9 +1,12 @@
-"""Answers from spectra: indices as maps and over zones, with standard errors; image or cube in.
+"""Answers from spectra: indices and other cameras' bands, with standard errors; image or cube in.
 
 Formulas are in `indices`; nothing here estimates spectra.
 """
 
+from uavssr.analysis.averaging_grid import AveragingGrid
 from uavssr.analysis.carried import uncarried
+from uavssr.analysis.conversion import BandValues, Conversion
+from uavssr.analysis.converted_image import ImageConversion
 from uavssr.analysis.cube_spectra import holds_spectra, of_cube
 from uavssr.analysis.image_spectra import of_image
 from uavssr.analysis.index_maps import (
@@ -28,6 +31,10 @@ from uavssr.analysis.zone_table import write_zone_spectra, write_zone_table
 from uavssr.analysis.zones import Zone, ZoneSet, read_zones
 
 __all__ = [
+    "AveragingGrid",
+    "BandValues",
+    "Conversion",
+    "ImageConversion",
     "IndexEvaluation",
     "IndexMaps",
     "IndexOfZone",

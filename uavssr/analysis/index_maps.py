@@ -13,10 +13,17 @@ from torch import Tensor
 
 from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
 from uavssr.errors import UsageError
-from uavssr.indices import Formula, SpectralIndex, find_index, formula_variance, term_weights
+from uavssr.indices import (
+    Formula,
+    SpectralIndex,
+    camera_term_weights,
+    find_index,
+    formula_variance,
+    term_weights,
+)
 from uavssr.io.writers import Layer, MapTarget, open_writer
 from uavssr.model import BandErrors
-from uavssr.sensors import Float32Array, FloatArray, WavelengthGrid
+from uavssr.sensors import Float32Array, FloatArray, Sensor, WavelengthGrid
 from uavssr.tiling import Progress, Window
 
 PREVIEW_SIDE: Final = 1000
@@ -71,19 +78,36 @@ class IndexEvaluation:
     """What the errors of the spectra follow from; None: no errors."""
     band_errors: BandErrors | None
     """The joint errors of the m reflectances."""
+    camera: str = ""
+    """Name of the camera whose bands the broad bands are; empty: means over their ranges."""
 
     @classmethod
     def of(
-        cls, requests: Sequence[IndexRequest], grid: WavelengthGrid, errors: SpectralErrors | None
+        cls,
+        requests: Sequence[IndexRequest],
+        grid: WavelengthGrid,
+        errors: SpectralErrors | None,
+        *,
+        camera: Sensor | None = None,
     ) -> IndexEvaluation:
         """The evaluation on a cube's wavelengths.
 
+        Args:
+            requests: the indices.
+            grid: the cube's wavelengths.
+            errors: what the errors of the spectra follow from.
+            camera: evaluate broad bands as this camera would measure them.
+
         Raises:
-            InputRefused: the bands of an index lie outside the grid.
+            InputRefused: the bands of an index lie outside the grid, or the camera has none such.
         """
         rows: dict[str, FloatArray] = {}
         for request in requests:
-            weights = term_weights(request.formula, grid)
+            weights = (
+                term_weights(request.formula, grid)
+                if camera is None
+                else camera_term_weights(request.formula, camera, grid)
+            )
             rows.update(zip(request.formula.terms, weights, strict=True))
         stacked = torch.tensor(np.stack(list(rows.values())), dtype=torch.float32)
         return cls(
@@ -92,17 +116,19 @@ class IndexEvaluation:
             weights=stacked,
             errors=errors,
             band_errors=None if errors is None else errors.of_bands(stacked),
+            camera="" if camera is None else camera.name,
         )
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The names of the maps: each index, and its standard error after it."""
-        layers = []
+        layers, as_camera = [], f" as {self.camera}" if self.camera else ""
         for request in self.requests:
-            layers.append(Layer(request.name, request.formula.text))
+            name = f"{request.name}{as_camera}"
+            layers.append(Layer(name, request.formula.text))
             if self.errors is not None:
-                name = f"{request.name} standard error"
-                layers.append(Layer(name, request.formula.text, is_error=True))
+                error_name = f"{name} standard error"
+                layers.append(Layer(error_name, request.formula.text, is_error=True))
         return tuple(layers)
 
     def __call__(self, tile: SpectralTile) -> IndexValues:
@@ -171,19 +197,20 @@ def write_index_maps(
     requests: Sequence[IndexRequest],
     out: Path,
     *,
+    camera: Sensor | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> IndexMaps:
     """Write maps of indices as a GeoTIFF: for each index its value, then its standard error.
 
     Without known errors of the spectra only the values are written. A pixel where a formula is
-    undefined has NaN.
+    undefined has NaN. With a camera, broad bands are as that camera would measure them.
 
     Raises:
         InputRefused: the bands of an index lie outside the spectra, or a file is broken.
         OutputError: the file cannot be written.
     """
-    evaluation = IndexEvaluation.of(requests, source.grid, source.errors)
+    evaluation = IndexEvaluation.of(requests, source.grid, source.errors, camera=camera)
     layers = evaluation.layers
     target = MapTarget(
         path=out,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ intervals of ten development scenes hold about 90 % (`benchmarks/zone_means.py`)
 """
 SAMPLED_PIXELS: Final = 20_000
 """About so many pixels of a zone give its median."""
+
+
+Share = TypeVar("Share", float, FloatArray)
 
 
 class IndexOfZone(NamedTuple):
@@ -307,7 +310,7 @@ class _Common(NamedTuple):
         return cls(indices, np.mean(spectra, 0))
 
 
-def own_share_of_mean(alone: float, *, shared: float = SHARED_IN_ZONE) -> float:
+def own_share_of_mean(alone: Share, *, shared: float = SHARED_IN_ZONE) -> Share:
     """Variance of a zone's mean over that of one pixel's own error: rho + (1 - rho) alone.
 
     Args:

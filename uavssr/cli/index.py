@@ -43,6 +43,13 @@ def index(
         list[str] | None,
         typer.Option(help='A formula, such as "(R800 - R670) / (R800 + R670)"; repeatable.'),
     ] = None,
+    as_camera: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="Evaluate indices of broad bands as this camera would: sentinel2a, landsat9 ...",
+        ),
+    ] = None,
     list_all: Annotated[
         bool,
         typer.Option(
@@ -73,11 +80,13 @@ def index(
         print_indices(sensor, model, as_json=as_json)
         return
     from uavssr.analysis import IndexRequest, write_index_maps
+    from uavssr.sensors import load_sensor
 
     paths, names = inputs_and_names(arguments or [])
     requests = IndexRequest.of(names, formula or [])
     if out is None:
         raise UsageError("--out is missing", remedy="name the maps to write, such as --out map.tif")
+    camera = None if as_camera is None else load_sensor(as_camera)
     check_suffix(out, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
     style = out.with_suffix(".qml")
@@ -89,7 +98,9 @@ def index(
     if not even_so:
         refuse_uncarried(requests, source, sensor, model)
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        maps = write_index_maps(source, requests, out, overwrite=overwrite, progress=progress)
+        maps = write_index_maps(
+            source, requests, out, camera=camera, overwrite=overwrite, progress=progress
+        )
     _draw(maps, source, style, quicklook, overwrite=overwrite)
     written = {"maps": out, "style": style, "quicklook": quicklook}
     print_outputs(context, written, verdict=source.verdict(), as_json=as_json)

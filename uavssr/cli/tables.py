@@ -25,11 +25,11 @@ _NUMBERS = ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "span_s
 
 
 def sensor_table(sensors: Iterable[Sensor]) -> Table:
-    """A table of cameras with their bands."""
-    table = _table("sensor", "camera", "bands: role centre/FWHM in nm")
+    """A table of cameras with their bands and the source of these."""
+    table = _table("sensor", "camera", "bands: role centre/FWHM in nm", "source")
     for sensor in sensors:
         listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in sensor.bands)
-        _add_row(table, sensor.name, sensor.title, listed)
+        _add_row(table, sensor.name, sensor.title, listed, sensor.note)
     return table
 
 

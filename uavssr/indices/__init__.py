@@ -5,7 +5,13 @@ No files but indices.yaml and the trust table of a model; cubes are read in `io`
 
 from uavssr.indices.formula import BROAD_BANDS, FUNCTIONS, Formula, wavelength_of
 from uavssr.indices.index import SpectralIndex, find_index, load_indices
-from uavssr.indices.terms import MAX_BAND_STEP_NM, formula_variance, term_range, term_weights
+from uavssr.indices.terms import (
+    MAX_BAND_STEP_NM,
+    camera_term_weights,
+    formula_variance,
+    term_range,
+    term_weights,
+)
 from uavssr.indices.trust import (
     CARRIED_RANK,
     PARTLY_RANK,
@@ -35,6 +41,7 @@ __all__ = [
     "SpectralIndex",
     "Trust",
     "TrustTable",
+    "camera_term_weights",
     "find_index",
     "formula_variance",
     "ground_of",

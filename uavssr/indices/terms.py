@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.indices.formula import BROAD_BANDS, Formula, Reflectances, wavelength_of
-from uavssr.sensors import FloatArray, WavelengthGrid
+from uavssr.sensors import Band, FloatArray, Sensor, WavelengthGrid
 
 MAX_BAND_STEP_NM: Final = 20.0
 """Widest distance in nm of two bands of a cube between which a formula may interpolate."""
@@ -31,6 +32,38 @@ def term_weights(formula: Formula, grid: WavelengthGrid) -> FloatArray:
             (`MAX_BAND_STEP_NM`).
     """
     return np.stack([_weights(term, grid) for term in formula.terms])
+
+
+def camera_term_weights(formula: Formula, sensor: Sensor, grid: WavelengthGrid) -> FloatArray:
+    """Weights W (T, C) that give the terms of a formula as a camera's bands measure them.
+
+    A broad band is the camera's band whose centre lies in its range, nearest to the middle.
+
+    Raises:
+        InputRefused: the camera has no such band, the grid does not cover it, or the formula holds
+            a wavelength.
+    """
+    bands = tuple(_camera_band(term, formula, sensor) for term in formula.terms)
+    chosen = replace(sensor, bands=tuple(dict.fromkeys(bands)))
+    srf = chosen.srf(grid)
+    return srf[[chosen.bands.index(band) for band in bands]]
+
+
+def _camera_band(term: str, formula: Formula, sensor: Sensor) -> Band:
+    if wavelength_of(term) is not None:
+        raise InputRefused(
+            f"{formula.text} has wavelengths, which {sensor.name} does not measure",
+            remedy="choose an index of broad bands, such as NDVI, or leave out --as",
+        )
+    first, last = BROAD_BANDS[term]
+    middle = (first + last) / 2
+    inside = [band for band in sensor.bands if first <= band.nominal_centre <= last]
+    if not inside:
+        raise InputRefused(
+            f"{sensor.name} has no band {term} ({first:g}-{last:g} nm), which {formula.text} needs",
+            remedy="choose another index, or another camera in --as",
+        )
+    return min(inside, key=lambda band: abs(band.nominal_centre - middle))
 
 
 def formula_variance(gradient: Reflectances, covariance: Reflectances) -> Reflectances:

@@ -90,8 +90,21 @@ class BandErrors:
 
     def own(self, msi: Tensor) -> Tensor:
         """(B, m, m, N) covariance of each pixel's own error, of an image Y (B, c, N)."""
+        count = self.own_covariance.shape[1]
+        first, second = torch.triu_indices(count, count)
+        upper = self._own(msi, first, second)
+        full = upper.new_empty(len(upper), count, count, upper.shape[-1])
+        full[:, first, second] = full[:, second, first] = upper
+        return full
+
+    def own_variance(self, msi: Tensor) -> Tensor:
+        """(B, m, N) the diagonal of `own`, in less time."""
+        each = torch.arange(self.own_covariance.shape[1])
+        return self._own(msi, each, each)
+
+    def _own(self, msi: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """(B, p, N) covariances of x[first] with x[second], p pairs."""
         seen, parts = self.seen, []
-        first, second = torch.triu_indices(*self.own_covariance.shape[1:])
         for part in self.mixture.parts(msi):
             share = self.mixture.component_posterior(
                 part, seen.mixing, seen.offset, seen.component_noise
@@ -103,11 +116,7 @@ class BandErrors:
             square = torch.einsum("zkn,zkpn->zpn", share, x[:, :, first] * x[:, :, second])
             within = torch.einsum("zkn,kp->zpn", share, self.own_covariance[:, first, second])
             parts.append(within + square - mean[:, first] * mean[:, second])
-        upper = torch.cat(parts, -1)
-        count = self.own_covariance.shape[1]
-        full = upper.new_empty(len(upper), count, count, upper.shape[-1])
-        full[:, first, second] = full[:, second, first] = upper
-        return full * self._factor(msi)[:, None, None]
+        return torch.cat(parts, -1) * self._factor(msi)[:, None]
 
     def shared(self, msi: Tensor, coefficients: Tensor) -> Tensor:
         """(B, m, 3 c + 1, N) change of x by one standard error of each quantity that pixels share.

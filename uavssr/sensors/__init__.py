@@ -6,25 +6,38 @@ No rasters and no torch. The tables are data: cameras.yaml, and a table of curve
 from uavssr.sensors.arrays import BoolArray, Float32Array, FloatArray, IndexArray, NumberArray
 from uavssr.sensors.band import LEAK_SPREAD, SHAPE_SPREAD, Band, BandPrior, response_moments
 from uavssr.sensors.selection import select_wavelengths, subset
-from uavssr.sensors.sensor import COMMON_SPREAD, FLIGHT_SPREAD, Sensor, nominal_spread
+from uavssr.sensors.sensor import (
+    COMMON_SPREAD,
+    COVERED_SHARE,
+    FLIGHT_SPREAD,
+    Sensor,
+    nominal_spread,
+)
 from uavssr.sensors.sensor_file import (
     SATELLITES,
+    SENSOR_TAG,
     SENSORS,
+    UNTABULATED,
     load_satellite,
     load_sensor,
+    parse_sensor_json,
+    sensor_json,
     sensor_text,
 )
 from uavssr.sensors.wavelength_grid import FINE_NM, HEADWALL_NANO, WavelengthGrid
 
 __all__ = [
     "COMMON_SPREAD",
+    "COVERED_SHARE",
     "FINE_NM",
     "FLIGHT_SPREAD",
     "HEADWALL_NANO",
     "LEAK_SPREAD",
     "SATELLITES",
     "SENSORS",
+    "SENSOR_TAG",
     "SHAPE_SPREAD",
+    "UNTABULATED",
     "Band",
     "BandPrior",
     "BoolArray",
@@ -37,8 +50,10 @@ __all__ = [
     "load_satellite",
     "load_sensor",
     "nominal_spread",
+    "parse_sensor_json",
     "response_moments",
     "select_wavelengths",
+    "sensor_json",
     "sensor_text",
     "subset",
 ]

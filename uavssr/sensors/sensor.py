@@ -27,6 +27,9 @@ FLIGHT_SPREAD: Final = 0.04
 From three development flights of a RedEdge (`benchmarks/camera_prior.py`).
 """
 
+COVERED_SHARE: Final = 0.95
+"""Least share of a band's response that a cube's wavelengths must cover."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensor:
@@ -85,6 +88,20 @@ class Sensor:
         """The nominal responses (c, F) at wavelengths `nm` (F,); each row has a sum of 1."""
         return np.stack([band.response(nm) for band in self.bands])
 
+    def covered_share(self, grid: WavelengthGrid, *, max_step: float = np.inf) -> FloatArray:
+        """(c,) share of each band's response at wavelengths that a cube has.
+
+        Args:
+            grid: the cube's wavelengths; its ends count with their full width.
+            max_step: distance in nm of two wavelengths above which there is a gap between them.
+        """
+        centres, width = grid.centres, grid.fwhm
+        inside = (centres[0] - width[0] <= FINE_NM) & (centres[-1] + width[-1] >= FINE_NM)
+        for gap in np.flatnonzero(np.diff(centres) > max_step):
+            low, high = centres[gap] + width[gap], centres[gap + 1] - width[gap + 1]
+            inside &= (low >= FINE_NM) | (high <= FINE_NM)
+        return np.asarray(self.response()[:, inside].sum(1))
+
     def srf(self, grid: WavelengthGrid) -> FloatArray:
         """The nominal spectral response function (SRF) on the C bands of a cube.
 
@@ -100,11 +117,8 @@ class Sensor:
 
 @lru_cache(maxsize=8)
 def _srf(sensor: Sensor, grid: WavelengthGrid) -> FloatArray:
-    response = sensor.response()
-    low, high = grid.centres[0] - grid.fwhm[0], grid.centres[-1] + grid.fwhm[-1]
-    share = response[:, (low <= FINE_NM) & (high >= FINE_NM)].sum(1)
-    for band, covered in zip(sensor.bands, share, strict=True):
-        if covered < 0.95:
+    for band, covered in zip(sensor.bands, sensor.covered_share(grid), strict=True):
+        if covered < COVERED_SHARE:
             raise InputRefused(
                 f"band {band.role} of {sensor.name} ({band.centre:g} nm) has "
                 f"{1 - covered:.0%} of its response outside the output grid {grid.name} "
@@ -112,7 +126,7 @@ def _srf(sensor: Sensor, grid: WavelengthGrid) -> FloatArray:
                 remedy="leave it out of the sensor file, or use a model with a wider grid",
             )
     # R = r H, with responses r on FINE_NM and interpolation H from the grid to FINE_NM
-    srf = response @ grid.interpolation()
+    srf = sensor.response() @ grid.interpolation()
     return np.asarray(srf / srf.sum(1, keepdims=True))
 
 

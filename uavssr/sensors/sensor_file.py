@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
@@ -13,10 +14,12 @@ import numpy as np
 import yaml
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.bounded import MAX_YAML_BYTES, parse_yaml, read_bytes, read_table
+from uavssr.io.bounded import MAX_YAML_BYTES, parse_json, parse_yaml, read_bytes, read_table
 from uavssr.sensors.band import Band, BandPrior
 from uavssr.sensors.sensor import COMMON_SPREAD, Sensor
 
+SENSOR_TAG: Final = "sensor_definition"
+"""Tag of an image that describes its camera, where that is no built-in one."""
 _REMEDY: Final = "see the section on sensor files in docs/formats.md"
 _TEXTS: Final = ("name", "title", "note", "data_sheet")
 _UNREADABLE: Final = (
@@ -118,11 +121,35 @@ def _curve_from_mapping(role: str, row: Mapping[str, object], known: set[str]) -
 
 def sensor_text(sensor: Sensor) -> str:
     """A sensor as the text of a .yaml file; `load_sensor` gives the same sensor from it."""
+    content = _mapping_of_sensor(sensor)
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+
+
+def sensor_json(sensor: Sensor) -> str:
+    """A sensor as a line of JSON, for a file's tags; `parse_sensor_json` gives it back."""
+    return json.dumps(_mapping_of_sensor(sensor), separators=(",", ":"))
+
+
+def parse_sensor_json(text: str) -> Sensor:
+    """The sensor of a line of `sensor_json`.
+
+    Raises:
+        InputRefused: the text does not describe a sensor.
+    """
+    try:
+        if len(text) > MAX_YAML_BYTES:
+            raise ValueError(f"{len(text)} characters")
+        return _sensor_from_mapping(parse_json(text))
+    except _UNREADABLE as err:
+        raise InputRefused(f"not a sensor ({' '.join(str(err).split())[:200]})") from err
+
+
+def _mapping_of_sensor(sensor: Sensor) -> dict[str, object]:
     texts = {name: getattr(sensor, name) for name in _TEXTS}
     content: dict[str, object] = {name: text for name, text in texts.items() if text}
     content["common_gain_sd"] = sensor.common_gain_sd
     content["bands"] = [_mapping_of_band(band) for band in sensor.bands]
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    return content
 
 
 def _mapping_of_band(band: Band) -> dict[str, object]:
@@ -171,6 +198,15 @@ SATELLITES: Final = {
     "landsat9": ("Landsat 9 OLI", _USGS),
 }
 """Title and source of the built-in satellites by name; `load_satellite` reads their curves."""
+_OF_SENTINEL2: Final = ("b1", "b9", "b10", "b11", "b12")
+_OF_LANDSAT: Final = ("b6", "b7", "b8", "b9", "b10", "b11")
+UNTABULATED: Final[Mapping[str, tuple[str, ...]]] = {
+    "sentinel2": _OF_SENTINEL2[2:],
+    **dict.fromkeys(("sentinel2a", "sentinel2b"), _OF_SENTINEL2),
+    **dict.fromkeys(("landsat8", "landsat9"), _OF_LANDSAT),
+}
+"""Bands of the built-in satellites that their tables leave out: beyond 1000 nm, of the atmosphere,
+or panchromatic."""
 
 
 @cache

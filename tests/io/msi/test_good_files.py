@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.rasters import P4M, scene, write
 from uavssr.io.msi import MsiSource, open_msi
+from uavssr.sensors import SENSOR_TAG, Band, Sensor, sensor_json
 from uavssr.tiling import Window
 
 
@@ -65,3 +66,16 @@ def test_names_of_band_files_are_known(tmp_path: Path, names: list[str]) -> None
 
 def test_example_is_taken_without_a_warning(repo: Path) -> None:
     assert open_msi(repo / "examples" / "field.tif").summary.warnings == ()
+
+
+def test_camera_described_in_the_file_is_taken(tmp_path: Path) -> None:
+    """As an image of ours has it of a camera that is not built in."""
+    bands = (Band(role="cyan", centre=500, fwhm=30), Band(role="x1", centre=700, fwhm=9, shape=8))
+    mine = Sensor(name="mine", title="My camera", bands=bands)
+    tags = {SENSOR_TAG: sensor_json(mine), "sensor": "p4m"}
+    numbers = scene(2)
+    path = write(tmp_path / "field.tif", numbers, names=("x1", "cyan"), tags=tags)
+    source = open_msi(path)
+    assert source.sensor == mine
+    np.testing.assert_array_equal(pixels(source)[0], numbers[::-1])
+    assert open_msi(path, sensor=mine).summary.warnings == ()

@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.rasters import P4M, scene, write
 from uavssr.errors import InputRefused
 from uavssr.io.msi import ImageRefused, InputSummary, Request, inspect_msi, open_msi
+from uavssr.sensors import SENSOR_TAG, Band, Sensor, sensor_json
 
 COUNTS = np.round(scene() * 1e4).astype("u2")
 
@@ -129,3 +130,21 @@ def test_json_names_every_problem(tmp_path: Path) -> None:
     assert [problem["exit_code"] for problem in problems] == [3, 3, 3]
     assert all(set(problem) == {"path", "fact", "remedy", "exit_code"} for problem in problems)
     assert problems[0]["path"] == str(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"name": "x"}', "[" * 5000, '{"bands": [{}]}'])
+def test_broken_description_of_the_camera_is_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "field.tif", scene(), tags={SENSOR_TAG: text})
+    with pytest.raises(InputRefused, match=f"its tag {SENSOR_TAG} is not a sensor"):
+        open_msi(path)
+    assert open_msi(path, sensor="p4m").sensor.name == "p4m"
+
+
+def test_files_of_differently_described_cameras_are_refused(tmp_path: Path) -> None:
+    paths = []
+    for role, name in (("green", "a"), ("red", "b")):
+        bands = tuple(Band(role=r, centre=c, fwhm=30) for r, c in (("green", 560), ("red", 650)))
+        tags = {SENSOR_TAG: sensor_json(Sensor(name=name, bands=bands))}
+        paths.append(write(tmp_path / f"{role}.tif", scene(1), names=(role,), tags=tags))
+    with pytest.raises(InputRefused, match="names b, but the tag sensor_definition, a"):
+        open_msi(paths)

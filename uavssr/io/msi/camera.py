@@ -15,7 +15,7 @@ from uavssr.io.msi.band_roles import BAND_ORDERS, assign_roles, proposed_roles
 from uavssr.io.msi.request import Request
 from uavssr.io.msi.role_words import MAX_NM
 from uavssr.io.raster import BandMetadata, OptionNeeded
-from uavssr.sensors import SENSORS, Sensor, load_sensor
+from uavssr.sensors import SENSOR_TAG, SENSORS, Sensor, load_sensor, parse_sensor_json
 
 MATCH_NM: Final = 3.0
 """Largest distance in nm between a tag and the nominal centre or width of a band that it names."""
@@ -62,8 +62,9 @@ def resolve_camera(
             different cameras.
         InputRefused: more bands than a camera has.
     """
-    named = {path: sensor_name for path in tags if (sensor_name := _by_tag(tags[path]))}
-    first, (name, evidence) = next(iter(named.items()), (Path(), ("", "")))
+    named = {path: found for path in tags if (found := _by_tag(tags[path], path, request))}
+    first, (tagged, evidence) = next(iter(named.items()), (Path(), (None, "")))
+    name = "" if tagged is None else tagged.name
     if request.sensor is not None:
         given = request.sensor
         sensor = given if isinstance(given, Sensor) else load_sensor(given)
@@ -71,29 +72,45 @@ def resolve_camera(
         disagrees = name not in ("", sensor.name) and sensor.name in SENSORS
         return CameraMatch(sensor, "as given", (warning,) if disagrees else ())
     for path, (other, tag) in named.items():
-        if other != name:
+        if other != tagged:
             raise OptionNeeded(
-                f"its {tag} names {other}, but the {evidence} of {first} names {name}",
+                f"its {tag} names {other.name}, but the {evidence} of {first} names {name}",
                 path=path,
                 remedy="give files of one camera, or name it with --sensor",
                 options={"sensor": "NAME"},
             )
-    if name:
-        return CameraMatch(SENSORS[name], evidence)
+    if tagged is not None:
+        return CameraMatch(tagged, evidence)
     matched = _by_wavelength(bands)
     if matched is not None:
         return CameraMatch(matched, "wavelength tags of every band")
     raise _unknown(bands, request)
 
 
-def _by_tag(tags: Mapping[str, str]) -> tuple[str, str] | None:
-    """The name of a known camera, and the tag that names it."""
+def _by_tag(tags: Mapping[str, str], path: Path, request: Request) -> tuple[Sensor, str] | None:
+    """The camera that a tag names or describes, and that tag."""
+    if SENSOR_TAG in tags and request.sensor is None:
+        return _described_camera(tags[SENSOR_TAG], path)
     for key in _TAGS:
         model = re.sub(r"[^a-z0-9]", "", tags.get(key, "").lower())
         for name in (model, re.sub(_VENDORS, "", model)):
             if name in _MODELS:
-                return _MODELS[name], f"tag {key}={tags[key]!r}"
+                return SENSORS[_MODELS[name]], f"tag {key}={tags[key]!r}"
     return None
+
+
+def _described_camera(text: str, path: Path) -> tuple[Sensor, str]:
+    """The camera that the tag of an image of ours describes."""
+    try:
+        sensor = parse_sensor_json(text)
+    except InputRefused as err:
+        raise OptionNeeded(
+            f"its tag {SENSOR_TAG} is {err.fact}",
+            path=path,
+            remedy="name the camera with --sensor",
+            options={"sensor": "NAME"},
+        ) from err
+    return sensor, f"tag {SENSOR_TAG}, {sensor.name}"
 
 
 def _by_wavelength(bands: Sequence[BandMetadata]) -> Sensor | None:

@@ -12,7 +12,7 @@ from uavssr.io.raster.band_metadata import (
     read_tags,
     wavelength_unit,
 )
-from uavssr.io.raster.ground import WGS84, crs_name, is_local, metres_per_unit
+from uavssr.io.raster.ground import WGS84, crs_name, is_local, metres_per_unit, unit_metres
 from uavssr.io.raster.judged_sample import JudgedSample, judge_sample
 from uavssr.io.raster.nodata import ValidityRule
 from uavssr.io.raster.option_needed import OptionNeeded
@@ -75,5 +75,6 @@ __all__ = [
     "read_place",
     "read_tags",
     "sample_values",
+    "unit_metres",
     "wavelength_unit",
 ]

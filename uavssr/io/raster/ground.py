@@ -65,6 +65,12 @@ def metres_per_unit(crs_wkt: str, *, x: float, y: float) -> tuple[float, float]:
     return float(lengths[0]), float(lengths[1])
 
 
+def unit_metres(crs_wkt: str) -> float | None:
+    """Metres of the unit of a map projection; None for degrees and for no CRS."""
+    crs = CRS.from_wkt(crs_wkt)
+    return None if crs.is_geographic or not crs.is_projected else _linear_unit(crs)
+
+
 def check_coordinates(crs: CRS, corners: FloatArray, *, pixel: float, path: Path) -> None:
     """Refuse degrees in a projected CRS, metres in a geographic one, and places that are none.
 

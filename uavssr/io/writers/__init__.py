@@ -18,7 +18,13 @@ from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
 from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
 from uavssr.io.writers.layers import Layer, MapTarget
 from uavssr.io.writers.lock import Lock
-from uavssr.io.writers.msi_image import IMAGE_BLOCK, ImageTarget, Part, write_image
+from uavssr.io.writers.msi_image import (
+    IMAGE_BLOCK,
+    ImageErrorTarget,
+    ImageTarget,
+    Part,
+    write_image,
+)
 from uavssr.io.writers.ownership import Replaceable
 from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
@@ -39,6 +45,7 @@ __all__ = [
     "CubeTarget",
     "FolderProject",
     "Format",
+    "ImageErrorTarget",
     "ImageTarget",
     "Journal",
     "Layer",

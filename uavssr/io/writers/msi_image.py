@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from uavssr.io.hsi import QUANTITY_TAG, STANDARD_ERROR
 from uavssr.io.writers.encoding import SCALE
 from uavssr.io.writers.geotiff import GeoTiffWriter
 from uavssr.io.writers.target import Target
-from uavssr.sensors import BoolArray, Float32Array, Sensor
+from uavssr.sensors import (
+    SENSOR_TAG,
+    SENSORS,
+    BoolArray,
+    Float32Array,
+    Sensor,
+    sensor_json,
+)
 from uavssr.tiling import Window
 
 if TYPE_CHECKING:
@@ -42,7 +50,9 @@ class ImageTarget(Target):
         dataset.offsets = (0.0,) * len(sensor)
         # GDAL stores no scale of one, so a tag holds it for float32.
         scale = {} if counts else {"reflectance_scale_factor": "1"}
-        dataset.update_tags(**{"sensor": sensor.name, **scale, **self.tags})
+        known = SENSORS.get(sensor.name) == sensor
+        definition = {} if known else {SENSOR_TAG: sensor_json(sensor)}
+        dataset.update_tags(**{"sensor": sensor.name, **definition, **scale, **self.tags})
         for number, band in enumerate(sensor.bands, start=1):
             dataset.set_band_description(number, band.role)
             dataset.update_tags(
@@ -56,6 +66,34 @@ class ImageTarget(Target):
         """The first part that an open dataset lacks of what `describe` wrote, or None."""
         names = dataset.descriptions, dataset.tags().get("sensor")
         return None if names == (self.sensor.roles, self.sensor.name) else "band names and sensor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageErrorTarget(ImageTarget):
+    """The standard errors of an image; no tag or name makes an image of them."""
+
+    @classmethod
+    def of(cls, image: ImageTarget, path: Path) -> ImageErrorTarget:
+        """The file beside an image."""
+        given = {field.name: getattr(image, field.name) for field in fields(image)}
+        tags = {**image.tags, QUANTITY_TAG: STANDARD_ERROR}
+        return cls(**(given | {"path": path, "tags": tags}))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Descriptions of the bands."""
+        return tuple(f"standard error of {role}" for role in self.sensor.roles)
+
+    def describe(self, dataset: DatasetWriter) -> None:
+        """Write names, scale and tags into a dataset."""
+        dataset.scales = (SCALE if self.dtype == "uint16" else 1.0,) * self.bands
+        dataset.offsets = (0.0,) * self.bands
+        dataset.update_tags(**self.tags)
+        dataset.descriptions = self.names
+
+    def missing_from(self, dataset: DatasetReader) -> str | None:
+        """The first part that an open dataset lacks of what `describe` wrote, or None."""
+        return None if dataset.descriptions == self.names else "band names"
 
 
 def write_image(target: ImageTarget, parts: Iterable[Part]) -> Path:

@@ -1,0 +1,115 @@
+"""Reflectance as another camera would measure it, from the spectra of a cube, with its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
+from uavssr.errors import InputRefused
+from uavssr.indices import MAX_BAND_STEP_NM
+from uavssr.model import BandErrors
+from uavssr.sensors import COVERED_SHARE, UNTABULATED, Sensor, WavelengthGrid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BandValues:
+    """m bands of n pixels, and their errors where these are known; see `model.BandErrors`."""
+
+    value: Tensor
+    """(m, n) reflectance."""
+    own_variance: Tensor | None
+    """(m, n) variance of each pixel's own error."""
+    shared: Tensor | None
+    """(m, s, n) change by one standard error of each of the s quantities that all pixels share."""
+
+    def standard_error(self) -> Tensor | None:
+        """(m, n) standard errors, or None."""
+        if self.own_variance is None or self.shared is None:
+            return None
+        return (self.own_variance + self.shared.square().sum(1)).sqrt()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conversion:
+    """The bands of another camera as weights on the wavelengths of a cube."""
+
+    sensor: Sensor
+    """The other camera, m bands that the cube's wavelengths cover."""
+    left_out: str
+    """A sentence that names the bands without a value, and why; empty if there are none."""
+    weights: Tensor
+    """R (m, C), Y = R X."""
+    errors: SpectralErrors | None
+    """What the errors of the spectra follow from; None: no errors are computed."""
+    band_errors: BandErrors | None
+    """The errors of the m bands."""
+
+    @classmethod
+    def of(cls, source: SpectralSource, target: Sensor, *, with_errors: bool = True) -> Conversion:
+        """The conversion of a source's spectra to a camera.
+
+        Bands that the wavelengths do not cover are left out.
+
+        Args:
+            source: the spectra.
+            target: the other camera.
+            with_errors: whether errors are wanted, where they are known.
+
+        Raises:
+            InputRefused: the wavelengths cover no band.
+        """
+        missing = uncovered_roles(target, source.grid)
+        bands = tuple(band for band in target.bands if band.role not in missing)
+        if not bands:
+            first, last = source.grid.centres[[0, -1]]
+            named = ", ".join(f"{band.role} {band.centre:g} nm" for band in target.bands)
+            raise InputRefused(
+                f"its wavelengths, {first:g}-{last:g} nm, cover no band of {target.name} ({named})",
+                path=source.inputs[0],
+                remedy="choose another camera with --to, or give a cube of more wavelengths",
+            )
+        sensor = replace(target, bands=bands)
+        weights = torch.tensor(sensor.srf(source.grid), dtype=torch.float32)
+        errors = source.errors if with_errors else None
+        return cls(
+            sensor=sensor,
+            left_out=_left_out(target, source.grid, missing),
+            weights=weights,
+            errors=errors,
+            band_errors=None if errors is None else errors.of_bands(weights),
+        )
+
+    def __call__(self, tile: SpectralTile) -> BandValues:
+        """The bands of the n valid pixels of a tile."""
+        value = tile.combine(self.weights)
+        if self.errors is None or self.band_errors is None:
+            return BandValues(value=value, own_variance=None, shared=None)
+        image = self.errors.image(tile.coefficients)
+        return BandValues(
+            value=value,
+            own_variance=self.band_errors.own_variance(image)[0].clamp_min(0),
+            shared=self.band_errors.shared(image, tile.coefficients[None])[0],
+        )
+
+
+def uncovered_roles(sensor: Sensor, grid: WavelengthGrid) -> tuple[str, ...]:
+    """The bands of which a cube's wavelengths cover less than `COVERED_SHARE`, gaps included."""
+    share = sensor.covered_share(grid, max_step=MAX_BAND_STEP_NM)
+    return tuple(
+        role for role, part in zip(sensor.roles, share, strict=True) if part < COVERED_SHARE
+    )
+
+
+def _left_out(target: Sensor, grid: WavelengthGrid, missing: Sequence[str]) -> str:
+    reasons = []
+    if missing:
+        first, last = grid.centres[[0, -1]]
+        named = ", ".join(missing)
+        reasons.append(f"{named} (the wavelengths, {first:.0f}-{last:.0f} nm, do not cover them)")
+    if absent := UNTABULATED.get(target.name):
+        reasons.append(f"{', '.join(absent)} (no response is tabulated)")
+    return f"{target.name}: left out {' and '.join(reasons)}" if reasons else ""
