@@ -28,7 +28,7 @@ BELOW = (
     ("io.raster",),
     ("io.msi",),
     ("io.hsi",),
-    ("io.writers", "io.satellite"),
+    ("io.writers", "io.satellite", "io.zones"),
     ("io.stf", "io.xarray_backend"),
     ("model", "spectra"),
     ("indices",),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.bounded import open_regular, why_unread
-from uavssr.io.hsi import map_to_pixel, reproject_points
+from uavssr.io.hsi import map_to_pixel
+from uavssr.io.zones import check_outlines, read_polygons, reprojected
 from uavssr.sensors import FloatArray
 from uavssr.tiling import TileGrid, Window
 
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
     from uavssr.analysis.spectral_source import SpectralSource
 
-MAX_ZONES: Final = 1_000_000
-"""Most zones of a file."""
 ID_NAMES: Final = ("id", "plot", "plot_id", "name", "fid")
 """Names of the column that identifies zones, where none is given: the first that is there."""
 
@@ -143,44 +139,10 @@ def _read(
     path: Path, source: SpectralSource, id_column: str | None
 ) -> tuple[list[str], list[Geometry]]:
     """Identifiers and polygons in the CRS of the image."""
-    try:
-        import pyogrio.raw
-        import shapely
-        from pyogrio.errors import DataSourceError
-    except ModuleNotFoundError as err:
-        remedy = 'pip install "uavssr[plots]"'
-        raise UsageError(f"{err.name} is not installed", remedy=remedy) from err
-    try:
-        with open_regular(path):  # a FIFO would block
-            pass
-    except OSError as err:
-        remedy = "check the path of the zones"
-        raise InputRefused(why_unread(err, path), path=path, remedy=remedy) from err
-    try:
-        meta, _, geometries, columns = pyogrio.raw.read(
-            path.absolute(), max_features=MAX_ZONES, force_2d=True
-        )
-    except (DataSourceError, ValueError) as err:
-        raise InputRefused(
-            f"GDAL reads no zones from it ({str(err).split(';')[0][:200]})",
-            path=path,
-            remedy="give a GeoPackage, GeoJSON or Shapefile of polygons",
-        ) from err
-    if geometries is None or not len(geometries):
-        raise InputRefused("holds no zones", path=path, remedy="give a file of polygons")
-    names = _names(path, dict(zip(meta["fields"], columns, strict=True)), id_column)
-    outlines = [shapely.from_wkb(geometry) for geometry in geometries]
-    _check_outlines(path, names, outlines)
-    if not meta["crs"]:
-        raise InputRefused(
-            "names no CRS",
-            path=path,
-            remedy="assign one: ogr2ogr -a_srs EPSG:code out.gpkg " + path.name,
-        )
-    try:
-        return names, _reprojected(outlines, str(meta["crs"]), source.crs_wkt)
-    except InputRefused as err:
-        raise InputRefused(err.fact, path=path, remedy=err.remedy) from err
+    layer = read_polygons(path)
+    names = _names(path, layer.columns, id_column)
+    check_outlines(path, names, layer.outlines)
+    return names, reprojected(path, layer, source.crs_wkt)
 
 
 def _names(path: Path, columns: dict[str, npt.NDArray[Any]], id_column: str | None) -> list[str]:
@@ -206,37 +168,6 @@ def _names(path: Path, columns: dict[str, npt.NDArray[Any]], id_column: str | No
             remedy="name a column of unique values with --id COLUMN",
         )
     return names
-
-
-def _check_outlines(path: Path, names: Sequence[str], outlines: Sequence[Geometry | None]) -> None:
-    import shapely
-
-    for name, outline in zip(names, outlines, strict=True):
-        if outline is None or outline.is_empty:
-            problem = "is empty"
-        elif outline.geom_type not in ("Polygon", "MultiPolygon"):
-            problem = f"is a {outline.geom_type}, not a polygon"
-        elif not outline.is_valid:
-            problem = f"is invalid: {shapely.is_valid_reason(outline)}"
-        else:
-            continue
-        raise InputRefused(
-            f"zone {name!r} {problem}",
-            path=path,
-            remedy="repair it (QGIS: Fix geometries), or remove it",
-        )
-
-
-def _reprojected(outlines: Sequence[Geometry], crs: str, target_wkt: str) -> list[Geometry]:
-    """The polygons in another CRS, corner by corner."""
-    import shapely
-    from pyproj import CRS
-
-    ours, theirs = CRS.from_wkt(target_wkt), CRS.from_user_input(crs)
-    if ours.equals(theirs, ignore_axis_order=True):
-        return list(outlines)
-    move = partial(reproject_points, source_wkt=theirs.to_wkt(), target_wkt=target_wkt)
-    return [shapely.transform(outline, move) for outline in outlines]
 
 
 def _in_pixels(outline: Geometry, source: SpectralSource) -> Geometry:

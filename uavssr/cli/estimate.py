@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uavssr.cli import console, satellite, tables
+from uavssr.cli import console, land_cover, satellite, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import (
     app,
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from uavssr.calibration import Reference
     from uavssr.io.msi import MsiSource
-    from uavssr.io.stf import StfArrays
+    from uavssr.io.stf import ClassStfs, StfArrays
     from uavssr.model import Model
-    from uavssr.reconstruction import ReconstructionOptions
+    from uavssr.reconstruction import LandCover, ReconstructionOptions
 
 
 @app.command()
@@ -127,6 +127,15 @@ def estimate_stf(
         bool,
         typer.Option("--same-camera", help="Each FILE is a flight; estimate one STF from all."),
     ] = False,
+    zones: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes of ground, each with an STF: a raster of integers, polygons, or auto."
+        ),
+    ] = None,
+    zone_field: Annotated[
+        str | None, typer.Option(help="Column of the polygons that holds the class.")
+    ] = None,
     model: shared.ModelName = None,
     tile: shared.TileSize = 256,
     stages: shared.Stages = None,
@@ -153,18 +162,21 @@ def estimate_stf(
         for paths in ([[file] for file in files] if same_camera else [files])
     ]
     msi = images[0]
-    inputs = [*files, *references]
+    inputs = [*files, *references, *land_cover.zone_files(zones)]
     check_outputs([out, plot], inputs, overwrite=overwrite)
     check_suffix(out, ".nc")
     check_suffix(plot, ".png")
     loaded = load_model(model or DEFAULT_MODEL)
     facts: dict[str, Any] = {"sensor": msi.sensor.name, "model": loaded.name}
     parts: list[RenderableType] = []
+    shown: list[RenderableType] = []
+    cover = None if zones is None else land_cover.open_land_cover(msi, zones, zone_field)
+    classes: ClassStfs | None = None
     if not references:
         options = ReconstructionOptions(
             model=loaded, tile=tile, stages=stages, device=device, workers=workers
         )
-        estimate = _blind(context, images, options, same_camera=same_camera)
+        estimate, classes = _blind(context, images, options, cover, same_camera=same_camera)
     elif by_satellite:
         given = satellite.SatelliteOptions(
             sensor=reference_sensor,
@@ -184,6 +196,8 @@ def estimate_stf(
 
         opened = open_reference(references[0], msi, scale=reference_scale, flight=flight)
         estimate, facts["reference"] = _calibrated(context, msi, opened, loaded)
+    if classes is not None:
+        estimate, shown = land_cover.add_classes(estimate, classes, facts)
     if out is not None:
         write_stf(estimate, out, overwrite=overwrite, inputs=inputs)
         if count := estimate.sizes.get("reference"):
@@ -195,7 +209,7 @@ def estimate_stf(
     print_outputs(context, {"stf": out, "plot": plot})
     rows = tables.scene_rows(estimate)
     table = tables.stf_table(rows, sensor=msi.sensor.name)
-    console.show(facts | {"scene": rows}, *parts, table, as_json=as_json)
+    console.show(facts | {"scene": rows}, *parts, table, *shown, as_json=as_json)
 
 
 def _check_options(
@@ -207,19 +221,22 @@ def _check_options(
         for name in context.params
         if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
     }
-    for name in ("reference_scale", "reference_sensor", "flight", *satellite.SATELLITE_ONLY):
-        if not references and name in given:
-            fact = f"--{name.replace('_', '-')} without --reference"
-            raise UsageError(fact, remedy="give both, or neither")
+    needs_reference = ("reference_scale", "reference_sensor", "flight", *satellite.SATELLITE_ONLY)
+    needed = dict.fromkeys(() if references else needs_reference, "reference")
+    if "zones" not in given:
+        needed["zone_field"] = "zones"
+    for name in needed.keys() & given:
+        fact = f"--{name.replace('_', '-')} without --{needed[name]}"
+        raise UsageError(fact, remedy="give both, or neither")
     if references and not by_satellite:
         _check_single(references, given)
     beside: list[tuple[str, tuple[str, ...]]] = []
     if by_satellite:
-        beside.append(("a satellite image", ("flight",)))
+        beside.append(("a satellite image", ("flight", "zones")))
     if references:
         beside.append(("--reference", ("tile", "stages", "device", "workers")))
     if same_camera:
-        beside.append(("--same-camera", ("reference", "tile", "workers")))
+        beside.append(("--same-camera", ("reference", "tile", "workers", "zones")))
     for option, names in beside:
         for name in names:
             if name in given:
@@ -242,17 +259,19 @@ def _blind(
     context: typer.Context,
     images: list[MsiSource],
     options: ReconstructionOptions,
+    cover: LandCover | None,
     *,
     same_camera: bool,
-) -> StfArrays:
-    """The STF from the image, or one from all images."""
-    from uavssr.reconstruction import estimate_camera_stf, plan_reconstruction
+) -> tuple[StfArrays, ClassStfs | None]:
+    """The STF from the image, or one from all images; and those of classes of ground."""
+    from uavssr.reconstruction import class_stfs, estimate_camera_stf, plan_reconstruction
 
     if same_camera:
-        return estimate_camera_stf(images, options)
+        return estimate_camera_stf(images, options), None
     planned = plan_reconstruction(images[0], options)
+    classes = None if cover is None else class_stfs(planned.scene, cover)
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        return planned.stf_arrays(progress=progress)
+        return planned.stf_arrays(progress=progress), classes
 
 
 def _calibrated(

@@ -74,6 +74,21 @@ def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
     return table
 
 
+def class_table(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> Table:
+    """A table of classes of ground: each band's gain, and how it differs from the other classes."""
+    title = "STF by class of ground, +- standard error; difference: class minus the others"
+    table = _table("class", "pixels", "band", "gain", "difference", "p", title=title)
+    for row in rows:
+        value, error = row["gain_difference"], row["gain_difference_se"]
+        cells = [f"{row['gain']:.3f} +- {row['gain_se']:.3f}", f"{value:+.1%} +- {error:.1%}"]
+        if "centre_difference" in row:
+            cells[1] += f", {row['centre_difference']:+.2f} +- {row['centre_difference_se']:.2f} nm"
+        _add_row(table, row["class"], str(row["pixels"]), row["band"], *cells, f"{row['p']:.3f}")
+    for name, why in left_out.items():
+        _add_row(table, name, "", "", "left out", why, "")
+    return table
+
+
 def learned_table(rows: Iterable[tuple[str, float, float, float]]) -> Table:
     """A table of the shares (0..1) of the prior variance that a calibration removed, by band."""
     title = "Share of the prior variance that image and satellite remove"

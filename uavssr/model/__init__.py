@@ -5,6 +5,13 @@ No files but model folders, and nothing about tiles.
 
 from uavssr.model.band_errors import BandErrors
 from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
+from uavssr.model.class_contrasts import (
+    FAMILY_WISE_ERROR,
+    ClassEvidence,
+    ContrastTest,
+    DeviationPrior,
+)
+from uavssr.model.class_gains import class_gain_evidence, class_gain_prior
 from uavssr.model.config import MAX_COMPONENTS, PGUNetConfig
 from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
 from uavssr.model.gain_drift import LEVEL_SPREAD, SceneColours, relative_prior_se
@@ -40,6 +47,7 @@ __all__ = [
     "CONFIG_FILE",
     "CORRECTION_DIRECTIONS",
     "DEFAULT_MODEL",
+    "FAMILY_WISE_ERROR",
     "GAIN",
     "LEVEL_SPREAD",
     "LOCAL_PRIOR_WEIGHT",
@@ -53,8 +61,11 @@ __all__ = [
     "VARIANCE_MAPS",
     "WEIGHTS_FILE",
     "BandErrors",
+    "ClassEvidence",
+    "ContrastTest",
     "Correction",
     "CubeUncertainty",
+    "DeviationPrior",
     "Materials",
     "Model",
     "ObservationModel",
@@ -69,6 +80,8 @@ __all__ = [
     "add_local_prior",
     "chi_square_quantile",
     "choose_rank",
+    "class_gain_evidence",
+    "class_gain_prior",
     "empty_prior",
     "find_materials",
     "find_model",

@@ -70,6 +70,16 @@ class StfLikelihood:
         )
 
 
+def gradients_of(values: Tensor, mixture: SpectralMixture, seen: ObservationModel) -> Tensor:
+    """The gradients g (n, 3c) of n spectra of their own, values (n, c); see `StfLikelihood`."""
+    each = Materials(values=values[None], weight=torch.ones_like(values[None, :, 0]))
+    _, misfit, share, spectra = _posterior(each, mixture, seen)
+    extended = torch.cat([spectra, torch.ones_like(spectra[..., :1])], -1)[0]
+    # T = sum_k p_k (V_k^-1 d) a^T,  g = Q T
+    cross = torch.einsum("kj,kjc,kji->jci", share[0], misfit[0], extended)
+    return torch.einsum("cpi,jci->jcp", seen.tangent[0], cross).flatten(1)
+
+
 def _posterior(
     materials: Materials, mixture: SpectralMixture, seen: ObservationModel
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,6 +11,8 @@ from uavssr.reconstruction.api import (
 )
 from uavssr.reconstruction.bounded_map import bounded_map
 from uavssr.reconstruction.camera_stf import estimate_camera_stf
+from uavssr.reconstruction.class_stfs import class_stfs, difference_of, gain_test, with_own_gains
+from uavssr.reconstruction.class_verdict import class_verdict
 from uavssr.reconstruction.devices import (
     CPU_COUNT,
     freed_memory_reused,
@@ -18,6 +20,14 @@ from uavssr.reconstruction.devices import (
     torch_threads,
 )
 from uavssr.reconstruction.expand import expand
+from uavssr.reconstruction.land_cover import (
+    ClassSamples,
+    LandCover,
+    found_land_cover,
+    given_land_cover,
+    grid_of,
+    sample_classes,
+)
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import (
     OutputOptions,
@@ -43,6 +53,8 @@ __all__ = [
     "COEFFICIENTS",
     "CPU_COUNT",
     "PLAUSIBLE",
+    "ClassSamples",
+    "LandCover",
     "OutputOptions",
     "Outputs",
     "PixelCounts",
@@ -53,19 +65,28 @@ __all__ = [
     "StfScope",
     "TileStf",
     "bounded_map",
+    "class_stfs",
+    "class_verdict",
     "continue_scene_stf",
+    "difference_of",
     "estimate_camera_stf",
     "estimate_scene_stf",
     "estimate_stf",
     "expand",
+    "found_land_cover",
     "freed_memory_reused",
+    "gain_test",
+    "given_land_cover",
+    "grid_of",
     "image_facts",
     "parse_size",
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
+    "sample_classes",
     "scene_materials",
     "stf_from_estimate",
     "summarise_stf",
     "torch_threads",
+    "with_own_gains",
 ]

@@ -3,6 +3,7 @@
 Nothing here estimates an STF.
 """
 
+from uavssr.io.stf.classes import ClassDifference, ClassStfs, with_class_stfs
 from uavssr.io.stf.dataset import (
     QUANTITIES,
     ReferencePixels,
@@ -19,6 +20,8 @@ from uavssr.io.stf.learned import LearnedShares, with_learned_shares
 
 __all__ = [
     "QUANTITIES",
+    "ClassDifference",
+    "ClassStfs",
     "LearnedShares",
     "ReferencePixels",
     "StfArrays",
@@ -30,6 +33,7 @@ __all__ = [
     "stf_arrays",
     "stf_path",
     "tiles_path",
+    "with_class_stfs",
     "with_learned_shares",
     "with_reference_pixels",
     "write_stf",

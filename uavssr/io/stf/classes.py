@@ -1,0 +1,101 @@
+"""STFs of classes of ground as variables of the STF product, with the test of their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from uavssr.io.stf.dataset import QUANTITIES, LabelledArray, StfArrays, StfEstimate
+from uavssr.sensors import FloatArray, IndexArray, NumberArray
+
+CLASS_DIFFERENCES: Final = {
+    "gain": ("1", "logarithm of the gain"),
+    "centre": ("nm", "centre"),
+}
+"""Units and label of what is compared, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClassDifference:
+    """A quantity of K classes in c bands, each class against the mean of the others."""
+
+    value: FloatArray
+    """(K, c) the difference."""
+    se: FloatArray
+    """(K, c) its standard error where all classes have one STF."""
+    p: FloatArray
+    """(K, c) p-value, corrected for all classes, bands and quantities."""
+    detectable: FloatArray
+    """(K, c) size that is found with a probability of 80 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClassStfs:
+    """The STFs of K classes of ground in an image of c bands."""
+
+    names: tuple[str, ...]
+    """(K,) of the classes."""
+    pixels: IndexArray
+    """(K,) pixels or reference spectra that the STF follows from."""
+    msi: FloatArray
+    """(K, c) mean reflectance in the image."""
+    estimates: tuple[StfEstimate, ...]
+    """(K,) the STFs."""
+    differences: Mapping[str, ClassDifference]
+    """By name, as in `CLASS_DIFFERENCES`."""
+    left_out: Mapping[str, str]
+    """Classes without an STF, and why."""
+    source: str
+    """Where the classes are from."""
+
+    @property
+    def p_any(self) -> float:
+        """Probability that one common STF gives a largest difference of that size."""
+        return float(min(difference.p.min() for difference in self.differences.values()))
+
+
+def with_class_stfs(arrays: StfArrays, classes: ClassStfs, verdict: str) -> StfArrays:
+    """The product with `class_*` variables along `class`, see docs/formats.md."""
+    attrs = {
+        "uavssr_classes": classes.source,
+        "uavssr_classes_left_out": "; ".join(
+            f"{name}: {why}" for name, why in classes.left_out.items()
+        ),
+        "uavssr_classes_p": f"{classes.p_any:.4g}",
+        "uavssr_classes_verdict": verdict,
+    }
+    names = LabelledArray(("class",), np.array(classes.names), {"long_name": "class of ground"})
+    return replace(
+        arrays,
+        variables=arrays.variables | dict(_variables(classes)),
+        coordinates=arrays.coordinates | {"class": names},
+        attrs=arrays.attrs | attrs,
+    )
+
+
+def _variables(classes: ClassStfs) -> Iterable[tuple[str, LabelledArray]]:
+    for name, quantity in QUANTITIES.items():
+        values = np.array([getattr(estimate, name) for estimate in classes.estimates])
+        yield _labelled(f"class_{name}", values, quantity.units, quantity.long_name, quantity.dims)
+    band = ("band",)
+    yield _labelled("class_pixels", classes.pixels, "1", "pixels or references used")
+    yield _labelled("class_msi", classes.msi, "1", "mean reflectance in the image", band)
+    for name, of in classes.differences.items():
+        units, label = CLASS_DIFFERENCES[name]
+        label = f"{label}: class minus the mean of the others"
+        stem = f"class_{name}_difference"
+        yield _labelled(stem, of.value, units, label, band)
+        yield _labelled(f"{stem}_se", of.se, units, f"standard error of {stem}", band)
+        yield _labelled(f"{stem}_p", of.p, "1", f"p-value of {stem}, corrected", band)
+        found = f"difference of {name} that is found in 80 % of the cases"
+        yield _labelled(f"{stem}_detectable", of.detectable, units, found, band)
+
+
+def _labelled(
+    name: str, values: NumberArray, units: str, label: str, dims: tuple[str, ...] = ()
+) -> tuple[str, LabelledArray]:
+    attrs = {"units": units} if units else {}
+    return name, LabelledArray(("class", *dims), values, attrs | {"long_name": label})

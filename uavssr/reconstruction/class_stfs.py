@@ -1,0 +1,88 @@
+"""The STFs of classes of ground from the image alone: the scene's with gains of a class's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from uavssr.io.stf import ClassDifference, ClassStfs, StfEstimate
+from uavssr.model import (
+    ContrastTest,
+    Materials,
+    PGUNet,
+    Stf,
+    class_gain_evidence,
+    class_gain_prior,
+    find_materials,
+)
+from uavssr.reconstruction.fitted_scene import FittedScene
+from uavssr.reconstruction.land_cover import LandCover, sample_classes
+from uavssr.sensors import Float32Array, FloatArray
+
+
+def class_stfs(scene: FittedScene, cover: LandCover) -> ClassStfs:
+    """The STFs of the classes of an image, blind, and whether their gains differ.
+
+    Centres and widths are the scene's: the image hardly reveals those of a class. A factor that all
+    bands of a class share is brighter ground, so gains are relative to the mean of the bands.
+
+    Raises:
+        InputRefused: there are fewer than two classes of enough pixels.
+    """
+    samples = sample_classes(scene.plan.source, cover)
+    test = gain_test(scene.plan.network, list(samples.pixels.values()), scene.stf.stf)
+    estimate = scene.stf.estimate
+    return ClassStfs(
+        names=tuple(samples.pixels),
+        pixels=np.array([len(values) for values in samples.pixels.values()]),
+        msi=np.stack([values.mean(0, dtype=float) for values in samples.pixels.values()]),
+        estimates=tuple(
+            with_own_gains(estimate, *change)
+            for change in zip(test.deviation, test.deviation_se, strict=True)
+        ),
+        differences={"gain": difference_of(test)},
+        left_out=samples.left_out,
+        source=cover.source,
+    )
+
+
+@torch.inference_mode()
+def gain_test(network: PGUNet, pixels: Sequence[Float32Array], stf: Stf) -> ContrastTest:
+    """The test of classes' gains, from pixels (n, c) of each and the scene's STF (S = 1).
+
+    In float64 on the CPU, see `estimate_scene_stf`.
+    """
+    cpu, exact = torch.device("cpu"), torch.float64
+    exactly = copy.deepcopy(network).to(cpu, exact)
+    evidence = class_gain_evidence(exactly, list(map(_materials, pixels)), stf.to(cpu, exact))
+    return ContrastTest.of(evidence, class_gain_prior(stf.theta.shape[1]))
+
+
+def difference_of(test: ContrastTest, columns: slice = slice(None)) -> ClassDifference:
+    """Some parameters of a test as they are written."""
+    names = ("value", "se", "p", "detectable")
+    return ClassDifference(**{name: getattr(test, name)[:, columns] for name in names})
+
+
+def with_own_gains(
+    scene: StfEstimate, log_gain: FloatArray, log_gain_se: FloatArray
+) -> StfEstimate:
+    """The scene's STF with gains changed by factors exp(`log_gain`) (c,) of a class."""
+    factor = np.exp(log_gain)
+    rows, gain = scene.stf * factor[:, None], scene.gain * factor
+    # var(R e^d) = e^2d var(R) + R^2 e^2d var(d)
+    return replace(
+        scene,
+        stf=rows,
+        stf_se=np.hypot(scene.stf_se * factor[:, None], rows * log_gain_se[:, None]),
+        gain=gain,
+        gain_se=np.hypot(scene.gain_se * factor, gain * log_gain_se),
+    )
+
+
+def _materials(pixels: Float32Array) -> Materials:
+    return find_materials(torch.from_numpy(pixels).double().T[None], None, pooled=True)
