@@ -234,7 +234,7 @@ def _check_options(
     if by_satellite:
         beside.append(("a satellite image", ("flight", "zones")))
     if references:
-        beside.append(("--reference", ("tile", "stages", "device", "workers")))
+        beside.append(("--reference", ("tile", "stages", "device", "workers", "zones")))
     if same_camera:
         beside.append(("--same-camera", ("reference", "tile", "workers", "zones")))
     for option, names in beside:
