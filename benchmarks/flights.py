@@ -55,6 +55,10 @@ class Estimate:
     sigma: Float32Array
     """(C, n) standard errors."""
     stf: Stf
+    coefficients: torch.Tensor
+    """(r, n) of the cube; more with a correction."""
+    correction: Correction | None = None
+    """The correction of the cube with known pixels."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,17 @@ class SimulatedFlight:
     cube: Float32Array
     """(C, y, x) the true cube."""
     seed: int
+    level: float = 0.0
+    """Logarithm of a factor common to all bands of all flights of the camera."""
 
     @cached_property
     def drawn(self) -> tuple[torch.Tensor, RandomCameras, float]:
-        """The image (1, c, y, x), the true camera without the common factor, and its logarithm."""
+        """The image (1, c, y, x), the true camera without the common factor, and its logarithm.
+
+        The factor is that of this flight times that of the camera.
+        """
         image, cameras = draw_image(self.cube, self.given.sensor, self.network, self.seed)
-        factor = COMMON_FACTOR * np.random.default_rng([self.seed, 6]).normal()
+        factor = self.level + COMMON_FACTOR * np.random.default_rng([self.seed, 6]).normal()
         return image * float(np.exp(factor)), cameras, float(factor)
 
     @property
@@ -116,6 +125,7 @@ class SimulatedFlight:
         for number in range(EARLIER_FLIGHTS):
             spectra = measured[rng.choice(len(measured), PLOTS, replace=False)]
             change = FLIGHT_SPREAD * rng.normal(size=len(self.rows)) + COMMON_FACTOR * rng.normal()
+            change = change + self.level
             rows = cameras.rows * np.exp(change).astype(np.float32)[:, None]
             seen = observe(rng, spectra.T[None, :, :, None], rows)[0, :, :, 0].T
             flight = Flight(name=str(number), spectra=spectra.astype(float), msi=seen.astype(float))
@@ -204,6 +214,8 @@ class SimulatedFlight:
             cube=basis.expand(result.coefficients)[0].flatten(1).numpy(),
             sigma=uncertainty.expand(maps)[0].flatten(1).numpy(),
             stf=result.stf,
+            coefficients=result.coefficients[0].flatten(1),
+            correction=correction,
         )
 
 

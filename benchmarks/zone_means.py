@@ -1,11 +1,13 @@
 """Errors of indices over plots against their standard errors, by the size of the plots.
 
-    python benchmarks/zone_means.py LIBRARY.npz CUBE.npz... [--cameras 4] [--shared 0.7]
+    python benchmarks/zone_means.py LIBRARY.npz CUBE.npz... [--cameras 4] [--shared 0.3]
+        [--compared 0.15]
 
 Every cube is seen by random cameras with a common factor, and reconstructed blind. Plots are random
 squares of it. `value` is the share of plots whose index lies in its 90 % interval, `compare` the
 share of pairs of plots whose difference does; `error` is the root mean square error of an index,
-`pair` that of a difference. Both intervals come from `--shared`, the constant `SHARED_IN_ZONE`.
+`pair` that of a difference. The intervals come from `--shared` and `--compared`, the constants
+`SHARED_IN_ZONE` and `SHARED_IN_COMPARISON`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from uavssr.analysis import (
     SpectralTile,
     own_share_of_mean,
 )
-from uavssr.analysis.zone_statistics import SHARED_IN_ZONE
+from uavssr.analysis.zone_statistics import SHARED_IN_COMPARISON, SHARED_IN_ZONE
 from uavssr.evaluation import INTERVAL_90, draw_image
 from uavssr.model import Stf
 from uavssr.sensors import FloatArray
@@ -40,15 +42,17 @@ def main() -> int:
     """Print the table; returns the exit code."""
     parser = options_of(__doc__, cameras=4)
     parser.add_argument("--shared", type=float, default=SHARED_IN_ZONE)
+    parser.add_argument("--compared", type=float, default=SHARED_IN_COMPARISON)
     options = parser.parse_args()
     given = HeldOut.of(options)
     requests = IndexRequest.of(NAMES, [])
     records = defaultdict[tuple[str, int], list[FloatArray]](list)
     for number, (_, cube) in enumerate(given.cubes.items()):
         for seed in given.seeds(number):
-            _measure(given, cube, seed, requests, options.shared, records)
+            _measure(given, cube, seed, requests, (options.shared, options.compared), records)
     given.print_header()
-    print(f"Share of own errors that a plot has in common: {options.shared:g}.\n")
+    print(f"Share of own errors that a plot has in common: {options.shared:g},")
+    print(f"for comparing plots {options.compared:g}.\n")
     print("| index | side | plots | error | value | pair | compare |")
     print("|---|---|---|---|---|---|---|")
     for (name, side), rows in sorted(records.items(), key=lambda item: NAMES.index(item[0][0])):
@@ -113,14 +117,15 @@ def _plots(
 def _plot_errors(plots, miss, own, changes, shared) -> FloatArray:
     """(4, n) error, standard error, difference to the next plot, standard error of that."""
     side = plots[0][0].stop - plots[0][0].start
-    share = own_share_of_mean(1 / side**2, shared=shared)
+    of_value, of_pair = (own_share_of_mean(1 / side**2, shared=part) for part in shared)
     error = np.array([miss[plot].mean() for plot in plots])
-    variance = np.array([own[plot].mean() for plot in plots]) * share
+    variance = np.array([own[plot].mean() for plot in plots])
     change = np.array([changes[:, plot[0], plot[1]].mean((1, 2)) for plot in plots])
-    value_se = np.sqrt(variance + (change**2).sum(1))
+    value_se = np.sqrt(variance * of_value + (change**2).sum(1))
     other = np.roll(np.arange(len(plots)), 1)
     between = ((change - change[other]) ** 2).sum(1)
-    numbers = [error, value_se, error - error[other], np.sqrt(variance + variance[other] + between)]
+    pair_se = np.sqrt((variance + variance[other]) * of_pair + between)
+    numbers = [error, value_se, error - error[other], pair_se]
     table = np.array(numbers)
     return table[:, np.isfinite(table).all(0)]
 

@@ -161,14 +161,19 @@ class SpectrumSums:
         self.samples, self.sample_weights = [], []
 
     def spectrum(
-        self, evaluation: BandEvaluation, weight: float, own_share: float, common: FloatArray
+        self,
+        evaluation: BandEvaluation,
+        weight: float,
+        own_shares: tuple[float, float],
+        common: FloatArray,
     ) -> SpectrumOfZone:
         """The statistics.
 
         Args:
             evaluation: of the bands.
             weight: sum of the pixels' weights.
-            own_share: of the variance of a pixel's own error that the mean has.
+            own_shares: of the variance of a pixel's own error, what the mean has as a value, and
+                for comparing zones.
             common: (r+1,) mean of the zones' extended coefficients.
         """
         if not weight or self.median is None:
@@ -178,10 +183,10 @@ class SpectrumSums:
             )
         mean = np.asarray(self.total) / weight
         extended = np.asarray(self.extended) / weight
-        own = evaluation.own_variance(np.asarray(self.own) / weight) * own_share
+        own = evaluation.own_variance(np.asarray(self.own) / weight)
         value_se, compare_se = (
-            np.sqrt(own + (evaluation.shared(vector) ** 2).sum(1))
-            for vector in (extended, extended - common)
+            np.sqrt(own * share + (evaluation.shared(vector) ** 2).sum(1))
+            for share, vector in zip(own_shares, (extended, extended - common), strict=True)
         )
         return SpectrumOfZone(
             mean=mean,

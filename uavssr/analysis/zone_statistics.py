@@ -30,6 +30,12 @@ SHARED_IN_ZONE: Final = 0.3
 Pixels of one crop share errors of the spectral prior, which no mean makes smaller. With it the
 intervals of ten development scenes hold about 90 % (`benchmarks/zone_means.py`).
 """
+SHARED_IN_COMPARISON: Final = 0.15
+"""The same for comparing zones: plots of one crop have a part of these errors alike.
+
+With it the differences of CIre, NDRE and MCARI of development scenes lie in 90 % intervals in 87 to
+95 % of the cases (`benchmarks/index_coverage.py`).
+"""
 SAMPLED_PIXELS: Final = 20_000
 """About so many pixels of a zone give its median."""
 
@@ -86,7 +92,8 @@ def zone_statistics(
 
     with the mean variance v of its pixels' own errors, rho = `SHARED_IN_ZONE`, and s the mean
     change by the errors that all pixels of the image share. To compare zones, s is taken less its
-    mean over all zones: what shifts all of them alike does not change their order.
+    mean over all zones, and rho is `SHARED_IN_COMPARISON`: what shifts all of them alike does not
+    change their order.
 
     Args:
         source: the spectra.
@@ -262,30 +269,35 @@ class _Sums:
         """The statistics."""
         nan = float("nan")
         alone = self.squared_weight / self.weight**2 if self.weight else nan
-        own_share = own_share_of_mean(alone)
+        shares = own_share_of_mean(alone), own_share_of_mean(alone, shared=SHARED_IN_COMPARISON)
         spectrum = None
         if spectra is not None:
-            spectrum = self.spectrum.spectrum(spectra, self.weight, own_share, common.spectrum)
+            spectrum = self.spectrum.spectrum(spectra, self.weight, shares, common.spectrum)
         return ZoneRow(
             zone=zone,
             pixels=self.weight,
             valid=min(1.0, self.weight / self.area) if self.weight else 0.0,
             outlier=self.outlier / self.weight if self.weight else nan,
-            indices=self._indices(names, own_share, common.indices),
+            indices=self._indices(names, shares, common.indices),
             spectrum=spectrum,
         )
 
     def _indices(
-        self, names: Sequence[str], own_share: float, common: FloatArray
+        self, names: Sequence[str], own_shares: tuple[float, float], common: FloatArray
     ) -> dict[str, IndexOfZone]:
-        """The indices by name; `common` (I, s) is the shared change of all zones."""
+        """The indices by name; `common` (I, s) is the shared change of all zones.
+
+        `own_shares` are those of the variance of own errors, of the value and to compare.
+        """
         if not self.weight:
             return dict.fromkeys(names, IndexOfZone(*[float("nan")] * 5))
         mean = self.total / self.weight
         deviation = np.sqrt(np.maximum(self.square / self.weight - mean**2, 0))
-        own = self.own / self.weight * own_share
-        shared = self.shared / self.weight
-        errors = [np.sqrt(own + (change**2).sum(1)) for change in (shared, shared - common)]
+        own, shared = self.own / self.weight, self.shared / self.weight
+        errors = [
+            np.sqrt(own * share + (change**2).sum(1))
+            for share, change in zip(own_shares, (shared, shared - common), strict=True)
+        ]
         columns = (mean.tolist(), self.median, deviation.tolist(), *(se.tolist() for se in errors))
         return {name: IndexOfZone(*row) for name, *row in zip(names, *columns, strict=True)}
 
