@@ -94,11 +94,11 @@ def estimates_of(flight: SimulatedFlight) -> dict[str, Estimate]:
     }
 
 
-def squares(height: int, width: int, seed: int) -> list[Window]:
-    """Squares of a grid, `PLOTS` at most, at random."""
+def squares(height: int, width: int, seed: int, most: int = PLOTS) -> list[Window]:
+    """Squares of a grid, at random."""
     rows, cols = height // SIDE, width // SIDE
     rng = np.random.default_rng([seed, 7])
-    chosen = rng.choice(rows * cols, min(rows * cols, PLOTS), replace=False)
+    chosen = rng.choice(rows * cols, min(rows * cols, most), replace=False)
     return [Window(n // cols * SIDE, n % cols * SIDE, SIDE, SIDE) for n in chosen.tolist()]
 
 

@@ -184,6 +184,15 @@ def test_command_writes_maps_style_and_figure(
     assert "exists" in capsys.readouterr().err
 
 
+def test_command_warns_of_a_formula_without_value(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = ["--sensor", "p4m", "--model", str(folder / "tiny")]
+    asked = ["--formula", "R800 / (R670 - R670)", "--out", str(tmp_path / "map.tif")]
+    assert cli.main(["index", str(folder / "in.tif"), *camera, *asked]) == 0
+    assert "R800 / (R670 - R670)) has no value anywhere" in capsys.readouterr().err
+
+
 def test_command_lists_all_indices(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["index", "--list", "--json"]) == 0
     listed = capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,6 +247,8 @@ BOW_TIE = [(0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)]
         (polygons(feature(FAR, crop="beet")), "no column identifies its zones (columns: crop)"),
         (polygons(feature(BOW_TIE, id="x")), "zone 'x' is invalid: Self-intersection"),
         (polygons(feature([], id="x")), "zone 'x' is empty"),
+        (polygons(feature(FAR, id=None), feature(FAR, id="x")), "no value in the column id"),
+        (polygons(feature(FAR, id=None), feature(FAR, id=1)), "no value in the column id"),
     ],
 )
 def test_bad_zones_are_refused(
@@ -257,6 +260,31 @@ def test_bad_zones_are_refused(
         read_zones(path, source)
     assert fact in str(caught.value)
     assert caught.value.remedy
+
+
+def test_several_layers_are_refused_and_one_of_styles_is_not(
+    zone_file: Writer, source: SpectralSource
+) -> None:
+    path = zone_file("zones.gpkg")
+    with sqlite3.connect(path) as database:  # as QGIS stores a style
+        database.execute("create table layer_styles (id integer primary key, styleqml text)")
+        database.execute(
+            "insert into gpkg_contents (table_name, data_type, identifier) "
+            "values ('layer_styles', 'attributes', 'layer_styles')"
+        )
+    assert len(read_zones(path, source).zones) == len(SQUARES)
+    pyogrio.raw.write(
+        path,
+        layer="more",
+        geometry=np.array([shapely.to_wkb(shapely.box(0, 0, 1, 1))], object),
+        field_data=[np.array(["a"], object)],
+        fields=["id"],
+        geometry_type="Polygon",
+        crs="EPSG:4326",
+        append=True,
+    )
+    with pytest.raises(InputRefused, match="holds 2 layers: zones, more"):
+        read_zones(path, source)
 
 
 def test_missing_file_is_refused(source: SpectralSource, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,7 +161,14 @@ def _names(path: Path, columns: dict[str, npt.NDArray[Any]], id_column: str | No
             path=path,
             remedy="name one with --id COLUMN",
         )
-    names = [str(value) for value in columns[column].tolist()]
+    values = columns[column].tolist()
+    if any(value is None or (isinstance(value, float) and math.isnan(value)) for value in values):
+        raise InputRefused(
+            f"a zone has no value in the column {column} (columns: {listed})",
+            path=path,
+            remedy="fill it in, or name another column with --id COLUMN",
+        )
+    names = [str(value) for value in values]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputRefused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from uavssr.cli import console
@@ -101,6 +102,9 @@ def index(
         maps = write_index_maps(
             source, requests, out, camera=camera, overwrite=overwrite, progress=progress
         )
+    for layer, values in zip(maps.layers, maps.preview, strict=True):
+        if not layer.is_error and np.isnan(values).all():
+            say(context, f"uavssr: warning: {layer.name} ({layer.formula}) has no value anywhere")
     _draw(maps, source, style, quicklook, overwrite=overwrite)
     written = {"maps": out, "style": style, "quicklook": quicklook}
     print_outputs(context, written, verdict=source.verdict(), as_json=as_json)

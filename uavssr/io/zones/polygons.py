@@ -36,7 +36,7 @@ def read_polygons(path: Path) -> PolygonLayer:
 
     Raises:
         UsageError: `pyogrio` or `shapely` is not installed.
-        InputRefused: no vector file, or no features.
+        InputRefused: no vector file, several layers, or no features.
     """
     try:
         import pyogrio.raw
@@ -53,7 +53,7 @@ def read_polygons(path: Path) -> PolygonLayer:
         raise InputRefused(why_unread(err, path), path=path, remedy=remedy) from err
     try:
         meta, _, geometries, columns = pyogrio.raw.read(
-            path.absolute(), max_features=MAX_ZONES, force_2d=True
+            path.absolute(), layer=_only_layer(path), max_features=MAX_ZONES, force_2d=True
         )
     except (DataSourceError, ValueError) as err:
         raise InputRefused(
@@ -70,24 +70,36 @@ def read_polygons(path: Path) -> PolygonLayer:
     )
 
 
+def _only_layer(path: Path) -> str | None:
+    """The name of the layer with geometries; QGIS adds one of styles to a GeoPackage."""
+    import pyogrio
+
+    layers = [str(name) for name, kind in pyogrio.list_layers(path.absolute()) if kind is not None]
+    if len(layers) > 1:
+        raise InputRefused(
+            f"holds {len(layers)} layers: {', '.join(layers[:5])}",
+            path=path,
+            remedy="export the one with the zones to a file of its own",
+        )
+    return layers[0] if layers else None
+
+
 def check_outlines(path: Path, names: Sequence[str], outlines: Sequence[Geometry | None]) -> None:
     """Refuse the first geometry that is no valid polygon; `names` are those of the features."""
     import shapely
 
     for name, outline in zip(names, outlines, strict=True):
+        remedy = "repair it (QGIS: Fix geometries), or remove it"
         if outline is None or outline.is_empty:
-            problem = "is empty"
+            problem, remedy = "is empty", "draw its polygon, or remove it"
         elif outline.geom_type not in ("Polygon", "MultiPolygon"):
             problem = f"is a {outline.geom_type}, not a polygon"
+            remedy = "make it a polygon (QGIS: Buffer), or remove it"
         elif not outline.is_valid:
             problem = f"is invalid: {shapely.is_valid_reason(outline)}"
         else:
             continue
-        raise InputRefused(
-            f"zone {name!r} {problem}",
-            path=path,
-            remedy="repair it (QGIS: Fix geometries), or remove it",
-        )
+        raise InputRefused(f"zone {name!r} {problem}", path=path, remedy=remedy)
 
 
 def reprojected(path: Path, layer: PolygonLayer, target_wkt: str) -> list[Geometry]:
