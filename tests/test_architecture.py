@@ -29,7 +29,9 @@ BELOW = (
     ("io.msi",),
     ("io.hsi",),
     ("io.writers", "io.satellite", "io.zones"),
-    ("io.stf", "io.xarray_backend"),
+    ("io.stf",),
+    ("io.cube_dataset",),
+    ("io.xarray_backend",),
     ("model", "spectra"),
     ("indices",),
     ("reconstruction", "viz"),
@@ -63,7 +65,7 @@ ONLY_IN = {
 
 NEVER_TORCH = ("io/", "sensors/", "spectra/", "viz/", "tiling.py", "errors.py")
 
-OPTIONAL = {"reconstruction.cluster", "io.xarray_backend"}
+OPTIONAL = {"reconstruction.cluster", "io.cube_dataset", "io.xarray_backend"}
 """Modules that other packages import directly: their libraries are optional, or must load late."""
 
 MAX_LINES = 350

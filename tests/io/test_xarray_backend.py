@@ -19,8 +19,11 @@ from tests.helpers.models import GRID
 from tests.helpers.places import REPO
 from tests.io.hsi.test_coefficients import holed, maps, write
 from uavssr.errors import InputRefused
+from uavssr.io.cube_dataset import CHUNK_SIDE as STRIP
+from uavssr.io.cube_dataset import LazyCube
 from uavssr.io.hsi.coefficient_file import CoefficientSource, open_coefficients
-from uavssr.io.xarray_backend import STRIP, LazyCube, UavssrBackend
+from uavssr.io.hsi.cube import open_cube_source
+from uavssr.io.xarray_backend import UavssrBackend
 from uavssr.tiling import Window
 
 SHAPE = (300, 90)
@@ -123,7 +126,7 @@ def test_dask_chunks_make_up_the_whole(field: Path, whole: np.ndarray) -> None:
 
 
 def test_lazy_cube_may_be_sent_to_another_process(field: Path, whole: np.ndarray) -> None:
-    lazy = LazyCube(open_coefficients(field))
+    lazy = LazyCube(open_cube_source(field))
     lazy._read((slice(None), 0, 0))
     again: LazyCube = pickle.loads(pickle.dumps(lazy))  # noqa: S301 - our own
     assert np.allclose(again._read((4, slice(0, 9), 3)), whole[4, :9, 3], atol=1e-6, equal_nan=True)

@@ -3,6 +3,7 @@
 Nothing here writes.
 """
 
+from uavssr.io.hsi.array_cube import cube_of_array
 from uavssr.io.hsi.coefficient_file import (
     CoefficientSource,
     is_coefficient_file,
@@ -41,6 +42,7 @@ __all__ = [
     "CubeSource",
     "TargetGrid",
     "WarpedCube",
+    "cube_of_array",
     "is_coefficient_file",
     "map_to_pixel",
     "open_coefficients",

@@ -42,6 +42,11 @@ class CoefficientSource:
         """Columns."""
         return self.place.width
 
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of a stored block."""
+        return self.reader.block
+
     def provenance(self) -> dict[str, str]:
         """The tags of a cube that is made from this: how it was made, without the basis."""
         basis = self.basis.tags()

@@ -9,9 +9,11 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import numpy as np
 
 from uavssr.errors import InputRefused, UsageError
 from uavssr.io.bounded import is_folder
@@ -39,9 +41,10 @@ from uavssr.sensors import BoolArray, Float32Array, WavelengthGrid
 from uavssr.tiling import Window
 
 if TYPE_CHECKING:
+    from uavssr.io.hsi.array_cube import ArrayReader
     from uavssr.io.hsi.zarr_cube import ZarrReader
 
-NumberReader: TypeAlias = "CubeFileReader | ZarrReader | CoefficientSource"
+NumberReader: TypeAlias = "CubeFileReader | ZarrReader | CoefficientSource | ArrayReader"
 """Gives stored numbers (band, y, x), from any thread or process."""
 READ_TILE: Final = 128
 """Side in pixels of the windows in which a cube is read from end to end."""
@@ -82,6 +85,8 @@ class CubeSource:
     """Name of the uavssr model that made it; empty where the file names none."""
     bad_bands: int = 0
     """Bands of the file that its list of bad bands (`bbl`) leaves out."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Its tags `uavssr_...`: how it was made."""
 
     @property
     def height(self) -> int:
@@ -94,9 +99,14 @@ class CubeSource:
         return self.place.width
 
     @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of a stored block."""
+        return self.reader.block
+
+    @property
     def label(self) -> str:
         """The name, and the size of a file: what an output records of its input."""
-        if self.path.is_dir():
+        if not self.path.is_file():
             return self.path.name
         return f"{self.path.name} ({self.path.stat().st_size} bytes)"
 
@@ -110,6 +120,29 @@ class CubeSource:
         pixels = read_pixels(self.reader, self.rule, self.scale, window)
         return pixels.reflectance, pixels.valid
 
+    def read_bands(self, window: Window, bands: Sequence[int]) -> Float32Array:
+        """Reflectance (len(bands), y, x) of some bands, NaN where a pixel is invalid in any band.
+
+        Only these bands are read of a file that uavssr made, as its pixels are valid in all bands
+        or in none.
+
+        Raises:
+            ValueError: the window reaches outside the scene.
+            InputRefused: a block cannot be decoded, or the file changed since it was opened.
+        """
+        reader, chosen = self.reader, list(bands)
+        if isinstance(reader, CoefficientSource):
+            coefficients, valid = reader.coefficients(window)
+            cube = reader.basis.expand(coefficients, bands=chosen)
+            cube[:, ~valid] = np.nan
+            return cube
+        if not (self.model and isinstance(reader, CubeFileReader)):
+            return self.read(window)[0][chosen]
+        rule = replace(self.rule, nodata=tuple(self.rule.nodata[k] for k in chosen))
+        return read_pixels(
+            reader.of_bands(chosen), rule, self._scale_of(chosen), window
+        ).reflectance
+
     def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
         """Mean reflectance (len(bands), *shape) of some bands, NaN where there is none.
 
@@ -122,11 +155,13 @@ class CubeSource:
         Raises:
             InputRefused: a block cannot be decoded, or the file changed since it was opened.
         """
+        return self._scale_of(bands).reflectance(self.reader.decimated(bands, shape))
+
+    def _scale_of(self, bands: Sequence[int]) -> Scale:
         factors, offsets = (
             tuple(values[k] for k in bands) for values in (self.scale.factors, self.scale.offsets)
         )
-        scale = replace(self.scale, factors=factors, offsets=offsets)
-        return scale.reflectance(self.reader.decimated(bands, shape))
+        return replace(self.scale, factors=factors, offsets=offsets)
 
 
 def open_cube_source(
@@ -152,17 +187,23 @@ def open_cube_source(
     """
     if scale is not None:
         parse_scale(scale)
-    cube, bands, tags = _open(path, assume_crs, max_pixels)
-    if (quantity := tags.get(QUANTITY_TAG)) is not None:
+    opened = _open(path, assume_crs, max_pixels)
+    if (quantity := opened.tags.get(QUANTITY_TAG)) is not None:
         raise InputRefused(
             f"holds the {quantity}, not reflectance",
-            path=cube.path,
+            path=opened.cube.path,
             remedy="give the cube that it belongs to",
         )
-    if isinstance(cube.reader, CoefficientSource):
+    if isinstance(opened.cube.reader, CoefficientSource):
         if scale is not None:
-            raise UsageError("coefficients have no scale to be given", path=cube.path)
-        return cube
+            raise UsageError("coefficients have no scale to be given", path=opened.cube.path)
+        return opened.cube
+    return judged(opened, scale)
+
+
+def judged(opened: OpenedCube, scale: float | str | None) -> CubeSource:
+    """The cube with its scale and its valid pixels, after a look at some of its numbers."""
+    cube, bands, tags = opened
     longest = max(cube.height, cube.width)
     whole = longest <= _SAMPLE_WINDOWS * _SAMPLE_SIDE
     count, side = (1, longest) if whole else (_SAMPLE_WINDOWS, _SAMPLE_SIDE)
@@ -204,7 +245,9 @@ def product_tags(path: PathLike) -> dict[str, str]:
         return read_tags(dataset, checked)
 
 
-class _Opened(NamedTuple):
+class OpenedCube(NamedTuple):
+    """A cube whose scale is not known yet."""
+
     cube: CubeSource
     """With the scale that its bands' tags state."""
     bands: Sequence[BandMetadata]
@@ -213,7 +256,7 @@ class _Opened(NamedTuple):
     """The dataset's tags."""
 
 
-def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> _Opened:
+def _open(path: PathLike, assume_crs: str | None, max_pixels: int | None) -> OpenedCube:
     check_path_text(os.fspath(path))
     if _is_zarr(Path(path)):
         return _open_store(Path(path), assume_crs, max_pixels)
@@ -229,17 +272,17 @@ def _is_zarr(path: Path) -> bool:
     return is_folder(path) and any((path / name).is_file() for name in (".zgroup", "zarr.json"))
 
 
-def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> _Opened:
+def _open_store(path: Path, assume_crs: str | None, max_pixels: int | None) -> OpenedCube:
     from uavssr.io.hsi import zarr_cube as store  # zarr takes 0.1 s to load
 
     reader = store.ZarrReader.of(path, max_pixels=max_pixels)
     place = store.read_store_place(path, (reader.height, reader.width), assume_crs)
     grid = store.read_store_grid(path, count=reader.array.shape[0])
     tags = store.read_store_tags(path)
-    return _as_tagged(place, grid, store.store_bands(reader, grid), reader, tags)
+    return as_tagged(place, grid, store.store_bands(reader, grid), reader, tags)
 
 
-def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:
+def _open_file(checked: CheckedFile, assume_crs: str | None) -> OpenedCube:
     with opened_metadata(checked) as dataset:
         place = read_place(dataset, checked, assume_crs=assume_crs)
         every = read_band_metadata(dataset, checked)
@@ -253,12 +296,12 @@ def _open_file(checked: CheckedFile, assume_crs: str | None) -> _Opened:
     has_mask = bool(alphas) or mask is not None
     warnings = (*place.warnings, *stated.warnings, *bad_band_warnings(every))
     place = replace(place, warnings=warnings)
-    opened = _as_tagged(place, stated.grid, bands, reader, tags, has_mask=has_mask)
+    opened = as_tagged(place, stated.grid, bands, reader, tags, has_mask=has_mask)
     bad_bands = sum(band.bad for band in every)
     return opened._replace(cube=replace(opened.cube, bad_bands=bad_bands))
 
 
-def _as_tagged(
+def as_tagged(
     place: Place,
     grid: WavelengthGrid,
     bands: Sequence[BandMetadata],
@@ -266,7 +309,8 @@ def _as_tagged(
     tags: Mapping[str, str],
     *,
     has_mask: bool = False,
-) -> _Opened:
+) -> OpenedCube:
+    """A cube with the scales that its bands state."""
     factors, offsets = zip(*((band.scale, band.offset) for band in bands), strict=True)
     model = tags.get(_MODEL_TAG, "")
     cube = CubeSource(
@@ -280,11 +324,12 @@ def _as_tagged(
         scale=Scale(factors=factors, offsets=offsets, evidence="tags of the bands"),
         warnings=place.warnings,
         model=model,
+        provenance={key: text for key, text in tags.items() if key.startswith("uavssr_")},
     )
-    return _Opened(cube, bands, tags)
+    return OpenedCube(cube, bands, tags)
 
 
-def _expanding(source: CoefficientSource) -> _Opened:
+def _expanding(source: CoefficientSource) -> OpenedCube:
     """The cube that coefficients stand for: its stored numbers are reflectance already."""
     count = len(source.basis.grid)
     cube = CubeSource(
@@ -296,5 +341,6 @@ def _expanding(source: CoefficientSource) -> _Opened:
         scale=Scale.uniform(1.0, count, "spectral basis"),
         warnings=source.place.warnings,
         model=source.tags.get(_MODEL_TAG, ""),
+        provenance=source.provenance(),
     )
-    return _Opened(cube, (), source.tags)
+    return OpenedCube(cube, (), source.tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from rasterio.enums import Resampling
@@ -32,6 +33,19 @@ class CubeFileReader(BandReader):
             checked=checked, indexes=bands, positions=positions, alphas=tuple(alphas), mask=mask
         )
         return cls(files=(file,), height=place.height, width=place.width)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of a stored block; of a plain strip a part can be read."""
+        layout = self.files[0].checked.layout
+        return (1, self.width) if layout.plain_strips else layout.block
+
+    def of_bands(self, bands: Sequence[int]) -> CubeFileReader:
+        """A reader of some of the bands, by their positions here; it shares the open files."""
+        file = self.files[0]
+        indexes = tuple(file.indexes[k] for k in bands)
+        chosen = replace(file, indexes=indexes, positions=tuple(range(len(indexes))))
+        return replace(self, files=(chosen,))
 
     def decimated(self, bands: Sequence[int], shape: tuple[int, int]) -> Float32Array:
         """Means (len(bands), *shape) of the valid stored numbers, from overviews; NaN: none."""

@@ -67,6 +67,11 @@ class ZarrReader:
         return self.array.shape[2]
 
     @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of a chunk."""
+        return self.array.chunks[1], self.array.chunks[2]
+
+    @property
     def nodata(self) -> float:
         """The stored number of missing chunks."""
         return float(self.array.fill_value or 0)

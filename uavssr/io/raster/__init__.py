@@ -3,6 +3,7 @@
 Nothing here knows cameras (`msi`) or wavelength grids (`hsi`).
 """
 
+from uavssr.io.raster.array_place import array_place
 from uavssr.io.raster.band_facts import BandFacts, band_facts
 from uavssr.io.raster.band_metadata import (
     BandMetadata,
@@ -56,6 +57,7 @@ __all__ = [
     "ValidityRule",
     "ValueSample",
     "WindowReader",
+    "array_place",
     "band_facts",
     "check_aligned",
     "check_same_grid",

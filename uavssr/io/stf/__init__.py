@@ -15,7 +15,7 @@ from uavssr.io.stf.dataset import (
     stf_arrays,
     with_reference_pixels,
 )
-from uavssr.io.stf.files import read_stf, stf_path, tiles_path, write_stf, write_tiles
+from uavssr.io.stf.files import read_stf, stf_has_grid, stf_path, tiles_path, write_stf, write_tiles
 from uavssr.io.stf.learned import LearnedShares, with_learned_shares
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "reference_pixels_of",
     "scene_estimate",
     "stf_arrays",
+    "stf_has_grid",
     "stf_path",
     "tiles_path",
     "with_class_stfs",

@@ -162,6 +162,30 @@ def read_stf(path: PathLike, *, sensor: Sensor | None, grid: WavelengthGrid) -> 
     return ds
 
 
+def stf_has_grid(path: PathLike, grid: WavelengthGrid) -> bool:
+    """Whether an STF file is of the wavelengths of a grid; nothing else of it is checked.
+
+    Raises:
+        InputRefused: no readable STF file.
+    """
+    import h5py
+
+    file = Path(path)
+    try:
+        with open_regular(file):  # a FIFO would block
+            _check_storage(file)
+        with h5py.File(file, "r") as opened:
+            centres = opened["wavelength"]
+            if centres.shape != (len(grid),):
+                return False
+            return bool(np.all(np.abs(centres[:] - grid.centres) <= _TOLERANCE_NM))
+    except (FileNotFoundError, PermissionError, IrregularFileError) as err:
+        raise _refused(file, why_unread(err, file)) from err
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as err:
+        reason = f"{type(err).__name__}: {str(err)[:200]}"
+        raise _refused(file, f"not a readable STF file ({reason})") from err
+
+
 def _with_common_factor(ds: xr.Dataset) -> xr.Dataset:
     """The dataset with zeros for the error of a common factor, which 0.1.0 did not write."""
     if "scene_common_gain_se" in ds:
