@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from uavssr.io.msi import Image, ImageKeywords, as_image
 from uavssr.reconstruction.dry_run import RunEstimate, estimate_run
 from uavssr.reconstruction.fitted_scene import FittedScene, fit_scene
 from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
@@ -19,7 +20,6 @@ from uavssr.tiling import Progress
 if TYPE_CHECKING:
     import xarray as xr
 
-    from uavssr.io.msi import MsiSource
     from uavssr.io.stf import StfArrays
 
 
@@ -107,38 +107,83 @@ class PlannedReconstruction:
 
 
 def plan_reconstruction(
-    msi: MsiSource, options: ReconstructionOptions | None = None
+    image: Image,
+    options: ReconstructionOptions | None = None,
+    **keywords: Unpack[ImageKeywords],
 ) -> PlannedReconstruction:
     """Load the model and check the options; the scene's STF is estimated when it is needed.
+
+    Args:
+        image: a path, paths of single-band files, what `open_msi` returns, or an array of xarray.
+        options: settings of the computation.
+        keywords: options of `open_msi`, such as `sensor="p4m"`, for an image that is not open yet.
 
     Raises:
         UsageError: an option is out of range.
         ModelRefused: the model is missing, damaged or of another camera.
-        InputRefused: the file of a fixed STF cannot be used.
+        InputRefused: the image is refused, or the file of a fixed STF cannot be used.
+
+    Example:
+        >>> import uavssr
+        >>> plan = uavssr.plan_reconstruction("examples/field.tif", sensor="p4m")
+        >>> plan.write(uavssr.OutputOptions(cube="field_hsi.tif", wavelengths="660,670")).cube.name
+        'field_hsi.tif'
     """
-    return PlannedReconstruction(make_plan(msi, options or ReconstructionOptions()))
+    source = as_image(image, **keywords)
+    return PlannedReconstruction(make_plan(source, options or ReconstructionOptions()))
 
 
 def reconstruct(
-    msi: MsiSource, options: ReconstructionOptions | None = None, *, uncertainty: bool = False
+    image: Image,
+    options: ReconstructionOptions | None = None,
+    *,
+    uncertainty: bool = False,
+    **keywords: Unpack[ImageKeywords],
 ) -> xr.Dataset:
     """The hyperspectral cube of an image as a lazy dataset; see `PlannedReconstruction.dataset`.
 
+    Args:
+        image: as of `plan_reconstruction`.
+        options: settings of the computation.
+        uncertainty: add `reflectance_se`, the standard error of every band and pixel.
+        keywords: options of `open_msi` for an image that is not open yet.
+
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
+
+    Example:
+        >>> import uavssr
+        >>> cube = uavssr.reconstruct("examples/field.tif", uncertainty=True)
+        >>> spectrum = cube.isel(y=200, x=150).compute()
+        >>> spectrum.reflectance.shape, spectrum.reflectance_se.shape
+        ((270,), (270,))
     """
-    return plan_reconstruction(msi, options).dataset(uncertainty=uncertainty)
+    planned = plan_reconstruction(image, options, **keywords)
+    return planned.dataset(uncertainty=uncertainty)
 
 
 def estimate_stf(
-    msi: MsiSource,
+    image: Image,
     options: ReconstructionOptions | None = None,
     *,
     progress: Progress | None = None,
+    **keywords: Unpack[ImageKeywords],
 ) -> xr.Dataset:
     """The STFs of a scene and of its tiles, without a cube; docs/formats.md lists the variables.
 
+    Args:
+        image: as of `plan_reconstruction`.
+        options: settings of the computation.
+        progress: called with each tile.
+        keywords: options of `open_msi` for an image that is not open yet.
+
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
+
+    Example:
+        >>> import uavssr
+        >>> stf = uavssr.estimate_stf("examples/field.tif")
+        >>> stf.scene_centre.sel(band="red").round().item()  # nm
+        650.0
     """
-    return plan_reconstruction(msi, options).stf(progress=progress)
+    return plan_reconstruction(image, options, **keywords).stf(progress=progress)

@@ -41,8 +41,8 @@ def lazy_dataset(scene: FittedScene, *, uncertainty: bool, progress: Progress | 
         dataset["reflectance_se"] = _variable(
             records, engine.tiles, ERROR_MAPS, render, len(grid), "standard error of reflectance"
         )
-    dataset["fwhm"] = "wavelength", grid.fwhm, {"units": "nm"}
-    return dataset
+    width = {"units": "nm", "long_name": "full width at half maximum"}
+    return dataset.assign_coords(fwhm=("wavelength", grid.fwhm, width))
 
 
 def _variable(

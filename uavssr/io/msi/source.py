@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -44,6 +45,9 @@ from uavssr.io.raster import (
 from uavssr.sensors import BoolArray, Float32Array, Sensor
 from uavssr.tiling import Window
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 _MAX_WHOLE: Final = 2_000_000
 """Pixels of a scene up to which all of it is sampled."""
 _SAMPLE_WINDOWS: Final = 8
@@ -54,7 +58,7 @@ _SEARCH_SIDE: Final = 1024
 """Rows and columns of the tiles of the search for a valid pixel, if the sample held none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class MsiSource:
     """A multispectral scene as reflectance, bands in the order of its sensor.
 
@@ -92,7 +96,7 @@ class MsiSource:
 
 
 def open_msi(
-    path: PathLike | Sequence[PathLike],
+    path: PathLike | Sequence[PathLike] | xr.DataArray | xr.Dataset,
     *,
     sensor: str | Path | Sensor | None = None,
     bands: Sequence[str] | None = None,
@@ -101,10 +105,11 @@ def open_msi(
     assume_crs: str | None = None,
     max_pixels: int | None = None,
 ) -> MsiSource:
-    """Open a multispectral raster, or a set of single-band rasters on one grid.
+    """Open a multispectral raster, a set of single-band rasters on one grid, or an array.
 
     Args:
-        path: a GeoTIFF or ENVI file, or a sequence of them.
+        path: a GeoTIFF or ENVI file, a sequence of them, or an array (band, y, x) of xarray with
+            a CRS; see `open_array`.
         sensor: name of a known camera, a sensor file, or a Sensor; by default the camera is found
             by tags of the file.
         bands: role of each band in file order, "skip" for a band that is not used; by default the
@@ -117,9 +122,17 @@ def open_msi(
     Raises:
         UsageError: an option makes no sense.
         InputRefused: the input is unsafe, broken, incomplete, ambiguous or empty.
+
+    Example:
+        >>> import uavssr
+        >>> image = uavssr.open_msi("examples/field.tif")
+        >>> image.sensor.name, image.sensor.roles
+        ('p4m', ('blue', 'green', 'red', 'rededge', 'nir'))
+        >>> image.height, image.width
+        (420, 480)
     """
     request = Request(
-        paths=_paths(path),
+        paths=() if is_array(path) else _paths(path),
         sensor=sensor,
         bands=bands,
         bidx=bidx,
@@ -127,7 +140,11 @@ def open_msi(
         assume_crs=assume_crs,
         max_pixels=max_pixels,
     )
-    return open_request(request)
+    if not is_array(path):
+        return open_request(request)
+    from uavssr.io.msi.array_image import open_array  # which imports this module
+
+    return open_array(path, request)
 
 
 def open_request(request: Request) -> MsiSource:
@@ -196,6 +213,12 @@ def _examine(request: Request) -> Examined:
     facts = band_facts(final.numbers, scale.factors, scale.offsets)
     odd = problems.attempt(check_bands, assignment, facts) if assigned else None
     return examined._replace(facts=facts, band_warnings=odd or ())
+
+
+def is_array(image: object) -> TypeGuard[xr.DataArray | xr.Dataset]:
+    """Whether it is an array or a dataset of xarray, which is not loaded to tell."""
+    loaded = sys.modules.get("xarray")
+    return loaded is not None and isinstance(image, loaded.DataArray | loaded.Dataset)
 
 
 def _paths(path: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
