@@ -12,7 +12,7 @@ from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import TRANSFORM, UTM, write
 from uavssr import OutputOptions, ReconstructionOptions, open_msi, plan_reconstruction
 from uavssr.errors import IncompleteRun, InputRefused, OutputError
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 from uavssr.io.writers.encoding import NODATA, SCALE
 from uavssr.io.writers.formats import open_writer
 from uavssr.io.writers.quality import Quality, QualityTarget
@@ -105,9 +105,9 @@ def test_standard_errors_are_not_taken_for_a_cube(
 ) -> None:
     cube, errors = tmp_path / f"c{suffix}", tmp_path / f"s{suffix}"
     plan_of(tmp_path, model).write(OutputOptions(cube=cube, uncertainty=errors))
-    open_cube(cube)
+    open_cube_source(cube)
     with pytest.raises(InputRefused, match="holds the standard error of reflectance"):
-        open_cube(errors)
+        open_cube_source(errors)
 
 
 def test_run_without_error_maps_does_not_resume_with_them(
