@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import uavssr
 from tests.helpers.cubes import smooth_cube, write_cube, write_envi
 from tests.helpers.models import GRID, P4M
-from tests.helpers.rasters import TRANSFORM, UTM
+from tests.helpers.rasters import TRANSFORM
 from uavssr import cli
 from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.metrics import CubeScorer, Scores, rmse, sam
@@ -199,35 +199,6 @@ def test_envi_reference_is_compared_with_its_scale_given(tmp_path: Path) -> None
     ref = write_envi(tmp_path / "ref", np.rint(cube * 4000).astype("u2"), centres)
     report = uavssr.evaluate(pred, ref, ref_scale="1/4000")
     assert report["scene"]["rmse"] < 1e-7
-
-
-SHIFTED = (*tuple(TRANSFORM)[:2], TRANSFORM.c + 0.05, *tuple(TRANSFORM)[3:6])
-
-
-@pytest.mark.parametrize(
-    ("options", "size", "fact"),
-    [
-        ({}, (40, 51), "its size is 51 x 40"),
-        ({"transform": SHIFTED}, (40, 50), "its geotransform is"),
-        ({"crs_wkt": UTM}, (40, 50), "its CRS is EPSG:32651"),
-        ({"grid": WavelengthGrid.regular("x", 401, 1001, 40)}, (40, 50), "up to 1 nm apart"),
-        ({"grid": WavelengthGrid.regular("x", 400, 1000, 39)}, (40, 50), "has 39 bands from 400"),
-    ],
-)
-def test_cubes_that_do_not_match_are_refused_with_the_difference(
-    tmp_path: Path, options: dict[str, object], size: tuple[int, int], fact: str
-) -> None:
-    if "crs_wkt" in options:
-        from rasterio.crs import CRS
-
-        options = {"crs_wkt": CRS.from_epsg(32651).to_wkt()}
-    cube = smooth_cube(*size)
-    ref = write_cube(tmp_path / "ref.tif", smooth_cube(40, 50))
-    bands = len(options.get("grid", GRID))  # type: ignore[arg-type]
-    pred = write_cube(tmp_path / "pred.tif", cube[:bands], **options)
-    with pytest.raises(InputRefused, match=fact) as refused:
-        uavssr.evaluate(pred, ref)
-    assert refused.value.path == pred
 
 
 @pytest.mark.parametrize("wild", [-0.9999, 1e30, 77.0])

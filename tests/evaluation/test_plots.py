@@ -125,8 +125,8 @@ def test_calibrated_stf_corrects_its_plots_and_says_so(
 @pytest.mark.parametrize(
     ("options", "fact"),
     [
-        ([], "no REF; give REF; or a table of plots and --sensor"),
-        (["--sensor", "p4m", "--per-band"], "--per-band has no effect without REF"),
+        ([], "no reference; give it with --reference; or a table of plots and --sensor"),
+        (["--sensor", "p4m", "--per-band"], "--per-band has no effect without a reference"),
         (["--sensor", "p4m", "--stf", "none.stf.nc"], "no such file"),
     ],
 )
@@ -141,4 +141,4 @@ def test_refusals(
 
 def test_sensor_is_not_for_cubes(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, _, err = printed(capfd, folder, folder / "ref.tif", "--sensor", "p4m")
-    assert (code, "has no effect with REF" in err) == (2, True)
+    assert (code, "has no effect with a reference" in err) == (2, True)

@@ -8,7 +8,7 @@ from uavssr.calibration.band_coverage import on_grid
 from uavssr.calibration.camera_fit import CameraFit, Flight, fit_camera
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
-from uavssr.calibration.lucas_kanade import shift_image
+from uavssr.calibration.lucas_kanade import ImagePair, estimate_shift, shift_image
 from uavssr.calibration.pair_registration import PairRegistration, register_pair
 from uavssr.calibration.paired import calibrate, calibrate_scene, calibrate_stf
 from uavssr.calibration.profile import flight_of, profile_stf
@@ -34,6 +34,7 @@ __all__ = [
     "CellValues",
     "Fitting",
     "Flight",
+    "ImagePair",
     "Instrument",
     "Oddity",
     "PairCheck",
@@ -46,6 +47,7 @@ __all__ = [
     "calibrate_scene",
     "calibrate_stf",
     "calibrate_with_satellite",
+    "estimate_shift",
     "fit_camera",
     "fit_satellite",
     "flight_date",

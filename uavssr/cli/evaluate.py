@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs, say
+from uavssr.cli.error_tables import comparison_parts, report_parts
 from uavssr.errors import UsageError
+
+if TYPE_CHECKING:
+    from uavssr.evaluation import CubeComparison
+    from uavssr.viz import ErrorPanel
 
 
 @app.command()
 def evaluate(
     context: typer.Context,
-    pred: Annotated[
-        Path, typer.Argument(help="The estimated cube, or a table of plots.", metavar="PRED")
-    ],
-    ref: Annotated[
-        Path | None,
+    cubes: Annotated[
+        list[Path],
         typer.Argument(
-            help="The reference cube, on the same grid and wavelengths; none for a table.",
-            metavar="[REF]",
+            help="The estimated cubes, or a table of plots. Of two cubes without --reference the "
+            "second is the reference.",
+            metavar="PRED...",
         ),
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="The reference cube, of any grid and wavelengths; none for a table."),
     ] = None,
     stf: Annotated[Path | None, typer.Option(help="The estimated .stf.nc.")] = None,
     true_stf: Annotated[
@@ -41,31 +48,45 @@ def evaluate(
         str | None, typer.Option(help="Reflectance per number in PRED, e.g. 1/10000.")
     ] = None,
     ref_scale: Annotated[
-        str | None, typer.Option(help="Reflectance per number in REF, e.g. 1/10000.")
+        str | None, typer.Option(help="Reflectance per number in the reference, e.g. 1/10000.")
     ] = None,
     per_band: Annotated[
         bool,
         typer.Option("--per-band", help="Print the figures of every band; --json always does."),
     ] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the figures of scene and bands to this .csv.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Also draw the errors by wavelength, as scatter plot and map, as .png."),
+    ] = None,
     sensor: shared.SensorName = None,
     model: shared.ModelName = None,
+    overwrite: shared.Overwrite = False,
     as_json: shared.AsJson = False,
 ) -> None:
-    """Compare a cube with a reference and an STF with the true one, or reconstruct plots.
+    """Compare cubes with a reference and an STF with the true one, or reconstruct plots.
 
+    Cubes of other grids or wavelengths are warped and interpolated to those of the coarsest one.
     A table of plots (.csv, .npz) is reconstructed flight by flight, blind or with --stf.
     """
-    from uavssr.evaluation import evaluate as compare
+    from uavssr.evaluation import compare_cubes
 
-    if ref is None:
-        _refuse_others(context, "pred", "sensor", "model", "stf", "ref_scale", "as_json")
-        _evaluate_plots(context, pred, sensor, model, stf, ref_scale, as_json=as_json)
+    predictions, truth = _predictions_and_reference(cubes, reference)
+    if truth is None:
+        _refuse_others(context, "cubes", "sensor", "model", "stf", "ref_scale", "as_json")
+        _evaluate_plots(context, predictions[0], sensor, model, stf, ref_scale, as_json=as_json)
         return
     _refuse_others(context, *(set(context.params) - {"sensor", "model"}))
+    check_suffix(csv, ".csv")
+    check_suffix(figure, ".png")
+    inputs = [*predictions, truth]
+    check_outputs([csv, figure], inputs, overwrite=overwrite)
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        report = compare(
-            pred,
-            ref,
+        comparison = compare_cubes(
+            predictions if len(predictions) > 1 else predictions[0],
+            truth,
             stf=stf,
             true_stf=true_stf,
             epsilon=epsilon,
@@ -74,10 +95,73 @@ def evaluate(
             ref_scale=ref_scale,
             progress=progress,
         )
-    for warning in report["warnings"]:
-        say(context, f"uavssr: warning: {warning}")
-    parts = tables.report_parts(report, per_band=per_band)
+    _write(context, comparison, csv, figure, overwrite=overwrite, inputs=inputs)
+    report = comparison.report
+    several = len(predictions) > 1
+    parts = comparison_parts(report) if several else report_parts(report, per_band=per_band)
     console.show(tables.json_ready(report), *parts, as_json=as_json)
+
+
+def _predictions_and_reference(
+    cubes: list[Path], reference: Path | None
+) -> tuple[list[Path], Path | None]:
+    """The predictions and their reference, None for a table of plots."""
+    if reference is not None or len(cubes) == 1:
+        return cubes, reference
+    if len(cubes) > 2:
+        raise UsageError(
+            f"{len(cubes)} cubes, and none is named as the reference",
+            remedy="name it with --reference FILE",
+        )
+    return cubes[:1], cubes[1]
+
+
+def _write(
+    context: typer.Context,
+    comparison: CubeComparison,
+    csv: Path | None,
+    figure: Path | None,
+    *,
+    overwrite: bool,
+    inputs: list[Path],
+) -> None:
+    """Print the warnings, and write table and picture where they are asked for."""
+    warnings = (text for report in comparison.reports for text in report["warnings"])
+    for warning in dict.fromkeys(warnings):
+        say(context, f"uavssr: warning: {warning}")
+    if csv is not None:
+        from uavssr.evaluation import write_error_table
+
+        write_error_table(comparison.reports, csv, overwrite=overwrite, inputs=inputs)
+    if figure is not None:
+        from uavssr.viz import draw_errors
+
+        title = f"Errors against {inputs[-1].name}"
+        panels = _panels(comparison)
+        draw_errors(panels, figure, title=title, overwrite=overwrite, inputs=inputs)
+    print_outputs(context, {"table": csv, "figure": figure})
+
+
+def _panels(comparison: CubeComparison) -> list[ErrorPanel]:
+    import numpy as np
+
+    from uavssr.viz import ErrorPanel
+
+    panels = []
+    for report, samples in zip(comparison.reports, comparison.samples, strict=True):
+        columns = ([row[name] for row in report["per_band"]] for name in ("wavelength", "rmse"))
+        nm, rmse = map(np.array, columns)
+        panels.append(
+            ErrorPanel(
+                title=Path(report["pred"]).name,
+                nm=nm,
+                rmse=rmse,
+                scatter=samples.scatter,
+                scatter_nm=samples.nm,
+                map=samples.map,
+            )
+        )
+    return panels
 
 
 def _refuse_others(context: typer.Context, *names: str) -> None:
@@ -88,7 +172,7 @@ def _refuse_others(context: typer.Context, *names: str) -> None:
             option = f"--{name.replace('_', '-')}"
             plots = "sensor" in names
             raise UsageError(
-                f"{option} has no effect {'without' if plots else 'with'} REF",
+                f"{option} has no effect {'without' if plots else 'with'} a reference",
                 remedy="leave it out",
             )
 
@@ -111,7 +195,9 @@ def _evaluate_plots(
     from uavssr.spectra import read_plot_table
 
     if sensor is None or path.suffix.lower() not in (".csv", ".npz"):
-        raise UsageError("no REF", remedy="give REF; or a table of plots and --sensor")
+        raise UsageError(
+            "no reference", remedy="give it with --reference; or a table of plots and --sensor"
+        )
     camera = load_sensor(sensor)
     table = read_plot_table(path, camera, scale=parse_scale(scale) if scale else 1.0)
     loaded = load_model(model or DEFAULT_MODEL)

@@ -26,10 +26,10 @@ _NUMBERS = ("centre", "centre_se", "fwhm", "fwhm_se", "gain", "gain_se", "span_s
 
 def sensor_table(sensors: Iterable[Sensor]) -> Table:
     """A table of cameras with their bands and the source of these."""
-    table = _table("sensor", "camera", "bands: role centre/FWHM in nm", "source")
+    table = new_table("sensor", "camera", "bands: role centre/FWHM in nm", "source")
     for sensor in sensors:
         listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in sensor.bands)
-        _add_row(table, sensor.name, sensor.title, listed, sensor.note)
+        add_row(table, sensor.name, sensor.title, listed, sensor.note)
     return table
 
 
@@ -37,14 +37,14 @@ def zone_table(rows: Sequence[ZoneRow]) -> Table:
     """A table of plots: each index with the standard errors of its value and for comparisons."""
     names = list(rows[0].indices)
     titles = (f"{name} +- value, +- compare" for name in names)
-    table = _table("plot", "pixels", "valid", "outliers", *titles)
+    table = new_table("plot", "pixels", "valid", "outliers", *titles)
     for row in rows:
         cells = [
             f"{of.mean:.4g} +- {of.value_se:.2g}, {of.compare_se:.2g}"
             for of in row.indices.values()
         ]
         shares = (f"{share:.0%}" for share in (row.valid, row.outlier))
-        _add_row(table, row.zone, f"{row.pixels:.0f}", *shares, *cells)
+        add_row(table, row.zone, f"{row.pixels:.0f}", *shares, *cells)
     return table
 
 
@@ -63,47 +63,47 @@ def scene_rows(stf: StfArrays) -> list[dict[str, Any]]:
 def stf_table(rows: list[dict[str, Any]], *, sensor: str) -> Table:
     """A table of the scene's STF with standard errors."""
     title = f"STF of the scene, {sensor}, +- standard error"
-    table = _table("band", "centre nm", "FWHM nm", "gain", "residual", "", title=title)
+    table = new_table("band", "centre nm", "FWHM nm", "gain", "residual", "", title=title)
     for row in rows:
         cells = [
             f"{row[key]:.{digits}f} +- {row[f'{key}_se']:.{digits}f}"
             for key, digits in (("centre", 2), ("fwhm", 2), ("gain", 3))
         ]
         note = "prior-driven" if row["prior_driven"] else ""
-        _add_row(table, row["band"], *cells, f"{row['residual']:.4f}", note)
+        add_row(table, row["band"], *cells, f"{row['residual']:.4f}", note)
     return table
 
 
 def class_table(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> Table:
     """A table of classes of ground: each band's gain, and how it differs from the other classes."""
     title = "STF by class of ground, +- standard error; difference: class minus the others"
-    table = _table("class", "pixels", "band", "gain", "difference", "p", title=title)
+    table = new_table("class", "pixels", "band", "gain", "difference", "p", title=title)
     for row in rows:
         value, error = row["gain_difference"], row["gain_difference_se"]
         cells = [f"{row['gain']:.3f} +- {row['gain_se']:.3f}", f"{value:+.1%} +- {error:.1%}"]
         if "centre_difference" in row:
             cells[1] += f", {row['centre_difference']:+.2f} +- {row['centre_difference_se']:.2f} nm"
-        _add_row(table, row["class"], str(row["pixels"]), row["band"], *cells, f"{row['p']:.3f}")
+        add_row(table, row["class"], str(row["pixels"]), row["band"], *cells, f"{row['p']:.3f}")
     for name, why in left_out.items():
-        _add_row(table, name, "", "", "left out", why, "")
+        add_row(table, name, "", "", "left out", why, "")
     return table
 
 
 def learned_table(rows: Iterable[tuple[str, float, float, float]]) -> Table:
     """A table of the shares (0..1) of the prior variance that a calibration removed, by band."""
     title = "Share of the prior variance that image and satellite remove"
-    table = _table("band", "centre", "FWHM", "gain", title=title)
+    table = new_table("band", "centre", "FWHM", "gain", title=title)
     for band, *shares in rows:
-        _add_row(table, band, *(f"{share:.0%}" for share in shares))
+        add_row(table, band, *(f"{share:.0%}" for share in shares))
     return table
 
 
 def plot_table(rows: list[dict[str, Any]]) -> Table:
     """A table of the errors of reconstructed plots by flight."""
-    table = _table("flight", "plots", "RMSE", "SAM degrees", "in 90 % interval")
+    table = new_table("flight", "plots", "RMSE", "SAM degrees", "in 90 % interval")
     for row in rows:
         figures = f"{row['rmse']:.4f}", f"{row['sam']:.2f}", f"{row['coverage']:.0%}"
-        _add_row(table, row["flight"], str(row["plots"]), *figures)
+        add_row(table, row["flight"], str(row["plots"]), *figures)
     return table
 
 
@@ -112,7 +112,9 @@ def index_parts(
 ) -> list[RenderableType]:
     """The table of spectral indices, with the trust of a camera's cubes."""
     judged = ("own bands", "blind", "profile", "calibrated", "")
-    table = _table("index", "title", "formula", *(("field", "source") if trust is None else judged))
+    table = new_table(
+        "index", "title", "formula", *(("field", "source") if trust is None else judged)
+    )
     for row in rows:
         cells = [row["name"], row["title"], row["formula"]]
         if trust is None:
@@ -121,7 +123,7 @@ def index_parts(
             ranks = row["trust"]["rank"].values()
             cells += ["" if rank is None else f"{rank:.2f}" for rank in ranks]
             cells.append(row["trust"]["level"] or "")
-        _add_row(table, *cells)
+        add_row(table, *cells)
     if sensor is None:
         return [table, "Add --sensor NAME for how far a camera's cube carries each."]
     if trust is None:
@@ -141,10 +143,10 @@ def index_parts(
 
 def flight_table(flights: list[dict[str, Any]], sensor: Sensor) -> Table:
     """A table of the logarithms of the gains of flights with standard errors."""
-    table = _table("flight", *sensor.roles, title="Log of the gains, image over ground")
+    table = new_table("flight", *sensor.roles, title="Log of the gains, image over ground")
     for row in flights:
         gains = zip(row["log_gain"], row["se"], strict=True)
-        _add_row(table, row["flight"], *(f"{gain:+.3f} +- {se:.3f}" for gain, se in gains))
+        add_row(table, row["flight"], *(f"{gain:+.3f} +- {se:.3f}" for gain, se in gains))
     return table
 
 
@@ -152,7 +154,7 @@ def profile_parts(rows: list[dict[str, Any]], profile: Sensor) -> list[Renderabl
     """The table of a profile, and the factor that all of its bands share."""
     title = f"{profile.name}: the next flight is expected to have, +- standard deviation"
     columns = ("data sheet nm", "centre nm", "FWHM nm", "log of the gain")
-    table = _table("band", *columns, title=title)
+    table = new_table("band", *columns, title=title)
     for row in rows:
         sheet = "" if row["sheet_centre"] is None else f"{row['sheet_centre']:.1f}"
         sheet += "" if row["sheet_fwhm"] is None else f" / {row['sheet_fwhm']:.1f}"
@@ -160,7 +162,7 @@ def profile_parts(rows: list[dict[str, Any]], profile: Sensor) -> list[Renderabl
             f"{row[key]:{form}} +- {row[f'{key}_sd']:{form.lstrip('+')}}"
             for key, form in (("centre", ".2f"), ("fwhm", ".2f"), ("log_gain", "+.3f"))
         ]
-        _add_row(table, row["band"], sheet, *cells)
+        add_row(table, row["band"], sheet, *cells)
     return [table, f"Further, {profile.common_gain_sd:.3f} in a factor of all bands."]
 
 
@@ -202,7 +204,7 @@ def band_table(summary: InputSummary) -> Table:
     """Bands with their evidence, and the range of reflectance or else of stored numbers."""
     several, scales_differ = len(summary.paths) > 1, isinstance(summary.scale, tuple)
     columns = ("band", "nm/FWHM", *(["scale"] if scales_differ else []), "min", "median", "max")
-    table = _table(*columns, "file, evidence" if several else "no., evidence")
+    table = new_table(*columns, "file, evidence" if several else "no., evidence")
     for column in table.columns[:-1]:
         column.no_wrap = True
     for band in summary.bands:
@@ -219,7 +221,7 @@ def band_table(summary: InputSummary) -> Table:
             notes += ["constant: one number in all pixels"] if facts.constant else []
             notes += [] if facts.same_as is None else [f"the same as row {facts.same_as + 1}"]
         scale = [f"{band.scale:.3g}"] if scales_differ else []
-        _add_row(table, band.role or "?", nominal, *scale, *levels, ", ".join(notes))
+        add_row(table, band.role or "?", nominal, *scale, *levels, ", ".join(notes))
     return table
 
 
@@ -230,36 +232,10 @@ def fact_lines(facts: Mapping[str, str]) -> list[RenderableType]:
     return [Text.assemble((f"{key:9}", "bold"), printable(value)) for key, value in facts.items()]
 
 
-def report_parts(report: Mapping[str, Any], *, per_band: bool) -> list[RenderableType]:
-    """The comparison of two cubes: figures of the scene, of each band if wanted, and of the STF."""
-    settings, scene = report["settings"], report["scene"]
-    figures = _table("metric", "scene", "definition", title=f"{report['pred']} - {report['ref']}")
-    for name, digits, definition in (
-        ("rmse", 5, "reflectance"),
-        ("mrae", 5, f"epsilon {settings['mrae_epsilon']:g}"),
-        ("psnr", 2, f"dB, data range {settings['data_range']:g}, {settings['psnr']}"),
-        ("ssim", 5, f"{settings['ssim_window']}, {report['ssim_pixels']} windows"),
-        ("sam", 4, "degrees"),
-        ("ergas", 4, f"ratio {settings['ergas_ratio']}"),
-    ):
-        _add_row(figures, name.upper(), f"{scene[name]:.{digits}f}", definition)
-    share = f"{report['valid_pixels']} of {report['pixels']} pixels valid in both"
-    parts: list[RenderableType] = [figures, f"{share}, {report['bands']} bands"]
-    if per_band:
-        rows = [(f"{row['wavelength']:.1f}", row) for row in report["per_band"]]
-        parts.append(_number_table("nm", rows, ("rmse", "mrae", "psnr", "ssim")))
-    if "stf" in report:
-        stf = report["stf"]
-        rows = [(row["band"], row) for row in stf["per_band"]] + [("mean, absolute", stf)]
-        names = ("relative", "centre_nm", "fwhm_nm", "gain_percent")
-        parts.append(_number_table("STF error", rows, names))
-    return parts
-
-
 def pair_parts(rows: list[dict[str, Any]]) -> list[RenderableType]:
     """The pairs of a manifest with their verdicts, and below them what is odd."""
     head = ("line", "pair", "overlap", "gsd m", "shift px", "ratio", "correlation", "verdict")
-    table, remarks = _table(*head), list[str]()
+    table, remarks = new_table(*head), list[str]()
     for row in rows:
         prints, registration = row.get("footprints"), row.get("registration")
         bands = row.get("bands") or (registration or {}).get("bands", {})
@@ -273,7 +249,7 @@ def pair_parts(rows: list[dict[str, Any]]) -> list[RenderableType]:
         name = " ".join(Path(file).name for file in row["files"])
         if "flight" in row:
             name += f" {row['flight']} ({row['plots']} plots)"
-        _add_row(
+        add_row(
             table,
             str(row["line"]),
             name,
@@ -298,12 +274,13 @@ def _listed(bands: Mapping[str, Mapping[str, float]], name: str) -> str:
     return " ".join(f"{band[name]:.2f}" for band in bands.values())
 
 
-def _number_table(
+def number_table(
     head: str, rows: list[tuple[str, dict[str, Any]]], names: tuple[str, ...]
 ) -> Table:
-    table = _table(head, *names)
+    """A table of numbers: labelled rows, and the names of their columns."""
+    table = new_table(head, *names)
     for label, row in rows:
-        _add_row(table, label, *(f"{row[name]:.5g}" for name in names))
+        add_row(table, label, *(f"{row[name]:.5g}" for name in names))
     return table
 
 
@@ -323,11 +300,13 @@ def _text(text: str) -> Text:
     return Text(printable(text))
 
 
-def _add_row(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row of texts as they are."""
     table.add_row(*map(_text, cells))
 
 
-def _table(*columns: str, title: str = "") -> Table:
+def new_table(*columns: str, title: str = "") -> Table:
+    """An empty table."""
     from rich import box
     from rich.table import Table
 

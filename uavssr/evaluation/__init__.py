@@ -3,8 +3,9 @@
 No weights are trained here.
 """
 
-from uavssr.evaluation.compare import evaluate
+from uavssr.evaluation.compare import CubeComparison, compare_cubes, evaluate
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage, fit_sigma_scale
+from uavssr.evaluation.error_table import write_error_table
 from uavssr.evaluation.metrics import rmse, sam
 from uavssr.evaluation.plots import (
     PlotErrors,
@@ -37,6 +38,7 @@ from uavssr.evaluation.validation import (
 __all__ = [
     "INTERVAL_90",
     "REFERENCE_PIXELS",
+    "CubeComparison",
     "CubeErrors",
     "ImageErrors",
     "ImageResult",
@@ -46,6 +48,7 @@ __all__ = [
     "StfErrors",
     "ValidationImage",
     "blind_plot_stf",
+    "compare_cubes",
     "cube_coverage",
     "draw_image",
     "evaluate",
@@ -64,4 +67,5 @@ __all__ = [
     "sam",
     "validate",
     "validation_images",
+    "write_error_table",
 ]

@@ -1,29 +1,28 @@
-"""Comparison of two cubes on disk, window by window, and of two STF files."""
+"""Comparison of cubes with a reference, window by window, on one grid and the same wavelengths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from uavssr.errors import InputRefused, UsageError
-from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer, Scores, stf_error
+from uavssr.evaluation.alignment import AlignedCube, Alignment
+from uavssr.evaluation.block_errors import BlockErrors
+from uavssr.evaluation.error_samples import ErrorSamples
+from uavssr.evaluation.metrics import DATA_RANGE, MRAE_EPSILON, CubeScorer
 from uavssr.evaluation.ssim import SSIM_SIDE, SSIM_SIGMA
+from uavssr.evaluation.stf_comparison import compare_stfs
 from uavssr.io.checks import PathLike
-from uavssr.io.hsi import READ_TILE, CubeSource, open_cube_source
-from uavssr.io.raster import check_aligned
-from uavssr.io.stf import read_stf, scene_estimate
-from uavssr.sensors import WavelengthGrid, subset
+from uavssr.io.hsi import READ_TILE, CubeSource, cube_of_array, open_cube_source
+from uavssr.io.msi import is_array
 from uavssr.tiling import Progress, TileGrid
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_SAME_NM: Final = 0.05
-"""Largest distance in nm of two centres that count as the same."""
-
+Cube: TypeAlias = "PathLike | xr.Dataset | xr.DataArray"
+"""A cube: its path, a dataset with `reflectance`, or that array (wavelength, y, x)."""
 Report = dict[str, Any]
 """Plain values for JSON: numbers (infinite or NaN as the metrics say), texts, lists, mappings."""
 
@@ -67,55 +66,167 @@ class EvaluationKeywords(TypedDict, total=False):
 
 
 def evaluate(
-    pred: PathLike,
-    ref: PathLike,
+    pred: Cube | Sequence[Cube],
+    ref: Cube,
     *,
     progress: Progress | None = None,
     **keywords: Unpack[EvaluationKeywords],
 ) -> Report:
-    """Errors of a cube against a reference on the same grid, over the pixels valid in both.
+    """Errors of one or several cubes against a reference, over the pixels valid in all of them.
 
-    A pixel is valid if it is valid in every band. `metrics.Scores` defines the metrics.
+    A pixel is valid if it is valid in every band. `metrics.Scores` defines the metrics. Cubes of
+    other grids or wavelengths are brought onto those of the coarsest cube; see `Alignment`.
 
     Args:
-        pred: the estimated cube, GeoTIFF or ENVI.
-        ref: the reference cube: same size, CRS, geotransform and wavelengths (within 0.05 nm);
-            bands that either file lists as bad (`bbl`) are left out of both.
+        pred: the estimated cube, or a list of them, which are compared on the same pixels.
+        ref: the reference cube. Bands that a file lists as bad (`bbl`) are left out of all.
         progress: called after each window.
         keywords: fields of `EvaluationOptions`.
 
     Returns:
-        `pred`, `ref`, `pixels` (of the scene), `valid_pixels`, `ssim_pixels`, `bands`, `settings`
-        (epsilon, data range, SSIM's window, ERGAS's ratio), `warnings` of both cubes, `scene`
-        (rmse, mrae, psnr, ssim, sam in degrees, ergas), `per_band` (a list of wavelength, rmse,
-        mrae, psnr, ssim), and `stf` if two STF files are given, see `compare_stfs`.
+        `pred`, `ref`, `pixels` (of the common grid), `valid_pixels`, `ssim_pixels`, `bands`,
+        `settings` (epsilon, data range, SSIM's window, ERGAS's ratio), `warnings` of both cubes,
+        `aligned` (what was done to grid and wavelengths of `pred` and `ref`), `scene` (rmse, mrae,
+        psnr, ssim, sam in degrees, ergas), `standard_errors` of rmse, mrae and sam from blocks of
+        pixels, `blocks` (number and side in pixels), `per_band` (a list of wavelength, rmse, mrae,
+        psnr, ssim), and `stf` if two STF files are given, see `compare_stfs`.
+
+        Of a list: `ref`, `predictions` (a list of such reports) and `differences` (a list): `pred`,
+        `against` (the first prediction), and rmse, mrae and sam of the former less those of the
+        latter as [difference, paired standard error].
 
     Raises:
         UsageError: an option makes no sense.
-        InputRefused: a file is refused, or the two do not match; the message says in what.
+        InputRefused: a file is refused, or the cubes share no ground, pixels or wavelengths.
+
+    Example:
+        >>> import uavssr
+        >>> report = uavssr.evaluate("hsi.tif", "hsi.tif")
+        >>> report["scene"]["rmse"]
+        0.0
+        >>> report["aligned"]["pred"]["grid"]
+        'as stored'
     """
+    return compare_cubes(pred, ref, progress=progress, **keywords).report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CubeComparison:
+    """The errors of predictions, and what a picture of them shows."""
+
+    report: Report
+    """What `evaluate` returns."""
+    reports: tuple[Report, ...]
+    """The report of each prediction."""
+    samples: tuple[ErrorSamples, ...]
+    """Of each prediction."""
+
+
+def compare_cubes(
+    pred: Cube | Sequence[Cube],
+    ref: Cube,
+    *,
+    progress: Progress | None = None,
+    **keywords: Unpack[EvaluationKeywords],
+) -> CubeComparison:
+    """What `evaluate` returns, with samples for a picture; arguments and errors are the same."""
     options = EvaluationOptions(**keywords)
-    estimate, reference = (
-        open_cube_source(path, scale=scale)
-        for path, scale in ((pred, options.pred_scale), (ref, options.ref_scale))
-    )
-    check_aligned(estimate.place, reference.place)
-    chosen = _common_bands(estimate, reference)
-    grid = subset(reference.grid, chosen[1])
-    whole = max(estimate.grid, reference.grid, key=len)
+    several = isinstance(pred, Sequence) and not isinstance(pred, str)
+    given: list[Cube] = list(pred) if several else [pred]  # type: ignore[arg-type, list-item]
+    if not given:
+        raise UsageError("no prediction is given", remedy="give one or more cubes")
+    cubes = [_opened(cube, options.pred_scale) for cube in given]
+    reference = _opened(ref, options.ref_scale)
+    alignment = Alignment.of(cubes, reference)
     stfs = {}
     if options.stf is not None and options.true_stf is not None:
+        whole = max((cube.grid for cube in (*cubes, reference)), key=len)
         stfs["stf"] = compare_stfs(options.stf, options.true_stf, grid=whole)
-    scorer = CubeScorer(len(grid), epsilon=options.epsilon, data_range=options.data_range)
-    scores = _score((estimate, reference), chosen, scorer, options.tile, progress)
+    sums = [_Sums.empty(alignment, options) for _ in cubes]
+    _add_windows(alignment, sums, options.tile, progress)
+    reports = tuple(
+        _report(cube, alignment, part, options) | stfs
+        for cube, part in zip(alignment.predictions, sums, strict=True)
+    )
+    return CubeComparison(
+        report=_compared(reports, sums) if several else reports[0],
+        reports=reports,
+        samples=tuple(part.samples for part in sums),
+    )
+
+
+def _opened(cube: Cube, scale: float | str | None) -> CubeSource:
+    if not is_array(cube):
+        return open_cube_source(cube, scale=scale)
+    if scale is not None:
+        raise UsageError("a cube in memory takes no scale", remedy="multiply the array by it")
+    return cube_of_array(cube)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sums:
+    """What is summed up of one prediction."""
+
+    scorer: CubeScorer
+    blocks: BlockErrors
+    samples: ErrorSamples
+
+    @classmethod
+    def empty(cls, alignment: Alignment, options: EvaluationOptions) -> _Sums:
+        height, width = alignment.target.height, alignment.target.width
+        epsilon, bands = options.epsilon, len(alignment.grid)
+        return cls(
+            scorer=CubeScorer(bands, epsilon=epsilon, data_range=options.data_range),
+            blocks=BlockErrors.empty(height, width, epsilon=epsilon),
+            samples=ErrorSamples.empty(height, width, alignment.grid),
+        )
+
+
+def _add_windows(
+    alignment: Alignment, sums: Sequence[_Sums], tile: int, progress: Progress | None
+) -> None:
+    """Add all windows of the common grid.
+
+    Raises:
+        InputRefused: no pixel is valid in all cubes.
+    """
+    height, width = alignment.target.height, alignment.target.width
+    for window in TileGrid(height=height, width=width, tile=tile, halo=CubeScorer.halo):
+        truth, valid = alignment.reference.read(window.read)
+        read = [cube.read(window.read) for cube in alignment.predictions]
+        for _, cube_valid in read:
+            valid = valid & cube_valid
+        core = window.core.within(window.read)
+        inside = valid[core]
+        for (cube, _), part in zip(read, sums, strict=True):
+            part.scorer.add(cube, truth, valid, core=window.core, read=window.read)
+            own, other = (array[(slice(None), *core)] for array in (cube, truth))
+            part.blocks.add(own, other, inside, window.core)
+            part.samples.add(own, other, inside, window.core)
+        if progress is not None:
+            progress("comparing", window.core.height * window.core.width, height * width)
+    if not sums[0].blocks.blocks:
+        raise InputRefused(
+            f"no pixel is valid both here and in {alignment.reference.cube.path}",
+            path=alignment.predictions[0].cube.path,
+            remedy="check nodata and the footprints of both",
+        )
+
+
+def _report(
+    prediction: AlignedCube, alignment: Alignment, sums: _Sums, options: EvaluationOptions
+) -> Report:
+    scores, reference = sums.scorer.scores(), alignment.reference
+    errors = sums.blocks.estimates()
     return {
-        "pred": str(estimate.path),
-        "ref": str(reference.path),
-        "pixels": reference.height * reference.width,
+        "pred": str(prediction.cube.path),
+        "ref": str(reference.cube.path),
+        "pixels": alignment.target.height * alignment.target.width,
         "valid_pixels": scores.pixels,
         "ssim_pixels": scores.ssim_pixels,
-        "bands": len(grid),
-        "warnings": [*estimate.warnings, *reference.warnings],
+        "bands": len(alignment.grid),
+        "warnings": [*prediction.cube.warnings, *reference.cube.warnings],
+        "aligned": {"pred": prediction.facts, "ref": reference.facts},
         "settings": {
             "mrae_epsilon": options.epsilon,
             "data_range": options.data_range,
@@ -124,123 +235,24 @@ def evaluate(
             "ergas_ratio": 1,
         },
         "scene": scores.scene,
-        "per_band": scores.per_band(grid),
-        **stfs,
+        "standard_errors": {name: error.se for name, error in errors.items()},
+        "blocks": {"number": sums.blocks.blocks, "side": sums.blocks.side},
+        "per_band": scores.per_band(alignment.grid),
     }
 
 
-def _score(
-    cubes: tuple[CubeSource, CubeSource],
-    bands: tuple[Sequence[int], Sequence[int]],
-    scorer: CubeScorer,
-    tile: int,
-    progress: Progress | None,
-) -> Scores:
-    estimate, reference = cubes
-    height, width = reference.height, reference.width
-    own, other = (
-        slice(None) if len(chosen) == len(cube.grid) else list(chosen)
-        for cube, chosen in zip(cubes, bands, strict=True)
-    )
-    for window in TileGrid(height=height, width=width, tile=tile, halo=scorer.halo):
-        cube, cube_valid = estimate.read(window.read)
-        truth, truth_valid = reference.read(window.read)
-        scorer.add(
-            cube[own], truth[other], cube_valid & truth_valid, core=window.core, read=window.read
-        )
-        if progress is not None:
-            progress("comparing", window.core.height * window.core.width, height * width)
-    scores = scorer.scores()
-    if scores.pixels == 0:
-        raise InputRefused(
-            f"no pixel is valid both here and in {reference.path}",
-            path=estimate.path,
-            remedy="check nodata and the footprints of both",
-        )
-    return scores
-
-
-def _common_bands(
-    estimate: CubeSource, reference: CubeSource
-) -> tuple[Sequence[int], Sequence[int]]:
-    """Indices of the bands of both cubes: all but those that the other's list of bad bands lacks.
-
-    Raises:
-        InputRefused: the cubes differ in other wavelengths.
-    """
-    own, other = (cube.grid.centres for cube in (estimate, reference))
-    chosen = [
-        np.flatnonzero(np.abs(one[:, None] - two).min(1) <= _SAME_NM).tolist()
-        for one, two in ((own, other), (other, own))
-    ]
-    lacking = [len(nm) - len(indices) for nm, indices in zip((own, other), chosen, strict=True)]
-    if (
-        len(chosen[0]) == len(chosen[1]) > 0
-        and lacking[0] <= reference.bad_bands
-        and lacking[1] <= estimate.bad_bands
-    ):
-        return chosen[0], chosen[1]
-    bands = [f"{len(nm)} bands from {nm[0]:g} to {nm[-1]:g} nm" for nm in (own, other)]
-    largest = ""
-    if len(own) == len(other):
-        gap = np.abs(own - other)
-        largest = f", up to {gap.max():.3g} nm apart (band {int(gap.argmax()) + 1})"
-    raise InputRefused(
-        f"has {bands[0]}, and {reference.path} {bands[1]}{largest}",
-        path=estimate.path,
-        remedy="resample one to the wavelengths of the other first",
-    )
-
-
-def compare_stfs(stf: PathLike, true_stf: PathLike, *, grid: WavelengthGrid) -> Report:
-    """Errors of one scene's STF against another, on the wavelengths of a cube.
-
-    Centre, FWHM and gain are compared as the files hold them: nominal centre plus shift, nominal
-    width times stretch, factor on the nominal response. Leaks and other filter shapes, which these
-    three do not describe, show in `relative` only.
-
-    Returns:
-        `sensor`; `relative`, |R - R_true| / |R_true| by Frobenius norms over all bands; the mean
-        absolute errors `centre_nm`, `fwhm_nm` and `gain_percent`; and `per_band`, a list of `band`,
-        `relative` and the signed errors (estimate minus truth) of the same.
-
-    Raises:
-        InputRefused: a file is refused, or the two are not of the same bands.
-    """
-    datasets = [read_stf(path, sensor=None, grid=grid) for path in (stf, true_stf)]
-    _check_same_camera(datasets, stf, true_stf)
-    truth_data = datasets[1]
-    roles = [str(role) for role in truth_data["band"].to_numpy().tolist()]
-    estimate = scene_estimate(datasets[0].sel(band=roles))
-    truth = scene_estimate(truth_data)
-    errors = {
-        "centre_nm": estimate.centre - truth.centre,
-        "fwhm_nm": estimate.fwhm - truth.fwhm,
-        "gain_percent": 100 * (estimate.gain / truth.gain - 1),
-    }
+def _compared(reports: Sequence[Report], sums: Sequence[_Sums]) -> Report:
+    """The reports of several predictions, and their differences from the first."""
+    first = sums[0].blocks
     return {
-        "sensor": str(truth_data.attrs.get("sensor", "")),
-        "relative": stf_error(estimate.stf, truth.stf),
-        **{name: float(np.abs(values).mean()) for name, values in errors.items()},
-        "per_band": [
+        "ref": reports[0]["ref"],
+        "predictions": list(reports),
+        "differences": [
             {
-                "band": role,
-                "relative": stf_error(estimate.stf[i], truth.stf[i]),
-                **{name: float(values[i]) for name, values in errors.items()},
+                "pred": report["pred"],
+                "against": reports[0]["pred"],
+                **{name: list(d) for name, d in part.blocks.differences(first).items()},
             }
-            for i, role in enumerate(roles)
+            for report, part in zip(reports[1:], sums[1:], strict=True)
         ],
     }
-
-
-def _check_same_camera(datasets: Sequence[xr.Dataset], stf: PathLike, true_stf: PathLike) -> None:
-    bands = [sorted(data["band"].to_numpy().tolist()) for data in datasets]
-    names = [data.attrs.get("sensor", "") for data in datasets]
-    if bands[0] == bands[1] and (names[0] == names[1] or "" in names):
-        return
-    cameras = [f"{name} ({', '.join(roles)})" for name, roles in zip(names, bands, strict=True)]
-    raise InputRefused(
-        f"is of {cameras[0]}, and {true_stf} of {cameras[1]}",
-        path=stf,
-        remedy="compare two files of the same camera",
-    )

@@ -177,7 +177,7 @@ def draw_stf(
     """
     nm, nominal = ds["wavelength"].to_numpy(), ds["nominal_stf"].to_numpy()
     peaks = nominal.max(1, keepdims=True)
-    colours = _band_colours(response_moments(nominal, nm)[0])
+    colours = wavelength_colours(response_moments(nominal, nm)[0])
     stf, interval = ds["scene_stf"].to_numpy() / peaks, ds["scene_stf_se"].to_numpy() / peaks
     tiles = (ds["stf"].to_numpy() if "tile" in ds.sizes else stf[None][:0]) / peaks
     size = (10.0, max(4.6, 0.55 * len(peaks)))
@@ -238,7 +238,8 @@ def _band_labels(ds: xr.Dataset) -> Iterator[str]:
         )
 
 
-def _band_colours(centres: FloatArray) -> list[str]:
+def wavelength_colours(centres: FloatArray) -> list[str]:
+    """Colours of wavelengths in nm as the eye sees them; magenta, violet and brown beyond."""
     from matplotlib.colors import to_hex, to_rgb
 
     table = np.array([to_rgb(colour) for colour in _BAND_COLOURS.values()])

@@ -78,6 +78,11 @@ class WarpedCube:
         (a, b), (c, d) = right - origin, down - origin
         return 1 / math.sqrt(abs(a * d - b * c))
 
+    @property
+    def averages(self) -> bool:
+        """Whether pixels of the cube are averaged, not interpolated."""
+        return self.ratio < AVERAGING_RATIO
+
     def read(self, window: Window) -> tuple[Float32Array, BoolArray]:
         """Reflectance (C, y, x), NaN where invalid, and the pixels valid in every band (y, x).
 
@@ -138,7 +143,7 @@ class WarpedCube:
         """Numbers (band, y, x) of the cube's window `source`, warped to a window of the target."""
         start = window.col - self.shift[1], window.row - self.shift[0]
         warped = np.zeros((len(numbers), window.height, window.width), np.float32)
-        method = Resampling.average if self.ratio < AVERAGING_RATIO else Resampling.bilinear
+        method = Resampling.average if self.averages else Resampling.bilinear
         try:
             rasterio.warp.reproject(
                 numbers,

@@ -27,6 +27,7 @@ from uavssr.io.raster.place import (
     coordinates,
     is_rotated,
     make_place,
+    on_same_grid,
     read_place,
 )
 from uavssr.io.raster.reader import BandReader, FileBands
@@ -69,6 +70,7 @@ __all__ = [
     "make_place",
     "metres_per_unit",
     "nanometres",
+    "on_same_grid",
     "opened_metadata",
     "parse_scale",
     "raw_counts_hint",

@@ -225,6 +225,11 @@ def check_aligned(place: Place, reference: Place) -> None:
     _check_places([reference, place], remedy=lambda *_: remedy)
 
 
+def on_same_grid(place: Place, other: Place) -> bool:
+    """Whether two rasters have the same size, CRS and, within `SAME_GRID`, geotransform."""
+    return not _difference(place, other)
+
+
 def _warp_to(place: Place, usual: Place) -> str:
     """The command that brings a file onto the grid of the others."""
     target = f"{place.path.with_suffix('')}_aligned.tif"
