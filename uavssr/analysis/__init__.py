@@ -4,15 +4,16 @@ Formulas are in `indices`; nothing here estimates spectra.
 """
 
 from uavssr.analysis.averaging_grid import AveragingGrid
-from uavssr.analysis.carried import uncarried
+from uavssr.analysis.carried import refuse_uncarried, trust_of_camera, uncarried
 from uavssr.analysis.conversion import BandValues, Conversion
 from uavssr.analysis.converted_image import ImageConversion
-from uavssr.analysis.cube_spectra import holds_spectra, of_cube
+from uavssr.analysis.cube_spectra import holds_spectra, of_array, of_cube
 from uavssr.analysis.image_spectra import of_image
 from uavssr.analysis.index_maps import (
     IndexEvaluation,
     IndexMaps,
     IndexRequest,
+    index_tiles,
     write_index_maps,
 )
 from uavssr.analysis.spectral_source import (
@@ -27,7 +28,12 @@ from uavssr.analysis.zone_statistics import (
     own_share_of_mean,
     zone_statistics,
 )
-from uavssr.analysis.zone_table import write_zone_spectra, write_zone_table
+from uavssr.analysis.zone_table import (
+    write_zone_spectra,
+    write_zone_table,
+    zone_columns,
+    zone_records,
+)
 from uavssr.analysis.zones import Zone, ZoneSet, read_zones
 
 __all__ = [
@@ -47,13 +53,19 @@ __all__ = [
     "ZoneRow",
     "ZoneSet",
     "holds_spectra",
+    "index_tiles",
+    "of_array",
     "of_cube",
     "of_image",
     "own_share_of_mean",
     "read_zones",
+    "refuse_uncarried",
+    "trust_of_camera",
     "uncarried",
     "write_index_maps",
     "write_zone_spectra",
     "write_zone_table",
+    "zone_columns",
+    "zone_records",
     "zone_statistics",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from uavssr.errors import InputRefused
 from uavssr.io.hsi import (
     CoefficientSource,
     CubeSource,
+    cube_of_array,
     is_coefficient_file,
     open_coefficients,
     open_cube_source,
@@ -24,6 +26,9 @@ from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate, stf_pat
 from uavssr.model import Model, SpectralBasis, load_model
 from uavssr.sensors import Sensor, WavelengthGrid, load_sensor
 from uavssr.tiling import TileGrid, Window
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 MIN_CUBE_BANDS: Final = 20
 """Least number of wavelengths of a hyperspectral cube; cameras for `reconstruct` have up to 16."""
@@ -72,44 +77,113 @@ def of_cube(
         ModelRefused: there is no such model.
     """
     source, tags = _open(path), product_tags(path)
-    grid = source.basis.grid if isinstance(source, CoefficientSource) else source.grid
-    stf_file, errors = stf or stf_path(path), None
-    warnings = () if isinstance(source, CoefficientSource) else source.warnings
-    unknown = _why_unknown(tags, stf_file, given=stf is not None)
-    if unknown:
-        warnings += (f"{path.name}: no standard errors, because {unknown}",)
-    else:
-        loaded = load_model(model or tags["uavssr_model"])
-        _check_model(path, loaded, tags, grid)
-        named = sensor or tags["uavssr_sensor"]
+    stf_file = stf or stf_path(path)
+    run = CubeRun(path=path, tags=tags, model=model, sensor=sensor)
+    if stf is None and not stf_file.exists():
+        made = run.with_unknown_errors(source, f"there is no {stf_file.name} beside it")
+        return replace(made, inputs=(path,))
+    made = run.spectra(source, lambda camera, grid: read_stf(stf_file, sensor=camera, grid=grid))
+    return replace(made, inputs=(path,) if made.errors is None else (path, stf_file))
+
+
+def of_array(
+    cube: xr.DataArray | xr.Dataset,
+    *,
+    stf: Path | None = None,
+    model: str | Path | None = None,
+    sensor: str | Path | Sensor | None = None,
+) -> SpectralSource:
+    """The spectra of a cube in memory, lazy or not.
+
+    Their errors are known where a dataset holds the scene's STF (as `reconstruct` and `open_cube`
+    give it), or with `stf`. For the arguments and errors see `of_cube`.
+    """
+    import xarray as xr
+
+    source = cube_of_array(cube)
+    run = CubeRun(path=source.path, tags=source.provenance, model=model, sensor=sensor)
+    if stf is not None:
+        made = run.spectra(source, lambda camera, grid: read_stf(stf, sensor=camera, grid=grid))
+        return replace(made, inputs=(stf,))
+    dataset = cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name="reflectance")
+    if "scene_stf" not in dataset:
+        return run.with_unknown_errors(source, "it comes without the scene's STF")
+    return run.spectra(source, lambda camera, _: dataset.sel(band=list(camera.roles)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubeRun:
+    """The run that made a cube, as far as it is known."""
+
+    path: Path
+    """The cube, for messages."""
+    tags: Mapping[str, str]
+    """What its file or array states."""
+    model: str | Path | None
+    """The model as given; None: as the cube names it."""
+    sensor: str | Path | Sensor | None
+    """The camera as given; None: as the cube names it."""
+
+    @property
+    def _is_known(self) -> bool:
+        return {"uavssr_model", "uavssr_sensor", "uavssr_stages"} <= self.tags.keys()
+
+    def spectra(
+        self,
+        source: CubeSource | CoefficientSource,
+        stf: Callable[[Sensor, WavelengthGrid], xr.Dataset],
+    ) -> SpectralSource:
+        """The spectra, with errors where the run is known; `stf` gives its STF."""
+        if not self._is_known:
+            return self.with_unknown_errors(source, "")
+        loaded = load_model(self.model or self.tags["uavssr_model"])
+        _check_model(self.path, loaded, self.tags, _grid(source))
+        named = self.sensor or self.tags["uavssr_sensor"]
         camera = named if isinstance(named, Sensor) else load_sensor(named)
-        dataset = read_stf(stf_file, sensor=camera, grid=loaded.grid)
-        references, stages = reference_pixels_of(dataset), int(tags["uavssr_stages"])
+        dataset = stf(camera, loaded.grid)
+        references, stages = reference_pixels_of(dataset), int(self.tags["uavssr_stages"])
         errors = SpectralErrors.of(loaded, camera, scene_estimate(dataset), references, stages)
-        if "uavssr_references" in tags and references is None:
+        warnings: tuple[str, ...] = ()
+        if "uavssr_references" in self.tags and references is None:
             fact = "standard errors as without the reference spectra that corrected it"
-            warnings += (f"{path.name}: {fact}; give their file with --stf",)
-    tiles = TileGrid(height=source.height, width=source.width, tile=READ_BLOCK)
-    return SpectralSource(
-        grid=grid,
-        height=source.height,
-        width=source.width,
-        crs_wkt=source.place.crs_wkt,
-        transform=source.place.transform,
-        inputs=(path, stf_file) if errors is not None else (path,),
-        tags={key: value for key, value in tags.items() if key.startswith("uavssr_")},
-        tiles=tiles,
-        read=partial(_read, source, errors),
-        errors=errors,
-        warnings=warnings,
-    )
+            warnings = (f"{self.path.name}: {fact}; give their file with --stf",)
+        return self._source(source, errors, warnings)
+
+    def with_unknown_errors(
+        self, source: CubeSource | CoefficientSource, reason: str
+    ) -> SpectralSource:
+        """The spectra without errors, and the reason as a warning."""
+        if not self._is_known:
+            reason = "it is no cube of uavssr"
+        return self._source(
+            source, None, (f"{self.path.name}: no standard errors, because {reason}",)
+        )
+
+    def _source(
+        self,
+        source: CubeSource | CoefficientSource,
+        errors: SpectralErrors | None,
+        warnings: tuple[str, ...],
+    ) -> SpectralSource:
+        stated = () if isinstance(source, CoefficientSource) else source.warnings
+        tiles = TileGrid(height=source.height, width=source.width, tile=READ_BLOCK)
+        return SpectralSource(
+            grid=_grid(source),
+            height=source.height,
+            width=source.width,
+            crs_wkt=source.place.crs_wkt,
+            transform=source.place.transform,
+            inputs=(),
+            tags={key: value for key, value in self.tags.items() if key.startswith("uavssr_")},
+            tiles=tiles,
+            read=partial(_read, source, errors),
+            errors=errors,
+            warnings=(*stated, *warnings),
+        )
 
 
-def _why_unknown(tags: Mapping[str, str], stf: Path, *, given: bool) -> str:
-    """The reason why the errors of a cube are not known; empty where they are."""
-    if not {"uavssr_model", "uavssr_sensor", "uavssr_stages"} <= tags.keys():
-        return "it is no cube of uavssr"
-    return "" if given or stf.exists() else f"there is no {stf.name} beside it"
+def _grid(source: CubeSource | CoefficientSource) -> WavelengthGrid:
+    return source.basis.grid if isinstance(source, CoefficientSource) else source.grid
 
 
 def _check_model(path: Path, model: Model, tags: Mapping[str, str], grid: WavelengthGrid) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -228,17 +228,26 @@ def write_index_maps(
     shape = -(-source.height // step), -(-source.width // step)
     preview = np.full((len(layers), *shape), np.nan, np.float32)
 
-    def maps(tile: SpectralTile) -> tuple[Window, Float32Array]:
-        stack = np.full((len(layers), *tile.valid.shape), np.nan, np.float32)
-        stack[:, tile.valid] = evaluation(tile).maps().numpy()
-        return tile.window, stack
-
     with open_writer(target) as writer:
-        for window, stack in source.map(maps, progress=progress, task="computing indices"):
+        for window, stack in index_tiles(source, evaluation, progress=progress):
             writer.write_quantised(window, stack)
             _add_to_preview(preview, step, window, stack)
         writer.finish()
     return IndexMaps(path=out, layers=layers, preview=preview, step=step)
+
+
+def index_tiles(
+    source: SpectralSource, evaluation: IndexEvaluation, *, progress: Progress | None = None
+) -> Iterator[tuple[Window, Float32Array]]:
+    """The maps (L, h, w) of each tile with valid pixels, NaN where there is no value."""
+    count = len(evaluation.layers)
+
+    def maps(tile: SpectralTile) -> tuple[Window, Float32Array]:
+        stack = np.full((count, *tile.valid.shape), np.nan, np.float32)
+        stack[:, tile.valid] = evaluation(tile).maps().numpy()
+        return tile.window, stack
+
+    return source.map(maps, progress=progress, task="computing indices")
 
 
 def _add_to_preview(preview: Float32Array, step: int, window: Window, stack: Float32Array) -> None:

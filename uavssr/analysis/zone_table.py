@@ -8,12 +8,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
 from uavssr.analysis.zone_spectra import SpectrumOfZone
 from uavssr.analysis.zone_statistics import IndexOfZone, ZoneRow
 from uavssr.io.checks import PathLike
 from uavssr.io.writers import replacing
 from uavssr.sensors import FloatArray
+
+_FACTS: Final = ("pixels", "valid", "outlier")
 
 
 def write_zone_table(
@@ -27,16 +30,10 @@ def write_zone_table(
     Raises:
         OutputError: something stands in the way of the file.
     """
-    facts, columns = ("pixels", "valid", "outlier"), IndexOfZone._fields
-    names = list(rows[0].indices)
-    header = ["zone", *facts, *(f"{name}_{column}" for name in names for column in columns)]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(header)
-    for row in rows:
-        numbers = [getattr(row, fact) for fact in facts]
-        numbers += [number for name in names for number in row.indices[name]]
-        writer.writerow([row.zone, *map(_text, numbers)])
+    writer.writerow(zone_columns(rows))
+    writer.writerows([zone, *map(_text, numbers)] for zone, *numbers in zone_records(rows))
     return _write(text.getvalue(), path, overwrite=overwrite, inputs=inputs)
 
 
@@ -77,6 +74,24 @@ def _write(text: str, path: PathLike, *, overwrite: bool, inputs: Sequence[Path]
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
         part.write_text(text, encoding="utf-8", newline="")
     return Path(path)
+
+
+def zone_columns(rows: Sequence[ZoneRow]) -> list[str]:
+    """The names of the columns of the table."""
+    per_index = (f"{name}_{column}" for name in rows[0].indices for column in IndexOfZone._fields)
+    return ["zone", *_FACTS, *per_index]
+
+
+def zone_records(rows: Sequence[ZoneRow]) -> list[tuple[str, *tuple[float, ...]]]:
+    """The values of the table: a zone's name, then numbers, NaN where unknown."""
+    return [
+        (
+            row.zone,
+            *(getattr(row, fact) for fact in _FACTS),
+            *(number for index in row.indices.values() for number in index),
+        )
+        for row in rows
+    ]
 
 
 def _text(number: float) -> str:

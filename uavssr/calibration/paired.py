@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from uavssr.calibration.references import (
     plausible_places,
 )
 from uavssr.errors import UsageError
+from uavssr.io.msi import Image, ImageKeywords, as_image
 from uavssr.io.stf import ReferencePixels, StfEstimate, stf_arrays, with_reference_pixels
 from uavssr.model import (
     DEFAULT_MODEL,
@@ -189,22 +190,24 @@ def _as_numbers(fitting: Fitting, fit: Fit, stf: Stf, basis: SpectralBasis) -> S
 
 
 def calibrate_stf(
-    msi: MsiSource,
+    image: Image,
     *,
     reference: str | Path,
     reference_scale: float | str | None = None,
     flight: str | None = None,
     model: str | Path | Model = DEFAULT_MODEL,
+    **keywords: Unpack[ImageKeywords],
 ) -> xr.Dataset:
     """The STF of an image from a reference: a cube, field spectra, panels, or plots.
 
     Args:
-        msi: from `open_msi`.
+        image: a path, paths of single-band files, what `open_msi` returns, or an array of xarray.
         reference: an overlapping hyperspectral GeoTIFF or ENVI file, or a table (.csv) of spectra
             or panels at coordinates, or a table of plots (.csv, .npz); see docs/formats.md.
         reference_scale: reflectance = number in the reference x scale.
         flight: the flight of a table of plots, where that holds several.
         model: the model whose wavelengths the STF has: a name, a folder, or a loaded model.
+        keywords: options of `open_msi` for an image that is not open yet.
 
     Returns:
         The dataset that `io.stf.write_stf` writes, for the scene alone; `calibrate_scene` also
@@ -212,7 +215,15 @@ def calibrate_stf(
 
     Raises:
         InputRefused: the reference is broken, ambiguous, off the image, or covers no band.
+
+    Example:
+        >>> import uavssr
+        >>> _ = uavssr.simulate("hsi.tif", sensor="p4m", out="paired.tif")
+        >>> stf = uavssr.calibrate_stf("paired.tif", reference="hsi.tif", sensor="p4m")
+        >>> bool((stf.scene_centre_se < 6).all())  # nm
+        True
     """
+    msi = as_image(image, **keywords)
     opened = open_reference(reference, msi, scale=reference_scale, flight=flight)
     return calibrate_scene(msi, opened, model=model).dataset
 

@@ -19,7 +19,7 @@ from uavssr.cli.app import (
     print_outputs,
     say,
 )
-from uavssr.cli.index_list import print_indices, refuse_uncarried
+from uavssr.cli.index_list import print_indices
 from uavssr.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def index(
     if list_all:
         print_indices(sensor, model, as_json=as_json)
         return
-    from uavssr.analysis import IndexRequest, write_index_maps
+    from uavssr.analysis import IndexRequest, refuse_uncarried, write_index_maps
     from uavssr.sensors import load_sensor
 
     paths, names = inputs_and_names(arguments or [])

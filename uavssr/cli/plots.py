@@ -13,7 +13,6 @@ from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
 from uavssr.cli.index import open_spectral_source
-from uavssr.cli.index_list import refuse_uncarried
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def plots(
     from uavssr.analysis import (
         IndexRequest,
         read_zones,
+        refuse_uncarried,
         write_zone_spectra,
         write_zone_table,
         zone_statistics,

@@ -46,7 +46,7 @@ def fit_camera_profile(
     model: str | Path | Model = DEFAULT_MODEL,
     overwrite: bool = False,
 ) -> CameraFit:
-    """Fit a camera's profile to flights with known spectra, see `calibration.fit_camera`.
+    r"""Fit a camera's profile to flights with known spectra, see `calibration.fit_camera`.
 
     Args:
         pairs: tables of plots (.npz, .csv), and manifests (.csv) of images with their cubes, of
@@ -61,6 +61,14 @@ def fit_camera_profile(
         UsageError: no pairs, or a scale that is no number.
         InputRefused: a table, a manifest or a file in it cannot be used.
         OutputError: the profile cannot be written.
+
+    Example:
+        >>> import pathlib, uavssr
+        >>> _ = uavssr.simulate("hsi.tif", sensor="p4m", out="known.tif")
+        >>> _ = pathlib.Path("pairs.csv").write_text("msi,hsi,sensor\nknown.tif,hsi.tif,p4m\n")
+        >>> fit = uavssr.fit_camera_profile("pairs.csv", sensor="p4m", out="mine.yaml")
+        >>> uavssr.open_msi("known.tif", sensor="mine.yaml").sensor.name
+        'mine'
     """
     paths = [Path(path) for path in ([pairs] if isinstance(pairs, str | Path) else pairs)]
     known = sensor if isinstance(sensor, Sensor) else load_sensor(sensor)

@@ -92,6 +92,12 @@ def simulate(
         UsageError: an option is out of its range.
         InputRefused: the cube is refused, or does not cover the sensor's bands.
         OutputError: an output exists, is the input, or cannot be written.
+
+    Example:
+        >>> import uavssr
+        >>> simulated = uavssr.simulate("hsi.tif", sensor="p4m", out="msi.tif", seed=1)
+        >>> uavssr.open_msi(simulated.image, sensor="p4m").sensor.roles
+        ('blue', 'green', 'red', 'rededge', 'nir')
     """
     options = SimulationOptions(
         sensor=sensor if isinstance(sensor, Sensor) else load_sensor(sensor),

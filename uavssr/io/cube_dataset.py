@@ -82,14 +82,12 @@ def open_cube(
         InputRefused: a file is unsafe, broken or ambiguous, or the files do not fit each other.
 
     Example:
-        >>> import uavssr
-        >>> image = uavssr.open_msi("examples/field.tif")
-        >>> _ = uavssr.plan_reconstruction(image).write("hsi.tif")
+        >>> import uavssr  # hsi.tif: uavssr reconstruct examples/field.tif --out hsi.tif
         >>> cube = uavssr.open_cube("hsi.tif")
-        >>> dict(cube.reflectance.sizes)
-        {'wavelength': 270, 'y': 400, 'x': 300}
-        >>> cube.uavssr.sel_wavelength(660).wavelength.round(1).item()
-        660.3
+        >>> cube.reflectance.dims, cube.sizes["wavelength"]
+        (('wavelength', 'y', 'x'), 270)
+        >>> cube.scene_centre.sel(band="red").round().item()  # nm, of the STF beside the cube
+        650.0
     """
     files = CubeFiles(
         path=path,

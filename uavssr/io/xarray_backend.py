@@ -44,6 +44,7 @@ class UavssrBackend(BackendEntrypoint):
         Raises:
             UsageError, InputRefused: see `uavssr.open_cube`.
         """
+        import uavssr.api  # noqa: F401 - registers the accessor
         from uavssr.io.cube_dataset import CubeFiles, cube_dataset
 
         files = CubeFiles(

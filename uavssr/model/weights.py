@@ -99,6 +99,12 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
 
     Raises:
         ModelRefused: something in the folder is not as it was saved; the message names it.
+
+    Example:
+        >>> import uavssr
+        >>> model = uavssr.load_model("p4m-nano")
+        >>> model.name, len(model.grid)
+        ('p4m-nano', 270)
     """
     folder = find_model(name_or_path)
     config = _read_config(folder / CONFIG_FILE)

@@ -6,12 +6,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor
 
 from uavssr.errors import InputRefused, UsageError
+from uavssr.io.msi import Image, ImageKeywords, as_image
 from uavssr.io.stf import StfArrays, stf_arrays
 from uavssr.model import (
     GAIN,
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 
 def estimate_camera_stf(
-    sources: Sequence[MsiSource], options: ReconstructionOptions | None = None
+    images: Sequence[Image],
+    options: ReconstructionOptions | None = None,
+    **keywords: Unpack[ImageKeywords],
 ) -> StfArrays:
     """The STF of one camera from the images of several flights, without tiles.
 
@@ -47,14 +50,27 @@ def estimate_camera_stf(
     gains include `FLIGHT_SPREAD`, by which a flight differs from the mean of all.
 
     Args:
-        sources: two or more images of one camera.
+        images: two or more images of one camera: paths, what `open_msi` returns, or arrays.
         options: model, device and stages; the others have no effect.
+        keywords: options of `open_msi` for images that are not open yet.
 
     Raises:
         UsageError: fewer than two images.
         InputRefused: images of different cameras, or one without a valid pixel.
         IncompleteRun: the network gave NaN or infinity.
+
+    Example:
+        >>> import uavssr
+        >>> names = ["flight1.tif", "flight2.tif"]
+        >>> flights = [
+        ...     uavssr.simulate("hsi.tif", sensor="p4m", out=name, seed=seed).image
+        ...     for seed, name in enumerate(names)
+        ... ]
+        >>> stf = uavssr.estimate_camera_stf(flights, sensor="p4m").dataset()
+        >>> stf.band.values.tolist()
+        ['blue', 'green', 'red', 'rededge', 'nir']
     """
+    sources = [as_image(image, **keywords) for image in images]
     if len(sources) < 2:
         raise UsageError(
             "one image alone is given", remedy="give two or more, or leave --same-camera out"

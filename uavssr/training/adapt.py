@@ -85,6 +85,12 @@ def adapt_model(
         InputRefused: a file cannot be read, or does not cover the model's wavelengths.
         ModelRefused: see `load_model`; or the model has been adapted too often.
         OutputError: the folder holds something else, or cannot be written.
+
+    Example:
+        >>> import uavssr
+        >>> adapted = uavssr.adapt_model("hsi.tif", "my-field")
+        >>> uavssr.load_model("my-field").name
+        'my-field'
     """
     paths = [Path(path) for path in ([spectra] if isinstance(spectra, str | Path) else spectra)]
     if not paths:

@@ -90,6 +90,13 @@ def train(
         InputRefused: the checkpoint is damaged.
         OutputError: a checkpoint or log cannot be written.
         IncompleteRun: the loss became NaN or exploded; the last good checkpoint is kept.
+
+    Example:
+        >>> import pathlib, uavssr
+        >>> from uavssr.spectra import load_library
+        >>> from uavssr.training import TrainingConfig
+        >>> library = load_library("library.npz", HEADWALL_NANO)  # doctest: +SKIP
+        >>> result = uavssr.train(library, pathlib.Path("run"))  # doctest: +SKIP
     """
     data = TrainingData.of(data) if isinstance(data, SpectralLibrary) else data
     config, execution = config or TrainingConfig(), execution or Execution()

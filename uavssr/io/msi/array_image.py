@@ -34,7 +34,7 @@ _STRUCTURE: Final = {"_FillValue", "scale_factor", "add_offset", "long_name", "g
 """Attributes that describe the numbers; the others are tags."""
 
 
-def open_array(image: xr.DataArray | xr.Dataset, request: Request) -> MsiSource:
+def open_image_array(image: xr.DataArray | xr.Dataset, request: Request) -> MsiSource:
     """Open an image in memory; its numbers, names and tags are judged as those of a file are.
 
     Names of bands are taken from the coordinate `band` where that holds texts, from the attribute

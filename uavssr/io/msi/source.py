@@ -109,7 +109,7 @@ def open_msi(
 
     Args:
         path: a GeoTIFF or ENVI file, a sequence of them, or an array (band, y, x) of xarray with
-            a CRS; see `open_array`.
+            a CRS; see `open_image_array`.
         sensor: name of a known camera, a sensor file, or a Sensor; by default the camera is found
             by tags of the file.
         bands: role of each band in file order, "skip" for a band that is not used; by default the
@@ -142,9 +142,9 @@ def open_msi(
     )
     if not is_array(path):
         return open_request(request)
-    from uavssr.io.msi.array_image import open_array  # which imports this module
+    from uavssr.io.msi.array_image import open_image_array  # which imports this module
 
-    return open_array(path, request)
+    return open_image_array(path, request)
 
 
 def open_request(request: Request) -> MsiSource:
