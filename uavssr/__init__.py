@@ -9,7 +9,7 @@ from uavssr._version import __version__
 TYPE_CHECKING = False  # as in typing, whose import takes longer than all of this
 
 if TYPE_CHECKING:
-    from uavssr.api import CubeAccessor, index, open_cube, plots
+    from uavssr.api import CubeAccessor, convert, index, open_cube, plots
     from uavssr.calibration import calibrate_stf
     from uavssr.data import fit_camera_profile, simulate
     from uavssr.evaluation import evaluate
@@ -33,6 +33,7 @@ __all__ = [
     "__version__",
     "adapt_model",
     "calibrate_stf",
+    "convert",
     "estimate_camera_stf",
     "estimate_stf",
     "evaluate",
@@ -55,6 +56,7 @@ _PACKAGES = {
     "ReconstructionOptions": "uavssr.reconstruction",
     "adapt_model": "uavssr.training",
     "calibrate_stf": "uavssr.calibration",
+    "convert": "uavssr.api",
     "estimate_camera_stf": "uavssr.reconstruction",
     "estimate_stf": "uavssr.reconstruction",
     "evaluate": "uavssr.evaluation",

@@ -87,7 +87,7 @@ class ImageConversion:
         if uncertainty is not None and source.errors is None:
             raise InputRefused(
                 "the standard errors of its spectra are not known",
-                path=source.inputs[0],
+                path=next(iter(source.inputs), None),
                 remedy="leave out --uncertainty, or give the .stf.nc of its run with --stf",
             )
         planned = cls(

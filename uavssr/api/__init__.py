@@ -4,7 +4,7 @@ Nothing here computes: it opens what it is given and labels the results.
 """
 
 from uavssr.api.accessor import CubeAccessor
-from uavssr.api.answers import index, plots
+from uavssr.api.answers import convert, index, plots
 from uavssr.api.inputs import Spectra, SpectraKeywords, spectra_of
 from uavssr.io.cube_dataset import open_cube
 
@@ -12,6 +12,7 @@ __all__ = [
     "CubeAccessor",
     "Spectra",
     "SpectraKeywords",
+    "convert",
     "index",
     "open_cube",
     "plots",

@@ -5,18 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 import xarray as xr
 
 from uavssr.api.inputs import Spectra, SpectraKeywords, spectra_of
+from uavssr.errors import UsageError
 from uavssr.io.raster import coordinates
+from uavssr.sensors import Sensor, load_sensor
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from uavssr.analysis import IndexRequest, SpectralSource
+    from uavssr.io.msi import MsiSource
 
 
 def index(
@@ -24,6 +27,7 @@ def index(
     names: str | Sequence[str] = (),
     *,
     formula: str | Sequence[str] = (),
+    as_camera: str | Path | Sensor | None = None,
     even_so: bool = False,
     **keywords: Unpack[SpectraKeywords],
 ) -> xr.Dataset:
@@ -33,6 +37,7 @@ def index(
         data: an image or a cube: a path, what `open_msi` returns, a dataset or an array.
         names: indices of `uavssr index --list`, such as "NDVI".
         formula: formulas of your own, such as "(R800 - R670) / (R800 + R670)".
+        as_camera: evaluate indices of broad bands as this camera would: "sentinel2a" ...
         even_so: also compute indices that a cube of the camera does not carry.
         keywords: `sensor`, `bands`, `scale` ... as of `open_msi`; `model`, `stf`, `device`,
             `workers` as of the command line.
@@ -57,7 +62,8 @@ def index(
     from uavssr.analysis import IndexEvaluation, index_tiles
 
     source, requests = _opened(data, names, formula, even_so=even_so, keywords=keywords)
-    evaluation = IndexEvaluation.of(requests, source.grid, source.errors)
+    camera = None if as_camera is None else _sensor(as_camera)
+    evaluation = IndexEvaluation.of(requests, source.grid, source.errors, camera=camera)
     layers, size = evaluation.layers, {"height": source.height, "width": source.width}
     maps = np.full((len(layers), source.height, source.width), np.nan, np.float32)
     for window, stack in index_tiles(source, evaluation):
@@ -130,6 +136,70 @@ def plots(
     rows = zone_statistics(source, found.zones, requests)
     _warn_of_odd(source)
     return pd.DataFrame.from_records(zone_records(rows), columns=zone_columns(rows))
+
+
+def convert(
+    data: Spectra,
+    to: str | Path | Sensor,
+    out: str | Path,
+    *,
+    uncertainty: str | Path | None = None,
+    resolution: float | None = None,
+    grid: str | Path | None = None,
+    dtype: Literal["uint16", "float32"] = "uint16",
+    overwrite: bool = False,
+    **keywords: Unpack[SpectraKeywords],
+) -> MsiSource:
+    """Write the image that another camera would have taken, and open it.
+
+    Args:
+        data: an image or a cube, as of `index`.
+        to: the other camera: a name, a sensor file, or a sensor.
+        out: the image to write, a .tif.
+        uncertainty: also write the standard errors to this .tif.
+        resolution: average over pixels of this size, in metres.
+        grid: average over the pixels of this raster.
+        dtype: uint16 (reflectance x 10000) or float32.
+        overwrite: whether to replace existing outputs.
+        keywords: as of `index`.
+
+    Raises:
+        UsageError: two grids are named.
+        InputRefused: the input is refused, or covers no band of the camera.
+        OutputError: an output exists or cannot be written.
+
+    Example:
+        >>> import uavssr
+        >>> image = uavssr.convert("hsi.tif", "sentinel2a", "as_sentinel2.tif")
+        >>> image.sensor.name, image.sensor.roles[:3]
+        ('sentinel2a', ('b2', 'b3', 'b4'))
+    """
+    from uavssr.analysis import AveragingGrid, ImageConversion
+    from uavssr.io.msi import open_msi
+
+    if resolution is not None and grid is not None:
+        raise UsageError("resolution and grid name two grids", remedy="choose one")
+    source = spectra_of(data, **keywords)
+    cells = None
+    if resolution is not None:
+        cells = AveragingGrid.of_resolution(source, resolution)
+    elif grid is not None:
+        cells = AveragingGrid.like(source, Path(grid))
+    planned = ImageConversion.of(
+        source,
+        _sensor(to),
+        Path(out),
+        uncertainty=None if uncertainty is None else Path(uncertainty),
+        cells=cells,
+        dtype=dtype,
+    )
+    planned.write(overwrite=overwrite)
+    _warn_of_odd(source)
+    return open_msi(out)
+
+
+def _sensor(named: str | Path | Sensor) -> Sensor:
+    return named if isinstance(named, Sensor) else load_sensor(named)
 
 
 def _opened(
