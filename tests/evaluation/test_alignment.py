@@ -212,7 +212,7 @@ def test_command_compares_several_and_writes_table_and_picture(
     assert "p1.tif" in shown
     assert "blocks of" in shown
     assert picture.read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == 2 * (1 + len(GRID))
     assert cli.main(["evaluate", *names, "--json", "-q"]) == 0
     report = json.loads(capfd.readouterr().out)
