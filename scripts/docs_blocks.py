@@ -2,7 +2,7 @@
 
 On pages of RUN_FOLDERS every block of shell or Python runs, in order, in a folder with examples/.
 A block of text after one is what it prints, where `...` stands for anything. A block that cannot
-run has the reason in a comment before it; a page without blocks that run has it on its first line:
+run has the reason in a comment before it; a page without blocks that run has it under its title:
 
     <!-- not run: REASON -->
 """
@@ -43,7 +43,7 @@ class Block:
     text: str
     """Content without the indentation of the fence."""
     mark: str | None
-    """Comment before the block or, for all blocks of a page, on its first line."""
+    """Comment before the block or, for all blocks of a page, under its title."""
 
     @property
     def runs(self) -> bool:
@@ -73,8 +73,8 @@ def split_words(line: str) -> list[str]:
 def blocks_of(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
-    first = re.match(r"<!-- (not run: [^\n]+) -->\n", text)
-    whole_page = first.group(1) if first else None
+    under_title = re.match(r"# [^\n]+\n\n?<!-- (not run: [^\n]+) -->\n", text)
+    whole_page = under_title and under_title[1]
     return [
         Block(
             page=page,

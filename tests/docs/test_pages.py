@@ -72,7 +72,7 @@ def test_python_that_does_not_run_compiles(block: Block) -> None:
 )
 def test_code_is_on_a_page_that_runs_or_says_why_not(block: Block) -> None:
     folder = block.page.parent.name
-    assert folder in RUN_FOLDERS, "put <!-- not run: REASON --> before the block, or on line 1"
+    assert folder in RUN_FOLDERS, "put <!-- not run: REASON --> before the block, or under the title"
 
 
 def test_every_page_is_in_the_navigation() -> None:
