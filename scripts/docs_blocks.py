@@ -1,8 +1,9 @@
 """The code blocks of Markdown pages: which of them run, and what runs them.
 
 On pages of RUN_FOLDERS every block of shell or Python runs, in order, in a folder with examples/.
-A block of text after one is what it prints, where `...` stands for anything. A block that cannot
-run has the reason in a comment before it; a page without blocks that run has it under its title:
+A block of text after one is what it prints, where `...` stands for anything and numbers may differ
+by a tenth, as they do from machine to machine. A block that cannot run has the reason in a comment
+before it; a page without blocks that run has it under its title:
 
     <!-- not run: REASON -->
 """
@@ -135,7 +136,10 @@ class PageRun:
             code = cli.main([os.path.expandvars(word) for word in words[1:]])
         else:
             shell = ["bash", "-euo", "pipefail", "-c", line]
-            done = subprocess.run(shell, capture_output=True, text=True, check=False)
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            done = subprocess.run(
+                shell, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path}
+            )
             printed.write(done.stdout + done.stderr)
             code = done.returncode
         if code:
@@ -150,6 +154,21 @@ def _captured(printed: io.StringIO) -> Iterator[None]:
 
 
 def _matches(expected: str, printed: str) -> bool:
-    """Whether the text was printed, with anything for `...` and any blanks for blanks."""
-    words = [re.escape(word).replace(r"\.\.\.", ".*?") for word in expected.split()]
-    return re.search(r"\s+".join(words), printed, re.DOTALL) is not None
+    """Whether the text was printed; numbers to a tenth, or to their last digit."""
+    pattern, numbers = [], []
+    for part in re.split(r"(\.\.\.|\s+|\d+\.?\d*)", expected.strip()):
+        if part[:1].isdigit():
+            numbers.append(part)
+            pattern.append(r"(\d+\.?\d*)")
+        elif part == "...":
+            pattern.append(".*?")
+        else:
+            pattern.append(r"\s+" if part.isspace() else re.escape(part))
+    match = re.search("".join(pattern), printed, re.DOTALL)
+    return match is not None and all(map(_close, numbers, match.groups()))
+
+
+def _close(expected: str, printed: str) -> bool:
+    last_digit = 10.0 ** -len(expected.partition(".")[2])
+    tolerance = max(0.1 * abs(float(expected)), 1.01 * last_digit)
+    return abs(float(expected) - float(printed)) <= tolerance
