@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -296,6 +297,19 @@ def test_missing_file_is_refused(source: SpectralSource, tmp_path: Path) -> None
 def test_column_that_is_not_there_is_refused(zone_file: Writer, source: SpectralSource) -> None:
     with pytest.raises(UsageError, match="has no column 'parcel'; choose: plot"):
         read_zones(zone_file(), source, id_column="parcel")
+
+
+@pytest.mark.parametrize("package", ["exactextract", "pyogrio", "shapely"])
+def test_missing_package_is_named_with_its_extra(
+    package: str, zone_file: Writer, source: SpectralSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zones = zone_file()
+    for name in [n for n in sys.modules if n.split(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    remedy = r'is not installed; pip install "uavssr\[plots\]"'
+    with pytest.raises(UsageError, match=f"{package}.* {remedy}"):
+        read_zones(zones, source)
 
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided")

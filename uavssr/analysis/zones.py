@@ -141,6 +141,11 @@ def _read(
     path: Path, source: SpectralSource, id_column: str | None
 ) -> tuple[list[str], list[Geometry]]:
     """Identifiers and polygons in the CRS of the image."""
+    try:
+        import exactextract  # noqa: F401 - needed once the zones are read
+    except ModuleNotFoundError as err:
+        remedy = 'pip install "uavssr[plots]"'
+        raise UsageError(f"{err.name} is not installed", remedy=remedy) from err
     layer = read_polygons(path)
     names = _names(path, layer.columns, id_column)
     check_outlines(path, names, layer.outlines)
