@@ -3,7 +3,7 @@
     python scripts/docs_pictures.py [PAGE ...]
 
 A picture `![...](STEM/NAME.png)` of the page STEM.md is the file NAME.png that its blocks have
-written, reduced to WIDTH pixels and 256 colours. Without PAGE all pages are run.
+written, reduced to WIDTH pixels and COLOURS colours. Without PAGE all pages are run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT))  # run as a script, Python looks in scripts/ only
 
 from scripts.docs_blocks import PageRun, pages_that_run  # noqa: E402
 
-WIDTH: Final = 1000
+WIDTH: Final = 900
+COLOURS: Final = 96
 
 
 def main(arguments: list[str]) -> None:
@@ -47,7 +48,7 @@ def _reduce(source: Path, target: Path) -> None:
         if colours.width > WIDTH:
             height = round(colours.height * WIDTH / colours.width)
             colours = colours.resize((WIDTH, height), Image.Resampling.LANCZOS)
-        colours.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+        colours.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
 
 
