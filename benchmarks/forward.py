@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from mstpp import MstPlusPlus
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from uavssr.evaluation.baselines import MstPlusPlus
 from uavssr.model import ResponseFamily, Stf, load_model
 from uavssr.sensors import load_sensor
 
