@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -71,9 +71,24 @@ OPTIONAL = {"reconstruction.cluster", "io.cube_dataset", "io.xarray_backend"}
 
 MAX_LINES = 350
 
-every_module = pytest.mark.parametrize(
-    "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]
-)
+
+def every_module(check: Callable[[Path], None]) -> Callable[[], None]:
+    """A check of a module as one test of all modules, which names each that fails.
+
+    A test for each module and check would be thousands, and take minutes.
+    """
+
+    def test() -> None:
+        failures = []
+        for path in MODULES:
+            try:
+                check(path)
+            except AssertionError as err:
+                failures.append(f"{place(path)}: {err}")
+        assert not failures, "\n".join(failures)
+
+    test.__name__, test.__doc__ = check.__name__, check.__doc__
+    return test
 
 
 def place(path: Path) -> str:
