@@ -36,7 +36,7 @@ class CubeAccessor:
             UsageError: the nearest band is farther away than the distance to its own neighbour.
             InputRefused: the dataset is no cube.
 
-        Example:
+        Examples:
             >>> import uavssr
             >>> cube = uavssr.open_cube("hsi.tif")
             >>> cube.uavssr.sel_wavelength(660).wavelength.round(2).item()  # nm
@@ -67,7 +67,7 @@ class CubeAccessor:
             UsageError: the place lies outside the cube.
             InputRefused: the dataset is no cube, or has no coordinates.
 
-        Example:
+        Examples:
             >>> import uavssr
             >>> cube = uavssr.open_cube("hsi.tif", uncertainty="se.tif")
             >>> axes = cube.uavssr.plot_spectrum(x=504215, y=4062475)
@@ -87,7 +87,7 @@ class CubeAccessor:
         Raises:
             InputRefused: the dataset is no cube, or holds no visible bands.
 
-        Example:
+        Examples:
             >>> import uavssr
             >>> cube = uavssr.open_cube("hsi.tif").isel(y=slice(0, 50), x=slice(0, 60))
             >>> cube.uavssr.rgb().shape

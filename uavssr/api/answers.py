@@ -50,7 +50,7 @@ def index(
         UsageError: no such index, or a cube of the camera does not carry it.
         InputRefused: the input is refused, or the bands of an index lie outside it.
 
-    Example:
+    Examples:
         >>> import uavssr, xarray
         >>> field = xarray.open_dataset("examples/field.tif", engine="rasterio").band_data
         >>> maps = uavssr.index(field.isel(y=slice(0, 64), x=slice(100, 164)), ["NDVI", "REIP"])
@@ -111,7 +111,7 @@ def plots(
         UsageError: no such index or column, or the extra `plots` is not installed.
         InputRefused: a file is refused, or no plot lies in the image.
 
-    Example:
+    Examples:
         >>> import json, pathlib, uavssr
         >>> corners = [[504212, 4062478], [504218, 4062478], [504218, 4062472], [504212, 4062472]]
         >>> outline = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
@@ -168,7 +168,7 @@ def convert(
         InputRefused: the input is refused, or covers no band of the camera.
         OutputError: an output exists or cannot be written.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> image = uavssr.convert("hsi.tif", "sentinel2a", "as_sentinel2.tif")
         >>> image.sensor.name, image.sensor.roles[:3]

@@ -216,7 +216,7 @@ def calibrate_stf(
     Raises:
         InputRefused: the reference is broken, ambiguous, off the image, or covers no band.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> _ = uavssr.simulate("hsi.tif", sensor="p4m", out="paired.tif")
         >>> stf = uavssr.calibrate_stf("paired.tif", reference="hsi.tif", sensor="p4m")

@@ -62,7 +62,7 @@ def fit_camera_profile(
         InputRefused: a table, a manifest or a file in it cannot be used.
         OutputError: the profile cannot be written.
 
-    Example:
+    Examples:
         >>> import pathlib, uavssr
         >>> _ = uavssr.simulate("hsi.tif", sensor="p4m", out="known.tif")
         >>> _ = pathlib.Path("pairs.csv").write_text("msi,hsi,sensor\nknown.tif,hsi.tif,p4m\n")

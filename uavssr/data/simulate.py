@@ -93,7 +93,7 @@ def simulate(
         InputRefused: the cube is refused, or does not cover the sensor's bands.
         OutputError: an output exists, is the input, or cannot be written.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> simulated = uavssr.simulate("hsi.tif", sensor="p4m", out="msi.tif", seed=1)
         >>> uavssr.open_msi(simulated.image, sensor="p4m").sensor.roles

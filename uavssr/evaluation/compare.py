@@ -99,7 +99,7 @@ def evaluate(
         UsageError: an option makes no sense.
         InputRefused: a file is refused, or the cubes share no ground, pixels or wavelengths.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> report = uavssr.evaluate("hsi.tif", "hsi.tif")
         >>> report["scene"]["rmse"]

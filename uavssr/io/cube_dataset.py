@@ -81,7 +81,7 @@ def open_cube(
         UsageError: an option makes no sense.
         InputRefused: a file is unsafe, broken or ambiguous, or the files do not fit each other.
 
-    Example:
+    Examples:
         >>> import uavssr  # hsi.tif: uavssr reconstruct examples/field.tif --out hsi.tif
         >>> cube = uavssr.open_cube("hsi.tif")
         >>> cube.reflectance.dims, cube.sizes["wavelength"]

@@ -100,7 +100,7 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     Raises:
         ModelRefused: something in the folder is not as it was saved; the message names it.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> model = uavssr.load_model("p4m-nano")
         >>> model.name, len(model.grid)

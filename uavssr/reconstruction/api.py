@@ -123,7 +123,7 @@ def plan_reconstruction(
         ModelRefused: the model is missing, damaged or of another camera.
         InputRefused: the image is refused, or the file of a fixed STF cannot be used.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> plan = uavssr.plan_reconstruction("examples/field.tif", sensor="p4m")
         >>> plan.provenance()["uavssr_bands"].split(",")[0]
@@ -152,7 +152,7 @@ def reconstruct(
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> cube = uavssr.reconstruct("examples/field.tif", uncertainty=True)
         >>> spectrum = cube.isel(y=20, x=15)  # nothing is computed before .compute()
@@ -181,7 +181,7 @@ def estimate_stf(
     Raises:
         UavssrError: see `plan_reconstruction` and `PlannedReconstruction.scene`.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> options = uavssr.ReconstructionOptions(tile_stf="off")  # the scene's alone
         >>> stf = uavssr.estimate_stf("examples/field.tif", options)

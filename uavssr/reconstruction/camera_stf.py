@@ -59,7 +59,7 @@ def estimate_camera_stf(
         InputRefused: images of different cameras, or one without a valid pixel.
         IncompleteRun: the network gave NaN or infinity.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> names = ["flight1.tif", "flight2.tif"]
         >>> flights = [

@@ -86,7 +86,7 @@ def adapt_model(
         ModelRefused: see `load_model`; or the model has been adapted too often.
         OutputError: the folder holds something else, or cannot be written.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> adapted = uavssr.adapt_model("hsi.tif", "my-field")
         >>> uavssr.load_model("my-field").name

@@ -91,7 +91,7 @@ def train(
         OutputError: a checkpoint or log cannot be written.
         IncompleteRun: the loss became NaN or exploded; the last good checkpoint is kept.
 
-    Example:
+    Examples:
         >>> import pathlib, uavssr
         >>> from uavssr.spectra import load_library
         >>> from uavssr.training import TrainingConfig

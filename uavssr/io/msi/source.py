@@ -123,7 +123,7 @@ def open_msi(
         UsageError: an option makes no sense.
         InputRefused: the input is unsafe, broken, incomplete, ambiguous or empty.
 
-    Example:
+    Examples:
         >>> import uavssr
         >>> image = uavssr.open_msi("examples/field.tif")
         >>> image.sensor.name, image.sensor.roles
