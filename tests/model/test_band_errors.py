@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.helpers.models import CONFIG, double_stf, expected_stf, tiny_msi, tiny_network
+from uavssr.model.band_errors import Direction
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.state import Stf
 
@@ -32,6 +33,19 @@ def test_single_bands_have_the_standard_errors_of_the_cube(components: int) -> N
     shared = joint.shared(image.flatten(2), coefficients.flatten(2))[0]
     variance = own.diagonal().T + shared.square().sum(1)
     torch.testing.assert_close(variance.sqrt(), sigma, rtol=0.05, atol=1e-5)
+
+
+def test_variance_along_a_direction_is_that_of_the_covariance() -> None:
+    network, image = tiny_network(replace(CONFIG, components=3)), tiny_msi().flatten(2)
+    joint = network.band_errors(rows(network, BANDS), expected_stf())
+    torch.manual_seed(0)
+    directions = [
+        Direction(chosen, torch.randn(len(chosen), image.shape[-1])) for chosen in ([2], [3, 0, 1])
+    ]
+    own, along = joint.own(image)[0], joint.variances_along(image, directions)
+    for variance, (chosen, weight) in zip(along, directions, strict=True):
+        expected = torch.einsum("tn,tpn,pn->n", weight, own[chosen][:, chosen], weight)
+        torch.testing.assert_close(variance, expected, rtol=1e-3, atol=1e-9)
 
 
 def test_covariance_is_that_of_errors_of_drawn_pixels() -> None:

@@ -18,11 +18,10 @@ from uavssr.indices import (
     SpectralIndex,
     camera_term_weights,
     find_index,
-    formula_variance,
     term_weights,
 )
 from uavssr.io.writers import Layer, MapTarget, open_writer
-from uavssr.model import BandErrors
+from uavssr.model import BandErrors, Direction
 from uavssr.sensors import Float32Array, FloatArray, Sensor, WavelengthGrid
 from uavssr.tiling import Progress, Window
 
@@ -133,30 +132,27 @@ class IndexEvaluation:
 
     def __call__(self, tile: SpectralTile) -> IndexValues:
         """The indices of the n valid pixels of a tile, with their errors."""
-        terms = tile.combine(self.weights)
-        own, shared = self._term_errors(tile)
-        values, variances, changes = [], [], []
+        terms, values, gradients = tile.combine(self.weights), [], []
         for request in self.requests:
             rows = [self.terms.index(term) for term in request.formula.terms]
             value, gradient = request.formula.value_and_gradient(terms[rows])
             values.append(value)
-            if own is not None and shared is not None:
-                variances.append(formula_variance(gradient, own[rows][:, rows]).clamp_min(0))
-                # g^T shared
-                changes.append(torch.einsum("tn,tsn->sn", gradient, shared[rows]))
-        return IndexValues(
-            value=torch.stack(values),
-            own_variance=torch.stack(variances) if variances else None,
-            shared=torch.stack(changes) if changes else None,
-        )
+            gradients.append(Direction(rows, gradient))
+        own, shared = self._errors(tile, gradients)
+        return IndexValues(value=torch.stack(values), own_variance=own, shared=shared)
 
-    def _term_errors(self, tile: SpectralTile) -> tuple[Tensor | None, Tensor | None]:
-        """Covariance (m, m, n) of own errors of the m reflectances, and shared ones (m, s, n)."""
+    def _errors(
+        self, tile: SpectralTile, gradients: Sequence[Direction]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Variance (I, n) of own errors of the indices, and their shared changes (I, s, n)."""
         if self.errors is None or self.band_errors is None:
             return None, None
         image = self.errors.image(tile.coefficients)
+        own = self.band_errors.variances_along(image, gradients).clamp_min(0)
         shared = self.band_errors.shared(image, tile.coefficients[None])[0]
-        return self.band_errors.own(image)[0], shared
+        # g^T shared
+        changes = [torch.einsum("tn,tsn->sn", weight, shared[rows]) for rows, weight in gradients]
+        return own, torch.stack(changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 No files but model folders, and nothing about tiles.
 """
 
-from uavssr.model.band_errors import BandErrors
+from uavssr.model.band_errors import BandErrors, Direction
 from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
 from uavssr.model.class_contrasts import (
     FAMILY_WISE_ERROR,
@@ -66,6 +66,7 @@ __all__ = [
     "Correction",
     "CubeUncertainty",
     "DeviationPrior",
+    "Direction",
     "Materials",
     "Model",
     "ObservationModel",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +14,15 @@ from uavssr.model.correction import Correction
 from uavssr.model.error_propagation import ErrorPropagation
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.state import ObservationModel, Stf
+
+
+class Direction(NamedTuple):
+    """Weights of t of the m combinations, at N pixels."""
+
+    rows: list[int]
+    """(t,) their numbers."""
+    weight: Tensor
+    """g (t, N)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,34 @@ class BandErrors:
         """(B, m, N) the diagonal of `own`, in less time."""
         each = torch.arange(self.own_covariance.shape[1])
         return self._own(msi, each, each)
+
+    def variances_along(self, msi: Tensor, directions: Sequence[Direction]) -> Tensor:
+        """(I, N) variances g^T own g of sums of x with weights g, of an image Y (1, c, N).
+
+        No covariance of x is made, so this takes a tenth of the time of `own`.
+        """
+        seen, gain = self.seen, self.component_gain - self.component_gain.mean(0)
+        fixed = [
+            (gain[:, rows].flatten(1), self.own_covariance[:, rows][:, :, rows].flatten(1))
+            for rows, _ in directions
+        ]
+        parts = self.mixture.parts(msi)
+        sizes = [part.shape[-1] for part in parts]
+        weights = zip(*(weight.split(sizes, -1) for _, weight in directions), strict=True)
+        variances = []
+        for part, of_part in zip(parts, weights, strict=True):
+            share = self.mixture.component_posterior(
+                part, seen.mixing, seen.offset, seen.component_noise
+            )[0]
+            extended, rows = torch.cat([part[0], torch.ones_like(part[0, :1])]), []
+            for (gain_of, within), g in zip(fixed, of_part, strict=True):
+                # s_k = g^T x_k
+                change = gain_of @ (g[:, None] * extended).flatten(0, 1)
+                # sum_k p_k (g^T D_k g + s_k^2) - (sum_k p_k s_k)^2
+                square = (within @ (g[:, None] * g).flatten(0, 1)).addcmul_(change, change)
+                rows.append((share * square).sum(0) - (share * change).sum(0).square())
+            variances.append(torch.stack(rows))
+        return torch.cat(variances, -1) * self._factor(msi)
 
     def _own(self, msi: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """(B, p, N) covariances of x[first] with x[second], p pairs."""
