@@ -274,7 +274,8 @@ def print_indices(figures: dict[tuple[str, str], list[FloatArray]]) -> None:
         cells = []
         for known in KNOWLEDGE:
             row = means(figures[name, known])
-            cells += [f"{row[0]:.3g}", f"{row[1]:.3g}", *(f"{part:.0%}" for part in row[2:])]
+            numbers = [f"{row[0]:.3g}", f"{row[1]:.3g}", *(f"{part:.0%}" for part in row[2:])]
+            cells += ["" if "nan" in number else number for number in numbers]
         print(f"| {name} | {' | '.join(cells)} |")
 
 
