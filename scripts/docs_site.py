@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uavssr
 from uavssr.sensors import SATELLITES, SENSORS, Sensor, load_sensor
@@ -138,7 +138,12 @@ def python_page() -> str:
     """The public names of the package, each with its docstring."""
     names = [name for name in sorted(uavssr.__all__, key=str.lower) if not name.startswith("_")]
     head = "# Python reference\n\nNames of `import uavssr`, in alphabetical order.\n"
-    return "\n".join([head, *(f"::: uavssr.{name}\n" for name in names)])
+    return "\n".join([head, *(f"::: {_defined(getattr(uavssr, name))}\n" for name in names)])
+
+
+def _defined(public: Any) -> str:
+    """Where a function or class is defined: a package may hold a module of the same name."""
+    return f"{public.__module__}.{public.__qualname__}"
 
 
 def sensors_page() -> str:
