@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make the pictures of the orchard in docs/ from examples/orchard.tif: sh scripts/make_pictures.sh
-# (in the repository, with uavssr and its extra `plots` installed). The report's picture also needs
-# chromium; it is left out where there is none.
+# (in the repository, with uavssr and its extra `plots` installed). The pages of reports have a script
+# of their own, which needs a browser.
 set -eu
 docs=$(pwd)/docs
 work=$(mktemp -d)
