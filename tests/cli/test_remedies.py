@@ -444,6 +444,7 @@ MACHINE = "the state of the machine: space, memory, locks, other runs; tests/rel
 CLUSTER = "needs a cluster; tests/reconstruction/test_cluster.py"
 MANIFEST = "the user corrects the manifest or its files; tests/data/"
 SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
+BATCH = "the user corrects the manifest or a name; tests/cli/test_cli_batch.py"
 BY_HAND = {
     "`qgis`: the folder holds no result": OTHER,
     "`convert`: the sums over all cells": "such cells take 2 GB; tests/analysis/test_conversion.py",
@@ -472,6 +473,11 @@ BY_HAND = {
     "`simulate`: wavelengths more": OTHER,
     "`--cluster` that is not": CLUSTER,
     "`--scheduler`: neither": CLUSTER,
+    "`batch`: one file is": BATCH,
+    "`batch`: a manifest beside": BATCH,
+    "an unknown column; a cell that": BATCH,
+    "`batch`: fields failed": BATCH,
+    "`batch`: `--status` names": BATCH,
     "`train`: `training.shards`": "needs several processes; tests/training/test_distributed.py",
     "`train`: TensorBoard": "installs a package",
     "a URL, a": FETCH,

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uavssr.data.manifest import ManifestRefused, file_sha256, read_manifest
+from uavssr.data.manifest import file_sha256, read_manifest
 from uavssr.data.manifest_row import COLUMNS, ManifestRow
 from uavssr.errors import InputRefused
+from uavssr.io.manifests import ManifestRefused
 from uavssr.sensors import SENSORS
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.helpers.cubes import listed, write_envi
 from tests.helpers.grounds import EAST, PIXEL, SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
-from uavssr.data.manifest import ManifestRefused, read_manifest
+from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig, SceneSource, open_sources
 from uavssr.errors import UsageError
+from uavssr.io.manifests import ManifestRefused
 from uavssr.sensors import HEADWALL_NANO, SENSORS, WavelengthGrid
 from uavssr.tiling import Window
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.models import GRID, P4M, tiny_library, tiny_network
-from uavssr.data.manifest import ManifestRefused, read_manifest
+from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig, open_sources
 from uavssr.data.plot_sources import PlotSource
 from uavssr.data.training_data import TrainingData, load_data
+from uavssr.io.manifests import ManifestRefused
 
 GAINS = {"june": 0.6, "july": 0.85, "august": 1.1}
 BASIS = tiny_network().basis

@@ -15,13 +15,14 @@ from tests.helpers.grounds import SIDE, write_field_cube, write_image
 from tests.helpers.models import GRID, P4M, tiny_library
 from uavssr.data import patches as patches_module
 from uavssr.data.batches import Batch, observe_batch
-from uavssr.data.manifest import ManifestRefused, read_manifest
+from uavssr.data.manifest import read_manifest
 from uavssr.data.pair_sources import DataConfig, open_sources
 from uavssr.data.patches import PatchRequest, prepare_patches
 from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.scenes import simulate_batch
 from uavssr.data.training_data import TrainingData, load_data
 from uavssr.errors import InputRefused, OutputError
+from uavssr.io.manifests import ManifestRefused
 from uavssr.sensors import Band, Sensor
 from uavssr.tiling import Window
 

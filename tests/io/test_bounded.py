@@ -274,7 +274,7 @@ UNBOUNDED = re.compile(
 )
 WRITES = re.compile(r"\((.*, )?'(w|a|x|r\+)b?'")
 ALLOWED = {
-    ("data/manifest.py", "csv.reader"),  # of a text that was read within its bound
+    ("io/manifests.py", "csv.reader"),  # of a text that was read within its bound
     ("indices/index.py", "files('uavssr.indices').joinpath('indices.yaml').read_text"),
     ("io/stf/files.py", "part.read_bytes"),
     ("io/writers/lock.py", "json.loads"),  # of 4096 bytes

@@ -22,8 +22,11 @@ from tests.helpers.fakes import irregular_mask
 from tests.helpers.models import P4M, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import cli
+from uavssr.batch import BatchRun, Field
+from uavssr.cli.entry import as_uavssr_error
 from uavssr.errors import IncompleteRun, UsageError
 from uavssr.io.checks.fingerprint import Fingerprint
+from uavssr.io.msi import Request
 from uavssr.io.msi.source import open_msi
 from uavssr.io.writers.journal import journal_path
 from uavssr.reconstruction import cluster_job
@@ -425,3 +428,23 @@ def test_scheduler_file_without_an_address_is_refused(tmp_path: Path, content: s
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UsageError, match="neither an address"), connect(path):
         pass
+
+
+def test_fields_of_a_batch_share_a_cluster_and_leave_no_job(
+    tmp_path: Path, image: Path, model_folder: Path, cluster: Cluster
+) -> None:
+    options = ReconstructionOptions(model=model_folder, tile=TILE, cluster=cluster)
+    fields = [
+        Field(
+            request=Request(paths=(image,)),
+            options=options,
+            output=OutputOptions(cube=tmp_path / f"{number}.tif", resume=True),
+        )
+        for number in range(3)
+    ]
+    batch = BatchRun(fields=fields, jobs=2, report=lambda _: None, as_error=as_uavssr_error)
+    assert [(status.state, str(status.error)) for status in batch.run()] == [("done", "None")] * 3
+    assert cluster._jobs == []
+    first, *others = (xr.open_dataset(tmp_path / f"{n}.tif", engine="rasterio") for n in range(3))
+    for other in others:
+        assert (other["band_data"].values == first["band_data"].values)[:, TILE:].all()

@@ -105,16 +105,19 @@ def option_pairs(pairs: list[str] | None) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs or [])
 
 
-def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: Replaceable) -> None:
-    """Refuse outputs that exist, are an input, or are asked for twice, before any work.
-
-    From here on a command works and writes, so that Ctrl-C has to stop it in good order.
-    """
+def start_writing() -> None:
+    """From here on a command works and writes, so that Ctrl-C has to stop it in good order."""
     from uavssr.cli.entry import collect_garbage_as_usual
-    from uavssr.io.writers import check_names, check_output
 
     collect_garbage_as_usual()
     STOP.raise_from_now_on()
+
+
+def check_outputs(paths: list[Path | None], inputs: list[Path], *, overwrite: Replaceable) -> None:
+    """Refuse outputs that exist, are an input, or are asked for twice, before any work."""
+    from uavssr.io.writers import check_names, check_output
+
+    start_writing()
     outputs = [path for path in paths if path is not None]
     check_names(outputs)
     for path in outputs:

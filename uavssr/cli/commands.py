@@ -1,11 +1,12 @@
 """The application with all commands; `--help` lists them in the order of these imports."""
 
 from uavssr.cli import reconstruct  # isort: skip
-from uavssr.cli import camera, convert, estimate, evaluate, index, pairs, plots, qgis, train
+from uavssr.cli import batch, camera, convert, estimate, evaluate, index, pairs, plots, qgis, train
 from uavssr.cli.app import app
 
 __all__ = [
     "app",
+    "batch",
     "camera",
     "convert",
     "estimate",

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as err:  # noqa: BLE001 - the one handler: a bug is one line too, -vv shows it
         if interrupt := _cause(err):
             return _interrupted(interrupt, arguments)
-        error = _as_uavssr_error(err)
+        error = as_uavssr_error(err)
         if _verbosity(arguments) > 1:
             import traceback
 
@@ -118,7 +118,7 @@ def _cause(err: BaseException | None) -> KeyboardInterrupt | None:
     return err
 
 
-def _as_uavssr_error(err: Exception) -> UavssrError:
+def as_uavssr_error(err: Exception) -> UavssrError:
     """The error with the message to print; that is empty where Typer has shown the help."""
     if isinstance(err, UavssrError):
         return err
@@ -143,7 +143,8 @@ def _resume_command(arguments: list[str]) -> str:
     import shlex
 
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    resume = [] if "--resume" in arguments[:end] else ["--resume"]
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    resume = [] if command == "batch" or "--resume" in arguments[:end] else ["--resume"]
     return shlex.join(["uavssr", *arguments[:end], *resume, *arguments[end:]])
 
 

@@ -40,6 +40,17 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Batches of tiles in the network at a time; default: number of cores."),
 ]
+MemLimit = Annotated[
+    str | None,
+    typer.Option(help="Most memory to use, e.g. 4GB; the run takes fewer workers if needed."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Compute on a dask cluster: tcp://host:port, or a scheduler file."),
+]
+LocalCluster = Annotated[
+    str | None, typer.Option(help="local:N: compute in N processes of this machine.")
+]
 Wavelengths = Annotated[
     str | None,
     typer.Option(help="Wavelengths to write in nm: 450-900, 550,670,840, or a file with a list."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -23,8 +24,9 @@ from uavssr.cli.app import (
 from uavssr.errors import OutputExists, UsageError
 
 if TYPE_CHECKING:
+    from uavssr.batch import Field
     from uavssr.io.writers import CubeDtype, Format
-    from uavssr.reconstruction import Precision, StfScope, TileStf
+    from uavssr.reconstruction import PlannedReconstruction, Precision, StfScope, TileStf
     from uavssr.reconstruction.cluster import Cluster
 
 
@@ -74,17 +76,9 @@ def reconstruct(
         str, typer.Option(help="Tiles in one forward pass: auto (1 on the CPU), or a number.")
     ] = "auto",
     workers: shared.Workers = None,
-    mem_limit: Annotated[
-        str | None,
-        typer.Option(help="Most memory to use, e.g. 4GB; the run takes fewer workers if needed."),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Compute on a dask cluster: tcp://host:port, or a scheduler file."),
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="local:N: compute in N processes of this machine.")
-    ] = None,
+    mem_limit: shared.MemLimit = None,
+    scheduler: shared.Scheduler = None,
+    cluster: shared.LocalCluster = None,
     format: Annotated[  # noqa: A002 - the name of the option
         str | None,
         typer.Option(help="gtiff, cog, envi, zarr or coefficients; default: by the suffix."),
@@ -119,80 +113,101 @@ def reconstruct(
 ) -> None:
     """Reconstruct the cube, and write its STFs (.stf.nc) and a map of tiles (.tiles.gpkg)."""
     from uavssr import reconstruction as run
-    from uavssr.io.writers import PublishedFiles
+    from uavssr.batch import Field
     from uavssr.model import DEFAULT_MODEL
 
-    if dry_run:
-        _refuse_cluster(scheduler=scheduler, cluster=cluster)
-    request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
-    msi = open_image(context, request)
-    inputs = files if stf is None else [*files, stf]
-    output = run.OutputOptions(
-        cube=out,
-        format=cast("Format | None", format),
-        dtype=cast("CubeDtype", dtype),
-        wavelengths=wavelengths,
-        creation_options=option_pairs(co),
-        uncertainty=uncertainty,
-        quality=quality,
-        overwrite=overwrite,
-        resume=resume,
-        strict=strict,
+    field = Field(
+        request=image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels),
+        options=run.ReconstructionOptions(
+            model=model or DEFAULT_MODEL,
+            stf=stf,
+            stf_only=stf_only,
+            stf_scope=cast("StfScope", stf_scope),
+            tile_stf=cast("TileStf", tile_stf),
+            tile=tile,
+            overlap=overlap,
+            stages=stages,
+            device=device,
+            precision=cast("Precision | None", precision),
+            batch=_batch(batch),
+            workers=workers,
+            mem_limit=None if mem_limit is None else run.parse_size(mem_limit),
+        ),
+        output=run.OutputOptions(
+            cube=out,
+            format=cast("Format | None", format),
+            dtype=cast("CubeDtype", dtype),
+            wavelengths=wavelengths,
+            creation_options=option_pairs(co),
+            uncertainty=uncertainty,
+            quality=quality,
+            overwrite=overwrite,
+            resume=resume,
+            strict=strict,
+        ),
+        quicklook=quicklook,
     )
-    names = run.Outputs.beside(out, tile_stf=tile_stf == "on")
-    paths = [*names, uncertainty, quality, quicklook]
-    replaceable = PublishedFiles(cube=out, overwrite=overwrite, resume=resume)
-    existing: OutputExists | None = None
-    try:
-        check_outputs(paths, inputs, overwrite=replaceable)
-    except OutputExists as err:
-        if not resume:
-            raise
-        existing = err  # unless this very run has finished: the plan will tell
     check_suffix(quality, ".tif", ".tiff")
     check_suffix(quicklook, ".png")
-    options = run.ReconstructionOptions(
-        model=model or DEFAULT_MODEL,
-        stf=stf,
-        stf_only=stf_only,
-        stf_scope=cast("StfScope", stf_scope),
-        tile_stf=cast("TileStf", tile_stf),
-        tile=tile,
-        overlap=overlap,
-        stages=stages,
-        device=device,
-        precision=cast("Precision | None", precision),
-        batch=_batch(batch),
-        workers=workers,
-        mem_limit=None if mem_limit is None else run.parse_size(mem_limit),
-        cluster=context.with_resource(_open_cluster(scheduler, cluster)),
-    )
-    plan = run.plan_reconstruction(msi, options)
-    for line in plan.reference_notes():
-        say(context, f"uavssr: {line}")
-    if dry_run:
-        estimate = plan.estimate_run(output)
-        lines = tables.fact_lines(estimate.lines())
-        console.show(estimate.to_dict(), *lines, as_json=as_json)
-        return
-    outputs = plan.finished(output)
-    if outputs is not None:
-        say(context, f"{out}: this command has finished before, and its files are complete")
-    elif existing is not None:
-        raise existing
+    if (fields := context.obj.get("fields")) is not None:  # of a batch, which runs them
+        fields.append(field)
+    elif dry_run:
+        refuse_cluster(scheduler=scheduler, cluster=cluster)
+        _estimate(context, field, as_json=as_json)
     else:
-        quiet = context.obj["quiet"]
-        with run.freed_memory_reused(), console.progress(quiet=quiet) as progress:
-            outputs = plan.write(output, progress=progress)
-    if quicklook is not None and (existing is None or not quicklook.exists()):
-        from uavssr.viz import draw_quicklook
+        _run(context, field, open_cluster(scheduler, cluster), as_json=as_json)
 
-        draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[*inputs, *outputs])
-    extra = {"uncertainty": uncertainty, "quality": quality, "quicklook": quicklook}
+
+def _estimate(context: typer.Context, field: Field, *, as_json: bool) -> None:
+    """Print the time, memory and space that a run needs."""
+    planned, _ = _planned(context, field, nullcontext())
+    estimate = planned.estimate_run(field.output)
+    console.show(estimate.to_dict(), *tables.fact_lines(estimate.lines()), as_json=as_json)
+
+
+def _run(
+    context: typer.Context,
+    field: Field,
+    cluster: AbstractContextManager[Cluster | None],
+    *,
+    as_json: bool,
+) -> None:
+    """Write the outputs, and print their names."""
+    from uavssr.reconstruction import freed_memory_reused
+
+    planned, existing = _planned(context, field, cluster)
+    if existing is not None and planned.finished(field.output) is None:
+        raise existing
+    quiet = context.obj["quiet"]
+    with freed_memory_reused(), console.progress(quiet=quiet) as progress:
+        outputs, before = field.write(planned, progress)
+    if before:
+        say(context, f"{field.cube}: this command has finished before, and its files are complete")
     if outputs.tiles is None:
-        _say_without_tiles(context, out)
-    written = {"cube": outputs.cube, "stf": outputs.stf, "tiles": outputs.tiles} | extra
-    print_outputs(context, written, verdict=outputs.verdict, as_json=as_json)
+        _say_without_tiles(context, field.cube)
+    print_outputs(context, field.outputs, verdict=outputs.verdict, as_json=as_json)
+
+
+def _planned(
+    context: typer.Context, field: Field, cluster: AbstractContextManager[Cluster | None]
+) -> tuple[PlannedReconstruction, OutputExists | None]:
+    """The run, and the error of an output that exists, unless this very run has written it."""
+    from uavssr.io.writers import PublishedFiles
+    from uavssr.reconstruction import plan_reconstruction
+
+    msi, output, existing = open_image(context, field.request), field.output, None
+    rule = PublishedFiles(cube=field.cube, overwrite=output.overwrite, resume=output.resume)
+    try:
+        check_outputs(list(field.outputs.values()), list(field.inputs), overwrite=rule)
+    except OutputExists as err:
+        if not output.resume:
+            raise
+        existing = err
+    options = replace(field.options, cluster=context.with_resource(cluster))
+    planned = plan_reconstruction(msi, options)
+    for line in planned.reference_notes():
+        say(context, f"uavssr: {line}")
+    return planned, existing
 
 
 def _say_without_tiles(context: typer.Context, out: Path) -> None:
@@ -203,7 +218,8 @@ def _say_without_tiles(context: typer.Context, out: Path) -> None:
         say(context, f"uavssr: warning: {old.name} is of an earlier run")
 
 
-def _refuse_cluster(**options: str | None) -> None:
+def refuse_cluster(**options: str | None) -> None:
+    """Refuse a cluster beside `--dry-run`."""
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         raise UsageError(
@@ -220,7 +236,7 @@ def _batch(text: str) -> int | None:
     return int(text)
 
 
-def _open_cluster(
+def open_cluster(
     scheduler: str | None, processes: str | None
 ) -> AbstractContextManager[Cluster | None]:
     """The cluster of `--scheduler` or `--cluster`; None without either."""

@@ -19,11 +19,12 @@ from uavssr.calibration import (
     open_reference,
     reference_of_plots,
 )
-from uavssr.data.manifest import ManifestProblem, ManifestRefused, read_manifest
+from uavssr.data.manifest import read_manifest
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.bounded import open_regular, why_unread
 from uavssr.io.checks import PathLike, check_path_text
+from uavssr.io.manifests import ManifestProblem, ManifestRefused
 from uavssr.io.msi import open_msi
 from uavssr.io.raster import parse_scale
 from uavssr.io.writers import write_sensor

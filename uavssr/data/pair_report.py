@@ -11,12 +11,13 @@ import numpy as np
 import shapely
 
 from uavssr.calibration import BandComparison, PairCheck, PairRegistration, register_pair
-from uavssr.data.manifest import ManifestRefused, read_manifest
+from uavssr.data.manifest import read_manifest
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_sources import DataConfig, SceneSource, open_flights, open_scene
 from uavssr.data.plot_sources import PlotSource
 from uavssr.errors import UavssrError
 from uavssr.io.hsi import CubeSource, pixel_to_map, reproject_points
+from uavssr.io.manifests import ManifestRefused
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import Place, metres_per_unit
 from uavssr.sensors import FloatArray

@@ -18,11 +18,12 @@ from uavssr.calibration import (
     PairRegistration,
     register_pair,
 )
-from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused
+from uavssr.data.manifest import Manifest
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.plot_sources import PlotSource, flight_source, read_plots
 from uavssr.errors import InputRefused, UavssrError, UsageError
 from uavssr.io.hsi import CubeSource, TargetGrid, open_cube_source
+from uavssr.io.manifests import ManifestProblem, ManifestRefused
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.io.raster import Place
 from uavssr.io.settings import KNOWN_KEYS_ONLY, Number, Settings, WholeNumber

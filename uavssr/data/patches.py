@@ -16,11 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from uavssr.data.manifest import Manifest, ManifestProblem, ManifestRefused, file_sha256
+from uavssr.data.manifest import Manifest, file_sha256
 from uavssr.data.pair_sources import DataConfig, PatchSource, SceneSource, open_sources
 from uavssr.data.patch_store import Patches, load_patches, write_index
 from uavssr.data.plot_sources import PlotSource
 from uavssr.errors import InputRefused, OutputError
+from uavssr.io.manifests import ManifestProblem, ManifestRefused
 from uavssr.model import SpectralBasis
 from uavssr.sensors import Float32Array, WavelengthGrid
 from uavssr.tiling import Progress, TileGrid, Window

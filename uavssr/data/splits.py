@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from uavssr.data.manifest import ManifestProblem
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.io.hsi import map_to_pixel, pixel_to_map, reproject_points
+from uavssr.io.manifests import ManifestProblem
 from uavssr.io.raster import Transform
 from uavssr.sensors import FloatArray, IndexArray
 from uavssr.tiling import Window

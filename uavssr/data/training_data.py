@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from uavssr.data.batches import Batch, observe_batch
-from uavssr.data.manifest import Manifest, ManifestRefused, file_sha256
+from uavssr.data.manifest import Manifest, file_sha256
 from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_sources import DataConfig
 from uavssr.data.patch_store import PatchSet
@@ -25,6 +25,7 @@ from uavssr.data.random_cameras import MAX_BAND_SHIFT
 from uavssr.data.scenes import simulate_batch
 from uavssr.data.splits import TRAIN, VALIDATE, SplitMethod, split_patches
 from uavssr.errors import InputRefused
+from uavssr.io.manifests import ManifestRefused
 from uavssr.model import ResponseFamily, SpectralBasis
 from uavssr.sensors import Float32Array, FloatArray, IndexArray, WavelengthGrid
 from uavssr.spectra import SpectralLibrary, concatenate, load_library

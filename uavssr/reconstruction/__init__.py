@@ -19,6 +19,7 @@ from uavssr.reconstruction.devices import (
     resolve_device,
     torch_threads,
 )
+from uavssr.reconstruction.dry_run import RunEstimate
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.land_cover import (
     ClassSamples,
@@ -37,6 +38,7 @@ from uavssr.reconstruction.options import (
     TileStf,
 )
 from uavssr.reconstruction.output_files import Outputs
+from uavssr.reconstruction.pipeline import run_in_thread
 from uavssr.reconstruction.pixels import PLAUSIBLE
 from uavssr.reconstruction.provenance import image_facts
 from uavssr.reconstruction.stf_estimates import (
@@ -61,6 +63,7 @@ __all__ = [
     "PlannedReconstruction",
     "Precision",
     "ReconstructionOptions",
+    "RunEstimate",
     "RunVerdict",
     "StfScope",
     "TileStf",
@@ -83,6 +86,7 @@ __all__ = [
     "plan_reconstruction",
     "reconstruct",
     "resolve_device",
+    "run_in_thread",
     "sample_classes",
     "scene_materials",
     "stf_from_estimate",

@@ -14,6 +14,7 @@ from uavssr.reconstruction.options import OutputOptions, ReconstructionOptions
 from uavssr.reconstruction.output_files import Outputs, finished_outputs, write_files
 from uavssr.reconstruction.pipeline import MemoryStore
 from uavssr.reconstruction.plan import Plan, make_plan
+from uavssr.reconstruction.products import OutputWriters
 from uavssr.reconstruction.provenance import provenance
 from uavssr.tiling import Progress
 
@@ -83,6 +84,10 @@ class PlannedReconstruction:
     def finished(self, output: OutputOptions) -> Outputs | None:
         """The outputs that `output.resume` finds finished; see `output_files.finished_outputs`."""
         return finished_outputs(self.plan, output)
+
+    def output_bytes(self, output: OutputOptions) -> int:
+        """Bytes of cube, standard errors and flags without compression."""
+        return OutputWriters.of(self.plan, output, overwrite=True).output_bytes
 
     def estimate_run(self, output: OutputOptions) -> RunEstimate:
         """Estimate the memory, disk and time that `write` would take, by a trial on one tile."""

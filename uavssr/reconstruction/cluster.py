@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -96,6 +96,15 @@ class Cluster:
         self.client.register_plugin(job)
         self._jobs.append(job.name)
         return job.name
+
+    @contextmanager
+    def own_jobs(self) -> Iterator[Cluster]:
+        """The same cluster for one run of many, whose jobs are removed after the body."""
+        cluster = replace(self, _jobs=[])
+        try:
+            yield cluster
+        finally:
+            cluster.forget_jobs()
 
     def forget_jobs(self) -> None:
         """Remove the jobs from the workers, if the scheduler is still there."""

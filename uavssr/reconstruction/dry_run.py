@@ -11,7 +11,7 @@ from pathlib import Path
 
 from uavssr.errors import InputRefused
 from uavssr.io.checks import size_text
-from uavssr.io.writers import SUFFIXES, TileRecord, cube_bytes
+from uavssr.io.writers import SUFFIXES, TileRecord
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.memory_budget import memory_budget
@@ -111,7 +111,6 @@ def estimate_run(
     count, workers = len(plan.tiles), budget.threads.workers
     shared = (write_seconds if on_gpu else compute_seconds + write_seconds) / CPU_COUNT
     tile_seconds = max(compute_seconds / (1 if on_gpu else workers), shared)
-    targets = [writer.target for writer in writers]
     return RunEstimate(
         tiles=count,
         tile=plan.tiles.tile,
@@ -123,7 +122,7 @@ def estimate_run(
         tile_stf=plan.options.tile_stf,
         memory_bytes=budget.total,
         memory=budget.explained(),
-        output_bytes=sum(cube_bytes(t.height, t.width, t.bands, dtype=t.dtype) for t in targets),
+        output_bytes=writers.output_bytes,
         journal_bytes=budget.journal,
         free_bytes=shutil.disk_usage(Path(output.cube).absolute().parent).free,
         sample_seconds=sample_seconds,

@@ -91,6 +91,33 @@ class ThreadCounts:
         return self.readers + 2 * self.workers + math.ceil(self.writers / self.batch)
 
 
+def run_in_thread(body: Callable[[], None], stop: threading.Event) -> None:
+    """Run `body` in a thread of its own, as an interrupt reaches the main thread alone.
+
+    An interrupt sets `stop` and is raised when the body has ended. Errors are the body's concern.
+    """
+    # Not join(): if it is interrupted, Python 3.11 believes that the thread has ended. And short
+    # waits: a signal just before a wait begins would not end it.
+    ended = threading.Event()
+
+    def run_body() -> None:
+        try:
+            body()
+        finally:
+            ended.set()
+
+    runner = threading.Thread(target=run_body, name=body.__qualname__)
+    try:
+        runner.start()
+        while not ended.wait(_POLL):
+            continue
+    except BaseException:
+        stop.set()
+        if runner.ident is not None:  # it was started
+            ended.wait()
+        raise
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePass:
     """A pass over all tiles, whose records are stored at once so that it can be continued."""
@@ -120,23 +147,10 @@ class TilePass:
             IncompleteRun: tiles failed; `__cause__` is the error of the first.
             UavssrError: the error that stopped the pass.
         """
-        # The steps start from a thread of their own: an interrupt reaches the main thread alone.
-        # Not join(): if it is interrupted, Python 3.11 believes that the thread has ended. And
-        # short waits: a signal just before a wait begins would not end it.
-        ended = threading.Event()
-        runner = threading.Thread(target=self._run_steps, args=[ended], name="tile-pass")
-        try:
-            runner.start()
-            while not ended.wait(_POLL):
-                continue
-        except BaseException:
-            self._stop.set()
-            if runner.ident is not None:  # it was started
-                ended.wait()
-            raise
+        run_in_thread(self._run_steps, self._stop)
         self._raise_failures()
 
-    def _run_steps(self, ended: threading.Event) -> None:
+    def _run_steps(self) -> None:
         """Send every group through the three steps, at most `in_flight` at a time."""
         slots = threading.Semaphore(self.threads.in_flight)
         try:
@@ -155,8 +169,6 @@ class TilePass:
                     del read  # which holds the pixels
         except Exception as err:  # noqa: BLE001 - raised by `run`, which waits for this thread
             self._abort(err)
-        finally:
-            ended.set()
 
     def _stored_first(self, stored: set[int]) -> Iterator[Sequence[int]]:
         """All groups: those with every tile in the store, then the others."""

@@ -26,6 +26,7 @@ from uavssr.io.writers import (
     TileRecord,
     TileWriter,
     check_format,
+    cube_bytes,
     open_writer,
 )
 from uavssr.model import CubeUncertainty, SpectralBasis
@@ -266,6 +267,12 @@ class OutputWriters:
     def __iter__(self) -> Iterator[TileWriter]:
         writers = (self.cube, self.errors, self.flags)
         return (writer for writer in writers if writer is not None)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of all files without compression."""
+        targets = [writer.target for writer in self]
+        return sum(cube_bytes(t.height, t.width, t.bands, dtype=t.dtype) for t in targets)
 
     @property
     def pixel_bytes(self) -> int:

@@ -25,7 +25,7 @@ from uavssr.io.writers.msi_image import (
     Part,
     write_image,
 )
-from uavssr.io.writers.ownership import Replaceable
+from uavssr.io.writers.ownership import Replaceable, move_away
 from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.qgis_folder import FolderProject, project_of_folder
@@ -65,6 +65,7 @@ __all__ = [
     "check_output",
     "cube_bytes",
     "journal_path",
+    "move_away",
     "open_writer",
     "output_locked",
     "part_folder",
