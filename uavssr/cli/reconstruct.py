@@ -147,9 +147,8 @@ def reconstruct(
         ),
         quicklook=quicklook,
     )
-    check_suffix(quality, ".tif", ".tiff")
-    check_suffix(quicklook, ".png")
     if (fields := context.obj.get("fields")) is not None:  # of a batch, which runs them
+        _check_suffixes(field)
         fields.append(field)
     elif dry_run:
         refuse_cluster(scheduler=scheduler, cluster=cluster)
@@ -203,11 +202,17 @@ def _planned(
         if not output.resume:
             raise
         existing = err
+    _check_suffixes(field)
     options = replace(field.options, cluster=context.with_resource(cluster))
     planned = plan_reconstruction(msi, options)
     for line in planned.reference_notes():
         say(context, f"uavssr: {line}")
     return planned, existing
+
+
+def _check_suffixes(field: Field) -> None:
+    check_suffix(field.outputs.get("quality"), ".tif", ".tiff")
+    check_suffix(field.outputs.get("quicklook"), ".png")
 
 
 def _say_without_tiles(context: typer.Context, out: Path) -> None:
