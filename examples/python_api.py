@@ -14,7 +14,7 @@ def main() -> None:
     print(image.sensor.name, image.sensor.roles)
 
     cube = uavssr.reconstruct(image, uncertainty=True)  # lazy: one dask chunk per tile
-    red = cube.uavssr.sel_wavelength(660).isel(y=200, x=150).compute()
+    red = cube.uavssr.sel_wavelength(660).isel(y=60, x=50).compute()
     print(f"{float(red.reflectance):.4f} +- {float(red.reflectance_se):.4f}")
 
     stf = uavssr.estimate_stf(image, uavssr.ReconstructionOptions(tile_stf="off"))

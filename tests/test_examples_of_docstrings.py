@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,19 @@ def _part(whole: rasterio.DatasetReader, window: rasterio.windows.Window, path: 
         for index in whole.indexes:
             file.update_tags(index, **whole.tags(index))
     return path
+
+
+def test_the_script_of_a_user_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "small" / "examples").mkdir(parents=True)
+    shutil.copy(folder / "part.tif", folder / "small" / "examples" / "field.tif")
+    monkeypatch.chdir(folder / "small")
+    runpy.run_path(str(REPO / "examples" / "python_api.py"), run_name="__main__")
+    camera, spectrum, _, ndvi = capsys.readouterr().out.splitlines()
+    assert camera.startswith("p4m")
+    assert " +- 0." in spectrum
+    assert ndvi.startswith("NDVI ")
 
 
 def documented(name: str) -> Iterator[tuple[str, str]]:

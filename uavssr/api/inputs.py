@@ -69,7 +69,11 @@ def _of_image(image: Image, keywords: SpectraKeywords) -> SpectralSource:
     )
     own = {name: keywords.get(name) for name in ImageKeywords.__annotations__}
     given = cast("ImageKeywords", {name: value for name, value in own.items() if value is not None})
-    return of_image(plan_reconstruction(image, options, **given))
+    planned = plan_reconstruction(image, options, **given)
+    for note in planned.reference_notes():
+        if note.startswith("warning: "):
+            warnings.warn(note.removeprefix("warning: "), UserWarning, stacklevel=4)
+    return of_image(planned)
 
 
 def _only_path(data: Spectra) -> Path | None:
