@@ -110,6 +110,17 @@ def test_cubes_of_others_give_indices_without_errors(tmp_path: Path) -> None:
         assert list(found.data_vars) == ["NDVI"]
 
 
+def test_arithmetic_on_a_dataset_leaves_it_without_errors(folder: Path) -> None:
+    with xr.set_options(keep_attrs=True):
+        doubled = uavssr.open_cube(folder / "hsi.tif") * 2
+    with pytest.warns(UserWarning, match="lacks wavelengths or was changed"):
+        found = uavssr.index(doubled, "NDVI", model=folder / "tiny", even_so=True)
+    assert list(found.data_vars) == ["NDVI"]
+    part = uavssr.open_cube(folder / "hsi.tif").sel(wavelength=slice(600, 900))
+    with pytest.warns(UserWarning, match="lacks wavelengths or was changed"):
+        assert "NDVI_se" not in uavssr.index(part, "NDVI", model=folder / "tiny", even_so=True)
+
+
 def test_index_names_are_checked(folder: Path) -> None:
     with pytest.raises(UsageError, match="no index"):
         uavssr.index(folder / "hsi.tif", model=folder / "tiny")

@@ -108,6 +108,9 @@ def of_array(
     dataset = cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name="reflectance")
     if "scene_stf" not in dataset:
         return run.with_unknown_errors(source, "it comes without the scene's STF")
+    # the rows of a whole nominal response sum to one
+    if not np.allclose(dataset["nominal_stf"].sum("wavelength"), 1, atol=0.01):
+        return run.with_unknown_errors(source, "the STF in it lacks wavelengths or was changed")
     return run.spectra(source, lambda camera, _: dataset.sel(band=list(camera.roles)))
 
 
