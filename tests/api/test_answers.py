@@ -116,7 +116,7 @@ def test_arithmetic_on_a_dataset_leaves_it_without_errors(folder: Path) -> None:
     with pytest.warns(UserWarning, match="lacks wavelengths or was changed"):
         found = uavssr.index(doubled, "NDVI", model=folder / "tiny", even_so=True)
     assert list(found.data_vars) == ["NDVI"]
-    part = uavssr.open_cube(folder / "hsi.tif").sel(wavelength=slice(600, 900))
+    part = uavssr.open_cube(folder / "hsi.tif").isel(wavelength=slice(5, None))
     with pytest.warns(UserWarning, match="lacks wavelengths or was changed"):
         assert "NDVI_se" not in uavssr.index(part, "NDVI", model=folder / "tiny", even_so=True)
 
