@@ -108,6 +108,8 @@ class BatchRun:
         return max(1, min(most, len(self.fields)))
 
     def _run_all(self) -> None:
+        import xarray  # noqa: F401 - it cannot be imported by two threads at once
+
         with ThreadPoolExecutor(self.threads, "field") as pool:
             for number in range(len(self.fields)):
                 pool.submit(self._run, number)
