@@ -133,7 +133,7 @@ class PageRun:
 
         words = split_words(line)
         if words[0] == "uavssr" and not {"|", ">", "<", ";"} & set(words):
-            code = cli.main([os.path.expandvars(word) for word in words[1:]])
+            code = cli.main([name for word in words[1:] for name in _expanded(word)])
         else:
             shell = ["bash", "-euo", "pipefail", "-c", line]
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -144,6 +144,11 @@ class PageRun:
             code = done.returncode
         if code:
             raise RuntimeError(f"exit code {code} of: {line}")
+
+
+def _expanded(word: str) -> list[str]:
+    """The files that a pattern of the shell stands for, or the word itself."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
 @contextlib.contextmanager

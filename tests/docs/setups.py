@@ -80,11 +80,20 @@ def field(folder: Path) -> None:
         file.scales = [1 / 32768] * 5
 
 
+def fields(folder: Path) -> None:
+    """Two fields in a folder."""
+    field(folder)
+    (folder / "fields").mkdir()
+    for name in ("north", "south"):
+        (folder / "fields" / f"{name}.tif").write_bytes((folder / "field.tif").read_bytes())
+
+
 SETUPS: Final[dict[str, Callable[[Path], None]]] = {
     "how-to/terra.md": terra,
     "how-to/pix4d.md": pix4d,
     "how-to/metashape.md": metashape,
     "how-to/odm.md": odm,
+    "how-to/batch.md": fields,
     "how-to/large.md": field,
     "how-to/scale.md": unscaled,
 }
