@@ -46,8 +46,12 @@ def main() -> int:
     print("| Mpx | network s | processor s | index s | processor s | ratio | peak MB | file MB |")
     print("|---|---|---|---|---|---|---|---|")
     for size in options.sizes:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            alone, maps, peak, written = pool.apply(measure, (size, options))
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            multiprocessing.get_context("spawn").Pool(1) as pool,
+        ):
+            image = field(Path(folder) / "field.tif", size)
+            alone, maps, peak, written = pool.apply(measure, (image, options))
         print(
             f"| {size**2 / 1e6:.1f} | {alone.seconds:.1f} | {alone.processor:.1f} "
             f"| {maps.seconds:.1f} | {maps.processor:.1f} "
@@ -60,7 +64,7 @@ def main() -> int:
     return 0
 
 
-def measure(size: int, options: argparse.Namespace) -> tuple[Cost, Cost, float, int]:
+def measure(path: Path, options: argparse.Namespace) -> tuple[Cost, Cost, float, int]:
     """Cost of the network alone and of the maps, peak memory and size of the file in bytes."""
     import torch
 
@@ -71,16 +75,14 @@ def measure(size: int, options: argparse.Namespace) -> tuple[Cost, Cost, float, 
     torch.set_num_threads(1)
     requests = IndexRequest.of(options.index.split(","), [])
     settings = ReconstructionOptions(model=options.model, workers=options.workers)
-    with tempfile.TemporaryDirectory() as name:
-        image = field(Path(name) / "field.tif", size)
-        image = open_msi(image, sensor="p4m", bands=["blue", "green", "red", "rededge", "nir"],
-                         scale="1/10000")  # fmt: skip
-        source = of_image(plan_reconstruction(image, settings))
-        out = Path(name) / "maps.tif"
-        alone = cost_of(lambda: sum(source.map(lambda _: 1, progress=None, task="")))
-        maps = cost_of(lambda: write_index_maps(source, requests, out))
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return alone, maps, peak, out.stat().st_size
+    image = open_msi(path, sensor="p4m", bands=["blue", "green", "red", "rededge", "nir"],
+                     scale="1/10000")  # fmt: skip
+    source = of_image(plan_reconstruction(image, settings))
+    out = path.with_name("maps.tif")
+    alone = cost_of(lambda: sum(source.map(lambda _: 1, progress=None, task="")))
+    maps = cost_of(lambda: write_index_maps(source, requests, out))
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return alone, maps, peak, out.stat().st_size
 
 
 def cost_of(step: Callable[[], object]) -> Cost:
