@@ -35,7 +35,7 @@ BELOW = (
     ("indices",),
     ("reconstruction", "viz"),
     ("calibration", "analysis", "batch"),
-    ("data",),
+    ("data", "report"),
     ("evaluation",),
     ("training",),
     ("api",),

@@ -76,6 +76,18 @@ RUN = (
         "index in/field.tif --formula '{1}' -o i.tif --model in/tiny",
     ),
     Remedy(
+        "`report`: `--plots` and",
+        "report in/field.tif -o r.html --model in/tiny --plots in/none.csv --zones in/none.gpkg",
+        "leave one of them out",
+        "report in/field.tif -o r.html --model in/tiny",
+    ),
+    Remedy(
+        "`report --plots`",
+        "report in/field.tif -o r2.html --model in/tiny --plots in/percent.csv",
+        "the .csv that uavssr plots wrote",
+        "report in/field.tif -o r2.html --model in/tiny",
+    ),
+    Remedy(
         "no index of that name",
         "index in/field.tif NDVY -o i.tif --model in/tiny",
         "(uavssr index --list)",

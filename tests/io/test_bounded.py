@@ -281,6 +281,7 @@ ALLOWED = {
     ("io/writers/envi.py", "self._part_header.read_text"),
     ("io/writers/sensor_yaml.py", "part.read_bytes"),
     ("io/writers/zarr.py", "(self._part / key).read_bytes"),
+    ("report/page.py", "files('uavssr.report').joinpath(name).read_text"),
     ("reconstruction/devices.py", "own_group.read_text"),  # of the system
     ("reconstruction/devices.py", "(cgroups / group / 'cpu.max').read_text"),
     ("reconstruction/devices.py", "(cgroups / 'cpu' / f'cpu.cfs_{name}_us').read_text"),

@@ -4,7 +4,13 @@ Formulas are in `indices`; nothing here estimates spectra.
 """
 
 from uavssr.analysis.averaging_grid import AveragingGrid
-from uavssr.analysis.carried import refuse_uncarried, trust_of_camera, uncarried
+from uavssr.analysis.carried import (
+    carried_indices,
+    refuse_uncarried,
+    trust_of_camera,
+    trust_of_index,
+    uncarried,
+)
 from uavssr.analysis.conversion import BandValues, Conversion
 from uavssr.analysis.converted_image import ImageConversion
 from uavssr.analysis.cube_spectra import holds_spectra, of_array, of_cube
@@ -29,6 +35,7 @@ from uavssr.analysis.zone_statistics import (
     zone_statistics,
 )
 from uavssr.analysis.zone_table import (
+    read_zone_table,
     write_zone_spectra,
     write_zone_table,
     zone_columns,
@@ -52,15 +59,18 @@ __all__ = [
     "Zone",
     "ZoneRow",
     "ZoneSet",
+    "carried_indices",
     "holds_spectra",
     "index_tiles",
     "of_array",
     "of_cube",
     "of_image",
     "own_share_of_mean",
+    "read_zone_table",
     "read_zones",
     "refuse_uncarried",
     "trust_of_camera",
+    "trust_of_index",
     "uncarried",
     "write_index_maps",
     "write_zone_spectra",

@@ -24,6 +24,7 @@ from uavssr.io.hsi import (
 )
 from uavssr.io.stf import read_stf, reference_pixels_of, scene_estimate, stf_path
 from uavssr.model import Model, SpectralBasis, load_model
+from uavssr.reconstruction import RunVerdict
 from uavssr.sensors import Sensor, WavelengthGrid, load_sensor
 from uavssr.tiling import TileGrid, Window
 
@@ -145,12 +146,18 @@ class CubeRun:
         camera = named if isinstance(named, Sensor) else load_sensor(named)
         dataset = stf(camera, loaded.grid)
         references, stages = reference_pixels_of(dataset), int(self.tags["uavssr_stages"])
-        errors = SpectralErrors.of(loaded, camera, scene_estimate(dataset), references, stages)
+        estimate = scene_estimate(dataset)
+        errors = SpectralErrors.of(loaded, camera, estimate, references, stages)
         warnings: tuple[str, ...] = ()
         if "uavssr_references" in self.tags and references is None:
             fact = "standard errors as without the reference spectra that corrected it"
             warnings = (f"{self.path.name}: {fact}; give their file with --stf",)
-        return self._source(source, errors, warnings)
+        return replace(
+            self._source(source, errors, warnings),
+            sensor=camera,
+            scene_stf=estimate,
+            run_verdict=_verdict(dataset),
+        )
 
     def with_unknown_errors(
         self, source: CubeSource | CoefficientSource, reason: str
@@ -183,6 +190,14 @@ class CubeRun:
             errors=errors,
             warnings=(*stated, *warnings),
         )
+
+
+def _verdict(dataset: xr.Dataset) -> RunVerdict | None:
+    """The verdict in the attributes of an STF; None where there is none, as of an estimate."""
+    try:
+        return RunVerdict.from_tags({str(key): str(dataset.attrs[key]) for key in dataset.attrs})
+    except (KeyError, ValueError):
+        return None
 
 
 def _grid(source: CubeSource | CoefficientSource) -> WavelengthGrid:

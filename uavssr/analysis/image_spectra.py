@@ -55,6 +55,8 @@ def of_image(planned: PlannedReconstruction) -> SpectralSource:
         tiles=plan.tiles,
         read=read,
         errors=errors,
+        sensor=source.sensor,
+        scene_stf=estimate,
         judge=lambda: counts.verdict(scene.prior_driven_bands),
         workers=plan.threads.workers,
     )

@@ -177,6 +177,12 @@ class SpectralSource:
     """The tile of a window and its number, or None where it holds no valid pixel."""
     errors: SpectralErrors | None
     """None where the errors are not known."""
+    sensor: Sensor | None = None
+    """The camera, where it is known."""
+    scene_stf: StfEstimate | None = None
+    """The scene's STF of that camera, where it is known."""
+    run_verdict: RunVerdict | None = None
+    """Of the run that made a file, where its STF file holds it."""
     warnings: tuple[str, ...] = ()
     """Sentences for the user."""
     judge: Callable[[], RunVerdict] | None = None

@@ -1,7 +1,19 @@
 """The application with all commands; `--help` lists them in the order of these imports."""
 
 from uavssr.cli import reconstruct  # isort: skip
-from uavssr.cli import batch, camera, convert, estimate, evaluate, index, pairs, plots, qgis, train
+from uavssr.cli import (
+    batch,
+    camera,
+    convert,
+    estimate,
+    evaluate,
+    index,
+    pairs,
+    plots,
+    qgis,
+    report,
+    train,
+)
 from uavssr.cli.app import app
 
 __all__ = [
@@ -16,5 +28,6 @@ __all__ = [
     "plots",
     "qgis",
     "reconstruct",
+    "report",
     "train",
 ]

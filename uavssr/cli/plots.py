@@ -68,7 +68,6 @@ def plots(
     """Measure indices and spectra over plots, with standard errors of values and to compare."""
     from uavssr.analysis import (
         IndexRequest,
-        read_zones,
         refuse_uncarried,
         write_zone_spectra,
         write_zone_table,
@@ -95,14 +94,7 @@ def plots(
     if not even_so:
         refuse_uncarried(requests, source, sensor, model)
     measured = _bands(source.grid, wavelengths) if spectra else None
-    outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
-    if outside := outlines.outside:
-        count = len(outside) + len(outlines.zones)
-        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
-        say(
-            context,
-            f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
-        )
+    outlines = outlines_of(context, zones, source, id_column, buffer)
     with console.progress(quiet=context.obj["quiet"]) as progress:
         rows = zone_statistics(source, outlines.zones, requests, bands=measured, progress=progress)
     inputs = [*source.inputs, zones]
@@ -115,6 +107,27 @@ def plots(
     written = {"plots": out, "spectra": spectra_out, "quicklook": quicklook}
     print_outputs(context, written, verdict=source.verdict())
     console.show(list(map(_plain, rows)), tables.zone_table(rows), as_json=as_json)
+
+
+def outlines_of(
+    context: typer.Context,
+    path: Path,
+    source: SpectralSource,
+    id_column: str | None,
+    buffer: float,
+) -> ZoneSet:
+    """The zones of a file that lie in an image; a warning names the others."""
+    from uavssr.analysis import read_zones
+
+    zones = read_zones(path, source, id_column=id_column, buffer=buffer)
+    if outside := zones.outside:
+        count = len(outside) + len(zones.zones)
+        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+        say(
+            context,
+            f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
+        )
+    return zones
 
 
 def _bands(grid: WavelengthGrid, wavelengths: str | None) -> list[int]:
