@@ -1,9 +1,9 @@
 """The code blocks of Markdown pages: which of them run, and what runs them.
 
-On pages of RUN_FOLDERS every block of shell or Python runs, in order, in a folder with examples/.
-A block of text after one is what it prints, where `...` stands for anything and numbers may differ
-by a tenth, as they do from machine to machine. A block that cannot run has the reason in a comment
-before it; a page without blocks that run has it under its title:
+In README.md and on pages of RUN_FOLDERS every block of shell or Python runs, in order, in a folder
+with examples/. A block of text after one is what it prints, where `...` stands for anything and
+numbers may differ by a tenth, as they do from machine to machine. A block that cannot run has the
+reason in a comment before it; a page without blocks that run has it under its title:
 
     <!-- not run: REASON -->
 """
@@ -89,8 +89,9 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def pages_that_run(docs: Path) -> list[Path]:
-    """Pages with blocks that run, in order of their names."""
-    pages = [page for name in RUN_FOLDERS for page in sorted((docs / name).glob("*.md"))]
+    """README.md and pages of docs/ with blocks that run, in order of their names."""
+    pages = [docs.parent / "README.md"]
+    pages += [page for name in RUN_FOLDERS for page in sorted((docs / name).glob("*.md"))]
     return [page for page in pages if any(block.runs for block in blocks_of(page))]
 
 

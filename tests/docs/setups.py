@@ -89,12 +89,12 @@ def fields(folder: Path) -> None:
 
 
 SETUPS: Final[dict[str, Callable[[Path], None]]] = {
-    "how-to/terra.md": terra,
-    "how-to/pix4d.md": pix4d,
-    "how-to/metashape.md": metashape,
-    "how-to/odm.md": odm,
-    "how-to/batch.md": fields,
-    "how-to/large.md": field,
-    "how-to/scale.md": unscaled,
+    "docs/how-to/terra.md": terra,
+    "docs/how-to/pix4d.md": pix4d,
+    "docs/how-to/metashape.md": metashape,
+    "docs/how-to/odm.md": odm,
+    "docs/how-to/batch.md": fields,
+    "docs/how-to/large.md": field,
+    "docs/how-to/scale.md": unscaled,
 }
-"""By page, below docs/."""
+"""By page."""

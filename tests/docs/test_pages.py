@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from scripts.docs_blocks import RUN_FOLDERS, Block, PageRun, blocks_of, pages_that_run
+from scripts.docs_blocks import Block, PageRun, blocks_of, pages_that_run
 from scripts.docs_site import COPIED, commands, map_as_table, with_links_of_page
 from tests.docs.setups import SETUPS
 from uavssr.reconstruction.devices import torch_threads
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REPO = Path(__file__).resolve().parents[2]
 DOCS = REPO / "docs"
 TABLES = DOCS / "tables"  # printed by benchmarks, which need data that is not in the repository
+RUNNING = pages_that_run(DOCS)
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
@@ -38,10 +39,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", pages_that_run(DOCS), ids=name_of)
+@pytest.mark.parametrize("page", RUNNING, ids=name_of)
 def test_blocks_of_the_page_run(page: Path, tmp_path: Path) -> None:
     shutil.copytree(REPO / "examples", tmp_path / "examples")
-    if setup := SETUPS.get(page.relative_to(DOCS).as_posix()):
+    if setup := SETUPS.get(page.relative_to(REPO).as_posix()):
         setup(tmp_path)
     PageRun(folder=tmp_path).run_page(page)
 
@@ -72,10 +73,8 @@ def test_python_that_does_not_run_compiles(block: Block) -> None:
     "block", [b for b in BLOCKS if b.runs and b.page.parent != TABLES], ids=name_of
 )
 def test_code_is_on_a_page_that_runs_or_says_why_not(block: Block) -> None:
-    folder = block.page.parent.name
-    assert folder in RUN_FOLDERS, (
-        "put <!-- not run: REASON --> before the block, or under the title"
-    )
+    remedy = "put <!-- not run: REASON --> before the block, or under the title"
+    assert block.page in RUNNING, remedy
 
 
 def test_every_page_is_in_the_navigation() -> None:
