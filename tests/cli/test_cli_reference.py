@@ -225,3 +225,42 @@ def test_options_of_the_network_are_refused_with_a_reference(
     done = run("estimate-stf", "field.tif", "--reference", "spectra.csv", *option)
     assert done.code == 2
     assert f"{option[0]} has no effect with --reference" in done.err
+
+
+@pytest.mark.parametrize("planted", [0.0, 0.25])
+def test_classes_of_known_ground_differ_where_it_is_planted(
+    run: Run, truth: Path, tmp_path: Path, planted: float
+) -> None:
+    codes = np.ones((1, HEIGHT, WIDTH), "u1")
+    codes[:, HEIGHT // 2 :] = 2
+    with rasterio.open(truth / "msi.tif") as file:
+        image, profile, tags = file.read(), file.profile, file.tags()
+        names = file.descriptions
+    image[3, HEIGHT // 2 :] *= np.exp(planted)
+    with rasterio.open(tmp_path / "msi.tif", "w", **profile) as file:
+        file.write(image)
+        file.descriptions = names
+        file.update_tags(**tags)
+    with rasterio.open(
+        tmp_path / "codes.tif", "w", **(profile | {"count": 1, "dtype": "uint8", "nodata": None})
+    ) as file:
+        file.write(codes)
+    arguments = ["estimate-stf", tmp_path / "msi.tif", "--reference", truth / "hsi.tif", "--json"]
+    options = ["--model", truth / "tiny", "--zones", tmp_path / "codes.tif", "-q"]
+    done = run(*arguments, *options)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["classes"]
+    if not planted:
+        assert "do not differ beyond" in found["verdict"]
+        return
+    assert "gain of rededge in class 1" in found["verdict"]
+    row = next(row for row in found["rows"] if (row["class"], row["band"]) == ("2", "rededge"))
+    # beside the mean of the five bands
+    assert row["gain_difference"] == pytest.approx(0.8 * planted, abs=4 * row["gain_difference_se"])
+
+
+def test_panels_have_no_classes(run: Run, truth: Path) -> None:
+    options = ["--reference", truth / "panel.csv", "--zones", "auto", "--model", truth / "tiny"]
+    done = run("estimate-stf", truth / "msi.tif", *options, "-q")
+    assert done.code == 3
+    assert "holds panels, which are not at places of classes" in done.err

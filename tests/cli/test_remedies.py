@@ -580,6 +580,7 @@ BY_HAND = {
     "no column names the classes": "the option: tests/io/zones",
     "no valid pixel has a class": EDIT,
     "fewer than two classes": EDIT,
+    "`--zones` beside panels": "leave it out: tests/cli/test_cli_land_cover.py",
     "`--zones auto` for a camera": "the same command with a file: tests/cli/test_cli_land_cover.py",
     "`--zone-field` without": "leave it out: tests/cli/test_cli_land_cover.py",
     "`--zones` with `--same-camera`": "leave it out: tests/cli/test_cli_land_cover.py",

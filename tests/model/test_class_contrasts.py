@@ -11,7 +11,7 @@ import torch
 
 from tests.helpers.models import expected_stf, tiny_msi, tiny_network
 from uavssr.model.class_contrasts import ClassEvidence, ContrastTest, DeviationPrior
-from uavssr.model.class_gains import class_gain_evidence, class_gain_prior
+from uavssr.model.class_gains import class_gain_test
 from uavssr.model.likelihood import StfLikelihood, gradients_of
 from uavssr.model.materials import Materials, find_materials
 
@@ -35,7 +35,11 @@ def evidence(seed: int, *, planted: np.ndarray | None = None, draws: int = 400) 
 @cache
 def prior() -> DeviationPrior:
     return DeviationPrior(
-        common=np.eye(PARAMETERS), deviating=ODD, own=np.eye(2), compared=np.eye(2)
+        common=np.eye(PARAMETERS),
+        deviating=ODD,
+        own=np.eye(2),
+        compared=np.eye(2),
+        pull=np.zeros(PARAMETERS),
     )
 
 
@@ -99,8 +103,7 @@ def network() -> object:
 
 def gain_test(change: float) -> ContrastTest:
     stf = expected_stf().to(torch.device("cpu"), torch.float64)
-    found = class_gain_evidence(network(), halves(change), stf)
-    return ContrastTest.of(found, class_gain_prior(5))
+    return class_gain_test(network(), halves(change), stf)
 
 
 def test_classes_of_the_same_ground_do_not_differ_in_gain() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from uavssr.io.stf import ClassDifference, ClassStfs
@@ -24,7 +22,7 @@ def classes(*names: str, p: float) -> ClassStfs:
         pixels=np.full(len(names), 100),
         msi=np.ones(shape),
         estimates=(),
-        differences={"gain": gain},
+        difference=gain,
         left_out={},
         source="test",
     )
@@ -42,9 +40,3 @@ def test_without_a_difference_the_detectable_size_is_said() -> None:
     said = class_verdict(classes("soil", "crop", "road", p=0.31), ROLES)
     assert said.startswith("classes do not differ beyond their standard errors (p = 0.31)")
     assert "a difference of gain of 30% to 30%, by class and band" in said
-
-
-def test_centres_are_said_in_nm() -> None:
-    of = classes("soil", "crop", "road", p=0.01)
-    moved = replace(of, differences={"centre": of.differences["gain"]})
-    assert "centre of red in class soil is 0.039 nm longer" in class_verdict(moved, ROLES)

@@ -6,6 +6,8 @@ Blind estimation is in `reconstruction`.
 from uavssr.calibration.band_comparison import RATIO_LIMITS, BandComparison, Oddity, PairCheck
 from uavssr.calibration.band_coverage import on_grid
 from uavssr.calibration.camera_fit import CameraFit, Flight, fit_camera
+from uavssr.calibration.class_calibration import MIN_CLASS_REFERENCES, calibrate_classes
+from uavssr.calibration.class_fit import KnownGround, known_ground_test
 from uavssr.calibration.fitting import Fitting
 from uavssr.calibration.instrument import Instrument
 from uavssr.calibration.lucas_kanade import ImagePair, estimate_shift, shift_image
@@ -27,6 +29,7 @@ from uavssr.calibration.satellite_likelihood import CellValues
 __all__ = [
     "ERROR_LIMITS",
     "MAX_DAYS",
+    "MIN_CLASS_REFERENCES",
     "RATIO_LIMITS",
     "REFERENCE_ERROR",
     "BandComparison",
@@ -36,6 +39,7 @@ __all__ = [
     "Flight",
     "ImagePair",
     "Instrument",
+    "KnownGround",
     "Oddity",
     "PairCheck",
     "PairRegistration",
@@ -44,6 +48,7 @@ __all__ = [
     "SatelliteFit",
     "bands_without_neighbour",
     "calibrate",
+    "calibrate_classes",
     "calibrate_scene",
     "calibrate_stf",
     "calibrate_with_satellite",
@@ -52,6 +57,7 @@ __all__ = [
     "fit_satellite",
     "flight_date",
     "flight_of",
+    "known_ground_test",
     "on_grid",
     "open_reference",
     "profile_stf",

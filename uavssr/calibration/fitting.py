@@ -65,6 +65,8 @@ class Fit:
     """(c,) additive offset that the residuals suggest, reflectance; it is not applied."""
     offset_se: Tensor
     """(c,) standard error of the offset, reflectance."""
+    level: Tensor
+    """(c,) variance of the noise over the expected one."""
     converged: bool
     """Whether the last step changed each parameter by less than a tenth of its standard error."""
 
@@ -103,7 +105,19 @@ class Fitting:
             level, weight = self._noise(state, _information(self._design(state), precision), weight)
             if float(step.abs().max()) < _CONVERGED:
                 break
-        return self._summary(state, self._precision(level, weight), weight, step)
+        return self._summary(state, level, weight, step)
+
+    def score(self, z: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
+        """Gradient (c, P + q) and curvature (c, P + q, P + q) of the log likelihood at z (c, P).
+
+        The amounts u are zero there. Noise and weights are those of `fit`, a fit to the same data.
+        """
+        # g = J^T W e,  H = J^T W J
+        precision = self._precision(fit.level, fit.weight)
+        state = torch.nn.functional.pad(z, (0, self.patterns.shape[-1]))
+        design = self._design(state)
+        curvature = design.mT @ (precision.T[..., None] * design)
+        return _slope(design, precision * self._misfit(state)), curvature
 
     def _misfit(self, state: Tensor) -> Tensor:
         """Misfit e = y - R(z) x - m g u (k, c) at a state (c, P + q), which is z and u."""
@@ -168,8 +182,9 @@ class Fitting:
         limit = scale * chi_square_quantile(bands, _NORMAL_Q99)
         return level, limit / distance.clamp_min(limit)
 
-    def _summary(self, state: Tensor, precision: Tensor, weight: Tensor, last_step: Tensor) -> Fit:
+    def _summary(self, state: Tensor, level: Tensor, weight: Tensor, last_step: Tensor) -> Fit:
         """The fit with its joint covariance, and one step with an offset as further parameter."""
+        precision = self._precision(level, weight)
         count, design = self.instrument.count, self._design(state)
         wider = torch.cat([design, torch.full_like(design[..., :1], OFFSET_SPREAD)], -1)
         start = torch.nn.functional.pad(state, (0, 1))
@@ -181,6 +196,7 @@ class Fitting:
             z=state[:, :count],
             covariance=posterior[:, :count, :count],
             weight=weight,
+            level=level,
             offset=OFFSET_SPREAD * (covariance[:, -1] * slope).sum(-1),
             offset_se=OFFSET_SPREAD * covariance[:, -1, -1].sqrt(),
             converged=bool((last_step.abs() < _MAX_LAST_STEP * deviation).all()),

@@ -42,6 +42,8 @@ class Overlap:
     """(k, c) means of the image, reflectance."""
     patterns: FloatArray
     """(k, c, 4) reflectance per block, see `lucas_kanade.misregistration_patterns`."""
+    places: FloatArray
+    """(k, 2) column and row of their middles in the image."""
     block: int
     """Side of a block in pixels of the image."""
     registered: ShiftEstimate
@@ -57,7 +59,9 @@ def read_overlap(cube: CubeSource, msi: MsiSource) -> Overlap:
     blocks = CommonBlocks(cube=cube, msi=msi, block=block, shift=registered.shift)
     warped, bands, response = blocks.warped, len(msi.sensor), blocks.response
     spectra, seen = [np.empty((0, len(cube.grid)))], [np.empty((0, bands))]
-    patterns, skipped = [np.empty((0, bands, PATTERNS))], Counter[str]()
+    patterns = [np.empty((0, bands, PATTERNS))]
+    places: list[FloatArray] = [np.empty((0, 2))]
+    skipped = Counter[str]()
     for window in blocks.windows(MAX_WINDOWS):
         outer = window.grown(1, height=warped.height, width=warped.width)
         core = (slice(None), *window.within(outer))
@@ -72,12 +76,16 @@ def read_overlap(cube: CubeSource, msi: MsiSource) -> Overlap:
         spectra.append(around[core][:, usable].T.astype(float))
         seen.append(means[:, usable].T.astype(float))
         patterns.append(traces[..., usable].T.astype(float))
+        row, col = np.nonzero(usable)
+        middles = np.stack([window.col + col, window.row + row], axis=1) + 0.5
+        places.append(np.asarray(block * middles, float))
     count = sum(map(len, spectra))
     chosen = np.linspace(0, count - 1, min(count, MAX_BLOCKS)).round().astype(int)
     return Overlap(
         spectra=np.concatenate(spectra)[chosen],
         msi=np.concatenate(seen)[chosen],
         patterns=np.concatenate(patterns)[chosen],
+        places=np.concatenate(places)[chosen],
         block=block,
         registered=registered,
         skipped=dict(+skipped),

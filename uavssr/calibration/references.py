@@ -16,7 +16,7 @@ from uavssr.calibration.band_coverage import covered_bands
 from uavssr.calibration.overlap import Overlap, read_overlap
 from uavssr.calibration.plot_places import mean_around, place_warnings
 from uavssr.errors import InputRefused, UsageError
-from uavssr.io.hsi import open_cube_source, pixel_to_map, reproject_points
+from uavssr.io.hsi import map_to_pixel, open_cube_source, pixel_to_map, reproject_points
 from uavssr.io.msi import MsiSource
 from uavssr.io.raster import WGS84, is_local, parse_scale
 from uavssr.reconstruction import PLAUSIBLE
@@ -52,6 +52,8 @@ class Reference:
     """(k, c) reflectance in the image, in its sensor's band order."""
     patterns: FloatArray
     """(k, c, q) misregistration patterns, reflectance per pixel; q is 0 for tables."""
+    places: FloatArray
+    """(k, 2) column and row in the image; NaN for a table of plots, whose places are not used."""
     facts: dict[str, str]
     """Block size and shift of a cube, flight of plots, for the STF file's attributes."""
     skipped: dict[str, int]
@@ -108,6 +110,7 @@ def reference_of_plots(table: PlotTable) -> Reference:
         spectra=table.spectra,
         msi=table.msi,
         patterns=np.zeros((*table.msi.shape, 0)),
+        places=np.full((len(table.msi), 2), np.nan),
         facts={"flight": table.flights[0]},
         skipped={"reflectance missing or out of range": table.skipped} if table.skipped else {},
         warnings=(),
@@ -147,6 +150,7 @@ def plausible_places(reference: Reference) -> Reference:
         spectra=reference.spectra[plausible],
         msi=reference.msi[plausible],
         patterns=reference.patterns[plausible],
+        places=reference.places[plausible],
         skipped=reference.skipped | ({"implausible in the image": rest} if rest else {}),
     )
 
@@ -175,6 +179,7 @@ def _from_cube(path: Path, msi: MsiSource, scale: float | None) -> Reference:
         spectra=overlap.spectra[usable],
         msi=overlap.msi[usable],
         patterns=overlap.patterns[usable],
+        places=overlap.places[usable],
         facts={
             "block": f"{overlap.block} x {overlap.block} pixels",
             "shift": str(overlap.registered),
@@ -230,6 +235,7 @@ def _from_table(table: FieldTable, msi: MsiSource) -> Reference:
         spectra=table.spectra[usable],
         msi=np.array([means[index] for index in usable], float),
         patterns=np.zeros((len(usable), len(msi.sensor), 0)),
+        places=map_to_pixel(msi.transform, places[usable]),
         facts={},
         skipped=dict(+skipped),
         warnings=(),

@@ -192,10 +192,14 @@ def estimate_stf(
         facts["reference"] = calibration
         parts = satellite.satellite_parts(calibration, msi.sensor.roles)
     else:
-        from uavssr.calibration import open_reference
+        from uavssr.calibration import calibrate_classes, open_reference
+        from uavssr.io.stf import scene_estimate
 
         opened = open_reference(references[0], msi, scale=reference_scale, flight=flight)
         estimate, facts["reference"] = _calibrated(context, msi, opened, loaded)
+        if cover is not None:
+            scene = scene_estimate(estimate.dataset())
+            classes = calibrate_classes(msi, opened, cover, scene, model=loaded)
     if classes is not None:
         estimate, shown = land_cover.add_classes(estimate, classes, facts)
     if out is not None:
@@ -234,7 +238,7 @@ def _check_options(
     if by_satellite:
         beside.append(("a satellite image", ("flight", "zones")))
     if references:
-        beside.append(("--reference", ("tile", "stages", "device", "workers", "zones")))
+        beside.append(("--reference", ("tile", "stages", "device", "workers")))
     if same_camera:
         beside.append(("--same-camera", ("reference", "tile", "workers", "zones")))
     for option, names in beside:

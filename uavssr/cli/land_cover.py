@@ -78,10 +78,11 @@ def class_rows(classes: ClassStfs, roles: list[str]) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"class": name, "pixels": int(classes.pixels[k]), "band": role}
             for field in ("centre", "centre_se", "gain", "gain_se"):
                 row[field] = round(float(getattr(estimate, field)[b]), 6)
-            for quantity, of in classes.differences.items():
-                row[f"{quantity}_difference"] = round(float(of.value[k, b]), 6)
-                row[f"{quantity}_difference_se"] = round(float(of.se[k, b]), 6)
-                row[f"{quantity}_detectable"] = round(float(of.detectable[k, b]), 6)
-            row["p"] = float(np.min([of.p[k, b] for of in classes.differences.values()]))
+            of = classes.difference
+            known = bool(np.isfinite(of.se[k, b]))  # else the references do not cover the band
+            row["gain_difference"] = round(float(of.value[k, b]), 6) if known else None
+            row["gain_difference_se"] = round(float(of.se[k, b]), 6) if known else None
+            row["gain_detectable"] = round(float(of.detectable[k, b]), 6) if known else None
+            row["p"] = round(float(of.p[k, b]), 6) if known else None
             rows.append(row)
     return rows

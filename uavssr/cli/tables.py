@@ -80,10 +80,11 @@ def class_table(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) 
     table = new_table("class", "pixels", "band", "gain", "difference", "p", title=title)
     for row in rows:
         value, error = row["gain_difference"], row["gain_difference_se"]
-        cells = [f"{row['gain']:.3f} +- {row['gain_se']:.3f}", f"{value:+.1%} +- {error:.1%}"]
-        if "centre_difference" in row:
-            cells[1] += f", {row['centre_difference']:+.2f} +- {row['centre_difference_se']:.2f} nm"
-        add_row(table, row["class"], str(row["pixels"]), row["band"], *cells, f"{row['p']:.3f}")
+        gain = f"{row['gain']:.3f} +- {row['gain_se']:.3f}"
+        cells = ["not covered", ""]
+        if value is not None:
+            cells = [f"{value:+.1%} +- {error:.1%}", f"{row['p']:.3f}"]
+        add_row(table, row["class"], str(row["pixels"]), row["band"], gain, *cells)
     for name, why in left_out.items():
         add_row(table, name, "", "", "left out", why, "")
     return table

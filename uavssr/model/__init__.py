@@ -11,7 +11,7 @@ from uavssr.model.class_contrasts import (
     ContrastTest,
     DeviationPrior,
 )
-from uavssr.model.class_gains import class_gain_evidence, class_gain_prior
+from uavssr.model.class_gains import class_gain_test
 from uavssr.model.config import MAX_COMPONENTS, PGUNetConfig
 from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
 from uavssr.model.gain_drift import LEVEL_SPREAD, SceneColours, relative_prior_se
@@ -81,8 +81,7 @@ __all__ = [
     "add_local_prior",
     "chi_square_quantile",
     "choose_rank",
-    "class_gain_evidence",
-    "class_gain_prior",
+    "class_gain_test",
     "empty_prior",
     "find_materials",
     "find_model",

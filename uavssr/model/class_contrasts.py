@@ -5,7 +5,8 @@ curvature H_k of the log likelihood at theta. The estimate is
 
     argmin  sum_k [(c + d_k)^T H_k (c + d_k) / 2 - g_k^T (c + d_k) + d_k^T D d_k / 2] + c^T P c / 2
 
-with precisions P of the common change c and D of a class's own d_k. It is linear in the gradients.
+with precisions P of the common change c and D of a class's own d_k. Where theta is not the prior's
+mean, the gradient of the prior is added to c's. The estimate is linear in the gradients.
 A class's contrast is T (d_k - mean of the other classes' d).
 """
 
@@ -52,6 +53,8 @@ class DeviationPrior:
     """D (q, q)."""
     compared: FloatArray
     """T (q, q) the part of a deviation that is compared."""
+    pull: FloatArray
+    """(m,) gradient of the log prior of what classes share, at theta."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,9 +87,10 @@ class ContrastTest:
         largest |z| reaches that of the contrast (maximum test, Westfall and Young 1993).
         """
         classes, size = len(evidence.gradient), len(prior.deviating)
-        weights = _contrast_weights(evidence.curvature, prior)
+        weights, of_common = _contrast_weights(evidence.curvature, prior)
         shape = (-1, classes, size)
-        value = (weights @ evidence.gradient.ravel()).reshape(shape)[0]
+        value = weights @ evidence.gradient.ravel() + of_common @ prior.pull
+        value = value.reshape(shape)[0]
         null = (evidence.null.reshape(len(evidence.null), -1) @ weights.T).reshape(shape)
         mean, deviation = null.mean(0), null.std(0).clip(1e-12)
         largest = np.abs((null - mean) / deviation).max((1, 2))
@@ -110,16 +114,18 @@ class ContrastTest:
         )
 
 
-def _contrast_weights(curvature: FloatArray, prior: DeviationPrior) -> FloatArray:
-    """Matrix (K q, K m) from all gradients to all contrasts, by the module's formula."""
+def _contrast_weights(
+    curvature: FloatArray, prior: DeviationPrior
+) -> tuple[FloatArray, FloatArray]:
+    """Matrices from all gradients (K q, K m), and from the prior's (K q, m), to all contrasts."""
     classes, size = curvature.shape[:2]
     chosen, free = prior.deviating, len(prior.deviating)
     total = size + classes * free
     system = np.zeros((total, total))
-    right = np.zeros((total, classes * size))
+    right = np.zeros((total, (classes + 1) * size))
     # [P + sum_k H_k, H_k; H_k, H_k + D] [c; d_k] = [sum_k g_k; g_k]
     system[:size, :size] = prior.common + curvature.sum(0)
-    right[:size] = np.tile(np.eye(size), classes)
+    right[:size] = np.tile(np.eye(size), classes + 1)
     for k, information in enumerate(curvature):
         own = slice(size + k * free, size + (k + 1) * free)
         system[own, own] = information[np.ix_(chosen, chosen)] + prior.own
@@ -129,4 +135,5 @@ def _contrast_weights(curvature: FloatArray, prior: DeviationPrior) -> FloatArra
     deviations = np.linalg.solve(system, right)[size:]
     others = (np.ones((classes, classes)) - np.eye(classes)) / (classes - 1)
     contrast = np.kron(np.eye(classes) - others, prior.compared)
-    return np.asarray(contrast @ deviations)
+    weights = np.asarray(contrast @ deviations)
+    return weights[:, :-size], weights[:, -size:]

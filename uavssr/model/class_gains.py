@@ -8,19 +8,21 @@ drawn from those components of the prior that its pixels look like.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.model.class_contrasts import ClassEvidence, DeviationPrior
+from uavssr.model.class_contrasts import ClassEvidence, ContrastTest, DeviationPrior
 from uavssr.model.likelihood import StfLikelihood, gradients_of
 from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.response import GAIN, PARAMETERS
 from uavssr.model.state import ObservationModel, Stf
+from uavssr.sensors import FloatArray
 
 CLASS_SAMPLES: Final = 4
 """Independent spectra that the ground of a class counts for.
@@ -40,9 +42,35 @@ DRAWN_SPECTRA: Final = 2000
 """Spectra that are drawn for a class, of which each draw takes some."""
 
 
+GAIN_STEPS: Final = 3
+"""Gauss-Newton steps for the gains of classes."""
+
+
+def class_gain_test(
+    network: PGUNet, classes: Sequence[Materials], stf: Stf, *, samples: int = CLASS_SAMPLES
+) -> ContrastTest:
+    """The test of the log gains (K, c) of K classes; for the arguments see `class_gain_evidence`.
+
+    In each step the likelihood is taken at the classes' own gains of the step before: ground that
+    is seen through another gain looks like other ground.
+    """
+    bands = stf.theta.shape[1]
+    gains = np.zeros((len(classes), bands))
+    for _ in range(GAIN_STEPS):
+        evidence = class_gain_evidence(network, classes, stf, gains, samples=samples)
+        test = ContrastTest.of(evidence, class_gain_prior(bands))
+        gains = test.deviation
+    return test
+
+
 @torch.no_grad()
 def class_gain_evidence(
-    network: PGUNet, classes: Sequence[Materials], stf: Stf, *, samples: int = CLASS_SAMPLES
+    network: PGUNet,
+    classes: Sequence[Materials],
+    stf: Stf,
+    log_gains: FloatArray,
+    *,
+    samples: int = CLASS_SAMPLES,
 ) -> ClassEvidence:
     """The evidence of the materials of K classes on the log gains of c bands.
 
@@ -51,17 +79,20 @@ def class_gain_evidence(
     Args:
         network: the network, in float64 on the CPU.
         classes: materials of each class (S = 1).
-        stf: the scene's (S = 1), at which the likelihood is taken.
+        stf: the scene's (S = 1).
+        log_gains: (K, c) of the classes beside the scene's, at which the likelihood is taken.
         samples: independent spectra that a class counts for.
     """
     seen = network.observation_model(stf, stf_uncertainty=False)
     gains = torch.arange(stf.theta.shape[1]) * PARAMETERS + GAIN
     generator = torch.Generator().manual_seed(0)
     gradients, curvatures, null = [], [], []
-    for materials in classes:
+    for materials, own in zip(map(_corrected, classes, log_gains), log_gains, strict=True):
         likelihood = StfLikelihood.of(materials, network.mixture, seen)
-        gradients.append(samples * likelihood.gradient[0, gains])
-        curvatures.append(samples * likelihood.curvature[0, gains][:, gains])
+        curvature = samples * likelihood.curvature[0, gains][:, gains]
+        curvatures.append(curvature)
+        # the gradient at d = 0 of the quadratic form through that at `own`: g + H d
+        gradients.append(samples * likelihood.gradient[0, gains] + curvature @ torch.tensor(own))
         ground = _draw_ground(network.mixture, materials, seen, generator)
         single = gradients_of(ground, network.mixture, seen)[:, gains]
         sets = torch.randint(len(single), (NULL_DRAWS, samples), generator=generator)
@@ -73,6 +104,11 @@ def class_gain_evidence(
     )
 
 
+def _corrected(materials: Materials, log_gain: FloatArray) -> Materials:
+    """The materials as seen without a class's own gains (c,)."""
+    return replace(materials, values=materials.values * torch.tensor(-log_gain).exp())
+
+
 def class_gain_prior(bands: int) -> DeviationPrior:
     """The prior of the log gains of c bands. A factor of all bands is brightness, not compared."""
     identity, ones = np.eye(bands), np.ones((bands, bands))
@@ -82,6 +118,7 @@ def class_gain_prior(bands: int) -> DeviationPrior:
         deviating=np.arange(bands),
         own=np.asarray(np.linalg.inv(CLASS_GAIN_SPREAD**2 * identity + level), float),
         compared=identity - ones / bands,
+        pull=np.zeros(bands),
     )
 
 

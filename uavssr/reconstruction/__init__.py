@@ -11,7 +11,7 @@ from uavssr.reconstruction.api import (
 )
 from uavssr.reconstruction.bounded_map import bounded_map
 from uavssr.reconstruction.camera_stf import estimate_camera_stf
-from uavssr.reconstruction.class_stfs import class_stfs, difference_of, gain_test, with_own_gains
+from uavssr.reconstruction.class_stfs import class_stfs, gain_test, with_own_gains
 from uavssr.reconstruction.class_verdict import class_verdict
 from uavssr.reconstruction.devices import (
     CPU_COUNT,
@@ -24,10 +24,12 @@ from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.land_cover import (
     ClassSamples,
     LandCover,
+    classes_at,
     found_land_cover,
     given_land_cover,
     grid_of,
     sample_classes,
+    usable_classes,
 )
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import (
@@ -70,8 +72,8 @@ __all__ = [
     "bounded_map",
     "class_stfs",
     "class_verdict",
+    "classes_at",
     "continue_scene_stf",
-    "difference_of",
     "estimate_camera_stf",
     "estimate_scene_stf",
     "estimate_stf",
@@ -92,5 +94,6 @@ __all__ = [
     "stf_from_estimate",
     "summarise_stf",
     "torch_threads",
+    "usable_classes",
     "with_own_gains",
 ]

@@ -15,8 +15,7 @@ from uavssr.model import (
     Materials,
     PGUNet,
     Stf,
-    class_gain_evidence,
-    class_gain_prior,
+    class_gain_test,
     find_materials,
 )
 from uavssr.reconstruction.fitted_scene import FittedScene
@@ -44,7 +43,9 @@ def class_stfs(scene: FittedScene, cover: LandCover) -> ClassStfs:
             with_own_gains(estimate, *change)
             for change in zip(test.deviation, test.deviation_se, strict=True)
         ),
-        differences={"gain": difference_of(test)},
+        difference=ClassDifference(
+            value=test.value, se=test.se, p=test.p, detectable=test.detectable
+        ),
         left_out=samples.left_out,
         source=cover.source,
     )
@@ -58,14 +59,7 @@ def gain_test(network: PGUNet, pixels: Sequence[Float32Array], stf: Stf) -> Cont
     """
     cpu, exact = torch.device("cpu"), torch.float64
     exactly = copy.deepcopy(network).to(cpu, exact)
-    evidence = class_gain_evidence(exactly, list(map(_materials, pixels)), stf.to(cpu, exact))
-    return ContrastTest.of(evidence, class_gain_prior(stf.theta.shape[1]))
-
-
-def difference_of(test: ContrastTest, columns: slice = slice(None)) -> ClassDifference:
-    """Some parameters of a test as they are written."""
-    names = ("value", "se", "p", "detectable")
-    return ClassDifference(**{name: getattr(test, name)[:, columns] for name in names})
+    return class_gain_test(exactly, list(map(_materials, pixels)), stf.to(cpu, exact))
 
 
 def with_own_gains(

@@ -32,25 +32,23 @@ def class_verdict(classes: ClassStfs, roles: Sequence[str]) -> str:
 
 def _significant(classes: ClassStfs, roles: Sequence[str]) -> Iterator[tuple[float, str]]:
     """The p-value and the words of each significant difference."""
-    others = "class " + classes.names[1] if len(classes.names) == 2 else "the other classes"
-    for quantity, of in classes.differences.items():
-        for k, band in np.argwhere(of.p <= FAMILY_WISE_ERROR).tolist():
-            if len(classes.names) == 2 and k:  # the same difference seen from the other class
-                continue
-            value, p = float(of.value[k, band]), float(of.p[k, band])
-            size = f"{abs(math.expm1(value)):.1%}" if quantity == "gain" else f"{abs(value):.2g} nm"
-            words = ("lower", "higher") if quantity == "gain" else ("shorter", "longer")
-            where = f"{quantity} of {roles[band]} in class {classes.names[k]}"
-            yield p, f"{where} is {size} {words[value > 0]} than in {others}, p = {p:.2g}"
+    pair, of = len(classes.names) == 2, classes.difference
+    others = f"class {classes.names[1]}" if pair else "the other classes"
+    for k, band in np.argwhere(of.p <= FAMILY_WISE_ERROR).tolist():
+        if pair and k:  # the same difference seen from the other class
+            continue
+        value, p = float(of.value[k, band]), float(of.p[k, band])
+        where = f"gain of {roles[band]} in class {classes.names[k]}"
+        direction = "higher" if value > 0 else "lower"
+        yield (
+            p,
+            f"{where} is {abs(math.expm1(value)):.1%} {direction} than in {others}, p = {p:.2g}",
+        )
 
 
 def _detectable(classes: ClassStfs) -> str:
-    """The sizes that would be found, by quantity."""
-    sizes = []
-    for quantity, of in classes.differences.items():
-        low, high = float(of.detectable.min()), float(of.detectable.max())
-        if quantity == "gain":
-            sizes.append(f"gain of {math.expm1(low):.0%} to {math.expm1(high):.0%}")
-        else:
-            sizes.append(f"centre of {low:.2g} to {high:.2g} nm")
-    return ", ".join(sizes) + ", by class and band"
+    """The sizes that would be found, in words."""
+    sizes = classes.difference.detectable
+    known = sizes[np.isfinite(sizes)]
+    low, high = math.expm1(float(known.min())), math.expm1(float(known.max()))
+    return f"gain of {low:.0%} to {high:.0%}, by class and band"

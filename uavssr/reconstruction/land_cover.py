@@ -130,19 +130,30 @@ def sample_classes(source: MsiSource, cover: LandCover) -> ClassSamples:
                 remedy="give a map of a few classes, such as crop, soil and road",
             )
     pixels = {cover.name(code): np.concatenate(parts[code]) for code in sorted(parts)}
-    return _without_unusable(pixels, cover)
+    return usable_classes(pixels, cover.source)
 
 
-def _without_unusable(pixels: Mapping[str, Float32Array], cover: LandCover) -> ClassSamples:
+def usable_classes(
+    pixels: Mapping[str, Float32Array],
+    source: str,
+    *,
+    least: int = MIN_CLASS_PIXELS,
+    unit: str = "valid pixels",
+) -> ClassSamples:
+    """The classes of values (n, c) that are bright enough, with `least` values or more.
+
+    Raises:
+        InputRefused: fewer than two are left.
+    """
     if not any(map(len, pixels.values())):
         raise InputRefused(
-            f"no valid pixel of the image has a class of {cover.source}",
+            f"no valid pixel of the image has a class of {source}",
             remedy="check the coordinates of both",
         )
     left_out = {}
     for name, values in pixels.items():
-        if len(values) < MIN_CLASS_PIXELS:
-            left_out[name] = f"{len(values)} valid pixels, fewer than {MIN_CLASS_PIXELS}"
+        if len(values) < least:
+            left_out[name] = f"{len(values)} {unit}, fewer than {least}"
         elif (brightest := float(values.mean(0).max())) < DARK_REFLECTANCE_LIMIT:
             left_out[name] = (
                 f"dark: {brightest:.3f} in its brightest band, under {DARK_REFLECTANCE_LIMIT:g}"
@@ -156,6 +167,24 @@ def _without_unusable(pixels: Mapping[str, Float32Array], cover: LandCover) -> C
             remedy="give two or more classes of bright enough ground",
         )
     return ClassSamples(pixels=kept, left_out=left_out)
+
+
+def classes_at(cover: LandCover, source: MsiSource, places: FloatArray) -> list[str]:
+    """The classes of the pixels at places (k, 2), column and row; empty where there is none."""
+    names = [""] * len(places)
+    tiles = TileGrid(height=source.height, width=source.width, tile=_TILE)
+    size = np.array([source.width, source.height])
+    inside = np.asarray(((places >= 0) & (places < size)).all(1))
+    col, row = np.floor(np.where(inside[:, None], places, 0)).astype(int).T
+    across = -(-source.width // _TILE)
+    number = np.where(inside, (row // _TILE) * across + col // _TILE, -1)
+    for index in np.unique(number[inside]).tolist():
+        core = tiles[index].core
+        codes, known = cover.labels(core, None)
+        for i in np.flatnonzero(number == index).tolist():
+            at = row[i] - core.row, col[i] - core.col
+            names[i] = cover.name(int(codes[at])) if known[at] else ""
+    return names
 
 
 def grid_of(source: MsiSource) -> TargetGrid:

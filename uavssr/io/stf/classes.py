@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 
 from uavssr.io.stf.dataset import QUANTITIES, LabelledArray, StfArrays, StfEstimate
 from uavssr.sensors import FloatArray, IndexArray, NumberArray
 
-CLASS_DIFFERENCES: Final = {
-    "gain": ("1", "logarithm of the gain"),
-    "centre": ("nm", "centre"),
-}
-"""Units and label of what is compared, by name."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassDifference:
-    """A quantity of K classes in c bands, each class against the mean of the others."""
+    """Log gains of K classes in c bands, each class minus the mean of the others."""
 
     value: FloatArray
     """(K, c) the difference."""
     se: FloatArray
     """(K, c) its standard error where all classes have one STF."""
     p: FloatArray
-    """(K, c) p-value, corrected for all classes, bands and quantities."""
+    """(K, c) p-value, corrected for all classes and bands."""
     detectable: FloatArray
     """(K, c) size that is found with a probability of 80 %."""
 
@@ -44,8 +37,8 @@ class ClassStfs:
     """(K, c) mean reflectance in the image."""
     estimates: tuple[StfEstimate, ...]
     """(K,) the STFs."""
-    differences: Mapping[str, ClassDifference]
-    """By name, as in `CLASS_DIFFERENCES`."""
+    difference: ClassDifference
+    """Of the logarithm of the gain, relative to the mean of the bands."""
     left_out: Mapping[str, str]
     """Classes without an STF, and why."""
     source: str
@@ -54,7 +47,7 @@ class ClassStfs:
     @property
     def p_any(self) -> float:
         """Probability that one common STF gives a largest difference of that size."""
-        return float(min(difference.p.min() for difference in self.differences.values()))
+        return float(self.difference.p.min())
 
 
 def with_class_stfs(arrays: StfArrays, classes: ClassStfs, verdict: str) -> StfArrays:
@@ -83,15 +76,15 @@ def _variables(classes: ClassStfs) -> Iterable[tuple[str, LabelledArray]]:
     band = ("band",)
     yield _labelled("class_pixels", classes.pixels, "1", "pixels or references used")
     yield _labelled("class_msi", classes.msi, "1", "mean reflectance in the image", band)
-    for name, of in classes.differences.items():
-        units, label = CLASS_DIFFERENCES[name]
-        label = f"{label}: class minus the mean of the others"
-        stem = f"class_{name}_difference"
-        yield _labelled(stem, of.value, units, label, band)
-        yield _labelled(f"{stem}_se", of.se, units, f"standard error of {stem}", band)
-        yield _labelled(f"{stem}_p", of.p, "1", f"p-value of {stem}, corrected", band)
-        found = f"difference of {name} that is found in 80 % of the cases"
-        yield _labelled(f"{stem}_detectable", of.detectable, units, found, band)
+    labels = {
+        "value": "log gain, class minus the mean of the others",
+        "se": "standard error of the difference under one STF",
+        "p": "p-value of the difference, corrected for classes and bands",
+        "detectable": "difference that is found in 80 % of the cases",
+    }
+    for name, label in labels.items():
+        stem = "class_gain_difference" + ("" if name == "value" else f"_{name}")
+        yield _labelled(stem, getattr(classes.difference, name), "1", label, band)
 
 
 def _labelled(
