@@ -15,8 +15,10 @@ def classes(*names: str, p: float) -> ClassStfs:
     shape = (len(names), len(ROLES))
     value, of_red = np.full(shape, -0.01), np.ones(shape)
     value[0, 0], of_red[0, 0] = np.log(1.04), p
-    detectable = np.log(1.3) * np.ones(shape)
-    gain = ClassDifference(value=value, se=0.01 * np.ones(shape), p=of_red, detectable=detectable)
+    significant_from = np.log(1.3) * np.ones(shape)
+    gain = ClassDifference(
+        value=value, se=0.01 * np.ones(shape), p=of_red, significant_from=significant_from
+    )
     return ClassStfs(
         names=names,
         pixels=np.full(len(names), 100),
@@ -36,7 +38,7 @@ def test_a_difference_is_named_with_its_size_and_direction() -> None:
     )
 
 
-def test_without_a_difference_the_detectable_size_is_said() -> None:
+def test_without_a_difference_the_significant_size_is_said() -> None:
     said = class_verdict(classes("soil", "crop", "road", p=0.31), ROLES)
     assert said.startswith("classes do not differ beyond their standard errors (p = 0.31)")
-    assert "a difference of gain of 30% to 30%, by class and band" in said
+    assert "a gain that differs by 30% to 30%, by class and band" in said

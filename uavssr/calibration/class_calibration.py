@@ -85,7 +85,7 @@ def _difference(test: ContrastTest, used: BoolArray) -> ClassDifference:
         value=_all_bands(test.value, used, 0.0),
         se=_all_bands(test.se, used, np.inf),
         p=_all_bands(test.p, used, 1.0),
-        detectable=_all_bands(test.detectable, used, np.inf),
+        significant_from=_all_bands(test.significant_from, used, np.inf),
     )
 
 

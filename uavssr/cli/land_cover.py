@@ -82,7 +82,9 @@ def class_rows(classes: ClassStfs, roles: list[str]) -> list[dict[str, Any]]:
             known = bool(np.isfinite(of.se[k, b]))  # else the references do not cover the band
             row["gain_difference"] = round(float(of.value[k, b]), 6) if known else None
             row["gain_difference_se"] = round(float(of.se[k, b]), 6) if known else None
-            row["gain_detectable"] = round(float(of.detectable[k, b]), 6) if known else None
+            row["gain_significant_from"] = (
+                round(float(of.significant_from[k, b]), 6) if known else None
+            )
             row["p"] = round(float(of.p[k, b]), 6) if known else None
             rows.append(row)
     return rows

@@ -21,10 +21,6 @@ from uavssr.sensors import FloatArray, IndexArray
 
 FAMILY_WISE_ERROR: Final = 0.05
 """Probability of a false alarm, over all classes and bands together."""
-POWER: Final = 0.8
-"""Probability with which a difference of the detectable size is found."""
-_NORMAL_Q80: Final = 0.8416
-"""The quantile of the standard normal distribution at `POWER`."""
 _MIN_RESPONSE: Final = 1e-3
 """Least share of a deviation that its contrast shows: less is as good as nothing."""
 
@@ -67,8 +63,8 @@ class ContrastTest:
     """(K, q) its standard error where all classes have one STF."""
     p: FloatArray
     """(K, q) probability that one STF gives a largest contrast of that size, all K q considered."""
-    detectable: FloatArray
-    """(K, q) size of a class's own deviation that is found with the probability `POWER`."""
+    significant_from: FloatArray
+    """(K, q) size from which a contrast is significant: its p is `FAMILY_WISE_ERROR`."""
     deviation: FloatArray
     """(K, q) a class's parameter minus the mean of all classes'."""
     deviation_se: FloatArray
@@ -110,7 +106,7 @@ class ContrastTest:
             deviation=share * (value - mean) / response,
             deviation_se=share * deviation / response,
             p=(1 + reached.sum(0)) / (1 + len(null)),
-            detectable=(critical + _NORMAL_Q80) * deviation / response,
+            significant_from=critical * deviation / response,
         )
 
 

@@ -44,7 +44,7 @@ def class_stfs(scene: FittedScene, cover: LandCover) -> ClassStfs:
             for change in zip(test.deviation, test.deviation_se, strict=True)
         ),
         difference=ClassDifference(
-            value=test.value, se=test.se, p=test.p, detectable=test.detectable
+            value=test.value, se=test.se, p=test.p, significant_from=test.significant_from
         ),
         left_out=samples.left_out,
         source=cover.source,

@@ -24,7 +24,7 @@ def class_verdict(classes: ClassStfs, roles: Sequence[str]) -> str:
     if not named:
         return (
             f"classes do not differ beyond their standard errors (p = {classes.p_any:.2g}); "
-            f"found in 4 of 5 cases: a difference of {_detectable(classes)}"
+            f"significant would be {_significant_sizes(classes)}"
         )
     rest = len(named) - _MAX_NAMED
     return "; ".join(named[:_MAX_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
@@ -46,9 +46,9 @@ def _significant(classes: ClassStfs, roles: Sequence[str]) -> Iterator[tuple[flo
         )
 
 
-def _detectable(classes: ClassStfs) -> str:
-    """The sizes that would be found, in words."""
-    sizes = classes.difference.detectable
+def _significant_sizes(classes: ClassStfs) -> str:
+    """The sizes from which differences are significant, in words."""
+    sizes = classes.difference.significant_from
     known = sizes[np.isfinite(sizes)]
     low, high = math.expm1(float(known.min())), math.expm1(float(known.max()))
-    return f"gain of {low:.0%} to {high:.0%}, by class and band"
+    return f"a gain that differs by {low:.0%} to {high:.0%}, by class and band"

@@ -21,8 +21,8 @@ class ClassDifference:
     """(K, c) its standard error where all classes have one STF."""
     p: FloatArray
     """(K, c) p-value, corrected for all classes and bands."""
-    detectable: FloatArray
-    """(K, c) size that is found with a probability of 80 %."""
+    significant_from: FloatArray
+    """(K, c) size from which a difference is significant at 5 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ def _variables(classes: ClassStfs) -> Iterable[tuple[str, LabelledArray]]:
         "value": "log gain, class minus the mean of the others",
         "se": "standard error of the difference under one STF",
         "p": "p-value of the difference, corrected for classes and bands",
-        "detectable": "difference that is found in 80 % of the cases",
+        "significant_from": "size from which the difference is significant at 5 %",
     }
     for name, label in labels.items():
         stem = "class_gain_difference" + ("" if name == "value" else f"_{name}")
