@@ -117,14 +117,17 @@ def _cell(text: str | None) -> str:
 def command_index() -> str:
     """The page that lists all commands."""
     rows = [
-        f"| [`{words}`]({_slug(words)}.md) | {_cell((command.help or '').split('.')[0])} |"
-        for words, command in commands()
+        f"| [`{words}`]({_slug(words)}.md) | {_summary(command)} |" for words, command in commands()
     ]
     text = (
         "Every command takes `--help`. `-v` and `-q` before or after its name print more or less. "
         "[Errors](../../errors.md) lists the exit codes."
     )
     return "\n".join(["# Command line", "", text, "", "| command | |", "|---|---|", *rows, ""])
+
+
+def _summary(command: Command) -> str:
+    return _cell((command.help or "").partition("\n\n")[0]).rstrip(".")
 
 
 def _slug(words: str) -> str:
