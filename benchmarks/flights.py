@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from heldout import HeldOut
 
+from uavssr.analysis import SpectralErrors
 from uavssr.calibration import CellValues, Flight, calibrate, fit_camera, fit_satellite
 from uavssr.data import RandomCameras, observe
 from uavssr.evaluation import draw_image
@@ -59,6 +60,13 @@ class Estimate:
     """(r, n) of the cube; more with a correction."""
     correction: Correction | None = None
     """The correction of the cube with known pixels."""
+
+    def errors(self, network: PGUNet) -> SpectralErrors:
+        """What the errors of the cube follow from."""
+        basis = network.basis if self.correction is None else self.correction.basis
+        return SpectralErrors(
+            network=network, stf=self.stf, basis=basis, correction=self.correction
+        )
 
 
 @dataclass(frozen=True)

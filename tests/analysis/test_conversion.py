@@ -188,24 +188,22 @@ def test_file_of_standard_errors_is_not_taken_for_an_image(folder: Path) -> None
         open_msi(folder / "s2_se.tif")
 
 
-def test_bands_outside_the_wavelengths_are_left_out_by_name(tmp_path: Path) -> None:
+def test_bands_outside_the_wavelengths_are_left_out_by_name() -> None:
     grid = WavelengthGrid.regular("vis", 450, 800, 40)
-    source = of_cube(write_cube(tmp_path / "vis.tif", smooth_cube(32, 32), grid=grid))
-    conversion = Conversion.of(source, SENTINEL)
+    conversion = Conversion.of(SENTINEL, grid, None)
     assert conversion.sensor.roles == ("b2", "b3", "b4", "b5", "b6", "b7")
     assert "left out b8, b8a (the wavelengths, 450-800 nm, do not" in conversion.left_out
     assert "b9, b10, b11, b12 (no response is tabulated)" in conversion.left_out
     beyond = Sensor(name="far", bands=(Band(role="x", centre=1000, fwhm=30),))
     with pytest.raises(InputRefused, match=r"cover no band of far \(x 1000 nm\)"):
-        Conversion.of(source, beyond)
+        Conversion.of(beyond, grid, None)
 
 
-def test_band_in_a_gap_of_the_wavelengths_is_left_out(tmp_path: Path) -> None:
+def test_band_in_a_gap_of_the_wavelengths_is_left_out() -> None:
     centres = np.concatenate([np.arange(440, 620, 5.0), np.arange(705, 960, 5.0)])
     grid = WavelengthGrid("gap", centres, np.full(centres.size, 5.0))
-    cube = np.full((len(grid), 32, 32), 0.3, "f4")
-    source = of_cube(write_cube(tmp_path / "gap.tif", cube, grid=grid))
-    assert Conversion.of(source, load_sensor("m3m")).sensor.roles == ("green", "rededge", "nir")
+    conversion = Conversion.of(load_sensor("m3m"), grid, None)
+    assert conversion.sensor.roles == ("green", "rededge", "nir")
 
 
 def test_cells_hold_means_of_their_pixels(folder: Path, tmp_path: Path) -> None:
@@ -323,13 +321,14 @@ def test_command_converts_an_image(
     assert cli.main(["convert", *common, "--to", "landsat9", "--dry-run", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["bands"].startswith("landsat9: b1 442.8 nm, b2")
-    assert facts["image"].startswith("45 x 70 pixels of 0.1 x 0.1")
+    assert facts["image"] == "45 x 70 pixels of 0.1 x 0.1 map units, 0.1 x 0.1 m on the ground"
     assert not list(tmp_path.iterdir())
     arguments = ["convert", *common, "--to", "landsat9", "--uncertainty", se, "--resolution", "1"]
     assert cli.main([*arguments, "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["uncertainty"] == se
     assert "landsat9: left out b6, b7, b8, b9, b10, b11" in printed.err
+    assert "averaging: 5 x 7 pixels of 1 x 1 map units, 1 x 1 m" in printed.err
     assert pixels(Path(out)).shape == (5, 7, 5)
     with rasterio.open(out) as dataset:
         tags = dataset.tags()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
+from uavssr.analysis.spectral_source import SpectralErrors, SpectralTile
 from uavssr.errors import InputRefused
 from uavssr.indices import MAX_BAND_STEP_NM
 from uavssr.model import BandErrors
@@ -49,35 +49,31 @@ class Conversion:
     """The errors of the m bands."""
 
     @classmethod
-    def of(cls, source: SpectralSource, target: Sensor, *, with_errors: bool = True) -> Conversion:
-        """The conversion of a source's spectra to a camera.
-
-        Bands that the wavelengths do not cover are left out.
+    def of(cls, target: Sensor, grid: WavelengthGrid, errors: SpectralErrors | None) -> Conversion:
+        """The conversion to a camera; bands that the wavelengths do not cover are left out.
 
         Args:
-            source: the spectra.
             target: the other camera.
-            with_errors: whether errors are wanted, where they are known.
+            grid: the cube's wavelengths.
+            errors: what the errors of the spectra follow from; None: none are computed.
 
         Raises:
             InputRefused: the wavelengths cover no band.
         """
-        missing = uncovered_roles(target, source.grid)
+        missing = uncovered_roles(target, grid)
         bands = tuple(band for band in target.bands if band.role not in missing)
         if not bands:
-            first, last = source.grid.centres[[0, -1]]
+            first, last = grid.centres[[0, -1]]
             named = ", ".join(f"{band.role} {band.centre:g} nm" for band in target.bands)
             raise InputRefused(
                 f"its wavelengths, {first:g}-{last:g} nm, cover no band of {target.name} ({named})",
-                path=source.inputs[0],
                 remedy="choose another camera with --to, or give a cube of more wavelengths",
             )
         sensor = replace(target, bands=bands)
-        weights = torch.tensor(sensor.srf(source.grid), dtype=torch.float32)
-        errors = source.errors if with_errors else None
+        weights = torch.tensor(sensor.srf(grid), dtype=torch.float32)
         return cls(
             sensor=sensor,
-            left_out=_left_out(target, source.grid, missing),
+            left_out=_left_out(target, grid, missing),
             weights=weights,
             errors=errors,
             band_errors=None if errors is None else errors.of_bands(weights),

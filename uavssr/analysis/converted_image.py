@@ -21,6 +21,7 @@ from uavssr.analysis.spectral_source import SpectralSource, SpectralTile
 from uavssr.errors import InputRefused, OutputError
 from uavssr.io.checks import size_text
 from uavssr.io.hsi import TargetGrid
+from uavssr.io.raster import metres_per_unit
 from uavssr.io.writers import (
     IMAGE_BLOCK,
     CubeDtype,
@@ -90,9 +91,14 @@ class ImageConversion:
                 path=next(iter(source.inputs), None),
                 remedy="leave out --uncertainty, or give the .stf.nc of its run with --stf",
             )
+        try:
+            errors = None if uncertainty is None else source.errors
+            conversion = Conversion.of(target, source.grid, errors)
+        except InputRefused as err:
+            raise InputRefused(err.fact, path=source.inputs[0], remedy=err.remedy) from err
         planned = cls(
             source=source,
-            conversion=Conversion.of(source, target, with_errors=uncertainty is not None),
+            conversion=conversion,
             cells=cells,
             out=out,
             uncertainty=uncertainty,
@@ -120,6 +126,17 @@ class ImageConversion:
             crs_wkt=source.crs_wkt,
             transform=source.transform,
         )
+
+    @property
+    def size_text(self) -> str:
+        """Size of the image and of its pixels, in words."""
+        grid = self.grid
+        a, b, c, d, e, f = grid.transform
+        sides = np.hypot(a, d), np.hypot(b, e)
+        along_x, along_y = metres_per_unit(grid.crs_wkt, x=c, y=f)
+        on_ground = np.hypot(a * along_x, d * along_y), np.hypot(b * along_x, e * along_y)
+        units, metres = (f"{x:.4g} x {y:.4g}" for x, y in (sides, on_ground))
+        return f"{grid.width} x {grid.height} pixels of {units} map units, {metres} m on the ground"
 
     @property
     def sums_bytes(self) -> int:
@@ -183,8 +200,7 @@ class ImageConversion:
 
     def facts(self) -> dict[str, str]:
         """Bands, size, memory, disk space and time, as text by topic; one tile is tried."""
-        grid, source, sensor = self.grid, self.source, self.conversion.sensor
-        a, b, _, d, e, _ = grid.transform
+        source, sensor = self.source, self.conversion.sensor
         needed = sum(target.max_bytes for target in self.targets(overwrite=True))
         free = shutil.disk_usage(self.out.absolute().parent).free
         tile, count = source.tiles.tile, len(source.tiles)
@@ -194,8 +210,7 @@ class ImageConversion:
         return {
             "bands": f"{sensor.name}: "
             + ", ".join(f"{band.role} {band.centre:.4g} nm" for band in sensor.bands),
-            "image": f"{grid.width} x {grid.height} pixels of {np.hypot(a, d):.6g} x "
-            f"{np.hypot(b, e):.6g} units of the map",
+            "image": self.size_text,
             "memory": f"{size_text(working)} of {source.workers} tiles of {tile} x {tile}"
             + (f", {size_text(self.sums_bytes)} of sums over cells" if self.cells else ""),
             "disk": f"at most {size_text(needed)}, {size_text(free)} are free"

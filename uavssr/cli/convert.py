@@ -90,6 +90,8 @@ def convert(
     )
     if planned.conversion.left_out:
         say(context, f"uavssr: {planned.conversion.left_out}")
+    if planned.cells is not None:
+        say(context, f"uavssr: averaging: {planned.size_text}")
     if dry_run:
         facts = planned.facts()
         console.show(facts, *tables.fact_lines(facts), as_json=as_json)
