@@ -5,9 +5,10 @@
 Simulated flights, see benchmarks/flights.py: each cube is seen by random cameras with a common
 factor of 10 %, and reconstructed blind and with ten known pixels. The truth is what the other
 camera sees of the true cube. `own band` is the camera's band nearest to the other's, at most 60 nm
-away, taken as it is. RMSE leaves out the 1 % of an image's pixels with the largest errors, as NDVI
-has a pole; `in 90 %` is the share of all pixels within 1.645 standard errors. The last table has
-means over squares of `SIDES` pixels.
+away, taken as it is. RMSE leaves out the 1 % of an image's pixels of the largest errors. `in 90 %`
+is the share of all pixels within 1.645 standard errors. NDVI is judged where the reflectances of
+red and near infrared add up to 0.1 or more. The last table has means over squares of `SIDES`
+pixels.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from uavssr.tiling import Window
 
 SIDES: Final = (1, 8, 16)
 """Sides in pixels of the squares of the last table."""
+DARK: Final = 0.1
+"""Sum of red and near-infrared reflectance below which NDVI, their ratio, is not judged."""
 KINDS: Final = ("own band", "blind", "ten spectra")
 
 
@@ -88,14 +91,21 @@ def of_flight(flight: SimulatedFlight, targets: list[Sensor]) -> Iterator[tuple[
         bands = dict(
             zip(target.roles, np.tensordot(rows, flight.cube.astype(float), 1), strict=True)
         )
-        weights = camera_term_weights(ndvi().formula, target, flight.network.grid)
-        truths = bands | {"NDVI": ndvi().formula.value(np.tensordot(weights, flight.cube, 1))}
+        truths = bands | {"NDVI": true_ndvi(flight, target)}
         kinds = {"own band": own_bands(flight, target)}
         kinds |= {name: converted(flight, each, target) for name, each in estimates.items()}
         for kind, quantities in kinds.items():
             for name, maps in quantities.items():
                 for side in SIDES:
                     yield (target.name, name, kind, side), figures_of(maps, truths[name], side)
+
+
+def true_ndvi(flight: SimulatedFlight, target: Sensor) -> FloatArray:
+    """(y, x) NDVI as the other camera sees the true cube; NaN where the ground is dark."""
+    formula = ndvi().formula
+    weights = camera_term_weights(formula, target, flight.network.grid)
+    terms = np.tensordot(weights, flight.cube.astype(float), 1)
+    return np.where(terms.sum(0) >= DARK, formula.value(terms), np.nan)
 
 
 def ndvi() -> IndexRequest:
@@ -133,7 +143,8 @@ def converted(flight: SimulatedFlight, estimate: Estimate, target: Sensor) -> di
     index = IndexEvaluation.of([ndvi()], network.grid, errors, camera=target)(tile)
     names = (*conversion.sensor.roles, "NDVI")
     rows = [(*bands.value, *index.value), (*bands.own_variance, *index.own_variance)]
-    rows.append((*bands.shared, *index.shared))
+    shared = conversion.band_errors.shared_of(bands.extended[None])[0]
+    rows.append((*shared, *index.shared))
     return {
         name: Maps(*(part.double().numpy().reshape(*part.shape[:-1], *shape) for part in parts))
         for name, *parts in zip(names, *rows, strict=True)

@@ -137,3 +137,16 @@ def test_odd_raster_is_refused(
 ) -> None:
     with pytest.raises(InputRefused, match=fact):
         AveragingGrid.like(source, like(tmp_path / "like.tif", affine))
+
+
+def test_interpolated_places_are_those_of_the_projection() -> None:
+    """Pixels of 30 m, at the edge of a UTM zone, to less than 0.001 pixels."""
+    image = TargetGrid(
+        height=300, width=300, crs_wkt=UTM, transform=(30, 0, 250_000, 0, -30, 6_000_000)
+    )
+    target = TargetGrid(height=9, width=9, crs_wkt=WGS84, transform=(1e-3, 0, 113, 0, -1e-3, 54))
+    grid, side = AveragingGrid(source=image, target=target), np.arange(20.5, 276)
+    found = grid._lattice(Window(20, 20, 256, 256), side, side).reshape(-1, 2)
+    x, y = np.meshgrid(side, side)
+    exact = grid.to_cells(np.stack([x.ravel(), y.ravel()], 1))
+    assert np.abs(found - exact).max() < 1e-3 * 30 / 111.0

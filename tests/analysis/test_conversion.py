@@ -25,7 +25,6 @@ from uavssr import (
 )
 from uavssr.analysis import (
     AveragingGrid,
-    BandValues,
     Conversion,
     ImageConversion,
     IndexRequest,
@@ -244,8 +243,15 @@ def test_means_do_not_depend_on_tiles(
 
 
 @pytest.mark.parametrize("count", [1, 4, 100])
-def test_shared_errors_do_not_average_out(count: int) -> None:
+@torch.inference_mode()
+def test_shared_errors_do_not_average_out(planned: PlannedReconstruction, count: int) -> None:
     """Of n equal pixels: own variance v (0.3 + 0.7 / n), shared changes as of one."""
+    source = of_image(planned)
+    conversion = Conversion.of(load_sensor("m3m"), source.grid, source.errors)
+    tile = source.read(source.tiles[0].core, 0)
+    assert tile is not None
+    one = conversion(tile.chosen(torch.tensor([0])))
+    values = conversion(tile.chosen(torch.zeros(count, dtype=torch.int64)))
     shares = CellShares(
         window=Window(0, 0, 1, 1),
         cells=np.zeros(count, np.int64),
@@ -253,17 +259,16 @@ def test_shared_errors_do_not_average_out(count: int) -> None:
         share=np.ones(count),
         pixel_area=1 / count,
     )
-    values = BandValues(
-        value=torch.full((1, count), 0.2),
-        own_variance=torch.full((1, count), 0.04),
-        shared=torch.tensor([[[0.1] * count, [-0.05] * count]]),
-    )
-    sums = CellSums(bands=1, sums=np.zeros((7, 1, 1)))
+    sums = CellSums.empty(conversion, 1, 1)
     sums.add(shares.window, sums_of_tile(shares, np.ones((1, count), bool), values))
     mean, error = sums.means(shares.window)
-    assert mean.item() == pytest.approx(0.2)
+    np.testing.assert_allclose(mean[:, 0], one.value.numpy(), rtol=1e-5)
+    alone = conversion.standard_error(one.own_variance, one.extended)
     assert error is not None
-    assert error.item() ** 2 == pytest.approx(0.04 * (0.3 + 0.7 / count) + 0.0125)
+    assert alone is not None
+    assert one.own_variance is not None
+    lost = (one.own_variance * 0.7 * (1 - 1 / count)).numpy()
+    np.testing.assert_allclose(error[:, 0] ** 2, alone.square().numpy() - lost, rtol=1e-4)
 
 
 def test_cells_that_no_valid_pixels_cover_are_refused(folder: Path, tmp_path: Path) -> None:

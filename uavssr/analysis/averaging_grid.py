@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PARTS_OF_CELL: Final = 32
 """Where pixels lie askew in the cells, each is cut into parts of at most a cell's side over this
 number, which count for the cell of their centre."""
+KNOT_PIXELS: Final = 32
+"""Most pixels between two places that are transformed to another CRS."""
 FINEST_CELL: Final = 0.5
 """Least side of a cell in pixels of the image."""
 PLAIN_SCALE: Final = 0.01
@@ -161,6 +163,18 @@ class AveragingGrid:
         area = self.pixel_area(window_centre(window))
         return CellShares(reached, cells, pixels[inside], share[inside], area)
 
+    def _lattice(self, window: Window, rows: FloatArray, cols: FloatArray) -> FloatArray:
+        """(r, c, 2) rows x columns of a window as (column, row) of the cells.
+
+        Only knots are transformed, others interpolated: of pixels of 30 m to 0.001 pixels.
+        """
+        knot_rows, row_weights = _hats(rows, window.row, window.height)
+        knot_cols, col_weights = _hats(cols, window.col, window.width)
+        x, y = np.meshgrid(knot_cols, knot_rows)
+        knots = self.to_cells(np.stack([x.ravel(), y.ravel()], 1)).reshape(*x.shape, 2)
+        # row weights K column weights^T, for each coordinate
+        return np.stack([row_weights @ knots[..., k] @ col_weights.T for k in (0, 1)], -1)
+
     def _is_upright(self) -> bool:
         """Whether rows and columns of pixels and cells run alike, so that areas are exact."""
         source, target = self.source, self.target
@@ -195,18 +209,27 @@ class AveragingGrid:
         offsets = (np.arange(parts) + 0.5) / parts
         cols = (window.col + np.arange(window.width)[:, None] + offsets).ravel()
         rows = (window.row + np.arange(window.height)[:, None] + offsets).ravel()
-        x, y = np.meshgrid(cols, rows)
-        places = self.to_cells(np.stack([x.ravel(), y.ravel()], 1))
-        places = np.where(np.isfinite(places), places, -1e9)
-        cell = np.floor(places).astype(np.int64)
-        row, col = np.divmod(np.arange(x.size), x.shape[1])
+        places = self._lattice(window, rows, cols).reshape(-1, 2)
+        row, col = np.divmod(np.arange(len(places)), len(cols))
         pixel = row // parts * window.width + col // parts
-        triples = np.stack([cell[:, 1], cell[:, 0], pixel])
-        if parts > 1:
-            triples, counts = np.unique(triples, axis=1, return_counts=True)
-        else:
-            counts = np.ones(pixel.size)
-        return triples[0], triples[1], triples[2], counts / parts**2
+        known = np.isfinite(places).all(1)
+        cell, pixel = np.floor(places[known]).astype(np.int64), pixel[known]
+        if parts == 1:
+            return cell[:, 1], cell[:, 0], pixel, np.ones(pixel.size)
+        # parts of one pixel in one cell have the same key
+        first, size = cell.min(0), np.ptp(cell, 0) + 1
+        flat = (cell[:, 1] - first[1]) * size[0] + cell[:, 0] - first[0]
+        keys, counts = np.unique(flat * window.height * window.width + pixel, return_counts=True)
+        flat, pixel = np.divmod(keys, window.height * window.width)
+        row, col = np.divmod(flat, size[0])
+        return row + first[1], col + first[0], pixel, counts / parts**2
+
+
+def _hats(places: FloatArray, start: int, length: int) -> tuple[FloatArray, FloatArray]:
+    """Knots (k,) along a side of a window, and weights (n, k) that interpolate between them."""
+    knots = np.linspace(start, start + length, math.ceil(length / KNOT_PIXELS) + 1)
+    step = knots[1] - knots[0]
+    return knots, np.clip(1 - np.abs(places[:, None] - knots) / step, 0, None)
 
 
 _Pairs = tuple[IndexArray, IndexArray, IndexArray, FloatArray]

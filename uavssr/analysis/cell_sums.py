@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 
 from uavssr.analysis.averaging_grid import CellShares
 from uavssr.analysis.conversion import BandValues, Conversion
@@ -17,30 +18,28 @@ MIN_COVER: Final = 0.9
 """Least share of a cell's area that valid pixels must cover."""
 _COVER, _WEIGHT, _SQUARE, _FIXED = range(4)
 """Rows of the sums: covered area, weights, their squares. Then follow the m values, and with errors
-the m own variances and the m s shared changes, each times its weight."""
+the m own variances and the q numbers in which shared errors are linear, each times its weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CellSums:
     """The sums over the cells of a grid."""
 
-    bands: int
-    """Number of bands m."""
+    conversion: Conversion
+    """The m bands."""
     sums: FloatArray
     """(rows, y, x)."""
 
     @staticmethod
     def rows(conversion: Conversion) -> int:
         """Numbers that are kept of each cell."""
-        errors = conversion.errors
-        of_band = 1 if errors is None else 3 + 3 * errors.bands
-        return _FIXED + len(conversion.sensor) * of_band
+        bands, errors = len(conversion.sensor), conversion.errors
+        return _FIXED + bands + (0 if errors is None else bands + errors.network.basis.rank + 1)
 
     @classmethod
     def empty(cls, conversion: Conversion, height: int, width: int) -> CellSums:
         """Sums of nothing over height x width cells."""
-        sums = np.zeros((cls.rows(conversion), height, width))
-        return cls(bands=len(conversion.sensor), sums=sums)
+        return cls(conversion=conversion, sums=np.zeros((cls.rows(conversion), height, width)))
 
     def add(self, window: Window, of_tile: FloatArray) -> None:
         """Add what `sums_of_tile` made of a tile that reaches into a window of the cells."""
@@ -59,14 +58,16 @@ class CellSums:
         """
         sums, valid = self.sums[:, window.rows, window.cols], self.valid[window.rows, window.cols]
         weight = np.where(valid, sums[_WEIGHT], 1)
-        means = np.where(valid, sums[_FIXED:] / weight, 0)
-        value = means[: self.bands].astype(np.float32)
-        if len(means) == self.bands:
-            return value, None
+        means = torch.from_numpy(np.where(valid, sums[_FIXED:] / weight, 0)).float()
+        bands = len(self.conversion.sensor)
+        value, own, extended = means[:bands], means[bands : 2 * bands], means[2 * bands :]
         alone = np.where(valid, sums[_SQUARE] / weight**2, 0)
-        own = means[self.bands : 2 * self.bands] * own_share_of_mean(alone)
-        shared = means[2 * self.bands :].reshape(self.bands, -1, *valid.shape)
-        return value, np.sqrt(own + np.square(shared).sum(1)).astype(np.float32)
+        own = own * torch.from_numpy(own_share_of_mean(alone))
+        error = None
+        if len(extended):
+            flat = own.float().flatten(1), extended.flatten(1)
+            error = self.conversion.standard_error(*flat)
+        return value.numpy(), None if error is None else error.reshape(value.shape).numpy()
 
 
 def sums_of_tile(shares: CellShares, valid: BoolArray, values: BandValues) -> FloatArray:
@@ -82,8 +83,8 @@ def sums_of_tile(shares: CellShares, valid: BoolArray, values: BandValues) -> Fl
     place = (valid.ravel().cumsum() - 1)[shares.pixels[known]]
     cells, share = shares.cells[known], shares.share[known]
     tensors = [values.value]
-    if values.own_variance is not None and values.shared is not None:
-        tensors += [values.own_variance, values.shared.flatten(0, 1)]
+    if values.own_variance is not None and values.extended is not None:
+        tensors += [values.own_variance, values.extended]
     weights = [share * shares.pixel_area, share, share**2]
     weights += [row.numpy()[place] * share for tensor in tensors for row in tensor]
     height, width = shares.window.height, shares.window.width

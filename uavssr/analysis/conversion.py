@@ -17,20 +17,14 @@ from uavssr.sensors import COVERED_SHARE, UNTABULATED, Sensor, WavelengthGrid
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BandValues:
-    """m bands of n pixels, and their errors where these are known; see `model.BandErrors`."""
+    """m bands of n pixels, and what their errors follow from; see `model.BandErrors`."""
 
     value: Tensor
     """(m, n) reflectance."""
     own_variance: Tensor | None
-    """(m, n) variance of each pixel's own error."""
-    shared: Tensor | None
-    """(m, s, n) change by one standard error of each of the s quantities that all pixels share."""
-
-    def standard_error(self) -> Tensor | None:
-        """(m, n) standard errors, or None."""
-        if self.own_variance is None or self.shared is None:
-            return None
-        return (self.own_variance + self.shared.square().sum(1)).sqrt()
+    """(m, n) variance of each pixel's own error; None without errors."""
+    extended: Tensor | None
+    """(q, n) sqrt(f) [A; 1], in which the errors that all pixels share are linear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,13 +77,26 @@ class Conversion:
         """The bands of the n valid pixels of a tile."""
         value = tile.combine(self.weights)
         if self.errors is None or self.band_errors is None:
-            return BandValues(value=value, own_variance=None, shared=None)
+            return BandValues(value=value, own_variance=None, extended=None)
         image = self.errors.image(tile.coefficients)
         return BandValues(
             value=value,
             own_variance=self.band_errors.own_variance(image)[0].clamp_min(0),
-            shared=self.band_errors.shared(image, tile.coefficients[None])[0],
+            extended=self.band_errors.extended(image, tile.coefficients[None])[0],
         )
+
+    def standard_error(self, own_variance: Tensor | None, extended: Tensor | None) -> Tensor | None:
+        """(m, n) standard errors of pixels or means, None where errors are not known.
+
+        Args:
+            own_variance: (m, n) variance of the own errors.
+            extended: (q, n) sqrt(f) [A; 1], or its means.
+        """
+        if self.band_errors is None or own_variance is None or extended is None:
+            return None
+        shared = self.band_errors.shared_of(extended[None])[0]
+        # own + |shared|^2
+        return (own_variance + shared.square().sum(1)).sqrt()
 
 
 def uncovered_roles(sensor: Sensor, grid: WavelengthGrid) -> tuple[str, ...]:

@@ -238,7 +238,7 @@ class ImageConversion:
     def _part(self, tile: SpectralTile) -> ConvertedPart:
         """A tile of the image at the source's pixels."""
         values = self.conversion(tile)
-        error = values.standard_error()
+        error = self.conversion.standard_error(values.own_variance, values.extended)
         return ConvertedPart(
             window=tile.window,
             value=_unfolded(values.value, tile.valid),
