@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +169,13 @@ def test_the_file_of_an_array_goes_with_its_image(folder: Path) -> None:
     assert path.exists()
     del image
     assert not path.parent.exists()
+
+
+def test_page_in_a_notebook_holds_the_page_and_shuts_it_in(folder: Path, tmp_path: Path) -> None:
+    page = uavssr.open_cube(folder / "hsi.tif").uavssr.explore(
+        "NDVI", model=folder / "tiny", height=500
+    )
+    frame = page._repr_html_()
+    assert re.fullmatch(r'<iframe sandbox="allow-scripts" [^<]*></iframe>', frame)
+    assert html.unescape(re.search(r'srcdoc="([^"]*)"', frame)[1]) == page.html
+    assert page.save(tmp_path / "page.html").read_text(encoding="utf-8") == page.html

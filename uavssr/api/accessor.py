@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,6 +13,8 @@ from uavssr.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from uavssr.report import PageView
 
 RGB_NM: Final = (650.0, 560.0, 450.0)
 """Wavelengths in nm that are shown as red, green and blue."""
@@ -101,6 +105,56 @@ class CubeAccessor:
         low, high = (stacked.quantile(share) for share in (0.02, 0.98))
         colours = ((stacked - low) / (high - low)).clip(0, 1).transpose("y", "x", "rgb")
         return colours.drop_vars("quantile").assign_coords(rgb=["red", "green", "blue"])
+
+    def explore(
+        self,
+        names: str | Sequence[str] = (),
+        *,
+        even_so: bool = False,
+        model: str | Path | None = None,
+        height: int = 900,
+    ) -> PageView:
+        """The cube as a page in a notebook: maps, and the spectrum of a pixel at a click.
+
+        Args:
+            names: indices to map; by default up to three that the camera's cube carries.
+            even_so: also map indices that a cube of the camera does not carry.
+            model: of the cube; by default the one that the cube names.
+            height: of the frame, in pixels.
+
+        Returns:
+            What a notebook shows as a frame; `.save("page.html")` writes it as a file. It needs
+            no widgets and no network.
+
+        Raises:
+            UsageError: no such index, or a cube of the camera does not carry it.
+            InputRefused: the dataset is no cube.
+
+        Example:
+            >>> import uavssr
+            >>> cube = uavssr.open_cube("hsi.tif").isel(y=slice(0, 60), x=slice(80, 140))
+            >>> page = cube.uavssr.explore("NDVI")
+            >>> page.html[:15]
+            '<!DOCTYPE html>'
+        """
+        from uavssr.analysis import IndexRequest, carried_indices, refuse_uncarried
+        from uavssr.api.inputs import spectra_of
+        from uavssr.report import IndexNote, PageFacts, PageView, page_text, sample_spectra
+
+        source = spectra_of(self._dataset, model=model)
+        chosen = [names] if isinstance(names, str) else list(names)
+        requests = IndexRequest.of(chosen or carried_indices(source, None, model), [])
+        if not even_so:
+            refuse_uncarried(requests, source, None, model)
+        facts = PageFacts(
+            title=source.tags.get("uavssr_input", "cube"),
+            verdict=source.run_verdict,
+            notes=[IndexNote.of(item, source, None, model) for item in requests],
+            options={},
+        )
+        return PageView(
+            html=page_text(source, sample_spectra(source, requests), facts), height=height
+        )
 
     def _cube(self) -> xr.Dataset:
         """The variables over wavelength, y and x."""

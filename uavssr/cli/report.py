@@ -17,8 +17,7 @@ from uavssr.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uavssr.analysis import IndexRequest, SpectralSource, Zone
-    from uavssr.report import IndexNote
+    from uavssr.analysis import Zone
 
 
 @app.command()
@@ -76,7 +75,7 @@ def report(
         refuse_uncarried,
         zone_statistics,
     )
-    from uavssr.report import PageFacts, sample_spectra, write_page
+    from uavssr.report import IndexNote, PageFacts, sample_spectra, write_page
 
     if plots is not None and zones is not None:
         raise UsageError("--plots and --zones both give plots", remedy="leave one of them out")
@@ -108,26 +107,10 @@ def report(
     facts = PageFacts(
         title=title or files[0].name,
         verdict=verdict,
-        notes=[_note(item, source, sensor, model) for item in requests],
+        notes=[IndexNote.of(item, source, sensor, model) for item in requests],
         plots=rows,
         zones=outlines,
         options=options,
     )
     write_page(source, sample, facts, out, overwrite=overwrite, inputs=[*source.inputs, *further])
     print_outputs(context, {"report": out}, verdict=verdict, as_json=as_json)
-
-
-def _note(
-    item: IndexRequest, source: SpectralSource, sensor: str | None, model: str | None
-) -> IndexNote:
-    from uavssr.analysis import trust_of_index
-    from uavssr.indices import load_indices
-    from uavssr.report import IndexNote
-
-    known = load_indices().get(item.name)
-    return IndexNote(
-        name=item.name,
-        title="" if known is None else known.title,
-        formula=item.formula.text,
-        trust=trust_of_index(item.name, source, sensor, model),
-    )

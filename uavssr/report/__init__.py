@@ -3,14 +3,17 @@
 Nothing here estimates spectra or evaluates formulas.
 """
 
-from uavssr.report.page import PageFacts, write_page
+from uavssr.report.page import PageFacts, page_text, write_page
 from uavssr.report.page_body import IndexNote
 from uavssr.report.page_sample import PageSample, sample_spectra
+from uavssr.report.page_view import PageView
 
 __all__ = [
     "IndexNote",
     "PageFacts",
     "PageSample",
+    "PageView",
+    "page_text",
     "sample_spectra",
     "write_page",
 ]

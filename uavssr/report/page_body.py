@@ -6,19 +6,20 @@ import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from uavssr.analysis import SpectralSource, ZoneRow
-from uavssr.indices import Trust
+from uavssr.analysis import IndexRequest, SpectralSource, ZoneRow, trust_of_index
+from uavssr.indices import Trust, load_indices
 from uavssr.reconstruction import RunVerdict
 from uavssr.report.markup import Content, node, table
 from uavssr.report.page_sample import PageSample
 from uavssr.report.plot_table import plot_section
 from uavssr.report.verdict_words import headline, sentences, trust_words
-from uavssr.sensors import Float32Array
+from uavssr.sensors import Float32Array, Sensor
 from uavssr.viz import MapImage, colour_image, map_image, webp
 
 _USUAL, _OUTLIER = "#9fb8ad", "#d55e00"
@@ -49,6 +50,23 @@ class IndexNote:
     """Its formula."""
     trust: Trust | None = None
     """How far to trust it; None where that was not measured."""
+
+    @classmethod
+    def of(
+        cls,
+        request: IndexRequest,
+        source: SpectralSource,
+        sensor: str | Path | Sensor | None,
+        model: str | Path | None,
+    ) -> IndexNote:
+        """What is known of an index, or of a formula of the user."""
+        known = load_indices().get(request.name)
+        return cls(
+            name=request.name,
+            title="" if known is None else known.title,
+            formula=request.formula.text,
+            trust=trust_of_index(request.name, source, sensor, model),
+        )
 
 
 def layers(sample: PageSample, notes: Sequence[IndexNote]) -> Iterator[Element]:
