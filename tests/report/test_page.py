@@ -19,7 +19,7 @@ from tests.helpers.rasters import write
 from uavssr import OutputOptions, ReconstructionOptions, open_msi, plan_reconstruction
 from uavssr.analysis import IndexRequest, SpectralSource, of_cube, of_image
 from uavssr.errors import OutputExists
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 from uavssr.reconstruction import RunVerdict
 from uavssr.report import IndexNote, PageFacts, PageSample, sample_spectra, write_page
 from uavssr.report import page_sample as module
@@ -71,7 +71,7 @@ def test_sample_is_the_cube_at_its_pixels(
     coarse = sample_spectra(source, REQUESTS)
     assert coarse.map_grid.step == 2
     assert coarse.cell_grid.step == 6
-    cube, valid = open_cube(folder / "cube.tif").read(Window(0, 0, HEIGHT, WIDTH))
+    cube, valid = open_cube_source(folder / "cube.tif").read(Window(0, 0, HEIGHT, WIDTH))
     with rasterio.open(folder / "se.tif") as dataset:
         errors = dataset.read()
     for shown in (sample, coarse):

@@ -14,7 +14,7 @@ from tests.helpers.browser import CHROMIUM, MISSING, Page, opened_page
 from tests.helpers.models import P4M, tiny_model, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import OutputOptions, ReconstructionOptions, cli, open_msi, plan_reconstruction
-from uavssr.io.hsi import open_cube
+from uavssr.io.hsi import open_cube_source
 from uavssr.reconstruction.devices import torch_threads
 from uavssr.tiling import Window
 
@@ -83,7 +83,7 @@ def test_click_draws_the_numbers_of_the_cube(page: Page, folder: Path, row: int,
     page.click(*place(page, row, col))
     assert f"row {row}, column {col}" in page.value("document.getElementById('where').innerText")
     nm, spectrum, error = table(page).T
-    cube = open_cube(folder / "cube.tif")
+    cube = open_cube_source(folder / "cube.tif")
     with rasterio.open(folder / "se.tif") as dataset:
         se = dataset.read()[:, row, col] * dataset.scales
     np.testing.assert_allclose(nm, cube.grid.centres, atol=0.06)

@@ -18,7 +18,6 @@ from uavssr.io.hsi.cube import (
     open_product,
     product_tags,
 )
-from uavssr.io.hsi.cube import open_cube_source as open_cube
 from uavssr.io.hsi.cube_basis import CoefficientMetadata, CubeBasis
 from uavssr.io.hsi.warp import (
     AVERAGING_RATIO,
@@ -46,7 +45,6 @@ __all__ = [
     "is_coefficient_file",
     "map_to_pixel",
     "open_coefficients",
-    "open_cube",
     "open_cube_source",
     "open_product",
     "pixel_to_map",
