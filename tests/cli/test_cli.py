@@ -71,7 +71,7 @@ def outputs(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"in"}
 
 
-THREE = {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+FOUR = {"out.tif", "out.qml", "out.stf.nc", "out.tiles.gpkg"}
 
 
 def one_line(ran: Ran) -> str:
@@ -96,7 +96,7 @@ def test_reconstruct_writes_and_says_so_on_stderr(tmp_path: Path, go: Run) -> No
     assert ran.err.splitlines()[-1].startswith("wrote ")
     assert "writing the cube" in ran.err
     assert "\x1b" not in ran.err  # no colours and no cursor movements without a terminal
-    assert outputs(tmp_path) == THREE
+    assert outputs(tmp_path) == FOUR
     assert np.array_equal(np.isnan(cube_of(tmp_path / "out.tif")[0]), np.isnan(reflectance()[0]))
 
 
@@ -108,9 +108,9 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path, go: Run) -> None:
     verdict = found.pop("verdict")
     assert verdict["valid"] == np.isfinite(reflectance()[0]).mean()
     assert f"{100 * verdict['valid']:.0f} % of the pixels are valid" in ran.err
-    assert set(found) == {"cube", "stf", "tiles", "quicklook"}
-    assert {Path(path).name for path in found.values()} == THREE | {"out.png"}
-    assert outputs(tmp_path) == THREE | {"out.png"}
+    assert set(found) == {"cube", "stf", "tiles", "quicklook", "style"}
+    assert {Path(path).name for path in found.values()} == FOUR | {"out.png"}
+    assert outputs(tmp_path) == FOUR | {"out.png"}
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -369,7 +369,7 @@ def test_nan_from_the_network_is_6(
     assert go().code == 0
     held = tmp_path / "in" / "held.stf.nc"
     (tmp_path / "out.stf.nc").rename(held)
-    for name in ("out.tif", "out.tiles.gpkg"):
+    for name in ("out.tif", "out.qml", "out.tiles.gpkg"):
         (tmp_path / name).unlink()
     real = ZNet.forward
     monkeypatch.setattr(ZNet, "forward", lambda *args: real(*args) * float("nan"))
@@ -464,7 +464,7 @@ def test_interrupt_at_the_end_says_how_to_go_on(
     assert (said["error"], said["exit_code"]) == ("Interrupted", 130)
     assert said["fact"].endswith(" tiles are kept")
     assert run(*shlex.split(ran.err.partition("go on with: uavssr ")[2])).code == 0
-    assert outputs(tmp_path) == THREE
+    assert outputs(tmp_path) == FOUR
 
 
 def command_line(*arguments: object, **options: object) -> subprocess.Popen[str]:
@@ -643,7 +643,7 @@ def test_cube_in_place_of_an_image_is_recognised(
 # --- outputs that stand in the way (row 26) ------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(THREE))
+@pytest.mark.parametrize("name", sorted(FOUR))
 def test_existing_output_needs_overwrite(tmp_path: Path, go: Run, name: str) -> None:
     """Row 26."""
     (tmp_path / name).write_bytes(b"old")
@@ -654,13 +654,13 @@ def test_existing_output_needs_overwrite(tmp_path: Path, go: Run, name: str) -> 
     assert (tmp_path / name).read_bytes() == b"old"
 
 
-def test_overwrite_replaces_all_three(tmp_path: Path, go: Run) -> None:
+def test_overwrite_replaces_all_four(tmp_path: Path, go: Run) -> None:
     """Row 26."""
-    for name in THREE:
+    for name in FOUR:
         (tmp_path / name).write_bytes(b"old")
     assert go("--overwrite").code == 0
-    assert outputs(tmp_path) == THREE
-    assert not [name for name in THREE if (tmp_path / name).read_bytes() == b"old"]
+    assert outputs(tmp_path) == FOUR
+    assert not [name for name in FOUR if (tmp_path / name).read_bytes() == b"old"]
 
 
 def test_no_output_option_can_destroy_an_input(
@@ -695,17 +695,17 @@ def test_outputs_are_checked_before_the_model_is_loaded(
 def test_stf_that_is_held_fixed_is_an_input_too(tmp_path: Path, go: Run) -> None:
     """Row 26."""
     assert go().code == 0
-    before = {name: (tmp_path / name).read_bytes() for name in THREE}
+    before = {name: (tmp_path / name).read_bytes() for name in FOUR}
     ran = go("--stf", tmp_path / "out.stf.nc", "--overwrite")
     assert ran.code == 5
     assert "out.stf.nc: is the input" in one_line(ran)
-    assert {name: (tmp_path / name).read_bytes() for name in THREE} == before
+    assert {name: (tmp_path / name).read_bytes() for name in FOUR} == before
 
 
 def test_two_outputs_of_one_name_are_refused(
     tmp_path: Path, field: Path, model: Path, go: Run, run: Run
 ) -> None:
-    for name in THREE:
+    for name in FOUR:
         assert "two outputs" in one_line(go("--quicklook", tmp_path / name, "--overwrite"))
     path = tmp_path / "x.nc"
     ran = run("estimate-stf", field, "--out", path, "--plot", path, "--model", model)
@@ -870,7 +870,7 @@ def test_a_file_per_band_gives_the_same_cube_and_the_odd_one_is_named(
         ran = run("reconstruct", *paths, "--sensor", "p4m", "-o", out, "--model", model)
         assert ran.code == 3
         assert "result_Red.tif: " in one_line(ran)
-    assert outputs(tmp_path) == THREE
+    assert outputs(tmp_path) == FOUR
 
 
 def test_numbers_of_all_types_give_the_same_cube(
@@ -965,7 +965,7 @@ def test_odd_names_work(
     ran = run("reconstruct", "-o", out, "--model", model, "--tile", 32, "-q", "--", name)
     assert ran == Ran(0, "", "")
     stem = name.removesuffix(".tif")
-    assert outputs(tmp_path) == {f"{stem}.{end}" for end in ("tif", "stf.nc", "tiles.gpkg")}
+    assert outputs(tmp_path) == {f"{stem}.{end}" for end in ("tif", "qml", "stf.nc", "tiles.gpkg")}
 
 
 def test_bare_surroundings_do_not_matter(tmp_path: Path, field: Path, model: Path) -> None:
@@ -982,7 +982,7 @@ def test_bare_surroundings_do_not_matter(tmp_path: Path, field: Path, model: Pat
     assert json.loads(printed)["cube"] == str(out)
     assert "Traceback" not in said
     assert outputs(tmp_path) == {
-        *("cube ü.tif", "cube ü.stf.nc", "cube ü.tiles.gpkg", "look ü.png")
+        *("cube ü.tif", "cube ü.qml", "cube ü.stf.nc", "cube ü.tiles.gpkg", "look ü.png")
     }
 
 

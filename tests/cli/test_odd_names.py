@@ -98,7 +98,7 @@ def test_markup_prefixes_and_quotes_are_parts_of_a_name(
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["cube"] == f"{stem}{suffix}"
     made = {suffix, ".stf.nc", ".tiles.gpkg", *([".png"] if more else [])}
-    made |= {".dat.hdr"} if suffix == ".dat" else set()
+    made |= {".tif": {".qml"}, ".dat": {".dat.hdr", ".qml"}}.get(suffix, set())
     assert {path.name for path in Path().iterdir()} == {
         image.name,
         *(f"{stem}{end}" for end in made),

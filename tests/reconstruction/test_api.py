@@ -198,8 +198,14 @@ def test_three_files_are_written_and_read_by_others(tmp_path: Path, model: Model
     outputs = plan_of(source, model).write(
         tmp_path / "hsi.v1.tif", progress=lambda *args: seen.append(args)
     )
-    assert listed(tmp_path) == {"in.tif", "hsi.v1.tif", "hsi.v1.stf.nc", "hsi.v1.tiles.gpkg"}
-    assert listed(tmp_path) == {"in.tif"} | {path.name for path in outputs}
+    assert listed(tmp_path) == {
+        "in.tif",
+        "hsi.v1.tif",
+        "hsi.v1.qml",
+        "hsi.v1.stf.nc",
+        "hsi.v1.tiles.gpkg",
+    }
+    assert listed(tmp_path) == {"in.tif", "hsi.v1.qml"} | {path.name for path in outputs}
     assert sum(done for _, done, _ in seen) == HEIGHT * WIDTH
     assert {(what, total) for what, _, total in seen} == {("writing the cube", HEIGHT * WIDTH)}
     with rasterio.open(outputs.cube) as file:
@@ -330,7 +336,7 @@ def test_failure_keeps_what_stood_there(tmp_path: Path, model: Model) -> None:
     ):
         plan.write(OutputOptions(cube=tmp_path / "c.tif", overwrite=True))
     assert {path: path.read_bytes() for path in old} == before
-    assert len(listed(tmp_path)) == 3
+    assert len(listed(tmp_path)) == 4
 
 
 @SCOPES

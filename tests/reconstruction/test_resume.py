@@ -78,6 +78,10 @@ def stfs(path: Path) -> xr.Dataset:
     return xr.load_dataset(path.with_suffix(".stf.nc"), engine="h5netcdf")
 
 
+FILES = {"out.tif", "out.qml", "s.tif", "q.tif", "q.qml", "out.stf.nc", "out.tiles.gpkg"}
+"""Of a run with standard errors `s.tif` and flags `q.tif`."""
+
+
 def listed(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -107,7 +111,12 @@ def golden(tmp_path_factory: pytest.TempPathFactory, image: Path, model_folder: 
 
 def finished(folder: Path, golden: tuple[str, xr.Dataset]) -> None:
     """All outputs are there, they hold what they should, and nothing else is there."""
-    assert listed(folder) - {"said", "in.tif"} == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert listed(folder) - {"said", "in.tif"} == {
+        "out.tif",
+        "out.qml",
+        "out.stf.nc",
+        "out.tiles.gpkg",
+    }
     assert digest(folder / "out.tif") == golden[0]
     assert stfs(folder / "out.tif").identical(golden[1])
 
@@ -177,7 +186,7 @@ def stop_after_naming(patch: pytest.MonkeyPatch, name: str) -> None:
     patch.setattr(Path, "replace", renamed)
 
 
-@pytest.mark.parametrize("name", ["out.tif", "out.stf.nc", "out.tiles.gpkg"])
+@pytest.mark.parametrize("name", ["out.tif", "out.stf.nc", "out.tiles.gpkg", "out.qml"])
 def test_run_killed_while_its_files_get_their_names_is_resumed(
     tmp_path: Path, command: Go, golden: Golden, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -192,7 +201,7 @@ def test_run_killed_while_its_files_get_their_names_is_resumed(
     finished(tmp_path, golden["scene"])
 
 
-@pytest.mark.parametrize("name", ["out.tif", "s.tif", "q.tif", "out.stf.nc", "out.tiles.gpkg"])
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_resumed_run_replaces_no_file_but_its_own(
     tmp_path: Path,
     command: Go,
@@ -216,7 +225,7 @@ def test_resumed_run_replaces_no_file_but_its_own(
     assert stored_tiles(tmp_path) == TILES
     (tmp_path / "ours").replace(published)
     assert run(*command("--resume", *extra)) == 0
-    assert listed(tmp_path) == {"out.tif", "s.tif", "q.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert listed(tmp_path) == FILES
 
 
 def test_file_that_appears_during_a_run_is_never_replaced(

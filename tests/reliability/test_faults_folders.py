@@ -37,7 +37,7 @@ def test_companion_of_two_outputs_belongs_to_the_first_run(
     assert done.as_promised, done
     assert f"{shared}: another run is writing it: process {process.pid}" in done.stderr
     assert run_result(process, stderr).code == 0
-    made = {"out.tif", "out.stf.nc", "out.tiles.gpkg", *([shared] if option else [])}
+    made = {"out.tif", "out.qml", "out.stf.nc", "out.tiles.gpkg", *([shared] if option else [])}
     assert workspace.files() == made
     later = other.run(*more)
     assert later.code != 0
@@ -52,7 +52,7 @@ def test_of_two_runs_with_one_stem_that_begin_together_one_is_done(workspace: Wo
     assert found[0].code == 0 or found[1].code == 0
     assert found[0].code != 0 or found[1].code != 0
     cube = {"out.tif"} if found[0].code == 0 else {"out.dat", "out.dat.hdr"}
-    assert workspace.files() == {"out.stf.nc", "out.tiles.gpkg", *cube}
+    assert workspace.files() == {"out.qml", "out.stf.nc", "out.tiles.gpkg", *cube}
 
 
 # --- folders that go away (row 44) ---------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_output_folder_that_is_moved_keeps_the_tiles(workspace: Workspace) -> No
     assert len(moved.finished_tiles()) >= 2
     assert moved.run("--resume").code == 0
     assert (moved.digest(), moved.stf_digest()) == expected
-    assert moved.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert moved.files() == {"out.tif", "out.qml", "out.stf.nc", "out.tiles.gpkg"}
 
 
 def test_output_folder_that_is_removed_is_named(workspace: Workspace) -> None:

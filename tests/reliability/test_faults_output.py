@@ -69,7 +69,7 @@ def test_disk_that_is_full_at_any_moment_costs_no_pixel(workspace: Workspace) ->
     assert codes[0] == 5
     assert workspace.run("--resume").code == (0 if codes[-1] else 5)
     assert (workspace.digest(), workspace.stf_digest()) == (expected, stf)
-    assert workspace.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert workspace.files() == {"out.tif", "out.qml", "out.stf.nc", "out.tiles.gpkg"}
 
 
 FULL = f"""

@@ -117,7 +117,7 @@ def test_of_runs_that_begin_together_one_is_done(
     messages = " ".join(each.stderr for each in found)
     assert "another run is writing it" in messages or "exists" in messages
     assert (workspace.digest(), workspace.stf_digest()) == expected
-    assert workspace.files() == {"out.tif", "out.stf.nc", "out.tiles.gpkg"}
+    assert workspace.files() == {"out.tif", "out.qml", "out.stf.nc", "out.tiles.gpkg"}
 
 
 def test_run_that_waited_for_another_does_not_replace_its_output(

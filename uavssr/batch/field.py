@@ -64,6 +64,8 @@ class Field:
             "uncertainty": output.uncertainty,
             "quality": output.quality,
             "quicklook": self.quicklook,
+            "style": output.cube_style,
+            "quality_style": output.quality_style,
         }
         return {kind: Path(path) for kind, path in files.items() if path is not None}
 

@@ -184,7 +184,8 @@ def _run(
         say(context, f"{field.cube}: this command has finished before, and its files are complete")
     if outputs.tiles is None:
         _say_without_tiles(context, field.cube)
-    print_outputs(context, field.outputs, verdict=outputs.verdict, as_json=as_json)
+    written = {kind: path for kind, path in field.outputs.items() if path.exists()}
+    print_outputs(context, written, verdict=outputs.verdict, as_json=as_json)
 
 
 def _planned(
@@ -298,7 +299,7 @@ def expand(
         creation_options=option_pairs(co),
         overwrite=overwrite,
     )
-    check_outputs([out, quicklook], [coefficients], overwrite=overwrite)
+    check_outputs([out, quicklook, output.cube_style], [coefficients], overwrite=overwrite)
     check_suffix(quicklook, ".png")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be positive, got {workers}")
@@ -309,4 +310,6 @@ def expand(
         from uavssr.viz import draw_quicklook
 
         draw_quicklook(out, quicklook, overwrite=overwrite, inputs=[coefficients, out])
-    print_outputs(context, {"cube": out, "quicklook": quicklook}, as_json=as_json)
+    style = output.cube_style if output.cube_style and output.cube_style.exists() else None
+    written = {"cube": out, "quicklook": quicklook, "style": style}
+    print_outputs(context, written, as_json=as_json)

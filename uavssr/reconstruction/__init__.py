@@ -33,6 +33,7 @@ from uavssr.reconstruction.land_cover import (
 )
 from uavssr.reconstruction.memory_budget import parse_size
 from uavssr.reconstruction.options import (
+    BLOCK,
     OutputOptions,
     Precision,
     ReconstructionOptions,
@@ -50,10 +51,12 @@ from uavssr.reconstruction.stf_estimates import (
     stf_from_estimate,
     summarise_stf,
 )
+from uavssr.reconstruction.styles import write_styles
 from uavssr.reconstruction.tile_engine import COEFFICIENTS
 from uavssr.reconstruction.verdict import PixelCounts, RunVerdict
 
 __all__ = [
+    "BLOCK",
     "COEFFICIENTS",
     "CPU_COUNT",
     "PLAUSIBLE",
@@ -96,4 +99,5 @@ __all__ = [
     "torch_threads",
     "usable_classes",
     "with_own_gains",
+    "write_styles",
 ]

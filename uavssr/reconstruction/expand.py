@@ -9,12 +9,13 @@ import torch
 
 from uavssr.errors import UsageError
 from uavssr.io.hsi import CoefficientSource
-from uavssr.io.writers import CubeTarget, TileWriter, open_writer
+from uavssr.io.writers import CubeTarget, TileWriter, check_output, open_writer
 from uavssr.model import SpectralBasis
 from uavssr.reconstruction.bounded_map import bounded_map
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.options import BLOCK, OutputOptions
 from uavssr.reconstruction.products import CubeRender
+from uavssr.reconstruction.styles import write_styles
 from uavssr.tiling import Progress, TileGrid, Window
 
 
@@ -25,7 +26,7 @@ def expand(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the cube X = mean + E A of coefficients A; memory is that of a few blocks.
+    """Write the cube X = mean + E A of coefficients A, and its QGIS style, in little memory.
 
     `workers` is the number of blocks that are expanded at a time; by default the number of cores.
 
@@ -54,6 +55,8 @@ def expand(
         inputs=[source.path],
         wavelengths=bands,
     )
+    if output.cube_style is not None:
+        check_output(output.cube_style, overwrite=output.overwrite, inputs=[source.path])
     tensors = SpectralBasis(
         grid=basis.grid,
         mean=torch.from_numpy(basis.mean),
@@ -64,7 +67,9 @@ def expand(
     render = CubeRender(basis=tensors, dtype=output.dtype, bands=bands)
     with torch_threads(), sink:
         _stream(source, render, sink, workers or CPU_COUNT, progress)
-        return sink.finish()
+        sink.finish()
+    write_styles(output, overwrite=output.overwrite, inputs=[source.path])
+    return path
 
 
 def _stream(

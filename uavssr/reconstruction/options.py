@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from uavssr.errors import UsageError
-from uavssr.io.writers import CubeDtype, Format, check_format
+from uavssr.io.writers import CubeDtype, Format, check_format, style_path
 from uavssr.model import DEFAULT_MODEL, Model
 from uavssr.sensors import WavelengthGrid, select_wavelengths
 
@@ -131,6 +131,22 @@ class OutputOptions:
     def extra_files(self) -> tuple[Path, ...]:
         """Files of standard errors and flags that are written beside the cube."""
         return tuple(Path(path) for path in (self.uncertainty, self.quality) if path is not None)
+
+    @property
+    def cube_style(self) -> Path | None:
+        """The QGIS style of the cube; None for formats that QGIS opens without."""
+        styled = self.cube_format in ("gtiff", "cog", "envi")
+        return style_path(self.cube) if styled else None
+
+    @property
+    def quality_style(self) -> Path | None:
+        """The QGIS style of the quality flags; None without flags."""
+        return None if self.quality is None else style_path(self.quality)
+
+    @property
+    def style_files(self) -> tuple[Path, ...]:
+        """The QGIS styles."""
+        return tuple(path for path in (self.cube_style, self.quality_style) if path is not None)
 
     def wavelength_indices(self, grid: WavelengthGrid) -> tuple[int, ...] | None:
         """Indices of `wavelengths` in the model's grid, increasing; None for all.

@@ -34,6 +34,7 @@ from uavssr.reconstruction.pipeline import ThreadCounts, stored_tiles_reported
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import OutputWriters, Product
 from uavssr.reconstruction.provenance import identity, input_identity
+from uavssr.reconstruction.styles import write_styles
 from uavssr.reconstruction.verdict import PixelCounts, RunVerdict
 from uavssr.tiling import Progress
 
@@ -71,7 +72,7 @@ class Outputs:
 def write_files(
     plan: Plan, output: OutputOptions, *, fit: Callable[[], FittedScene], progress: Progress | None
 ) -> Outputs:
-    """Write the cube, `<stem>.stf.nc` and `<stem>.tiles.gpkg`.
+    """Write the cube, `<stem>.stf.nc`, `<stem>.tiles.gpkg`, and QGIS styles.
 
     Each file appears under its name when it is complete and has been read back, the cube first.
     Until then a journal beside the cube holds the finished tiles. `fit` is called unless a journal
@@ -93,8 +94,9 @@ def write_files(
     replaceable = PublishedFiles(
         cube=outputs.cube, overwrite=output.overwrite, resume=output.resume
     )
-    check_names([*outputs, *output.extra_files])
-    for path in outputs.stfs:
+    beside = (*outputs.stfs, *output.extra_files, *output.style_files)
+    check_names([outputs.cube, *beside])
+    for path in (*outputs.stfs, *output.style_files):
         check_output(path, overwrite=replaceable, inputs=plan.inputs)
     writers = OutputWriters.of(plan, output, overwrite=replaceable)
     error_maps = bool(output.extra_files)
@@ -103,9 +105,9 @@ def write_files(
         ExitStack() as locks,
         Journal(outputs.cube, resume=output.resume, overwrite=output.overwrite) as journal,
     ):
-        for path in (*outputs.stfs, *output.extra_files):
+        for path in beside:
             locks.enter_context(output_locked(path))
-        for path in (*outputs, *output.extra_files):
+        for path in (outputs.cube, *beside):
             # Another run may have finished since the first look.
             check_output(path, overwrite=replaceable, inputs=plan.inputs)
         needed_bytes = sum(writer.needed_bytes for writer in writers)
@@ -122,6 +124,7 @@ def write_files(
             )
             outputs = replace(outputs, verdict=verdict)
             _write_stfs(scene, journal, output, outputs, replaceable)
+            write_styles(output, overwrite=replaceable, inputs=plan.inputs)
         journal.clear()
     return outputs
 

@@ -18,6 +18,7 @@ from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
 from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
 from uavssr.io.writers.layers import Layer, MapTarget
 from uavssr.io.writers.lock import Lock
+from uavssr.io.writers.metadata import true_colour
 from uavssr.io.writers.msi_image import (
     IMAGE_BLOCK,
     ImageErrorTarget,
@@ -29,18 +30,26 @@ from uavssr.io.writers.ownership import Replaceable, move_away
 from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.qgis_folder import FolderProject, project_of_folder
-from uavssr.io.writers.qgis_style import write_map_style
+from uavssr.io.writers.qgis_style import (
+    Category,
+    style_path,
+    write_category_style,
+    write_colour_style,
+    write_map_style,
+)
 from uavssr.io.writers.quality import Quality, QualityTarget
 from uavssr.io.writers.sensor_yaml import write_sensor
-from uavssr.io.writers.target import CubeTarget, Format
+from uavssr.io.writers.target import FORMATS, CubeTarget, Format
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
 
 __all__ = [
+    "FORMATS",
     "IMAGE_BLOCK",
     "NODATA",
     "SCALE",
     "SUFFIXES",
+    "Category",
     "CubeDtype",
     "CubeTarget",
     "FolderProject",
@@ -74,8 +83,12 @@ __all__ = [
     "quantise",
     "replacing",
     "restore_replaced",
+    "style_path",
     "sync",
+    "true_colour",
     "usable_cores",
+    "write_category_style",
+    "write_colour_style",
     "write_failed",
     "write_image",
     "write_map_style",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from uavssr.io.checks import PathLike
 from uavssr.io.writers.atomic import replacing
+from uavssr.io.writers.ownership import Replaceable
 
 VIRIDIS: Final = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 """Colours at even steps of the map viridis (van der Walt and Smith 2015, CC0)."""
@@ -16,7 +17,11 @@ VIRIDIS: Final = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde72
 _STYLE: Final = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22" styleCategories="Symbology">
  <pipe>
-  <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1"
+{renderer}
+ </pipe>
+</qgis>
+"""
+_RAMP: Final = """  <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1"
     classificationMin={low} classificationMax={high}>
    <rastershader>
     <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0"
@@ -24,10 +29,37 @@ _STYLE: Final = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 {items}
     </colorrampshader>
    </rastershader>
-  </rasterrenderer>
- </pipe>
-</qgis>
-"""
+  </rasterrenderer>"""
+_PALETTE: Final = """  <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1">
+   <colorPalette>
+{items}
+   </colorPalette>
+  </rasterrenderer>"""
+_COLOUR: Final = """  <rasterrenderer type="multibandcolor" opacity="1" alphaBand="-1"
+    redBand="{red}" greenBand="{green}" blueBand="{blue}">
+{items}
+  </rasterrenderer>"""
+_CHANNEL: Final = """   <{name}ContrastEnhancement>
+    <minValue>{low:.6g}</minValue>
+    <maxValue>{high:.6g}</maxValue>
+    <algorithm>StretchToMinimumMaximum</algorithm>
+   </{name}ContrastEnhancement>"""
+
+
+class Category(NamedTuple):
+    """A value of a map of classes."""
+
+    value: int
+    """The number in the file."""
+    label: str
+    """What it means."""
+    colour: str
+    """Its colour, #rrggbb."""
+
+
+def style_path(raster: PathLike) -> Path:
+    """The file in which QGIS looks for the style of a raster."""
+    return Path(raster).with_suffix(".qml")
 
 
 def write_map_style(
@@ -60,6 +92,64 @@ def write_map_style(
         for value, colour in zip(values, colours, strict=True)
     )
     ends = {name: quoteattr(f"{value:.6g}") for name, value in (("low", low), ("high", high))}
+    renderer = _RAMP.format(items=items, **ends)
+    return _write(path, renderer, overwrite=overwrite, inputs=inputs)
+
+
+def write_category_style(
+    path: PathLike,
+    categories: Sequence[Category],
+    *,
+    overwrite: Replaceable = False,
+    inputs: Sequence[Path] = (),
+) -> Path:
+    """Write a style that shows the values of the first band by colours with names.
+
+    Raises:
+        OutputError: something stands in the way of the file.
+    """
+    items = "\n".join(
+        f'    <paletteEntry value="{value}" label={quoteattr(label)} color={quoteattr(colour)} '
+        'alpha="255"/>'
+        for value, label, colour in categories
+    )
+    return _write(path, _PALETTE.format(items=items), overwrite=overwrite, inputs=inputs)
+
+
+def write_colour_style(
+    path: PathLike,
+    bands: tuple[int, int, int],
+    limits: Sequence[tuple[float, float]],
+    *,
+    overwrite: Replaceable = False,
+    inputs: Sequence[Path] = (),
+) -> Path:
+    """Write a style that shows three bands as red, green and blue.
+
+    Args:
+        path: the file, named like the raster but for `.qml`.
+        bands: numbers of the bands, counted from 1.
+        limits: for each of them the values that are shown dark and bright.
+        overwrite: whether a style that exists may be replaced.
+        inputs: files that the style may not replace.
+
+    Raises:
+        OutputError: something stands in the way of the file.
+    """
+    names = ("red", "green", "blue")
+    items = "\n".join(
+        _CHANNEL.format(name=name, low=low, high=high)
+        for name, (low, high) in zip(names, limits, strict=True)
+    )
+    numbers = dict(zip(names, bands, strict=True))
+    renderer = _COLOUR.format(items=items, **numbers)
+    return _write(path, renderer, overwrite=overwrite, inputs=inputs)
+
+
+def _write(
+    path: PathLike, renderer: str, *, overwrite: Replaceable, inputs: Sequence[Path]
+) -> Path:
+    text = _STYLE.format(renderer=renderer)
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=2**14) as part:
-        part.write_text(_STYLE.format(items=items, **ends), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
     return Path(path)

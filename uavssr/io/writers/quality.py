@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
+from uavssr.io.writers.qgis_style import Category
 from uavssr.io.writers.target import Target
 
 if TYPE_CHECKING:
@@ -25,11 +26,34 @@ class Quality(IntFlag):
     PRIOR_DRIVEN = 8
     """Some band's response is known hardly better than from the data sheet."""
 
+    @property
+    def words(self) -> str:
+        """The name of one flag in words."""
+        return str(self.name).lower().replace("_", " ")
+
     @classmethod
     def legend(cls) -> str:
         """All flags with their numbers."""
-        names = (f"{flag.value} {str(flag.name).lower().replace('_', ' ')}" for flag in cls)
+        names = (f"{flag.value} {flag.words}" for flag in cls)
         return ", ".join(["0 no data", *names])
+
+    @classmethod
+    def categories(cls) -> list[Category]:
+        """All values of a pixel with data, with names and colours."""
+        categories = []
+        for flags, colour in enumerate(_COLOURS):
+            value = flags << 1 | cls.DATA
+            names = (flag.words for flag in cls if flag & value and flag != cls.DATA)
+            label = ", ".join(names)
+            categories.append(Category(value, label or "no flag", colour))
+        return categories
+
+
+_COLOURS = (
+    *("#d4e6d4", "#e69f00", "#cc3311", "#7f1d1d"),
+    *("#c6dbef", "#b8860b", "#aa3377", "#4b1d5f"),
+)
+"""Colours of no flag, saturated, outlier, both; and of the same where some band is prior-driven."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
