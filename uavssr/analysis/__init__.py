@@ -22,6 +22,7 @@ from uavssr.analysis.index_maps import (
     index_tiles,
     write_index_maps,
 )
+from uavssr.analysis.samples import PosteriorSampler, SampleOptions, write_samples
 from uavssr.analysis.spectral_source import (
     SpectralErrors,
     SpectralSource,
@@ -52,6 +53,8 @@ __all__ = [
     "IndexMaps",
     "IndexOfZone",
     "IndexRequest",
+    "PosteriorSampler",
+    "SampleOptions",
     "SpectralErrors",
     "SpectralSource",
     "SpectralTile",
@@ -73,6 +76,7 @@ __all__ = [
     "trust_of_index",
     "uncarried",
     "write_index_maps",
+    "write_samples",
     "write_zone_spectra",
     "write_zone_table",
     "zone_columns",

@@ -12,6 +12,7 @@ from uavssr.cli import (
     plots,
     qgis,
     report,
+    sample,
     train,
 )
 from uavssr.cli.app import app
@@ -29,5 +30,6 @@ __all__ = [
     "qgis",
     "reconstruct",
     "report",
+    "sample",
     "train",
 ]

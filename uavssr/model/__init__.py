@@ -19,6 +19,7 @@ from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, MAX_LOCAL_COMPONENTS, a
 from uavssr.model.materials import Materials, find_materials, pool_materials
 from uavssr.model.mixture import fit_mixture
 from uavssr.model.pgunet import PGUNet
+from uavssr.model.posterior_errors import PixelPosterior, PosteriorErrors, SharedDraws
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
 from uavssr.model.solvers import SceneStatistics
 from uavssr.model.state import ObservationModel, Reconstruction, Stf
@@ -72,10 +73,13 @@ __all__ = [
     "ObservationModel",
     "PGUNet",
     "PGUNetConfig",
+    "PixelPosterior",
+    "PosteriorErrors",
     "Reconstruction",
     "ResponseFamily",
     "SceneColours",
     "SceneStatistics",
+    "SharedDraws",
     "SpectralBasis",
     "Stf",
     "add_local_prior",
