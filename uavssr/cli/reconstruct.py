@@ -106,7 +106,7 @@ def reconstruct(
         bool,
         typer.Option(
             "--dry-run",
-            help="Try one batch, print the time, memory and space needed; write nothing.",
+            help="Try some tiles, print the time, memory and space needed; write nothing.",
         ),
     ] = False,
     as_json: shared.AsJson = False,
@@ -159,8 +159,11 @@ def reconstruct(
 
 def _estimate(context: typer.Context, field: Field, *, as_json: bool) -> None:
     """Print the time, memory and space that a run needs."""
+    from uavssr.reconstruction import freed_memory_reused
+
     planned, _ = _planned(context, field, nullcontext())
-    estimate = planned.estimate_run(field.output)
+    with freed_memory_reused():
+        estimate = planned.estimate_run(field.output)
     console.show(estimate.to_dict(), *tables.fact_lines(estimate.lines()), as_json=as_json)
 
 

@@ -1,25 +1,21 @@
-"""Estimate of a run beforehand: tiles, memory and disk by formula, time by a trial on one tile."""
+"""Estimate of a run beforehand: memory and disk by formula, time by a trial on some tiles."""
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from uavssr.errors import InputRefused
 from uavssr.io.checks import size_text
-from uavssr.io.writers import SUFFIXES, TileRecord
 from uavssr.reconstruction.devices import CPU_COUNT, torch_threads
 from uavssr.reconstruction.fitted_scene import FittedScene
 from uavssr.reconstruction.memory_budget import memory_budget
 from uavssr.reconstruction.options import OutputOptions
 from uavssr.reconstruction.plan import Plan
 from uavssr.reconstruction.products import OutputWriters
-from uavssr.reconstruction.tile_engine import TileEngine
-from uavssr.tiling import Window
+from uavssr.reconstruction.trial_run import tile_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +51,9 @@ class RunEstimate:
     sample_seconds: float
     """Seconds to fit the scene's STF."""
     compute_seconds: float
-    """Seconds of one tile in the network, on one thread."""
+    """Processor seconds of one tile in the network; on a GPU, seconds."""
     write_seconds: float
-    """Processor seconds to expand, compress and write one tile."""
+    """Processor seconds of one tile for all else: read, expand, compress, write, read back."""
     seconds: float
     """Seconds of the whole run."""
 
@@ -89,7 +85,7 @@ class RunEstimate:
 def estimate_run(
     plan: Plan, output: OutputOptions, *, fit: Callable[[], FittedScene]
 ) -> RunEstimate:
-    """Fit the scene's STF, reconstruct one tile, write it elsewhere, and extrapolate.
+    """Fit the scene's STF, run some tiles into files elsewhere, and extrapolate.
 
     Raises:
         OutputError: one worker needs more than the plan's memory limit, or an output exists.
@@ -103,14 +99,12 @@ def estimate_run(
     engine = scene.engine(quality=True, error_maps=error_maps)
     sample_seconds = time.perf_counter() - start
     with torch_threads():
-        start = time.perf_counter()
-        record = _tile_with_pixels(engine)
-        compute_seconds = time.perf_counter() - start
-        write_seconds = _write_seconds(scene, record, output)
+        cost = tile_cost(scene, engine, output, budget.threads)
     on_gpu = plan.device.type == "cuda"
     count, workers = len(plan.tiles), budget.threads.workers
-    shared = (write_seconds if on_gpu else compute_seconds + write_seconds) / CPU_COUNT
-    tile_seconds = max(compute_seconds / (1 if on_gpu else workers), shared)
+    # the cores share all work; no faster than the workers' network, or the one on a GPU
+    shared = cost.other_seconds + (0.0 if on_gpu else cost.network_seconds)
+    tile_seconds = max(cost.network_wall / (1 if on_gpu else workers), shared / CPU_COUNT)
     return RunEstimate(
         tiles=count,
         tile=plan.tiles.tile,
@@ -126,37 +120,10 @@ def estimate_run(
         journal_bytes=budget.journal,
         free_bytes=shutil.disk_usage(Path(output.cube).absolute().parent).free,
         sample_seconds=sample_seconds,
-        compute_seconds=compute_seconds,
-        write_seconds=write_seconds,
+        compute_seconds=cost.network_wall if on_gpu else cost.network_seconds,
+        write_seconds=cost.other_seconds,
         seconds=sample_seconds + count * tile_seconds,
     )
-
-
-def _tile_with_pixels(engine: TileEngine) -> TileRecord:
-    """The record of the tile with valid pixels that is nearest to the middle in row-major order."""
-    count = len(engine.tiles)
-    for index in sorted(range(count), key=lambda index: abs(index - count // 2)):
-        record = engine.record(index)
-        if record.maps:
-            return record
-    raise InputRefused("no tile has a valid pixel")
-
-
-def _write_seconds(scene: FittedScene, record: TileRecord, output: OutputOptions) -> float:
-    """Processor seconds to write a cube of one tile, in a folder that is removed."""
-    height, width = record.valid.shape
-    with tempfile.TemporaryDirectory(prefix="uavssr-") as folder:
-        cube = Path(folder) / f"tile{SUFFIXES[output.cube_format][0]}"
-        trial = replace(
-            output, cube=cube, format=output.cube_format, uncertainty=None, quality=None
-        )
-        writers = OutputWriters.of(scene.plan, trial, overwrite=False, size=(height, width))
-        [product] = writers.products(scene)
-        start = time.process_time()
-        with product.sink:
-            product.add(Window(0, 0, height, width), record)
-            product.sink.finish()
-        return time.process_time() - start
 
 
 def _duration(seconds: float) -> str:

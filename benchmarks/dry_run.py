@@ -1,0 +1,83 @@
+"""The time that `--dry-run` promises, and the time that the run then takes.
+
+    python benchmarks/dry_run.py [--size 1536] [--workers 1,2] [--formats gtiff,coefficients]
+                                 [--runs 2] [--model p4m-nano]
+
+A made-up field of `size x size` pixels and five bands (seed 0) is estimated and then reconstructed,
+for each number of workers and format, with and without standard errors. Estimate and run take
+turns, and the least of each counts: what else the machine does falls on both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from scaling import cpu, field, numbers
+
+from uavssr.io.msi import open_msi
+from uavssr.reconstruction import (
+    OutputOptions,
+    PlannedReconstruction,
+    ReconstructionOptions,
+    freed_memory_reused,
+    plan_reconstruction,
+)
+
+
+def main() -> int:
+    """Print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1536)
+    parser.add_argument("--workers", type=numbers, default=[1, 2])
+    parser.add_argument("--formats", type=lambda text: text.split(","), default=["gtiff"])
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--model", default="p4m-nano")
+    options = parser.parse_args()
+    print(f"{cpu()}, {os.cpu_count()} cores; {options.size} x {options.size} pixels\n")
+    print("| workers | format | standard errors | estimate, s | run, s | estimate / run | load |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name, freed_memory_reused():
+        image = field(Path(name) / "field.tif", options.size)
+        for workers in options.workers:
+            for form in options.formats:
+                for errors in (False, True):
+                    row = _row(image, workers, form, errors=errors, options=options)
+                    print(row, flush=True)
+    return 0
+
+
+def _row(image: Path, workers: int, form: str, *, errors: bool, options: argparse.Namespace) -> str:
+    estimates, times = [], []
+    for _ in range(options.runs):
+        estimates.append(
+            _plan(image, workers, options.model)
+            .estimate_run(_output(image, form, errors=errors))
+            .seconds
+        )
+        plan, start = _plan(image, workers, options.model), time.perf_counter()
+        plan.write(_output(image, form, errors=errors))
+        times.append(time.perf_counter() - start)
+    promised, taken = min(estimates), min(times)
+    return (
+        f"| {workers} | {form} | {'yes' if errors else 'no'} | {promised:.1f} | {taken:.1f} | "
+        f"{promised / taken:.2f} | {os.getloadavg()[0]:.1f} |"
+    )
+
+
+def _plan(image: Path, workers: int, model: str) -> PlannedReconstruction:
+    options = ReconstructionOptions(model=model, workers=workers)
+    return plan_reconstruction(open_msi(image, sensor="p4m"), options)
+
+
+def _output(image: Path, form: str, *, errors: bool) -> OutputOptions:
+    out = image.parent / "out.tif"
+    se = image.parent / "se.tif" if errors else None
+    return OutputOptions(cube=out, format=form, uncertainty=se, overwrite=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
