@@ -26,6 +26,7 @@ from uavssr.reconstruction import (
     freed_memory_reused,
     plan_reconstruction,
 )
+from uavssr.sensors import SENSORS
 
 
 def main() -> int:
@@ -70,7 +71,9 @@ def _row(image: Path, workers: int, form: str, *, errors: bool, options: argpars
 
 def _plan(image: Path, workers: int, model: str) -> PlannedReconstruction:
     options = ReconstructionOptions(model=model, workers=workers)
-    return plan_reconstruction(open_msi(image, sensor="p4m"), options)
+    roles = [band.role for band in SENSORS["p4m"].bands]
+    msi = open_msi(image, sensor="p4m", bands=roles, scale="1/10000")
+    return plan_reconstruction(msi, options)
 
 
 def _output(image: Path, form: str, *, errors: bool) -> OutputOptions:

@@ -571,6 +571,8 @@ BY_HAND = {
     "a key given twice": EDIT,
     "a curve that is zero": EDIT,
     "`index` with `--stf-scope tile`": "Python only; tests/analysis/test_index_maps.py",
+    "`compare`: none or several": "tests/analysis/test_change.py",
+    "A and B do not overlap": "tests/analysis/test_change.py",
     "`sample`: a number of cubes": "tests/analysis/test_samples.py",
     "a cube whose standard errors are not known": "tests/analysis/test_samples.py",
     "`plots`: `--wavelengths` without": "tests/analysis/test_zones.py",

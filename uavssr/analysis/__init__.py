@@ -11,6 +11,8 @@ from uavssr.analysis.carried import (
     trust_of_index,
     uncarried,
 )
+from uavssr.analysis.carried import refuse_uncarried, trust_of_camera, uncarried
+from uavssr.analysis.change import ChangeMaps, same_stf, write_change
 from uavssr.analysis.conversion import BandValues, Conversion
 from uavssr.analysis.converted_image import ImageConversion
 from uavssr.analysis.cube_spectra import holds_spectra, of_array, of_cube
@@ -27,6 +29,13 @@ from uavssr.analysis.spectral_source import (
     SpectralErrors,
     SpectralSource,
     SpectralTile,
+)
+from uavssr.analysis.zone_change import (
+    FALSE_DISCOVERIES,
+    ZoneChange,
+    false_discovery_rates,
+    write_zone_changes,
+    zone_changes,
 )
 from uavssr.analysis.zone_spectra import SpectrumOfZone
 from uavssr.analysis.zone_statistics import (
@@ -45,8 +54,10 @@ from uavssr.analysis.zone_table import (
 from uavssr.analysis.zones import Zone, ZoneSet, read_zones
 
 __all__ = [
+    "FALSE_DISCOVERIES",
     "AveragingGrid",
     "BandValues",
+    "ChangeMaps",
     "Conversion",
     "ImageConversion",
     "IndexEvaluation",
@@ -60,9 +71,11 @@ __all__ = [
     "SpectralTile",
     "SpectrumOfZone",
     "Zone",
+    "ZoneChange",
     "ZoneRow",
     "ZoneSet",
     "carried_indices",
+    "false_discovery_rates",
     "holds_spectra",
     "index_tiles",
     "of_array",
@@ -72,13 +85,17 @@ __all__ = [
     "read_zone_table",
     "read_zones",
     "refuse_uncarried",
+    "same_stf",
     "trust_of_camera",
     "trust_of_index",
     "uncarried",
+    "write_change",
     "write_index_maps",
     "write_samples",
+    "write_zone_changes",
     "write_zone_spectra",
     "write_zone_table",
+    "zone_changes",
     "zone_columns",
     "zone_records",
     "zone_statistics",

@@ -166,12 +166,17 @@ class IndexValues:
     shared: Tensor | None
     """(I, s, n) change by one standard error of each of the s quantities that all pixels share."""
 
+    def errors(self) -> Tensor:
+        """(I, n) standard errors, NaN where these are not known."""
+        if self.own_variance is None or self.shared is None:
+            return torch.full_like(self.value, torch.nan)
+        return (self.own_variance + self.shared.square().sum(1)).sqrt()
+
     def maps(self) -> Tensor:
         """(I or 2 I, n) each index, then its standard error."""
         if self.own_variance is None or self.shared is None:
             return self.value
-        error = (self.own_variance + self.shared.square().sum(1)).sqrt()
-        return torch.stack([self.value, error], 1).flatten(0, 1)
+        return torch.stack([self.value, self.errors()], 1).flatten(0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -227,7 +232,7 @@ def write_index_maps(
     with open_writer(target) as writer:
         for window, stack in index_tiles(source, evaluation, progress=progress):
             writer.write_quantised(window, stack)
-            _add_to_preview(preview, step, window, stack)
+            add_to_preview(preview, step, window, stack)
         writer.finish()
     return IndexMaps(path=out, layers=layers, preview=preview, step=step)
 
@@ -246,7 +251,8 @@ def index_tiles(
     return source.map(maps, progress=progress, task="computing indices")
 
 
-def _add_to_preview(preview: Float32Array, step: int, window: Window, stack: Float32Array) -> None:
+def add_to_preview(preview: Float32Array, step: int, window: Window, stack: Float32Array) -> None:
+    """Add every `step`-th row and column of maps (L, y, x) of a window to a preview of them."""
     row, col = -window.row % step, -window.col % step
     part = stack[:, row::step, col::step]
     top, left = (window.row + row) // step, (window.col + col) // step

@@ -102,7 +102,7 @@ class PosteriorSampler:
         if errors is None:
             raise InputRefused(
                 "its standard errors are not known, so no samples can be drawn",
-                path=source.inputs[0],
+                path=source.path,
                 remedy="give the image, or the STF file of the run that made it with --stf",
             )
         chosen = list(range(len(source.grid)) if bands is None else bands)

@@ -191,6 +191,16 @@ class SpectralSource:
     """Tiles at a time."""
 
     @property
+    def path(self) -> Path | None:
+        """The first file; None of an array."""
+        return self.inputs[0] if self.inputs else None
+
+    @property
+    def name(self) -> str:
+        """Its name in messages and tags."""
+        return "array" if self.path is None else self.path.name
+
+    @property
     def pixel_size(self) -> tuple[float, float]:
         """Width and height of a pixel in metres."""
         a, b, c, d, e, f = self.transform

@@ -74,6 +74,8 @@ class ZoneRow:
     """By the names of the indices."""
     spectrum: SpectrumOfZone | None = None
     """Its spectrum; None if it was not asked for."""
+    shared: dict[str, FloatArray] | None = None
+    """(s,) changes of each index by one standard error of what all pixels share."""
 
 
 def zone_statistics(
@@ -280,6 +282,7 @@ class _Sums:
             outlier=self.outlier / self.weight if self.weight else nan,
             indices=self._indices(names, shares, common.indices),
             spectrum=spectrum,
+            shared=dict(zip(names, self.shared / (self.weight or nan), strict=True)),
         )
 
     def _indices(

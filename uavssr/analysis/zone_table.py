@@ -37,8 +37,8 @@ def write_zone_table(
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(zone_columns(rows))
-    writer.writerows([zone, *map(_text, numbers)] for zone, *numbers in zone_records(rows))
-    return _write(text.getvalue(), path, overwrite=overwrite, inputs=inputs)
+    writer.writerows([zone, *map(number_text, numbers)] for zone, *numbers in zone_records(rows))
+    return write_text(text.getvalue(), path, overwrite=overwrite, inputs=inputs)
 
 
 def write_zone_spectra(
@@ -62,8 +62,8 @@ def write_zone_spectra(
         numbers = (getattr(row.spectrum, column).tolist() for column in columns)
         zone = _quoted(row.zone)
         for nm, *of_band in zip(wavelengths.tolist(), *numbers, strict=True):
-            lines.append(f"{zone},{nm:g}," + ",".join(map(_text, of_band)))
-    return _write("\r\n".join([*lines, ""]), path, overwrite=overwrite, inputs=inputs)
+            lines.append(f"{zone},{nm:g}," + ",".join(map(number_text, of_band)))
+    return write_text("\r\n".join([*lines, ""]), path, overwrite=overwrite, inputs=inputs)
 
 
 def _quoted(name: str) -> str:
@@ -73,7 +73,8 @@ def _quoted(name: str) -> str:
     return text.getvalue()
 
 
-def _write(text: str, path: PathLike, *, overwrite: bool, inputs: Sequence[Path]) -> Path:
+def write_text(text: str, path: PathLike, *, overwrite: bool, inputs: Sequence[Path]) -> Path:
+    """Write a table that is ready as text; raises OutputError."""
     needed = len(text.encode())
     with replacing(path, overwrite=overwrite, inputs=inputs, needed_bytes=needed) as part:
         part.write_text(text, encoding="utf-8", newline="")
@@ -102,7 +103,8 @@ def zone_records(rows: Sequence[ZoneRow]) -> list[tuple[str, *tuple[float, ...]]
     ]
 
 
-def _text(number: float) -> str:
+def number_text(number: float) -> str:
+    """A number as a cell of a table, empty if it is not finite."""
     return f"{number:.6g}" if math.isfinite(number) else ""
 
 

@@ -4,6 +4,7 @@ from uavssr.cli import reconstruct  # isort: skip
 from uavssr.cli import (
     batch,
     camera,
+    compare,
     convert,
     estimate,
     evaluate,
@@ -21,6 +22,7 @@ __all__ = [
     "app",
     "batch",
     "camera",
+    "compare",
     "convert",
     "estimate",
     "evaluate",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from uavssr.analysis import ZoneRow
+    from uavssr.analysis import ZoneChange, ZoneRow
     from uavssr.indices import TrustTable
     from uavssr.io.msi import InputSummary
     from uavssr.io.stf import StfArrays
@@ -45,6 +45,16 @@ def zone_table(rows: Sequence[ZoneRow]) -> Table:
         ]
         shares = (f"{share:.0%}" for share in (row.valid, row.outlier))
         add_row(table, row.zone, f"{row.pixels:.0f}", *shares, *cells)
+    return table
+
+
+def change_table(rows: Sequence[ZoneChange]) -> Table:
+    """A table of the changes of plots, and which are discoveries."""
+    table = _table("plot", "A", "B", "change", "p", "q")
+    for row in rows:
+        change = f"{row.change:+.3g} +- {row.change_se:.2g}"
+        numbers = (f"{number:.3g}" for number in (row.p, row.q))
+        _add_row(table, row.zone, f"{row.mean_a:.4g}", f"{row.mean_b:.4g}", change, *numbers)
     return table
 
 

@@ -6,12 +6,15 @@ Nothing here computes cubes or STFs.
 from uavssr.viz.error_figure import ErrorPanel, draw_errors
 from uavssr.viz.figures import draw_quicklook, draw_stf, wavelength_colours
 from uavssr.viz.map_figure import MapPanel, draw_maps, value_range
+from uavssr.viz.figures import draw_quicklook, draw_stf
+from uavssr.viz.map_figure import CHANGE_COLOUR_MAP, MapPanel, draw_maps, value_range
 from uavssr.viz.pair_figure import PairPanel, draw_pairs
 from uavssr.viz.plot_figure import PlotOutline, PlotPanel, draw_plots
 from uavssr.viz.spectrum_figure import plot_spectrum
 from uavssr.viz.web_images import MapImage, colour_image, map_image, webp
 
 __all__ = [
+    "CHANGE_COLOUR_MAP",
     "ErrorPanel",
     "MapImage",
     "MapPanel",

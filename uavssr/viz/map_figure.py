@@ -17,6 +17,8 @@ VALUE_COLOURS: Final = "viridis"
 """Colour map of values: even in lightness, and readable by the colour-blind."""
 ERROR_COLOURS: Final = "magma_r"
 """Colour map of standard errors: darker is less sure."""
+CHANGE_COLOUR_MAP: Final = "BrBG"
+"""Colour map of changes: brown is less, readable by the colour-blind."""
 MOST_COLUMNS: Final = 4
 """Most maps beside each other."""
 SHOWN_PERCENTILES: Final = (2.0, 98.0)
@@ -32,6 +34,10 @@ class MapPanel(NamedTuple):
     """(y, x), NaN where there is no value."""
     is_error: bool
     """Whether it is one of standard errors, whose colours begin at zero."""
+    limits: tuple[float, float] | None = None
+    """Values at the ends of the colours; by default percentiles."""
+    colours: str | None = None
+    """Colour map; by default that of values or of standard errors."""
 
 
 def value_range(values: Float32Array, *, is_error: bool) -> tuple[float, float]:
@@ -76,8 +82,8 @@ def draw_maps(
             if panel is None:
                 axes.set_axis_off()
                 continue
-            low, high = value_range(panel.values, is_error=panel.is_error)
-            colours = ERROR_COLOURS if panel.is_error else VALUE_COLOURS
+            low, high = panel.limits or value_range(panel.values, is_error=panel.is_error)
+            colours = panel.colours or (ERROR_COLOURS if panel.is_error else VALUE_COLOURS)
             image = axes.imshow(panel.values, cmap=colours, vmin=low, vmax=high)
             bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
             bar.ax.tick_params(labelsize=8)

@@ -19,6 +19,7 @@ from uavssr.io.hsi.cube import (
     product_tags,
 )
 from uavssr.io.hsi.cube_basis import CoefficientMetadata, CubeBasis
+from uavssr.io.hsi.map_file import MapFile, MapPlace
 from uavssr.io.hsi.warp import (
     AVERAGING_RATIO,
     TargetGrid,
@@ -39,6 +40,8 @@ __all__ = [
     "CoefficientSource",
     "CubeBasis",
     "CubeSource",
+    "MapFile",
+    "MapPlace",
     "TargetGrid",
     "WarpedCube",
     "cube_of_array",

@@ -7,6 +7,7 @@ counted from the outer corner of the first pixel, or (x, y).
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +21,7 @@ from rasterio.transform import Affine
 from uavssr.errors import InputRefused
 from uavssr.io.checks import GDAL_ERRORS
 from uavssr.io.hsi.cube import CubeSource
+from uavssr.io.hsi.map_file import MapFile
 from uavssr.io.raster import Transform, crs_name, is_local
 from uavssr.sensors import BoolArray, Float32Array, FloatArray
 from uavssr.tiling import Window
@@ -28,6 +30,8 @@ AVERAGING_RATIO: Final = 0.75
 """Length of a cube's pixel in target pixels below which it is averaged, else interpolated."""
 _FULL_COVER: Final = 0.999
 """Share of the weights that must come from valid pixels for a warped pixel to be valid."""
+_WARPING: Final = threading.Lock()
+"""rasterio silences a warning of its own while it warps, which works in one thread at a time."""
 _EDGE: Final = 2
 """Pixels read beyond those that a window covers, for the interpolation."""
 _MAX_PIXELS: Final = 2**18
@@ -52,12 +56,17 @@ class TargetGrid:
 class WarpedCube:
     """A cube on a target's grid, read window by window."""
 
-    cube: CubeSource
-    """The cube on its own grid."""
+    cube: CubeSource | MapFile
+    """The cube, or maps, on their own grid."""
     target: TargetGrid
     """The grid to bring it to."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Rows and columns of the target by which the cube's content is moved down and right."""
+
+    @property
+    def bands(self) -> int:
+        """Number of wavelengths, or of maps."""
+        return self.cube.bands if isinstance(self.cube, MapFile) else len(self.cube.grid)
 
     @property
     def height(self) -> int:
@@ -92,7 +101,7 @@ class WarpedCube:
         Raises:
             InputRefused: the cube cannot be read, or its coordinates not be transformed.
         """
-        cube = np.full((len(self.cube.grid), window.height, window.width), np.nan, np.float32)
+        cube = np.full((self.bands, window.height, window.width), np.nan, np.float32)
         valid = np.zeros((window.height, window.width), bool)
         source = self._source_window(window)
         if source is None:
@@ -145,17 +154,18 @@ class WarpedCube:
         warped = np.zeros((len(numbers), window.height, window.width), np.float32)
         method = Resampling.average if self.averages else Resampling.bilinear
         try:
-            rasterio.warp.reproject(
-                numbers,
-                warped,
-                src_transform=_starting(self.cube.place.transform, source.col, source.row),
-                src_crs=CRS.from_wkt(self.cube.place.crs_wkt),
-                dst_transform=_starting(self.target.transform, *start),
-                dst_crs=CRS.from_wkt(self.target.crs_wkt),
-                resampling=method,
-                init_dest_nodata=True,
-                tolerance=0,  # exact coordinates: the default may be an eighth of a pixel off
-            )
+            with _WARPING:
+                rasterio.warp.reproject(
+                    numbers,
+                    warped,
+                    src_transform=_starting(self.cube.place.transform, source.col, source.row),
+                    src_crs=CRS.from_wkt(self.cube.place.crs_wkt),
+                    dst_transform=_starting(self.target.transform, *start),
+                    dst_crs=CRS.from_wkt(self.target.crs_wkt),
+                    resampling=method,
+                    init_dest_nodata=True,
+                    tolerance=0,  # exact coordinates: the default may be an eighth of a pixel off
+                )
         except (*GDAL_ERRORS, CRSError) as err:
             raise InputRefused(f"cannot be warped: {err}", path=self.cube.path) from err
         return warped

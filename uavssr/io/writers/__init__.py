@@ -31,6 +31,7 @@ from uavssr.io.writers.part_folder import part_folder, restore_replaced
 from uavssr.io.writers.published import PublishedFiles
 from uavssr.io.writers.qgis_folder import FolderProject, project_of_folder
 from uavssr.io.writers.qgis_style import (
+    CHANGE_COLOURS,
     Category,
     style_path,
     write_category_style,
@@ -44,6 +45,7 @@ from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
 
 __all__ = [
+    "CHANGE_COLOURS",
     "FORMATS",
     "IMAGE_BLOCK",
     "NODATA",

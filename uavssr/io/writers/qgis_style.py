@@ -14,6 +14,17 @@ from uavssr.io.writers.ownership import Replaceable
 VIRIDIS: Final = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 """Colours at even steps of the map viridis (van der Walt and Smith 2015, CC0)."""
 
+CHANGE_COLOURS: Final = (
+    "#8c510a",
+    "#d8b365",
+    "#f6e8c3",
+    "#f5f5f5",
+    "#c7eae5",
+    "#5ab4ac",
+    "#01665e",
+)
+"""Colours at even steps of the map BrBG (Brewer and Harrower 2003): brown is less."""
+
 _STYLE: Final = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22" styleCategories="Symbology">
  <pipe>
