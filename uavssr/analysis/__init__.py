@@ -24,7 +24,13 @@ from uavssr.analysis.index_maps import (
     index_tiles,
     write_index_maps,
 )
-from uavssr.analysis.samples import PosteriorSampler, SampleOptions, write_samples
+from uavssr.analysis.pass_estimate import PassEstimate, estimate_pass
+from uavssr.analysis.samples import (
+    PosteriorSampler,
+    SampleOptions,
+    estimate_samples,
+    write_samples,
+)
 from uavssr.analysis.spectral_source import (
     SpectralErrors,
     SpectralSource,
@@ -51,7 +57,7 @@ from uavssr.analysis.zone_table import (
     zone_columns,
     zone_records,
 )
-from uavssr.analysis.zones import Zone, ZoneSet, read_zones
+from uavssr.analysis.zones import Zone, ZoneSet, read_zones, whole_image, zones_by_tile
 
 __all__ = [
     "FALSE_DISCOVERIES",
@@ -64,6 +70,7 @@ __all__ = [
     "IndexMaps",
     "IndexOfZone",
     "IndexRequest",
+    "PassEstimate",
     "PosteriorSampler",
     "SampleOptions",
     "SpectralErrors",
@@ -75,6 +82,8 @@ __all__ = [
     "ZoneRow",
     "ZoneSet",
     "carried_indices",
+    "estimate_pass",
+    "estimate_samples",
     "false_discovery_rates",
     "holds_spectra",
     "index_tiles",
@@ -89,6 +98,7 @@ __all__ = [
     "trust_of_camera",
     "trust_of_index",
     "uncarried",
+    "whole_image",
     "write_change",
     "write_index_maps",
     "write_samples",
@@ -99,4 +109,5 @@ __all__ = [
     "zone_columns",
     "zone_records",
     "zone_statistics",
+    "zones_by_tile",
 ]

@@ -189,6 +189,8 @@ class CubeRun:
             read=partial(_read, source, errors),
             errors=errors,
             warnings=(*stated, *warnings),
+            # stored numbers, reflectance, and the spectra of valid pixels
+            tile_bytes=READ_BLOCK**2 * 10 * len(_grid(source)),
         )
 
 

@@ -6,7 +6,12 @@ import torch
 
 from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
 from uavssr.errors import UsageError
-from uavssr.reconstruction import COEFFICIENTS, PixelCounts, PlannedReconstruction
+from uavssr.reconstruction import (
+    COEFFICIENTS,
+    PixelCounts,
+    PlannedReconstruction,
+    memory_budget,
+)
 from uavssr.tiling import Window
 
 
@@ -43,7 +48,7 @@ def of_image(planned: PlannedReconstruction) -> SpectralSource:
             coefficients=flat,
         )
 
-    source = plan.source
+    source, budget = plan.source, memory_budget(plan, 0, error_maps=False)
     return SpectralSource(
         grid=plan.model.grid,
         height=source.height,
@@ -59,4 +64,5 @@ def of_image(planned: PlannedReconstruction) -> SpectralSource:
         scene_stf=estimate,
         judge=lambda: counts.verdict(scene.prior_driven_bands),
         workers=plan.threads.workers,
+        tile_bytes=budget.network + budget.waiting,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uavssr.analysis.pass_estimate import PassEstimate, estimate_pass
 from uavssr.analysis.spectral_source import SpectralErrors, SpectralSource, SpectralTile
 from uavssr.analysis.zone_statistics import SHARED_IN_ZONE
 from uavssr.errors import InputRefused, UsageError
@@ -20,6 +21,7 @@ from uavssr.io.writers import (
     CubeTarget,
     check_free_space,
     check_output,
+    cube_bytes,
     open_writer,
     output_locked,
 )
@@ -198,6 +200,25 @@ def write_samples(
             writer.finish()
             write_styles(output, overwrite=output.overwrite, inputs=source.inputs)
     return [writer.path for writer in writers]
+
+
+def estimate_samples(source: SpectralSource, options: SampleOptions) -> PassEstimate:
+    """What `write_samples` takes; a trial writes all samples of some tiles."""
+    storage, count = options.storage, options.count
+    bands = len(storage.wavelength_indices(source.grid) or source.grid)
+    size = cube_bytes(source.height, source.width, bands, dtype=storage.dtype)
+    folder = options.folder if options.folder.is_dir() else options.folder.parent
+
+    def run(strip: SpectralSource, place: Path) -> object:
+        return write_samples(strip, replace(options, folder=place))
+
+    return estimate_pass(
+        source,
+        run,
+        pixel_bytes=8 * bands,
+        output_bytes=count * size,
+        folder=folder,
+    )
 
 
 def _target(

@@ -189,6 +189,8 @@ class SpectralSource:
     """Gives the verdict on a reconstruction whose tiles were all computed; None for a file."""
     workers: int = CPU_COUNT
     """Tiles at a time."""
+    tile_bytes: int = 0
+    """Most bytes of memory to read or compute a tile."""
 
     @property
     def path(self) -> Path | None:

@@ -89,6 +89,13 @@ class ZoneSet:
     """Identifiers of those that lie outside, or that the buffer left nothing of."""
 
 
+def whole_image(source: SpectralSource) -> Zone:
+    """A zone that covers an image."""
+    import shapely
+
+    return Zone(name="image", outline=shapely.box(0, 0, source.width, source.height))
+
+
 def zones_by_tile(tiles: TileGrid, zones: Sequence[Zone]) -> dict[int, list[int]]:
     """The numbers of the zones that reach into each tile, by the tile's number."""
     by_tile = defaultdict[int, list[int]](list)

@@ -11,7 +11,7 @@ import typer
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
-from uavssr.cli.index import open_spectral_source
+from uavssr.cli.index import estimate_maps, open_spectral_source, show_estimate
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def compare(
     ] = None,
     even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Map the change of an index between two dates or fields, with its standard error."""
@@ -92,6 +93,10 @@ def compare(
             refuse_uncarried([request], source, camera, model)
         sources.append(source)
     first, second = sources
+    if dry_run:
+        passes = [estimate_maps(source, [request], out, layers=3) for source in sources]
+        show_estimate(passes[0] + passes[1], as_json=as_json)
+        return
     if same_stf(first, second):
         say(context, "uavssr: A and B have the same STF, so its errors cancel in part")
     inputs = [*first.inputs, *second.inputs]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from uavssr.cli import console
+from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import (
     app,
@@ -23,7 +24,7 @@ from uavssr.cli.index_list import print_indices
 from uavssr.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
-    from uavssr.analysis import IndexMaps, SpectralSource
+    from uavssr.analysis import IndexMaps, IndexRequest, PassEstimate, SpectralSource
     from uavssr.io.msi import Request
 
 
@@ -74,6 +75,7 @@ def index(
     ] = None,
     even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Map spectral indices of an image or a cube, each with its standard error."""
@@ -98,6 +100,9 @@ def index(
     )
     if not even_so:
         refuse_uncarried(requests, source, sensor, model)
+    if dry_run:
+        show_estimate(estimate_maps(source, requests, out), as_json=as_json)
+        return
     with console.progress(quiet=context.obj["quiet"]) as progress:
         maps = write_index_maps(
             source, requests, out, camera=camera, overwrite=overwrite, progress=progress
@@ -154,6 +159,32 @@ def open_spectral_source(
     for line in planned.reference_notes():
         say(context, f"uavssr: {line}")
     return of_image(planned)
+
+
+def estimate_maps(
+    source: SpectralSource,
+    requests: Sequence[IndexRequest],
+    out: Path,
+    *,
+    layers: int | None = None,
+) -> PassEstimate:
+    """What it takes to write maps of indices, or of so many layers."""
+    from uavssr.analysis import estimate_pass, write_index_maps
+
+    count = 2 * len(requests) if layers is None else layers
+    return estimate_pass(
+        source,
+        lambda strip, folder: write_index_maps(strip, requests, folder / "maps.tif"),
+        pixel_bytes=4 * (count + 8 * len(requests)),
+        output_bytes=4 * count * source.height * source.width,
+        folder=out.parent,
+    )
+
+
+def show_estimate(estimate: PassEstimate, *, as_json: bool) -> None:
+    """Print what a pass takes."""
+    facts = tables.fact_lines(estimate.lines())
+    console.show(estimate.to_dict(), *facts, as_json=as_json)
 
 
 def _draw(

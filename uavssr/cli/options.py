@@ -72,5 +72,12 @@ EvenSo = Annotated[
     bool,
     typer.Option("--even-so", help="Also compute indices that the camera's cube does not carry."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Try some tiles, print the time, memory and space needed; write nothing.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

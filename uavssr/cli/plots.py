@@ -12,11 +12,17 @@ import typer
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
-from uavssr.cli.index import open_spectral_source
+from uavssr.cli.index import open_spectral_source, show_estimate
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
-    from uavssr.analysis import SpectralSource, ZoneRow, ZoneSet
+    from uavssr.analysis import (
+        IndexRequest,
+        PassEstimate,
+        SpectralSource,
+        ZoneRow,
+        ZoneSet,
+    )
     from uavssr.sensors import WavelengthGrid
 
 
@@ -63,6 +69,7 @@ def plots(
     ] = None,
     even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Measure indices and spectra over plots, with standard errors of values and to compare."""
@@ -95,6 +102,17 @@ def plots(
         refuse_uncarried(requests, source, sensor, model)
     measured = _bands(source.grid, wavelengths) if spectra else None
     outlines = outlines_of(context, zones, source, id_column, buffer)
+    outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
+    if outside := outlines.outside:
+        count = len(outside) + len(outlines.zones)
+        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+        say(
+            context,
+            f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
+        )
+    if dry_run:
+        show_estimate(_estimate(source, outlines, requests, measured, out), as_json=as_json)
+        return
     with console.progress(quiet=context.obj["quiet"]) as progress:
         rows = zone_statistics(source, outlines.zones, requests, bands=measured, progress=progress)
     inputs = [*source.inputs, zones]
@@ -128,6 +146,28 @@ def outlines_of(
             f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
         )
     return zones
+def _estimate(
+    source: SpectralSource,
+    outlines: ZoneSet,
+    requests: Sequence[IndexRequest],
+    bands: Sequence[int] | None,
+    out: Path,
+) -> PassEstimate:
+    """What it takes to measure the plots, if they cover their tiles."""
+    from uavssr.analysis import estimate_pass, whole_image, zone_statistics, zones_by_tile
+
+    def measure(strip: SpectralSource, _: Path) -> object:
+        return zone_statistics(strip, [whole_image(strip)], requests, bands=bands)
+
+    count, columns = len(outlines.zones), 5 * len(requests) + 4 + 7 * len(bands or ())
+    return estimate_pass(
+        source,
+        measure,
+        tiles=len(zones_by_tile(source.tiles, outlines.zones)),
+        pixel_bytes=4 * (3 * len(bands or ()) + 20 * len(requests) + 50),
+        output_bytes=12 * columns * count,
+        folder=out.parent,
+    )
 
 
 def _bands(grid: WavelengthGrid, wavelengths: str | None) -> list[int]:

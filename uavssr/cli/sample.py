@@ -10,7 +10,7 @@ import typer
 from uavssr.cli import console
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, image_request, option_pairs, print_outputs
-from uavssr.cli.index import open_spectral_source
+from uavssr.cli.index import open_spectral_source, show_estimate
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,10 +44,11 @@ def sample(
     dtype: shared.NumberType = "uint16",
     co: shared.CreationOptions = None,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Draw cubes from the posterior of an image or a cube, to carry errors through a model."""
-    from uavssr.analysis import SampleOptions, write_samples
+    from uavssr.analysis import SampleOptions, estimate_samples, write_samples
     from uavssr.io.writers import FORMATS, SUFFIXES
     from uavssr.reconstruction import OutputOptions
 
@@ -70,6 +71,9 @@ def sample(
     source = open_spectral_source(
         context, request, model=model, stf=stf, device=device, workers=workers
     )
+    if dry_run:
+        show_estimate(estimate_samples(source, options), as_json=as_json)
+        return
     with console.progress(quiet=context.obj["quiet"]) as progress:
         cubes = write_samples(source, options, progress=progress)
     written = {path.stem: path for path in cubes}

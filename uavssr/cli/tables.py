@@ -50,11 +50,11 @@ def zone_table(rows: Sequence[ZoneRow]) -> Table:
 
 def change_table(rows: Sequence[ZoneChange]) -> Table:
     """A table of the changes of plots, and which are discoveries."""
-    table = _table("plot", "A", "B", "change", "p", "q")
+    table = new_table("plot", "A", "B", "change", "p", "q")
     for row in rows:
         change = f"{row.change:+.3g} +- {row.change_se:.2g}"
         numbers = (f"{number:.3g}" for number in (row.p, row.q))
-        _add_row(table, row.zone, f"{row.mean_a:.4g}", f"{row.mean_b:.4g}", change, *numbers)
+        add_row(table, row.zone, f"{row.mean_a:.4g}", f"{row.mean_b:.4g}", change, *numbers)
     return table
 
 

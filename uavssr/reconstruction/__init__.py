@@ -19,7 +19,7 @@ from uavssr.reconstruction.devices import (
     resolve_device,
     torch_threads,
 )
-from uavssr.reconstruction.dry_run import RunEstimate
+from uavssr.reconstruction.dry_run import RunEstimate, duration_text
 from uavssr.reconstruction.expand import expand
 from uavssr.reconstruction.land_cover import (
     ClassSamples,
@@ -31,7 +31,7 @@ from uavssr.reconstruction.land_cover import (
     sample_classes,
     usable_classes,
 )
-from uavssr.reconstruction.memory_budget import parse_size
+from uavssr.reconstruction.memory_budget import PROGRAM_BYTES, memory_budget, parse_size
 from uavssr.reconstruction.options import (
     BLOCK,
     OutputOptions,
@@ -60,6 +60,7 @@ __all__ = [
     "COEFFICIENTS",
     "CPU_COUNT",
     "PLAUSIBLE",
+    "PROGRAM_BYTES",
     "ClassSamples",
     "LandCover",
     "OutputOptions",
@@ -77,6 +78,7 @@ __all__ = [
     "class_verdict",
     "classes_at",
     "continue_scene_stf",
+    "duration_text",
     "estimate_camera_stf",
     "estimate_scene_stf",
     "estimate_stf",
@@ -87,6 +89,7 @@ __all__ = [
     "given_land_cover",
     "grid_of",
     "image_facts",
+    "memory_budget",
     "parse_size",
     "plan_reconstruction",
     "reconstruct",

@@ -76,7 +76,8 @@ class RunEstimate:
             "network": f"{self.device}, {self.precision}, {self.workers} workers x {self.batch}",
             "memory": self.memory,
             "disk": disk if self.fits else f"{disk}: TOO LITTLE",
-            "time": f"{_duration(self.seconds)}: {self.sample_seconds:.1f} s for the scene's STF, "
+            "time": f"{duration_text(self.seconds)}: "
+            f"{self.sample_seconds:.1f} s for the scene's STF, "
             f"then {self.compute_seconds:.2f} s of computing and {self.write_seconds:.2f} s of "
             "writing a tile, shared by all cores",
         }
@@ -126,7 +127,8 @@ def estimate_run(
     )
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """A duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
