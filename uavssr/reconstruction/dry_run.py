@@ -79,7 +79,7 @@ class RunEstimate:
             "time": f"{duration_text(self.seconds)}: "
             f"{self.sample_seconds:.1f} s for the scene's STF, "
             f"then {self.compute_seconds:.2f} s of computing and {self.write_seconds:.2f} s of "
-            "writing a tile, shared by all cores",
+            "writing a tile, shared by all cores if nothing else runs",
         }
 
 
