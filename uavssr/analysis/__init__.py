@@ -11,7 +11,6 @@ from uavssr.analysis.carried import (
     trust_of_index,
     uncarried,
 )
-from uavssr.analysis.carried import refuse_uncarried, trust_of_camera, uncarried
 from uavssr.analysis.change import ChangeMaps, same_stf, write_change
 from uavssr.analysis.conversion import BandValues, Conversion
 from uavssr.analysis.converted_image import ImageConversion

@@ -102,14 +102,6 @@ def plots(
         refuse_uncarried(requests, source, sensor, model)
     measured = _bands(source.grid, wavelengths) if spectra else None
     outlines = outlines_of(context, zones, source, id_column, buffer)
-    outlines = read_zones(zones, source, id_column=id_column, buffer=buffer)
-    if outside := outlines.outside:
-        count = len(outside) + len(outlines.zones)
-        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
-        say(
-            context,
-            f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
-        )
     if dry_run:
         show_estimate(_estimate(source, outlines, requests, measured, out), as_json=as_json)
         return
@@ -146,6 +138,8 @@ def outlines_of(
             f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
         )
     return zones
+
+
 def _estimate(
     source: SpectralSource,
     outlines: ZoneSet,

@@ -5,8 +5,6 @@ Nothing here computes cubes or STFs.
 
 from uavssr.viz.error_figure import ErrorPanel, draw_errors
 from uavssr.viz.figures import draw_quicklook, draw_stf, wavelength_colours
-from uavssr.viz.map_figure import MapPanel, draw_maps, value_range
-from uavssr.viz.figures import draw_quicklook, draw_stf
 from uavssr.viz.map_figure import CHANGE_COLOUR_MAP, MapPanel, draw_maps, value_range
 from uavssr.viz.pair_figure import PairPanel, draw_pairs
 from uavssr.viz.plot_figure import PlotOutline, PlotPanel, draw_plots
