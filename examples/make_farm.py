@@ -3,7 +3,7 @@
     python examples/make_farm.py [OUT_DIR]
 
 Spectra are those of field_truth.npz, mixed by fields with random numbers of one seed; no real place
-is shown. Written are, 160 x 160 pixels of 2 m,
+is shown. Written are, 120 x 120 pixels of 2 m,
     june_cube.tif        a farm in June: reflectance in 270 bands, as of a hyperspectral camera
     july_cube.tif        another farm in July
     july_sentinel2.tif   the same by Sentinel-2A, 10 m, bands B2 to B8A
@@ -23,7 +23,7 @@ from rasterio.transform import Affine
 from uavssr.sensors import HEADWALL_NANO, Float32Array, FloatArray, load_sensor
 
 SEED: Final = 7
-FIELDS: Final = 8
+FIELDS: Final = 6
 """Fields on each side of the farm."""
 FIELD_PIXELS: Final = 20
 PIXEL_M: Final = 2
