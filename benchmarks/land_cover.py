@@ -35,7 +35,7 @@ from uavssr.tiling import Window
 PLANTED = {
     "blind": [("gain", size) for size in (0.1, 0.2, 0.3, 0.5)]
     + [("shift", size) for size in (5.0, 10.0, 20.0)],
-    "known": [("gain", 0.02), ("gain", 0.05), ("shift", 1.5), ("shift", 4.0)],
+    "known": [("gain", 0.05), ("gain", 0.1), ("gain", 0.2), ("shift", 5.0), ("shift", 10.0)],
 }
 """Differences of logarithmic gain, and of centre in nm."""
 CUBE_SHIFT, CUBE_BLUR, BAND_SHIFT = 0.3, 0.4, 0.2
