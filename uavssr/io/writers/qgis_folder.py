@@ -15,11 +15,12 @@ import numpy as np
 from rasterio.crs import CRS
 
 from uavssr.errors import InputRefused
-from uavssr.io.bounded import open_regular
+from uavssr.io.bounded import open_regular, parse_xml
 from uavssr.io.checks import check_raster
 from uavssr.io.hsi import QUANTITY_TAG, is_coefficient_file, open_product
 from uavssr.io.raster import opened_metadata, read_tags
-from uavssr.io.writers.qgis_project import ProjectLayer, QgisProject, read_pipe, rgb_pipe
+from uavssr.io.writers.qgis_project import ProjectLayer, QgisProject, read_pipe
+from uavssr.io.writers.qgis_style import colour_renderer, style_path
 
 RASTERS: Final = (".tif", ".tiff")
 """Rasters that a project shows."""
@@ -185,7 +186,7 @@ def _input_name(tags: Mapping[str, str]) -> str:
 
 
 def _raster_layer(raster: _Raster, kind: str) -> ProjectLayer:
-    pipe = read_pipe(raster.path.with_suffix(".qml"))
+    pipe = read_pipe(style_path(raster.path))
     if pipe is None and kind == "cube":
         pipe = _true_colour(raster.path)
     titles = {"quality": "quality", "errors": "standard errors", "image": "input"}
@@ -208,4 +209,6 @@ def _true_colour(path: Path) -> ET.Element:
     preview = cube.decimated(nearest, shape)
     values = preview[np.isfinite(preview)]
     low, high = np.percentile(values, (2, 98)) if values.size else (0.0, 1.0)
-    return rgb_pipe([k + 1 for k in nearest], (float(low), float(high)))
+    red, green, blue = (k + 1 for k in nearest)
+    renderer = colour_renderer((red, green, blue), [(float(low), float(high))] * 3)
+    return parse_xml(f"<pipe>{renderer}</pipe>".encode())

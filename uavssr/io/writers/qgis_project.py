@@ -117,28 +117,6 @@ def read_pipe(style: Path) -> ET.Element | None:
         raise InputRefused(why_unread(err, style), path=style, remedy=remedy) from err
 
 
-def rgb_pipe(bands: Sequence[int], limits: tuple[float, float]) -> ET.Element:
-    """A renderer of three bands as red, green and blue.
-
-    Args:
-        bands: their numbers from 1.
-        limits: the values that are drawn darkest and brightest, after the file's scale and offset.
-    """
-    pipe = ET.Element("pipe")
-    names = ("red", "green", "blue")
-    numbers = {f"{name}Band": str(band) for name, band in zip(names, bands, strict=True)}
-    renderer = ET.SubElement(
-        pipe, "rasterrenderer", numbers, type="multibandcolor", opacity="1", alphaBand="-1"
-    )
-    low, high = limits
-    for name in names:
-        enhancement = ET.SubElement(renderer, f"{name}ContrastEnhancement")
-        ET.SubElement(enhancement, "minValue").text = repr(low)
-        ET.SubElement(enhancement, "maxValue").text = repr(high)
-        ET.SubElement(enhancement, "algorithm").text = "StretchToMinimumMaximum"
-    return pipe
-
-
 def _map_layer(layer: ProjectLayer, provider: str) -> ET.Element:
     kind = "vector" if layer.is_vector else "raster"
     element = ET.Element("maplayer", type=kind)

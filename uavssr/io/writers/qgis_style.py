@@ -147,14 +147,17 @@ def write_colour_style(
     Raises:
         OutputError: something stands in the way of the file.
     """
+    return _write(path, colour_renderer(bands, limits), overwrite=overwrite, inputs=inputs)
+
+
+def colour_renderer(bands: tuple[int, int, int], limits: Sequence[tuple[float, float]]) -> str:
+    """The renderer of `write_colour_style` as XML."""
     names = ("red", "green", "blue")
     items = "\n".join(
         _CHANNEL.format(name=name, low=low, high=high)
         for name, (low, high) in zip(names, limits, strict=True)
     )
-    numbers = dict(zip(names, bands, strict=True))
-    renderer = _COLOUR.format(items=items, **numbers)
-    return _write(path, renderer, overwrite=overwrite, inputs=inputs)
+    return _COLOUR.format(items=items, **dict(zip(names, bands, strict=True)))
 
 
 def _write(
