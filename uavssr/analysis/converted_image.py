@@ -95,7 +95,7 @@ class ImageConversion:
             errors = None if uncertainty is None else source.errors
             conversion = Conversion.of(target, source.grid, errors)
         except InputRefused as err:
-            raise InputRefused(err.fact, path=source.inputs[0], remedy=err.remedy) from err
+            raise InputRefused(err.fact, path=source.path, remedy=err.remedy) from err
         planned = cls(
             source=source,
             conversion=conversion,
@@ -270,7 +270,7 @@ class ImageConversion:
         if not valid.any():
             raise InputRefused(
                 f"valid pixels cover no cell by {MIN_COVER:.0%}",
-                path=self.source.inputs[0],
+                path=self.source.path,
                 remedy="give smaller cells",
             )
         for tile in TileGrid(height=height, width=width, tile=IMAGE_BLOCK):

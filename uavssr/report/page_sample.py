@@ -97,7 +97,7 @@ def sample_spectra(
     sampler = _Sampler.of(source, requests, grid, places)
     parts = list(source.map(sampler, progress=progress, task="computing the page"))
     if not any(len(part.order) for part in parts):
-        raise InputRefused("no valid pixel to show", path=source.inputs[0])
+        raise InputRefused("no valid pixel to show", path=source.path)
     maps = np.full((len(parts[0].maps), *grid.shape), np.nan, np.float32)
     for part in parts:
         maps[:, part.rows, part.cols] = part.maps
