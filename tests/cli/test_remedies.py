@@ -221,6 +221,12 @@ RUN = (
         f"train --spectra in/lib.npz -q {SIZES} {STEPS} {{1}}=run",
     ),
     Remedy(
+        "`config show`: no such command",
+        "config show rekonstruct",
+        "known are (reconstruct),",
+        "config show {1}",
+    ),
+    Remedy(
         "`train`: an unknown setting",
         "TRAIN --set training.stepz=2",
         r"did you mean (\S+)\?",
@@ -456,6 +462,7 @@ MACHINE = "the state of the machine: space, memory, locks, other runs; tests/rel
 CLUSTER = "needs a cluster; tests/reconstruction/test_cluster.py"
 MANIFEST = "the user corrects the manifest or its files; tests/data/"
 SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
+SETTINGS = "the user corrects a settings file or a variable; tests/cli/test_settings.py"
 BATCH = "the user corrects the manifest or a name; tests/cli/test_cli_batch.py"
 BY_HAND = {
     "`qgis`: the folder holds no result": OTHER,
@@ -485,6 +492,8 @@ BY_HAND = {
     "`simulate`: wavelengths more": OTHER,
     "`--cluster` that is not": CLUSTER,
     "`--scheduler`: neither": CLUSTER,
+    "a settings file (`--config`)": SETTINGS,
+    "a value out of a settings file": SETTINGS,
     "`batch`: one file is": BATCH,
     "`batch`: a manifest beside": BATCH,
     "an unknown column; a cell that": BATCH,

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from typer.core import TyperGroup
 
 from uavssr._version import __version__
+from uavssr.cli.defaults import LOG_FILE, SETTINGS_FILE, read_defaults, unknown_variables
 from uavssr.cli.stop_signals import STOP
-from uavssr.errors import UsageError, printable
+from uavssr.errors import OutputError, UsageError, printable
 
 if TYPE_CHECKING:
     from uavssr.io.msi import MsiSource, Request
     from uavssr.io.writers import Replaceable
     from uavssr.reconstruction import RunVerdict
 
+SAID: Final = "uavssr.said"
+"""Name of the logger of messages that are printed anyway."""
+
+_WARNING: Final = "uavssr: warning: "
+_VERSIONS: Final = ("numpy", "rasterio", "torch")
+"""Libraries whose versions `--json` gives."""
+
 app = typer.Typer(
     name="uavssr",
     help="Reconstruct hyperspectral cubes and the camera's response from multispectral images.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
 )
 
 
@@ -41,30 +53,67 @@ def common(
         int, typer.Option("-v", "--verbose", count=True, help="Print more; -vv prints tracebacks.")
     ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar=SETTINGS_FILE,
+            help="Options in YAML; `uavssr config show` lists them.",
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", envvar=LOG_FILE, help="Add messages and times to a file."),
+    ] = None,
     _: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Common options of all commands."""
-    context.obj = {"quiet": quiet}
-    handler = logging.StreamHandler()
-    handler.setFormatter(_PlainText())
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    context.obj = {"quiet": quiet, "config": config, "warnings": [], "seconds": {}}
+    _start_logging(verbose, log_file)
+    if isinstance(context.command, TyperGroup):
+        for sentence in unknown_variables(context.command):
+            say(context, f"uavssr: warning: {sentence}")
+        if config is not None:
+            context.default_map = read_defaults(config, context.command)
+
+
+def _start_logging(verbose: int, log_file: Path | None) -> None:
+    """Print messages on stderr, and add them to a file with their times."""
+    printed = logging.StreamHandler()
+    printed.setFormatter(_PlainText())
+    printed.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("rasterio").setLevel(logging.WARNING)  # it reports errors that are handled
+    printed.addFilter(lambda record: record.name != SAID)  # it is printed already
+    handlers: list[logging.Handler] = [printed]
+    if log_file is not None:
+        try:
+            written = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as err:
+            raise OutputError(str(err.strerror), path=log_file, remedy="name another file") from err
+        written.setFormatter(_PlainText("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(written)
+    logging.basicConfig(
+        level=logging.INFO if verbose or log_file else logging.WARNING, handlers=handlers
+    )
 
 
 class _PlainText(logging.Formatter):
     """The message alone, without characters that a terminal would obey."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
-        return "\n".join(map(printable, record.message.splitlines()))
+        record.message = "\n".join(map(printable, record.message.splitlines()))
+        return super().formatMessage(record)
 
 
 def open_image(context: typer.Context, request: Request) -> MsiSource:
     """Open an image, and print its warnings."""
     from uavssr.io.msi import open_request
 
-    msi = open_request(request)
+    with phase(context, "opening the image"):
+        msi = open_request(request)
     for warning in msi.summary.warnings:
         say(context, f"uavssr: warning: {warning}")
     return msi
@@ -147,13 +196,48 @@ def print_outputs(
         for sentence in verdict.odd:
             say(context, f"uavssr: warning: {sentence}")
     if as_json:
-        verdict_fields = {} if verdict is None else {"verdict": verdict.to_dict()}
-        typer.echo(json.dumps(written | verdict_fields))
+        facts = {} if verdict is None else {"verdict": verdict.to_dict()}
+        typer.echo(json.dumps(written | facts | _run_facts(context, outputs)))
     elif written:
         say(context, "wrote " + ", ".join(written.values()))
 
 
+def _run_facts(context: typer.Context, outputs: Mapping[str, Path | None]) -> dict[str, object]:
+    """Sizes of the outputs, warnings, seconds of each phase, and versions."""
+    paths = {key: path for key, path in outputs.items() if path is not None}
+    modules = {name: sys.modules[name] for name in _VERSIONS if name in sys.modules}
+    return {
+        "bytes": {key: _bytes(path) for key, path in paths.items()},
+        "warnings": context.obj["warnings"],
+        "seconds": context.obj["seconds"],
+        "versions": {"uavssr": __version__, "python": platform.python_version()}
+        | {name: str(getattr(module, "__version__", "")) for name, module in modules.items()},
+    }
+
+
+def _bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@contextmanager
+def phase(context: typer.Context, name: str, *, shown: bool = True) -> Iterator[None]:
+    """Log how long the body takes, and show on a terminal what it does."""
+    from uavssr.cli.console import spinner
+
+    start = time.perf_counter()
+    with spinner(name, quiet=context.obj["quiet"] or not shown):
+        yield
+    seconds = time.perf_counter() - start
+    context.obj["seconds"][name] = round(seconds, 3)
+    logging.getLogger(__name__).info("%s: %.2f s", name, seconds)
+
+
 def say(context: typer.Context, text: str) -> None:
-    """Print a message on stderr, unless `--quiet` was given."""
+    """Print a message on stderr, unless `--quiet` was given; the log file has it anyway."""
+    logging.getLogger(SAID).info(text)
+    if text.startswith(_WARNING):
+        context.obj["warnings"].append(text.removeprefix(_WARNING))
     if not context.obj["quiet"]:
         typer.echo("\n".join(map(printable, text.splitlines())), err=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from uavssr.cli.defaults import prepare_options
 from uavssr.cli.reconstruct import reconstruct
 from uavssr.errors import InputRefused, UavssrError, UsageError
 
@@ -28,7 +29,6 @@ PICTURES: Final = ("uncertainty", "quality", "quicklook")
 """Options that name a further output."""
 MAY_BE_FILES: Final = ("sensor", "model", "wavelengths")
 """Options that may name a file, which in a manifest is beside it."""
-PANEL: Final = "Of every field (a cell in a column of that name wins)"
 
 _META: Final = "uavssr.batch"
 _TRUTH: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -52,9 +52,7 @@ class BatchCommand(TyperCommand):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         for option in field_options().values():
-            copied = copy.copy(option)
-            copied.rich_help_panel = PANEL
-            self.params.append(copied)
+            self.params.append(copy.copy(option))
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Call the command without the options of a field."""
@@ -223,4 +221,5 @@ def _reconstruct_command() -> TyperCommand:
     command = typer.main.get_command(alone)
     if not isinstance(command, TyperCommand):
         raise TypeError("a Typer of one command makes a TyperCommand")
+    prepare_options(command, ["reconstruct"])
     return command

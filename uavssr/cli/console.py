@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from uavssr.tiling import Progress as ProgressCallback
@@ -33,7 +33,8 @@ def progress(
 ) -> Iterator[ProgressCallback | None]:
     """A progress bar on stderr with speed and time left; None if quiet.
 
-    The bar appears with the first call, so that an error before that is one line. The callback
+    The bar appears with the first call, so that an error before that is one line. Until then a
+    terminal shows that something is done. The callback
     takes the task, the units just finished, and the units in all. What follows a comma in the
     task's name may change from call to call.
     """
@@ -49,6 +50,8 @@ def progress(
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
+    waiting = ExitStack()
+    waiting.enter_context(spinner("preparing", quiet=quiet))
     bar = Progress(*columns, console=_console(stderr=True))
     tasks: dict[str, TaskID] = {}
     lock = threading.Lock()
@@ -57,6 +60,7 @@ def progress(
         key = task_name.partition(",")[0]
         with lock:  # the threads of tiles call this
             if not tasks:
+                waiting.close()
                 bar.start()
             if key not in tasks:
                 tasks[key] = bar.add_task(task_name, total=total, rate="")
@@ -69,8 +73,16 @@ def progress(
     try:
         yield update
     finally:
+        waiting.close()
         if tasks:
             bar.stop()
+
+
+def spinner(text: str, *, quiet: bool) -> AbstractContextManager[object]:
+    """What is done in the body, shown on a terminal until it ends."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    return _console(stderr=True).status(f"{text} ...")
 
 
 def _console(*, stderr: bool = False) -> Console:

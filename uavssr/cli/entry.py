@@ -81,15 +81,28 @@ def main(argv: list[str] | None = None) -> int:
             as_json = "--json" in arguments
             text = json.dumps(error.to_dict()) if as_json else f"uavssr: error: {error}"
             print(text, file=sys.stderr)
+            _log_error(error)
         return error.exit_code
+
+
+def _log_error(error: UavssrError) -> None:
+    """Add an error to the log file, if there is one."""
+    if logging := sys.modules.get("logging"):
+        logging.getLogger("uavssr.said").error(str(error))
 
 
 def _run(arguments: list[str]) -> int:
     import typer
 
     from uavssr.cli.commands import app
+    from uavssr.cli.defaults import commands_of, prepare_options
 
     command = typer.main.get_command(app)
+    if isinstance(command, typer.core.TyperGroup):
+        for words, inner in commands_of(command):
+            prepare_options(inner, words)
+    if "_UAVSSR_COMPLETE" in os.environ:  # a shell asks for the next word
+        command(arguments, prog_name="uavssr")
     try:
         with command.make_context("uavssr", [*arguments]) as context:
             command.invoke(context)
@@ -129,7 +142,11 @@ def as_uavssr_error(err: Exception) -> UavssrError:
         path = None if err.filename is None else str(err.filename)
         return OutputError(err.strerror, path=path, remedy=remedy)
     if hasattr(err, "format_message"):  # Typer's errors have no public base class
+        from uavssr.cli.defaults import origin_of
+
         message = str(err.format_message()).rstrip(".")
+        if origin := origin_of(err):
+            message += f", which {origin} sets"
         command = getattr(getattr(err, "ctx", None), "command_path", "uavssr")
         return UsageError(message, remedy=f"see {command} --help" if message else None)
     return UavssrError(f"{type(err).__name__}: {err}", remedy="a bug: report it with -vv")
@@ -149,10 +166,24 @@ def _resume_command(arguments: list[str]) -> str:
 
 
 def _common_options_first(arguments: list[str]) -> list[str]:
-    """Move -v and -q before the command, as people also type them after it."""
+    """Move -v, -q, --config and --log-file before the command, as people also type them after it.
+
+    `train` has a --config of its own, which stays.
+    """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    common = [a for a in arguments[:end] if a in ("-q", "--quiet") or _verbosity([a])]
-    return [*common, *(a for a in arguments[:end] if a not in common), *arguments[end:]]
+    common: list[str] = []
+    others: list[str] = []
+    words = iter(arguments[:end])
+    for word in words:
+        name, sign, _ = word.partition("=")
+        if word in ("-q", "--quiet") or _verbosity([word]):
+            common.append(word)
+        elif name == "--log-file" or (name == "--config" and others[:1] != ["train"]):
+            common.append(word)
+            common += [] if sign else [value for value in [next(words, None)] if value is not None]
+        else:
+            others.append(word)
+    return [*common, *others, *arguments[end:]]
 
 
 def _verbosity(arguments: list[str]) -> int:

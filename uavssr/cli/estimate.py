@@ -219,11 +219,11 @@ def estimate_stf(
 def _check_options(
     context: typer.Context, references: list[Path], *, by_satellite: bool, same_camera: bool
 ) -> None:
-    """Refuse options that were given and have no effect beside the others."""
+    """Refuse options of the command line that have no effect beside the others."""
     given = {
         name
         for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
     needs_reference = ("reference_scale", "reference_sensor", "flight", *satellite.SATELLITE_ONLY)
     needed = dict.fromkeys(() if references else needs_reference, "reference")

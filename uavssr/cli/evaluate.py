@@ -165,10 +165,10 @@ def _panels(comparison: CubeComparison) -> list[ErrorPanel]:
 
 
 def _refuse_others(context: typer.Context, *names: str) -> None:
-    """Refuse options that were given and belong to the comparison of the other kind."""
+    """Refuse options of the command line that belong to the comparison of the other kind."""
     for name in context.params:
         source = context.get_parameter_source(name)
-        if name not in names and source is not None and source.name != "DEFAULT":
+        if name not in names and source is not None and source.name == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"
             plots = "sensor" in names
             raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from uavssr.cli.app import (
     image_request,
     open_image,
     option_pairs,
+    phase,
     print_outputs,
     say,
 )
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from uavssr.io.writers import CubeDtype, Format
     from uavssr.reconstruction import PlannedReconstruction, Precision, StfScope, TileStf
     from uavssr.reconstruction.cluster import Cluster
+
+
+LARGE_BYTES: Final = 2 * 10**9
+"""Bytes of outputs from which their size is printed before the run."""
 
 
 @app.command()
@@ -181,7 +186,11 @@ def _run(
     if existing is not None and planned.finished(field.output) is None:
         raise existing
     quiet = context.obj["quiet"]
-    with freed_memory_reused(), console.progress(quiet=quiet) as progress:
+    with (
+        phase(context, "writing the outputs", shown=False),  # the progress bar shows it
+        freed_memory_reused(),
+        console.progress(quiet=quiet) as progress,
+    ):
         outputs, before = field.write(planned, progress)
     if before:
         say(context, f"{field.cube}: this command has finished before, and its files are complete")
@@ -208,10 +217,25 @@ def _planned(
         existing = err
     _check_suffixes(field)
     options = replace(field.options, cluster=context.with_resource(cluster))
-    planned = plan_reconstruction(msi, options)
+    with phase(context, "loading the model"):
+        planned = plan_reconstruction(msi, options)
     for line in planned.reference_notes():
         say(context, f"uavssr: {line}")
+    _say_size(context, field, planned)
     return planned, existing
+
+
+def _say_size(context: typer.Context, field: Field, planned: PlannedReconstruction) -> None:
+    """Print the size of large outputs, with the options that make them smaller."""
+    from uavssr.io.checks import size_text
+
+    size = planned.output_bytes(field.output)
+    smaller = [] if field.output.wavelengths else ["--wavelengths 450-900"]
+    if field.output.cube_format != "coefficients":
+        smaller.append("--format coefficients, an eighth of the cube")
+    if size > LARGE_BYTES and smaller:
+        fact = f"the outputs have {size_text(size)} before compression"
+        say(context, f"uavssr: {fact}; smaller with {', or '.join(smaller)}")
 
 
 def _check_suffixes(field: Field) -> None:

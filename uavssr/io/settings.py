@@ -80,7 +80,7 @@ def read_settings(
     Raises:
         UsageError: the file cannot be read, or an assignment, key or value makes no sense.
     """
-    tree = {} if path is None else _read_file(path)
+    tree = {} if path is None else read_mapping(path)
     values = [(key, value) for key, value in options.items() if value is not None]
     for text in assignments:
         name, sign, yaml_value = text.partition("=")
@@ -98,7 +98,12 @@ def read_settings(
     return TypeAdapter(settings).validate_python(tree, context=(path, given))
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a settings file in YAML.
+
+    Raises:
+        UsageError: it cannot be read, or holds no mapping.
+    """
     try:
         text = read_bytes(path, MAX_YAML_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as err:

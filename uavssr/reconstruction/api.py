@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from uavssr.io.stf import StfArrays
 
+_log = logging.getLogger(__name__)
+
 
 class PlannedReconstruction:
     """A reconstruction that is ready to run; made by `plan_reconstruction`."""
@@ -38,7 +42,10 @@ class PlannedReconstruction:
             InputRefused: the scene has no valid pixel.
             IncompleteRun: the network gave NaN or infinity.
         """
-        return fit_scene(self.plan)
+        start = time.perf_counter()
+        scene = fit_scene(self.plan)
+        _log.info("estimating the scene's STF: %.2f s", time.perf_counter() - start)
+        return scene
 
     def dataset(self, *, uncertainty: bool = False, progress: Progress | None = None) -> xr.Dataset:
         """The cube as a lazy dataset, one dask chunk per tile.

@@ -74,9 +74,10 @@ class MemoryBudget:
             fewer = replace(self, threads=threads)
             if fewer.total <= limit:
                 return fewer
+        needed, allowed = math.ceil(fewer.total / 1e6), math.floor(limit / 1e6)
         raise OutputError(
-            f"one worker needs {fewer.explained()}, and --mem-limit is {size_text(limit)}",
-            remedy=f"use a smaller --tile, or --mem-limit {math.ceil(fewer.total / 1e6)}MB",
+            f"one worker needs {needed} MB, and --mem-limit is {allowed} MB ({fewer.explained()})",
+            remedy=f"use a smaller --tile, or --mem-limit {needed}MB",
         )
 
 

@@ -204,6 +204,7 @@ def check_path_text(text: str) -> None:
         fact = "the path holds a NUL character"
     elif "://" in text or re.match(r"[A-Za-z0-9+.-]+:/", text):  # Path makes one slash of two
         fact, remedy = "URLs are not opened", "download the file first"
+        text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/+", r"\1://", text)
     elif any(re.match(r"[/\\]+vsi", name, re.IGNORECASE) for name in names):
         fact = "GDAL's virtual file systems are not opened"
     elif "<" in text:
