@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from uavssr._version import __version__
-from uavssr.cli.defaults import LOG_FILE, SETTINGS_FILE, read_defaults, unknown_variables
+from uavssr.cli.defaults import LOG_VARIABLE, SETTINGS_VARIABLE, read_defaults, unknown_variables
 from uavssr.cli.stop_signals import STOP
 from uavssr.errors import OutputError, UsageError, printable
 
@@ -57,13 +57,13 @@ def common(
         Path | None,
         typer.Option(
             "--config",
-            envvar=SETTINGS_FILE,
+            envvar=SETTINGS_VARIABLE,
             help="Options in YAML; `uavssr config show` lists them.",
         ),
     ] = None,
     log_file: Annotated[
         Path | None,
-        typer.Option("--log-file", envvar=LOG_FILE, help="Add messages and times to a file."),
+        typer.Option("--log-file", envvar=LOG_VARIABLE, help="Add messages and times to a file."),
     ] = None,
     _: Annotated[
         bool,

@@ -18,7 +18,7 @@ app.add_typer(config)
 
 
 @config.callback()
-def group() -> None:
+def settings_group() -> None:
     """Show settings from files and variables."""
 
 

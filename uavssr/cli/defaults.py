@@ -15,9 +15,9 @@ from uavssr.cli.options import panel_of
 from uavssr.errors import UsageError
 
 PREFIX: Final = "UAVSSR_"
-SETTINGS_FILE: Final = "UAVSSR_CONFIG"
+SETTINGS_VARIABLE: Final = "UAVSSR_CONFIG"
 """Variable that names the settings file, as `--config` does."""
-LOG_FILE: Final = "UAVSSR_LOG_FILE"
+LOG_VARIABLE: Final = "UAVSSR_LOG_FILE"
 """Variable that names the log file, as `--log-file` does."""
 
 _NOT_SET: Final = {"help", "install_completion", "show_completion", "version"}
@@ -62,7 +62,7 @@ def _variable(*parts: str) -> str:
 
 def unknown_variables(group: TyperGroup) -> Iterator[str]:
     """A sentence for each variable `UAVSSR_...` that no option takes."""
-    known = {SETTINGS_FILE, LOG_FILE}
+    known = {SETTINGS_VARIABLE, LOG_VARIABLE}
     for words, command in commands_of(group):
         for key in options_of(command):
             known |= {_variable(*words, key), _variable(key)}
