@@ -55,6 +55,10 @@ def test_commands_parse(block: Block) -> None:
     known = dict(commands())
     for arguments in block.commands:
         words = [word for word in arguments if word not in ("-v", "-vv", "-q")]
+        for common in ("--config", "--log-file"):
+            if common in words and words[0] != "train":
+                at = words.index(common)
+                del words[at : at + 2]
         if words in (["--version"], ["--help"]):
             continue
         name = next((n for n in (" ".join(words[:2]), words[0]) if n in known), None)
