@@ -360,7 +360,7 @@ def test_help_is_shown_without_loading_anything_heavy() -> None:
     shown = json.loads(run_python(HELP))
     assert shown["code"] == 0
     assert "reconstruct" in shown["help"]
-    assert not HEAVY & set(shown["loaded"])
+    assert not (HEAVY | {"numpy"}) & set(shown["loaded"])
 
 
 NOT_FOR_A_RUN = HEAVY - {"h5py", "pydantic", "rasterio", "torch"}

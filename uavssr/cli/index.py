@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from uavssr.cli import console, tables
@@ -82,6 +81,8 @@ def index(
     if list_all:
         print_indices(sensor, model, as_json=as_json)
         return
+    import numpy as np
+
     from uavssr.analysis import IndexRequest, refuse_uncarried, write_index_maps
     from uavssr.sensors import load_sensor
 

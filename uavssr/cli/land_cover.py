@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from uavssr.cli import tables
 from uavssr.errors import UsageError
@@ -79,7 +78,7 @@ def class_rows(classes: ClassStfs, roles: list[str]) -> list[dict[str, Any]]:
             for field in ("centre", "centre_se", "gain", "gain_se"):
                 row[field] = round(float(getattr(estimate, field)[b]), 6)
             of = classes.difference
-            known = bool(np.isfinite(of.se[k, b]))  # else the references do not cover the band
+            known = math.isfinite(of.se[k, b])  # else the references do not cover the band
             row["gain_difference"] = round(float(of.value[k, b]), 6) if known else None
             row["gain_difference_se"] = round(float(of.se[k, b]), 6) if known else None
             row["gain_significant_from"] = (

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from uavssr.cli import console, tables
@@ -183,6 +182,8 @@ def _draw(
     inputs: Sequence[Path],
 ) -> None:
     """Write the figure of the plots."""
+    import numpy as np
+
     from uavssr.viz import PlotOutline, PlotPanel, draw_plots
 
     numbers = {
