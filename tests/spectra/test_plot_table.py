@@ -127,7 +127,7 @@ def test_other_files_are_no_tables_of_plots(tmp_path: Path) -> None:
 
 
 def test_example_of_the_documentation(tmp_path: Path) -> None:
-    text = (REPO / "docs/formats.md").read_text(encoding="utf-8")
+    text = (REPO / "docs/formats/plot-tables.md").read_text(encoding="utf-8")
     example = text.split("<!-- plots: plots.csv -->\n```csv\n")[1].split("```")[0]
     path = tmp_path / "plots.csv"
     path.write_text(example, encoding="utf-8")

@@ -184,7 +184,7 @@ def test_network_sizes_are_the_defaults_unless_set() -> None:
 
 
 def test_the_settings_in_the_documents_are_settings(repo: Path, tmp_path: Path) -> None:
-    text = (repo / "docs" / "formats.md").read_text(encoding="utf-8")
+    text = (repo / "docs/formats/training-runs.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"<!-- settings: run.yaml -->\n```yaml\n(.*?)```", text, re.DOTALL)
     run = read_run(settings(tmp_path, block), {}, [])
     assert run.training == TrainingConfig()
