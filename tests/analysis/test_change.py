@@ -149,6 +149,7 @@ def test_command_maps_the_change_and_finds_the_plot_that_changed(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     squares = {"same": (slice(25, 37), slice(12, 28)), "other": PATCH}
+    squares["far"] = slice(900, 910), slice(900, 910)
     write_zones(tmp_path / "zones.gpkg", squares)
     out, table, picture = (tmp_path / name for name in ("c.tif", "c.csv", "c.png"))
     arguments = ["--sensor", "p4m", "--model", str(folder / "tiny"), "-o", str(out)]
@@ -162,7 +163,9 @@ def test_command_maps_the_change_and_finds_the_plot_that_changed(
     assert abs(float(rows["other"]["change"])) > 5 * abs(float(rows["same"]["change"]))
     assert rows["same"]["significant"] == "0"
     assert all(path.exists() for path in (out, picture, tmp_path / "c.qml"))
-    assert "plots changed" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "plots changed" in printed
+    assert "1 of 3 plots lie outside A or B: far" in printed
 
 
 def write_zones(path: Path, squares: dict[str, tuple[slice, slice]]) -> None:

@@ -12,6 +12,7 @@ from uavssr.cli import console, tables
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
 from uavssr.cli.index import estimate_maps, open_spectral_source, show_estimate
+from uavssr.cli.plots import warn_outside
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def compare(
                 read_zones(zones, source, id_column=id_column, buffer=buffer) for source in sources
             )
             outlines = in_a, in_b
+            outside = list(dict.fromkeys([*in_a.outside, *in_b.outside]))
+            warn_outside(context, outside, len(in_a.outside) + len(in_a.zones), "A or B")
         maps = write_change(first, second, request, out, overwrite=overwrite, progress=progress)
         if outlines is not None and table is not None:
             rows = zone_changes(first, second, outlines, request, progress=progress)
@@ -127,7 +130,7 @@ def _request(index: str | None, formula: str | None, wavelength: float | None) -
     given = [value for value in (index, formula, wavelength) if value is not None]
     if len(given) != 1:
         raise UsageError(
-            f"{len(given) or 'none'} of --index, --formula and --wavelength is given",
+            f"{len(given) or 'none'} of --index, --formula and --wavelength are given",
             remedy="give one of them, such as --index NDVI",
         )
     if wavelength is not None:

@@ -129,14 +129,16 @@ def outlines_of(
     from uavssr.analysis import read_zones
 
     zones = read_zones(path, source, id_column=id_column, buffer=buffer)
-    if outside := zones.outside:
-        count = len(outside) + len(zones.zones)
-        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
-        say(
-            context,
-            f"uavssr: warning: {len(outside)} of {count} plots lie outside the image: {named}",
-        )
+    warn_outside(context, zones.outside, len(zones.outside) + len(zones.zones), "the image")
     return zones
+
+
+def warn_outside(context: typer.Context, outside: Sequence[str], count: int, images: str) -> None:
+    """Name the first of `count` plots that lie outside `images`, if any do."""
+    if outside:
+        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+        text = f"{len(outside)} of {count} plots lie outside {images}: {named}"
+        say(context, f"uavssr: warning: {text}")
 
 
 def _estimate(
