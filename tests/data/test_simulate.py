@@ -312,6 +312,28 @@ def image_target(hsi: Path, out: Path) -> ImageTarget:
     )
 
 
+def test_bands_are_shown_in_their_colours(hsi: Path, tmp_path: Path) -> None:
+    """Sentinel-2 stores blue, green, red; QGIS would show them as red, green, blue."""
+    part = np.full((5, 128, 128), 0.2, "f4"), np.ones((128, 128), bool)
+    target = image_target(hsi, tmp_path / "x.tif")
+    windows = [
+        Window(row, col, min(128, target.height - row), min(128, target.width - col))
+        for row in range(0, target.height, 128)
+        for col in range(0, target.width, 128)
+    ]
+    parts = [
+        (at, part[0][:, : at.height, : at.width], part[1][: at.height, : at.width])
+        for at in windows
+    ]
+    with rasterio.open(write_image(target, parts)) as image:
+        assert [colour.name for colour in image.colorinterp[:4]] == [
+            "blue",
+            "green",
+            "red",
+            "undefined",
+        ]
+
+
 def test_failed_read_leaves_nothing(hsi: Path, tmp_path: Path) -> None:
     def parts() -> Iterator[object]:
         raise InputRefused("a block cannot be decoded", path=hsi)

@@ -22,12 +22,15 @@ from uavssr.sensors import (
 from uavssr.tiling import Window
 
 if TYPE_CHECKING:
+    from rasterio.enums import ColorInterp
     from rasterio.io import DatasetReader, DatasetWriter
 
 Part = tuple[Window, Float32Array, BoolArray]
 """Reflectance (band, y, x) of a window, and its valid pixels (y, x)."""
 IMAGE_BLOCK: Final = 128
 """Side in pixels of an image's blocks."""
+_COLOUR_NM: Final = {"red": 650.0, "green": 560.0, "blue": 475.0}
+"""Centres in nm of what is shown as red, green and blue, of bands at most 25 nm away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class ImageTarget(Target):
         known = SENSORS.get(sensor.name) == sensor
         definition = {} if known else {SENSOR_TAG: sensor_json(sensor)}
         dataset.update_tags(**{"sensor": sensor.name, **definition, **scale, **self.tags})
+        dataset.colorinterp = _colours([band.nominal_centre for band in sensor.bands])
         for number, band in enumerate(sensor.bands, start=1):
             dataset.set_band_description(number, band.role)
             dataset.update_tags(
@@ -122,3 +126,18 @@ class ImageWriter(GeoTiffWriter):
     def _wrong(self) -> str | None:
         complete = len(self._taken) == len(self.target.all_blocks())
         return super()._wrong() if complete else "number of pixels"
+
+
+def _colours(centres: list[float]) -> list[ColorInterp]:
+    """The colour of each band, which programs show by; none where one of the three is missing."""
+    from rasterio.enums import ColorInterp
+
+    colours = [ColorInterp.undefined] * len(centres)
+    nearest = {}
+    for name, nm in _COLOUR_NM.items():
+        distances = [abs(centre - nm) for centre in centres]
+        nearest[name] = distances.index(min(distances))
+    if all(abs(centres[k] - _COLOUR_NM[name]) <= 25 for name, k in nearest.items()):
+        for name, k in nearest.items():
+            colours[k] = ColorInterp[name]
+    return colours
