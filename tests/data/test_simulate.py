@@ -313,7 +313,7 @@ def image_target(hsi: Path, out: Path) -> ImageTarget:
 
 
 def test_bands_are_shown_in_their_colours(hsi: Path, tmp_path: Path) -> None:
-    """Sentinel-2 stores blue, green, red; QGIS would show them as red, green, blue."""
+    """Programs that show the first three bands as red, green, blue would swap two."""
     part = np.full((5, 128, 128), 0.2, "f4"), np.ones((128, 128), bool)
     target = image_target(hsi, tmp_path / "x.tif")
     windows = [
