@@ -265,6 +265,7 @@ def reference(path: Path, *, nm: np.ndarray = GRID.centres, **changes: object) -
         "spectra": np.stack([np.interp(nm, GRID.centres, each) for each in SPECTRA]),
         "msi": seen,
         "patterns": np.zeros((*seen.shape, 0)),
+        "places": np.full((len(seen), 2), np.nan),
         "facts": {},
         "skipped": {},
         "warnings": (),
@@ -362,6 +363,7 @@ def test_places_that_cannot_be_reflectance_do_not_count(
             msi=given.msi[7:],
             spectra=given.spectra[7:],
             patterns=given.patterns[7:],
+            places=given.places[7:],
         ),
         model=model,
     )
