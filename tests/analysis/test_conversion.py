@@ -335,6 +335,8 @@ def test_command_converts_an_image(
     assert "landsat9: left out b6, b7, b8, b9, b10, b11" in printed.err
     assert "averaging: 5 x 7 pixels of 1 x 1 map units, 1 x 1 m" in printed.err
     assert pixels(Path(out)).shape == (5, 7, 5)
+    style = (tmp_path / "o.qml").read_text()
+    assert 'redBand="4" greenBand="3" blueBand="2"' in style  # Landsat's b4, b3, b2
     with rasterio.open(out) as dataset:
         tags = dataset.tags()
     assert tags["converted_from_model"] == "tiny"

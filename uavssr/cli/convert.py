@@ -65,6 +65,7 @@ def convert(
 ) -> None:
     """Convert an image or a cube to the bands of another camera, with standard errors."""
     from uavssr.analysis import ImageConversion
+    from uavssr.io.writers import style_path, write_image_style
     from uavssr.sensors import load_sensor
 
     if resolution is not None and grid is not None:
@@ -75,7 +76,8 @@ def convert(
     for path in (out, uncertainty):
         check_suffix(path, ".tif", ".tiff")
     inputs = [*files, *([] if grid is None else [grid])]
-    check_outputs([out, uncertainty], inputs, overwrite=overwrite)
+    style = style_path(out)
+    check_outputs([out, uncertainty, style], inputs, overwrite=overwrite)
     request = image_request(files, sensor, bands, bidx, scale, assume_crs, max_pixels)
     source = open_spectral_source(
         context, request, model=model, stf=stf, device=device, workers=workers
@@ -98,7 +100,8 @@ def convert(
         return
     with console.progress(quiet=context.obj["quiet"]) as progress:
         planned.write(overwrite=overwrite, progress=progress)
-    written = {"image": out, "uncertainty": uncertainty}
+    shown = write_image_style(style, out, overwrite=overwrite, inputs=source.inputs)
+    written = {"image": out, "uncertainty": uncertainty, "style": shown}
     print_outputs(context, written, verdict=source.verdict(), as_json=as_json)
 
 

@@ -15,6 +15,7 @@ from uavssr.io.writers.atomic import (
 from uavssr.io.writers.block_codec import usable_cores
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
+from uavssr.io.writers.image_style import write_image_style
 from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
 from uavssr.io.writers.layers import Layer, MapTarget
 from uavssr.io.writers.lock import Lock
@@ -93,6 +94,7 @@ __all__ = [
     "write_colour_style",
     "write_failed",
     "write_image",
+    "write_image_style",
     "write_map_style",
     "write_sensor",
 ]
