@@ -75,3 +75,13 @@ def test_index_that_is_not_carried_is_refused(run: Run, folder: Path, tmp_path: 
     ran = run("report", folder / "in.tif", "--index", "PRI", "-o", tmp_path / "page.html")
     assert ran.code == 2
     assert "does not carry PRI" in ran.err
+
+
+def test_dry_run_estimates_and_writes_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
+    base = ["report", folder / "in.tif", "--model", folder / "tiny", "-o", tmp_path / "page.html"]
+    alone = json.loads(run(*base, "--dry-run", "--json").out)
+    zones = ["--zones", folder / "plots.geojson"]
+    with_plots = json.loads(run(*base, *zones, "--dry-run", "--json").out)
+    assert alone["fits"]
+    assert alone["output_bytes"] < with_plots["output_bytes"]
+    assert not list(tmp_path.iterdir())

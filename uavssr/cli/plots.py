@@ -102,7 +102,7 @@ def plots(
     measured = _bands(source.grid, wavelengths) if spectra else None
     outlines = outlines_of(context, zones, source, id_column, buffer)
     if dry_run:
-        show_estimate(_estimate(source, outlines, requests, measured, out), as_json=as_json)
+        show_estimate(estimate_plots(source, outlines, requests, measured, out), as_json=as_json)
         return
     with console.progress(quiet=context.obj["quiet"]) as progress:
         rows = zone_statistics(source, outlines.zones, requests, bands=measured, progress=progress)
@@ -141,7 +141,7 @@ def warn_outside(context: typer.Context, outside: Sequence[str], count: int, ima
         say(context, f"uavssr: warning: {text}")
 
 
-def _estimate(
+def estimate_plots(
     source: SpectralSource,
     outlines: ZoneSet,
     requests: Sequence[IndexRequest],

@@ -10,14 +10,14 @@ import typer
 from uavssr.cli import console
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs
-from uavssr.cli.index import open_spectral_source
-from uavssr.cli.plots import outlines_of
+from uavssr.cli.index import open_spectral_source, show_estimate
+from uavssr.cli.plots import estimate_plots, outlines_of
 from uavssr.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uavssr.analysis import Zone
+    from uavssr.analysis import IndexRequest, PassEstimate, SpectralSource, Zone
 
 
 @app.command()
@@ -65,6 +65,7 @@ def report(
     workers: shared.Workers = None,
     even_so: shared.EvenSo = False,
     overwrite: shared.Overwrite = False,
+    dry_run: shared.DryRun = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Write one HTML page that opens offline: maps, spectra at a click, plots, verdict."""
@@ -93,10 +94,15 @@ def report(
         requests = IndexRequest.of(carried_indices(source, sensor, model), [])
     elif not even_so:
         refuse_uncarried(requests, source, sensor, model)
-    outlines: Sequence[Zone] = ()
+    found = None if zones is None else outlines_of(context, zones, source, id_column, buffer)
+    if dry_run:
+        estimate = _estimate(source, requests, out)
+        if found is not None:
+            estimate += estimate_plots(source, found, requests, None, out)
+        show_estimate(estimate, as_json=as_json)
+        return
+    outlines: Sequence[Zone] = () if found is None else found.zones
     with console.progress(quiet=context.obj["quiet"]) as progress:
-        if zones is not None:
-            outlines = outlines_of(context, zones, source, id_column, buffer).zones
         sample = sample_spectra(source, requests, progress=progress)
         verdict = source.verdict() or source.run_verdict
         if outlines:
@@ -114,3 +120,17 @@ def report(
     )
     write_page(source, sample, facts, out, overwrite=overwrite, inputs=[*source.inputs, *further])
     print_outputs(context, {"report": out}, verdict=verdict, as_json=as_json)
+
+
+def _estimate(source: SpectralSource, requests: Sequence[IndexRequest], out: Path) -> PassEstimate:
+    """What it takes to sample the spectra of a page."""
+    from uavssr.analysis import estimate_pass
+    from uavssr.report import MAX_PAGE_BYTES, sample_spectra
+
+    return estimate_pass(
+        source,
+        lambda strip, _: sample_spectra(strip, requests),
+        pixel_bytes=4 * (8 + 16 * len(requests)),
+        output_bytes=MAX_PAGE_BYTES,
+        folder=out.parent,
+    )

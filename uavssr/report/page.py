@@ -34,6 +34,8 @@ from uavssr.report.page_body import (
 from uavssr.report.page_data import json_text, page_data
 from uavssr.report.page_sample import PageSample
 
+MAX_PAGE_BYTES: Final = 15_000_000
+"""Most bytes of a page."""
 MAX_SPECTRA_BYTES: Final = 6_500_000
 """Most bytes of all spectra, errors and indices of a page, before base64."""
 SPECTRA_TOLERANCE: Final = 0.001
