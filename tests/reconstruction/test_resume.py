@@ -457,7 +457,7 @@ def test_finished_run_says_so_and_writes_nothing(
     for options in (
         ["--dtype", "float32"],
         ["--overlap", 8],
-        ["--uncertainty", tmp_path / "s.tif"],
+        ["--uncertainty", tmp_path / f"s{Path(name).suffix}"],
     ):
         assert run(*command(*extra, *options, "--resume")) == 8
     assert written() == before
