@@ -190,23 +190,28 @@ def print_outputs(
     as_json: bool = False,
 ) -> None:
     """Print the names of the files that were written: JSON on stdout, or lines on stderr."""
-    written = {key: str(path) for key, path in outputs.items() if path is not None}
     if verdict is not None:
         say(context, verdict.summary())
         for sentence in verdict.odd:
             say(context, f"uavssr: warning: {sentence}")
+    written = [str(path) for path in outputs.values() if path is not None]
     if as_json:
-        facts = {} if verdict is None else {"verdict": verdict.to_dict()}
-        typer.echo(json.dumps(written | facts | _run_facts(context, outputs)))
+        typer.echo(json.dumps(run_facts(context, outputs, verdict)))
     elif written:
-        say(context, "wrote " + ", ".join(written.values()))
+        say(context, "wrote " + ", ".join(written))
 
 
-def _run_facts(context: typer.Context, outputs: Mapping[str, Path | None]) -> dict[str, object]:
-    """Sizes of the outputs, warnings, seconds of each phase, and versions."""
+def run_facts(
+    context: typer.Context,
+    outputs: Mapping[str, Path | None],
+    verdict: RunVerdict | None = None,
+) -> dict[str, object]:
+    """Names and sizes of the outputs, verdict, warnings, seconds of each phase, and versions."""
     paths = {key: path for key, path in outputs.items() if path is not None}
     modules = {name: sys.modules[name] for name in _VERSIONS if name in sys.modules}
     return {
+        **{key: str(path) for key, path in paths.items()},
+        **({} if verdict is None else {"verdict": verdict.to_dict()}),
         "bytes": {key: _bytes(path) for key, path in paths.items()},
         "warnings": context.obj["warnings"],
         "seconds": context.obj["seconds"],

@@ -10,7 +10,15 @@ import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
+from uavssr.cli.app import (
+    app,
+    check_outputs,
+    check_suffix,
+    image_request,
+    print_outputs,
+    run_facts,
+    say,
+)
 from uavssr.cli.index import estimate_maps, open_spectral_source, show_estimate
 from uavssr.cli.plots import warn_outside
 from uavssr.errors import UsageError
@@ -120,7 +128,8 @@ def compare(
     written = {"change": out, "style": style, "plots": table, "quicklook": quicklook}
     print_outputs(context, written, as_json=as_json and not rows)
     if rows:
-        console.show(list(map(asdict, rows)), tables.change_table(rows), as_json=as_json)
+        answer = {"rows": list(map(asdict, rows))} | run_facts(context, written)
+        console.show(answer, tables.change_table(rows), as_json=as_json)
 
 
 def _request(index: str | None, formula: str | None, wavelength: float | None) -> IndexRequest:

@@ -16,6 +16,7 @@ from uavssr.cli.app import (
     image_request,
     open_image,
     print_outputs,
+    run_facts,
     say,
 )
 from uavssr.errors import UsageError
@@ -210,10 +211,12 @@ def estimate_stf(
         from uavssr.viz import draw_stf
 
         draw_stf(estimate.dataset(), plot, overwrite=overwrite, inputs=inputs)
-    print_outputs(context, {"stf": out, "plot": plot})
+    written = {"stf": out, "plot": plot}
+    print_outputs(context, written)
     rows = tables.scene_rows(estimate)
     table = tables.stf_table(rows, sensor=msi.sensor.name)
-    console.show(facts | {"scene": rows}, *parts, table, *shown, as_json=as_json)
+    answer = facts | {"scene": rows} | run_facts(context, written)
+    console.show(answer, *parts, table, *shown, as_json=as_json)
 
 
 def _check_options(

@@ -10,7 +10,7 @@ import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs, say
+from uavssr.cli.app import app, check_outputs, check_suffix, print_outputs, run_facts, say
 from uavssr.cli.error_tables import comparison_parts, report_parts
 from uavssr.errors import UsageError
 
@@ -99,7 +99,9 @@ def evaluate(
     report = comparison.report
     several = len(predictions) > 1
     parts = comparison_parts(report) if several else report_parts(report, per_band=per_band)
-    console.show(tables.json_ready(report), *parts, as_json=as_json)
+    facts = run_facts(context, {"csv": csv, "figure": figure})
+    answer = facts | tables.json_ready(report)
+    console.show(answer, *parts, as_json=as_json)
 
 
 def _predictions_and_reference(
@@ -208,7 +210,8 @@ def _evaluate_plots(
     mean = asdict(mean_plot_errors(list(report.flights.values())))
     facts = {"plots": str(path), "sensor": camera.name, "model": loaded.name, "flights": rows}
     table_shown = tables.plot_table([*rows, {"flight": "mean", **mean}])
-    console.show(facts | {"mean": mean}, table_shown, as_json=as_json)
+    answer = facts | {"mean": mean} | run_facts(context, {})
+    console.show(answer, table_shown, as_json=as_json)
 
 
 @app.command()

@@ -10,7 +10,15 @@ import typer
 
 from uavssr.cli import console, tables
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, check_outputs, check_suffix, image_request, print_outputs, say
+from uavssr.cli.app import (
+    app,
+    check_outputs,
+    check_suffix,
+    image_request,
+    print_outputs,
+    run_facts,
+    say,
+)
 from uavssr.cli.index import open_spectral_source, show_estimate
 from uavssr.errors import UsageError
 
@@ -114,8 +122,10 @@ def plots(
     if quicklook is not None:
         _draw(rows, outlines, source, quicklook, overwrite=overwrite, inputs=[*inputs, out])
     written = {"plots": out, "spectra": spectra_out, "quicklook": quicklook}
-    print_outputs(context, written, verdict=source.verdict())
-    console.show(list(map(_plain, rows)), tables.zone_table(rows), as_json=as_json)
+    verdict = source.verdict()
+    print_outputs(context, written, verdict=verdict)
+    answer = {"rows": list(map(_plain, rows))} | run_facts(context, written, verdict)
+    console.show(answer, tables.zone_table(rows), as_json=as_json)
 
 
 def outlines_of(
