@@ -13,7 +13,8 @@ from tests.helpers.models import GRID, P4M, tiny_msi
 from tests.helpers.rasters import write
 from uavssr import OutputOptions, ReconstructionOptions, open_msi, plan_reconstruction
 from uavssr.errors import OutputExists
-from uavssr.io.writers import Quality, true_colour
+from uavssr.io.writers import Quality
+from uavssr.io.writers.metadata import true_colour
 from uavssr.model.weights import Model
 from uavssr.reconstruction.api import PlannedReconstruction
 

@@ -56,7 +56,14 @@ from uavssr.analysis.zone_table import (
     zone_columns,
     zone_records,
 )
-from uavssr.analysis.zones import Zone, ZoneSet, read_zones, whole_image, zones_by_tile
+from uavssr.analysis.zones import (
+    Zone,
+    ZoneSet,
+    outside_notice,
+    read_zones,
+    whole_image,
+    zones_by_tile,
+)
 
 __all__ = [
     "FALSE_DISCOVERIES",
@@ -89,6 +96,7 @@ __all__ = [
     "of_array",
     "of_cube",
     "of_image",
+    "outside_notice",
     "own_share_of_mean",
     "read_zone_table",
     "read_zones",

@@ -122,22 +122,22 @@ def estimate_pass(
 
 def _tiles_with_pixels(source: SpectralSource) -> list[int]:
     """Up to `TRIED_TILES` numbers of tiles of one size with valid pixels, near the middle."""
-    grid, found = source.tiles, list[int]()
+    grid, chosen = source.tiles, list[int]()
     size = min(grid.tile, grid.height), min(grid.tile, grid.width)
     middle = len(grid) // 2
     for index in sorted(range(len(grid)), key=lambda index: abs(index - middle)):
         core = grid[index].core
         if (core.height, core.width) == size and source.read(core, index) is not None:
-            found.append(index)
-            if len(found) == TRIED_TILES:
+            chosen.append(index)
+            if len(chosen) == TRIED_TILES:
                 break
-    if not found:
+    if not chosen:
         raise InputRefused(
             "no whole tile has a valid pixel, so that there is no time to try",
             path=source.path,
             remedy="leave out --dry-run: so small an image takes little time",
         )
-    return found
+    return chosen
 
 
 def _strip(source: SpectralSource, chosen: Sequence[int]) -> SpectralSource:

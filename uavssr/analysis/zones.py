@@ -108,6 +108,12 @@ def zones_by_tile(tiles: TileGrid, zones: Sequence[Zone]) -> dict[int, list[int]
     return dict(by_tile)
 
 
+def outside_notice(outside: Sequence[str], count: int, images: str) -> str:
+    """The first of `count` plots that lie outside `images`, by their identifiers."""
+    named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+    return f"{len(outside)} of {count} plots lie outside {images}: {named}"
+
+
 def read_zones(
     path: Path, source: SpectralSource, *, id_column: str | None = None, buffer: float = 0.0
 ) -> ZoneSet:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from uavssr.errors import InputRefused, UsageError
+from uavssr.io.writers import TRUE_COLOUR_NM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from uavssr.report import PageView
-
-RGB_NM: Final = (650.0, 560.0, 450.0)
-"""Wavelengths in nm that are shown as red, green and blue."""
 
 
 @xr.register_dataset_accessor("uavssr")
@@ -98,7 +96,9 @@ class CubeAccessor:
             (50, 60, 3)
         """
         try:
-            bands = [self.sel_wavelength(nm)["reflectance"].drop_vars("fwhm") for nm in RGB_NM]
+            bands = [
+                self.sel_wavelength(nm)["reflectance"].drop_vars("fwhm") for nm in TRUE_COLOUR_NM
+            ]
         except UsageError as err:
             raise InputRefused(f"no true colours: {err.fact}") from err
         stacked = xr.concat([band.drop_vars("wavelength") for band in bands], "rgb").compute()

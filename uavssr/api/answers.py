@@ -125,15 +125,21 @@ def plots(
     """
     import pandas as pd
 
-    from uavssr.analysis import read_zones, zone_columns, zone_records, zone_statistics
+    from uavssr.analysis import (
+        outside_notice,
+        read_zones,
+        zone_columns,
+        zone_records,
+        zone_statistics,
+    )
 
     source, requests = _opened(data, names, formula, even_so=even_so, keywords=keywords)
-    found = read_zones(Path(zones), source, id_column=id_column, buffer=buffer)
-    if found.outside:
-        count = len(found.outside) + len(found.zones)
-        text = f"{len(found.outside)} of {count} plots lie outside the image: "
-        warnings.warn(text + ", ".join(found.outside[:5]), UserWarning, stacklevel=2)
-    rows = zone_statistics(source, found.zones, requests)
+    outlines = read_zones(Path(zones), source, id_column=id_column, buffer=buffer)
+    if outlines.outside:
+        count = len(outlines.outside) + len(outlines.zones)
+        text = outside_notice(outlines.outside, count, "the image")
+        warnings.warn(text, UserWarning, stacklevel=2)
+    rows = zone_statistics(source, outlines.zones, requests)
     _warn_of_odd(source)
     return pd.DataFrame.from_records(zone_records(rows), columns=zone_columns(rows))
 

@@ -155,10 +155,9 @@ def _summary(maps: ChangeMaps, rows: list[ZoneChange]) -> str:
     text = "{} of the pixels are significantly higher in B, {} lower".format(*shares)
     if not rows:
         return text
-    found = sum(row.q < FALSE_DISCOVERIES for row in rows)
-    return (
-        f"{text}\n{found} of {len(rows)} plots changed ({FALSE_DISCOVERIES:.0%} false discoveries)"
-    )
+    changed = sum(row.q < FALSE_DISCOVERIES for row in rows)
+    counts = f"{changed} of {len(rows)} plots changed"
+    return f"{text}\n{counts} ({FALSE_DISCOVERIES:.0%} false discoveries)"
 
 
 def _draw(

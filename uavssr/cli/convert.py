@@ -65,7 +65,7 @@ def convert(
 ) -> None:
     """Convert an image or a cube to the bands of another camera, with standard errors."""
     from uavssr.analysis import ImageConversion
-    from uavssr.io.writers import style_path, write_image_style
+    from uavssr.io.writers import TrueColour, style_path, write_colour_style
     from uavssr.sensors import load_sensor
 
     if resolution is not None and grid is not None:
@@ -100,8 +100,10 @@ def convert(
         return
     with console.progress(quiet=context.obj["quiet"]) as progress:
         planned.write(overwrite=overwrite, progress=progress)
-    shown = write_image_style(style, out, overwrite=overwrite, inputs=source.inputs)
-    written = {"image": out, "uncertainty": uncertainty, "style": shown}
+    written = {"image": out, "uncertainty": uncertainty}
+    if colours := TrueColour.of_image(out):
+        write_colour_style(style, colours, overwrite=overwrite, inputs=[*source.inputs, out])
+        written["style"] = style
     print_outputs(context, written, verdict=source.verdict(), as_json=as_json)
 
 

@@ -145,10 +145,10 @@ def outlines_of(
 
 def warn_outside(context: typer.Context, outside: Sequence[str], count: int, images: str) -> None:
     """Name the first of `count` plots that lie outside `images`, if any do."""
+    from uavssr.analysis import outside_notice
+
     if outside:
-        named = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
-        text = f"{len(outside)} of {count} plots lie outside {images}: {named}"
-        say(context, f"uavssr: warning: {text}")
+        say(context, f"uavssr: warning: {outside_notice(outside, count, images)}")
 
 
 def estimate_plots(

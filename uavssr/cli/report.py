@@ -94,14 +94,14 @@ def report(
         requests = IndexRequest.of(carried_indices(source, sensor, model), [])
     elif not even_so:
         refuse_uncarried(requests, source, sensor, model)
-    found = None if zones is None else outlines_of(context, zones, source, id_column, buffer)
+    zone_set = None if zones is None else outlines_of(context, zones, source, id_column, buffer)
     if dry_run:
         estimate = _estimate(source, requests, out)
-        if found is not None:
-            estimate += estimate_plots(source, found, requests, None, out)
+        if zone_set is not None:
+            estimate += estimate_plots(source, zone_set, requests, None, out)
         show_estimate(estimate, as_json=as_json)
         return
-    outlines: Sequence[Zone] = () if found is None else found.zones
+    outlines: Sequence[Zone] = () if zone_set is None else zone_set.zones
     with console.progress(quiet=context.obj["quiet"]) as progress:
         sample = sample_spectra(source, requests, progress=progress)
         verdict = source.verdict() or source.run_verdict

@@ -53,7 +53,7 @@ class LandCover:
     """The name of a code."""
     source: str
     """Where the classes are from."""
-    found: bool
+    automatic: bool
     """Whether they are found in the image's reflectance."""
 
 
@@ -70,7 +70,10 @@ class ClassSamples:
 def given_land_cover(classes: ClassMap, source: str) -> LandCover:
     """The classes of a file; `source` names it."""
     return LandCover(
-        labels=lambda window, _: classes.read(window), name=classes.name, source=source, found=False
+        labels=lambda window, _: classes.read(window),
+        name=classes.name,
+        source=source,
+        automatic=False,
     )
 
 
@@ -96,7 +99,7 @@ def found_land_cover(msi: MsiSource) -> LandCover:
         f"{VEGETATION_NDVI:g} or more), bright (mean over {BRIGHT_FACTOR * middle:.3f}), soil (the "
         "rest)"
     )
-    return LandCover(labels=labels, name=FOUND_CLASSES.__getitem__, source=rule, found=True)
+    return LandCover(labels=labels, name=FOUND_CLASSES.__getitem__, source=rule, automatic=True)
 
 
 FOUND_CLASSES: Final = ("vegetation", "soil", "bright", "dark")
@@ -111,8 +114,10 @@ def sample_classes(source: MsiSource, cover: LandCover) -> ClassSamples:
     """
     parts: dict[int, list[Float32Array]] = {}
     counts: dict[int, int] = {}
-    for window in _spread_tiles(source, _MAX_TILES if cover.found else None):
-        image: tuple[Float32Array, BoolArray] | None = source.read(window) if cover.found else None
+    for window in _spread_tiles(source, _MAX_TILES if cover.automatic else None):
+        image: tuple[Float32Array, BoolArray] | None = (
+            source.read(window) if cover.automatic else None
+        )
         codes, known = cover.labels(window, None if image is None else image[0])
         present = np.unique(codes[known]).tolist()
         if all(counts.get(code, 0) >= CLASS_PIXELS for code in present):
@@ -158,15 +163,15 @@ def usable_classes(
             left_out[name] = (
                 f"dark: {brightest:.3f} in its brightest band, under {DARK_REFLECTANCE_LIMIT:g}"
             )
-    kept = {name: values for name, values in pixels.items() if name not in left_out}
-    if len(kept) < 2:
+    compared = {name: values for name, values in pixels.items() if name not in left_out}
+    if len(compared) < 2:
         listed = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise InputRefused(
-            f"{len(kept) or 'no'} class of ground to compare ({', '.join(kept) or 'none'})"
+            f"{len(compared) or 'no'} class of ground to compare ({', '.join(compared) or 'none'})"
             + (f"; left out are {listed}" if listed else ""),
             remedy="give two or more classes of bright enough ground",
         )
-    return ClassSamples(pixels=kept, left_out=left_out)
+    return ClassSamples(pixels=compared, left_out=left_out)
 
 
 def classes_at(cover: LandCover, source: MsiSource, places: FloatArray) -> list[str]:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-
-from uavssr.io.hsi import open_product
 from uavssr.io.writers import (
     Quality,
     Replaceable,
-    true_colour,
+    TrueColour,
     write_category_style,
     write_colour_style,
 )
 from uavssr.reconstruction.options import OutputOptions
-
-_LONGEST_SIDE: Final = 1000
-"""Most pixels of the longest side of the image by which the colours are stretched."""
-_SHOWN: Final = (2.0, 98.0)
-"""Percentiles of a band that are shown dark and bright."""
 
 
 def write_styles(
@@ -40,23 +31,6 @@ def write_styles(
         write_category_style(output.quality_style, categories, overwrite=overwrite, inputs=inputs)
     if output.cube_style is None:
         return
-    cube = open_product(output.cube)
-    shown = true_colour(cube.grid)
-    if shown is None:
-        return
-    factor = max(1, max(cube.height, cube.width) / _LONGEST_SIDE)
-    size = max(1, round(cube.height / factor)), max(1, round(cube.width / factor))
-    colours = cube.decimated(shown, size).reshape(3, -1)
-    colours = colours[:, np.isfinite(colours).all(0)]
-    if not colours.size:
-        return
-    # QGIS multiplies stored numbers by the scale in the file: it shows reflectance
-    ends = np.percentile(colours, _SHOWN, axis=1).T
-    red, green, blue = (band + 1 for band in shown)
-    write_colour_style(
-        output.cube_style,
-        (red, green, blue),
-        [(low, high) for low, high in ends.tolist()],
-        overwrite=overwrite,
-        inputs=inputs,
-    )
+    colours = TrueColour.of_cube(Path(output.cube))
+    if colours is not None:
+        write_colour_style(output.cube_style, colours, overwrite=overwrite, inputs=inputs)

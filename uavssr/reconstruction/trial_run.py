@@ -102,17 +102,17 @@ def tile_cost(
 
 def _tiles(engine: TileEngine, count: int) -> tuple[list[int], int, int]:
     """Up to `count` tiles of one size with valid pixels, near the middle; rows and columns."""
-    grid, found = engine.tiles, list[int]()
+    grid, chosen = engine.tiles, list[int]()
     middle = len(grid) // 2
     size = min(grid.tile, grid.height), min(grid.tile, grid.width)
     for index in sorted(range(len(grid)), key=lambda index: abs(index - middle)):
         core = grid[index].core
         if (core.height, core.width) == size and engine.read([index])[0].own is not None:
-            found.append(index)
-            if len(found) == count:
+            chosen.append(index)
+            if len(chosen) == count:
                 break
-    if found:
-        return found, *size
+    if chosen:
+        return chosen, *size
     for index in range(len(grid)):  # a scene whose only pixels lie in tiles at its border
         if engine.read([index])[0].own is not None:
             core = grid[index].core

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from uavssr.analysis import IndexEvaluation, IndexRequest, SpectralSource, SpectralTile
 from uavssr.errors import InputRefused
+from uavssr.io.writers import TRUE_COLOUR_NM
 from uavssr.model import OUTLIER_QUANTILE, CubeUncertainty, chi_square_quantile
 from uavssr.report.sample_grid import SampleGrid
 from uavssr.sensors import BoolArray, Float32Array, IndexArray
@@ -23,8 +24,6 @@ MAX_MAP_SIDE: Final = 1500
 """Most pixels along a side of a map."""
 MAX_SHOWN_SPECTRA: Final = 130_000
 """Most spectra of a page."""
-TRUE_COLOUR: Final = (650.0, 560.0, 450.0)
-"""Wavelengths of a true-colour image: red, green, blue, nm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -154,7 +153,7 @@ class _Sampler:
         grid: SampleGrid,
         places: tuple[IndexArray, IndexArray],
     ) -> _Sampler:
-        errors, bands = source.errors, [source.grid.nearest(nm) for nm in TRUE_COLOUR]
+        errors, bands = source.errors, [source.grid.nearest(nm) for nm in TRUE_COLOUR_NM]
         rows, cols = places
         number = np.full(grid.shape, -1)
         number[rows[:, None], cols] = np.arange(len(rows) * len(cols)).reshape(len(rows), -1)

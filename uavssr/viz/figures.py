@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from uavssr.io.checks import PathLike
-from uavssr.io.writers import replacing
+from uavssr.io.writers import TRUE_COLOUR_NM, replacing
 from uavssr.sensors import FloatArray, response_moments
 from uavssr.viz.quicklook import CubePreview, Spot, read_preview
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _NEAR_NM: Final = 40.0
 """Distance in nm from a colour beyond which a band is not called by it."""
-_TRUE_COLOUR: Final = (650.0, 560.0, 450.0)
 _COLOUR_INFRARED: Final = (860.0, 650.0, 560.0)
 _SPOT_COLOURS: Final = ("#009e73", "#e69f00", "#d55e00", "#cc79a7", "#0072b2", "#56b4e9")
 _BAND_COLOURS: Final = {
@@ -69,7 +68,7 @@ def draw_quicklook(
     size = (12.0, min(max(3.9 * height / width + 0.9, 3.4), 6.5))
     with png_figure(png_path, size, overwrite=overwrite, inputs=inputs) as figure:
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.95))
-        _draw_image(left, preview, _TRUE_COLOUR, spots, "True colour")
+        _draw_image(left, preview, TRUE_COLOUR_NM, spots, "True colour")
         _draw_image(middle, preview, _COLOUR_INFRARED, spots, "Colour infrared")
         draw_scale_bar(left, preview.metres_per_pixel, preview.bands.shape[2])
         _draw_spectra(right, preview, spots)
@@ -112,7 +111,7 @@ def _draw_image(
     spots: Sequence[Spot],
     name: str,
 ) -> None:
-    rgb, shown = preview.composite(wavelengths, joint=wavelengths == _TRUE_COLOUR)
+    rgb, shown = preview.composite(wavelengths, joint=wavelengths == TRUE_COLOUR_NM)
     if max(abs(nm - wanted) for nm, wanted in zip(shown, wavelengths, strict=True)) > _NEAR_NM:
         name = f"Nearest to {name.lower()}"
     axes.imshow(rgb, interpolation="antialiased")

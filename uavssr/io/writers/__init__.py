@@ -15,11 +15,10 @@ from uavssr.io.writers.atomic import (
 from uavssr.io.writers.block_codec import usable_cores
 from uavssr.io.writers.encoding import NODATA, SCALE, CubeDtype, cube_bytes, quantise
 from uavssr.io.writers.formats import SUFFIXES, check_format, open_writer
-from uavssr.io.writers.image_style import write_image_style
 from uavssr.io.writers.journal import Journal, RecordKind, journal_path, output_locked
 from uavssr.io.writers.layers import Layer, MapTarget
 from uavssr.io.writers.lock import Lock
-from uavssr.io.writers.metadata import true_colour
+from uavssr.io.writers.metadata import TRUE_COLOUR_NM
 from uavssr.io.writers.msi_image import (
     IMAGE_BLOCK,
     ImageErrorTarget,
@@ -44,6 +43,7 @@ from uavssr.io.writers.sensor_yaml import write_sensor
 from uavssr.io.writers.target import FORMATS, CubeTarget, Format
 from uavssr.io.writers.tile_record import TileRecord
 from uavssr.io.writers.tile_writer import TileWriter
+from uavssr.io.writers.true_colour import TrueColour
 
 __all__ = [
     "CHANGE_COLOURS",
@@ -52,6 +52,7 @@ __all__ = [
     "NODATA",
     "SCALE",
     "SUFFIXES",
+    "TRUE_COLOUR_NM",
     "Category",
     "CubeDtype",
     "CubeTarget",
@@ -71,6 +72,7 @@ __all__ = [
     "Replaceable",
     "TileRecord",
     "TileWriter",
+    "TrueColour",
     "check_format",
     "check_free_space",
     "check_names",
@@ -88,13 +90,11 @@ __all__ = [
     "restore_replaced",
     "style_path",
     "sync",
-    "true_colour",
     "usable_cores",
     "write_category_style",
     "write_colour_style",
     "write_failed",
     "write_image",
-    "write_image_style",
     "write_map_style",
     "write_sensor",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rasterio.enums import ColorInterp
 
@@ -15,7 +15,7 @@ from uavssr.sensors import WavelengthGrid
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader, DatasetWriter
 
-TRUE_COLOUR_NM = (650.0, 560.0, 450.0)
+TRUE_COLOUR_NM: Final = (650.0, 560.0, 450.0)
 """Where red, green and blue are taken from, in nm."""
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 

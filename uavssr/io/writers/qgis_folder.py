@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree as ET
 
 import numpy as np
 from rasterio.crs import CRS
@@ -17,10 +15,11 @@ from rasterio.crs import CRS
 from uavssr.errors import InputRefused
 from uavssr.io.bounded import open_regular, parse_xml
 from uavssr.io.checks import check_raster
-from uavssr.io.hsi import QUANTITY_TAG, is_coefficient_file, open_product
+from uavssr.io.hsi import QUANTITY_TAG, is_coefficient_file
 from uavssr.io.raster import opened_metadata, read_tags
 from uavssr.io.writers.qgis_project import ProjectLayer, QgisProject, read_pipe
 from uavssr.io.writers.qgis_style import colour_renderer, style_path
+from uavssr.io.writers.true_colour import TrueColour
 
 RASTERS: Final = (".tif", ".tiff")
 """Rasters that a project shows."""
@@ -28,10 +27,6 @@ VECTORS: Final = (".gpkg", ".geojson", ".shp")
 """Polygons that a project shows."""
 TILES_SUFFIX: Final = ".tiles.gpkg"
 """End of the name of a map of the tiles' STFs."""
-_RGB_NM: Final = (650.0, 560.0, 450.0)
-"""Wavelengths that are drawn red, green and blue."""
-_PREVIEW: Final = 200
-"""Pixels of the side of the preview that the contrast is taken from."""
 _RANK: Final = {"maps": 0, "quality": 1, "polygons": 2, "cube": 3, "errors": 4, "image": 5}
 """Order of the layers from the top."""
 _SHOWN: Final = {"maps", "polygons", "cube"}
@@ -187,8 +182,8 @@ def _input_name(tags: Mapping[str, str]) -> str:
 
 def _raster_layer(raster: _Raster, kind: str) -> ProjectLayer:
     pipe = read_pipe(style_path(raster.path))
-    if pipe is None and kind == "cube":
-        pipe = _true_colour(raster.path)
+    if pipe is None and kind == "cube" and (colours := TrueColour.of_cube(raster.path)):
+        pipe = parse_xml(f"<pipe>{colour_renderer(colours)}</pipe>".encode())
     titles = {"quality": "quality", "errors": "standard errors", "image": "input"}
     suffix = f" ({titles[kind]})" if kind in titles else ""
     return ProjectLayer(
@@ -198,17 +193,3 @@ def _raster_layer(raster: _Raster, kind: str) -> ProjectLayer:
         pipe=pipe,
         shown=kind in _SHOWN,
     )
-
-
-def _true_colour(path: Path) -> ET.Element:
-    """The renderer of a cube: bands near 650, 560 and 450 nm, one stretch for all three."""
-    cube = open_product(path)
-    nearest = [int(np.abs(cube.grid.centres - nm).argmin()) for nm in _RGB_NM]
-    step = max(1, math.ceil(max(cube.height, cube.width) / _PREVIEW))
-    shape = math.ceil(cube.height / step), math.ceil(cube.width / step)
-    preview = cube.decimated(nearest, shape)
-    values = preview[np.isfinite(preview)]
-    low, high = np.percentile(values, (2, 98)) if values.size else (0.0, 1.0)
-    red, green, blue = (k + 1 for k in nearest)
-    renderer = colour_renderer((red, green, blue), [(float(low), float(high))] * 3)
-    return parse_xml(f"<pipe>{renderer}</pipe>".encode())

@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 from uavssr.io.checks import PathLike
 from uavssr.io.writers.atomic import replacing
 from uavssr.io.writers.ownership import Replaceable
+from uavssr.io.writers.true_colour import TrueColour
 
 VIRIDIS: Final = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 """Colours at even steps of the map viridis (van der Walt and Smith 2015, CC0)."""
@@ -129,35 +130,36 @@ def write_category_style(
 
 def write_colour_style(
     path: PathLike,
-    bands: tuple[int, int, int],
-    limits: Sequence[tuple[float, float]],
+    colours: TrueColour,
     *,
     overwrite: Replaceable = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
     """Write a style that shows three bands as red, green and blue.
 
+    QGIS 3.22 ignores the colour interpretation of bands, and shows the first three.
+
     Args:
         path: the file, named like the raster but for `.qml`.
-        bands: numbers of the bands, counted from 1.
-        limits: for each of them the values that are shown dark and bright.
+        colours: the bands, and the values that are shown dark and bright.
         overwrite: whether a style that exists may be replaced.
         inputs: files that the style may not replace.
 
     Raises:
         OutputError: something stands in the way of the file.
     """
-    return _write(path, colour_renderer(bands, limits), overwrite=overwrite, inputs=inputs)
+    return _write(path, colour_renderer(colours), overwrite=overwrite, inputs=inputs)
 
 
-def colour_renderer(bands: tuple[int, int, int], limits: Sequence[tuple[float, float]]) -> str:
+def colour_renderer(colours: TrueColour) -> str:
     """The renderer of `write_colour_style` as XML."""
+    # QGIS multiplies stored numbers by the scale in the file: it shows reflectance
     names = ("red", "green", "blue")
     items = "\n".join(
         _CHANNEL.format(name=name, low=low, high=high)
-        for name, (low, high) in zip(names, limits, strict=True)
+        for name, (low, high) in zip(names, colours.limits, strict=True)
     )
-    return _COLOUR.format(items=items, **dict(zip(names, bands, strict=True)))
+    return _COLOUR.format(items=items, **dict(zip(names, colours.bands, strict=True)))
 
 
 def _write(
