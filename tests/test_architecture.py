@@ -38,6 +38,7 @@ BELOW = (
     ("data", "report"),
     ("evaluation",),
     ("training",),
+    ("benchmark",),
     ("api",),
     ("io.xarray_backend",),
     ("__init__",),

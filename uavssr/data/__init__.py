@@ -14,6 +14,7 @@ from uavssr.data.flights import fit_camera_profile
 from uavssr.data.manifest import file_sha256, read_manifest
 from uavssr.data.pair_report import PairReport, check_pairs
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
+from uavssr.data.patch_sampler import CameraSource, PatchSampler, ScenePatches
 from uavssr.data.random_cameras import MAX_BAND_SHIFT, RandomCameras, draw_cameras, observe
 from uavssr.data.scenes import simulate_batch, simulate_scene
 from uavssr.data.simulate import simulate
@@ -24,9 +25,12 @@ __all__ = [
     "MAX_BAND_SHIFT",
     "MAX_GAP_NM",
     "Batch",
+    "CameraSource",
     "DataConfig",
     "PairReport",
+    "PatchSampler",
     "RandomCameras",
+    "ScenePatches",
     "SceneSplit",
     "SpectraBagBatch",
     "SpectraBags",

@@ -1,12 +1,57 @@
-"""Methods that PGU-Net is compared with, written from their papers.
+"""Methods that PGU-Net is compared with, written from their papers, one file each.
 
-Nothing here is used by a reconstruction.
+`BASELINES` holds them by name. To add one, write a file with a `Method` and name it there. Nothing
+here is used by a reconstruction.
 """
 
-from uavssr.evaluation.baselines.awan import Awan
-from uavssr.evaluation.baselines.dian import CrossFusionNetwork
-from uavssr.evaluation.baselines.hscnn import HscnnPlus
-from uavssr.evaluation.baselines.hsrnet import Hsrnet
-from uavssr.evaluation.baselines.mst import MstLarge, MstPlusPlus
+from typing import Final
 
-__all__ = ["Awan", "CrossFusionNetwork", "HscnnPlus", "Hsrnet", "MstLarge", "MstPlusPlus"]
+from uavssr.evaluation.baselines.awan import AWAN, Awan
+from uavssr.evaluation.baselines.dian import DIAN, CrossFusionNetwork
+from uavssr.evaluation.baselines.hscnn import HSCNN_PLUS, HscnnPlus
+from uavssr.evaluation.baselines.hsrnet import HSRNET, Hsrnet
+from uavssr.evaluation.baselines.method import (
+    CameraImage,
+    CurvePoint,
+    FitSettings,
+    FittedMethod,
+    Knowledge,
+    Method,
+    Prediction,
+)
+from uavssr.evaluation.baselines.mst import MST_LARGE, MST_PLUS_PLUS, MstLarge, MstPlusPlus
+from uavssr.evaluation.baselines.network_fit import cube_loss, fit_network
+from uavssr.evaluation.baselines.network_method import NetworkMethod
+
+BASELINES: Final[dict[str, Method]] = {
+    method.name: method
+    for method in (
+        HSCNN_PLUS,
+        AWAN,
+        MST_LARGE,
+        MST_PLUS_PLUS,
+        HSRNET,
+        DIAN,
+    )
+}
+"""The methods by name, in the order of tables."""
+
+__all__ = [
+    "BASELINES",
+    "Awan",
+    "CameraImage",
+    "CrossFusionNetwork",
+    "CurvePoint",
+    "FitSettings",
+    "FittedMethod",
+    "HscnnPlus",
+    "Hsrnet",
+    "Knowledge",
+    "Method",
+    "MstLarge",
+    "MstPlusPlus",
+    "NetworkMethod",
+    "Prediction",
+    "cube_loss",
+    "fit_network",
+]

@@ -12,6 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from uavssr.evaluation.baselines.network_method import NetworkMethod, band_counts
+
 _CHANNELS: Final = 96
 """Channels of the network."""
 _BLOCKS: Final = 8
@@ -121,3 +123,10 @@ class Awan(nn.Module):
         for block in self.blocks:
             maps, carried = block(maps, carried)
         return self.attend(self.last(self.activate(self.tail(maps) + features)))
+
+
+AWAN = NetworkMethod(
+    name="awan",
+    build=lambda family, grid: Awan(*band_counts(family, grid)),
+    reference="Li et al., Adaptive Weighted Attention Network, CVPR Workshops 2020, 96 channels",
+)

@@ -11,6 +11,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from uavssr.evaluation.baselines.network_method import NetworkMethod, band_counts
+
 _FIRST_WIDTH: Final = 64
 """Channels of the first stage."""
 _WIDTH: Final = 32
@@ -89,3 +91,11 @@ class CrossFusionNetwork(nn.Module):
 
 def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, padding=1)
+
+
+DIAN = NetworkMethod(
+    name="dian",
+    knows="true response",
+    build=lambda family, grid: CrossFusionNetwork(*band_counts(family, grid)),
+    reference="Dian et al., Model-Guided Cross-Fusion Network, IEEE TNNLS 2023, seven stages",
+)

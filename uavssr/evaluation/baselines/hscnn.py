@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uavssr.evaluation.baselines.network_method import NetworkMethod, band_counts
+
 _GROWTH: Final = 32
 """Channels that a block adds."""
 _SQUEEZED: Final = 128
@@ -68,3 +70,10 @@ class HscnnPlus(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """An image (B, c, y, x) in, a cube (B, C, y, x) out."""
         return self.last(self.blocks(self.paths(image)))
+
+
+HSCNN_PLUS = NetworkMethod(
+    name="hscnn+",
+    build=lambda family, grid: HscnnPlus(*band_counts(family, grid)),
+    reference="Shi et al., HSCNN+, CVPR Workshops 2018, in the size of the MST++ toolbox",
+)

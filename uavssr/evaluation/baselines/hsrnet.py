@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from uavssr.evaluation.baselines.network_method import NetworkMethod
+from uavssr.model import ResponseFamily
+from uavssr.sensors import WavelengthGrid
 
 _UNITS: Final = 9
 """Units."""
@@ -86,3 +91,23 @@ def _layer(channels_in: int, channels_out: int, size: int) -> nn.Sequential:
         channels_in, channels_out, size, padding=padding, padding_mode="replicate"
     )
     return nn.Sequential(convolution, nn.LeakyReLU(_SLOPE))
+
+
+def band_groups(family: ResponseFamily, grid: WavelengthGrid) -> list[int]:
+    """Numbers of the cube's bands that lie nearest to each band of a camera.
+
+    Raises:
+        ValueError: the camera's bands are not in the order of wavelengths.
+    """
+    centres = family.centre[0].numpy()
+    if (np.diff(centres) <= 0).any():
+        raise ValueError(f"HSRnet needs bands in the order of wavelengths, got {centres} nm")
+    edges = np.searchsorted(grid.centres, (centres[1:] + centres[:-1]) / 2)
+    return np.diff([0, *edges, len(grid)]).tolist()
+
+
+HSRNET = NetworkMethod(
+    name="hsrnet",
+    build=lambda family, grid: Hsrnet(band_groups(family, grid)),
+    reference="He et al., SRF-guided optimization-driven network, IEEE TNNLS 2022, nine units",
+)

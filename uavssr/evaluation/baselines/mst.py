@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uavssr.evaluation.baselines.network_method import NetworkMethod, band_counts
+
 HEAD_WIDTH: Final = 31
 """Channels at full resolution, and of one head of the attention."""
 _STRIDE: Final = 8
@@ -211,3 +213,15 @@ def _padded(image: Tensor) -> Tensor:
     """An image with its lower and right side reflected to multiples of `_STRIDE`."""
     height, width = image.shape[-2:]
     return functional.pad(image, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="reflect")
+
+
+MST_PLUS_PLUS = NetworkMethod(
+    name="mst++",
+    build=lambda family, grid: MstPlusPlus(*band_counts(family, grid)),
+    reference="Cai et al., MST++, CVPR Workshops 2022; its width stays 31 for any number of bands",
+)
+MST_LARGE = NetworkMethod(
+    name="mst-l",
+    build=lambda family, grid: MstLarge(*band_counts(family, grid)),
+    reference="Cai et al., Mask-guided Spectral-wise Transformer, CVPR 2022, large",
+)

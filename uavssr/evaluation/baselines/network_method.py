@@ -1,0 +1,78 @@
+"""A network from a camera's bands to a cube's as a method: built, trained, applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uavssr.data import Batch, PatchSampler
+from uavssr.evaluation.baselines.method import (
+    CameraImage,
+    CurvePoint,
+    FitSettings,
+    FittedMethod,
+    Method,
+    Prediction,
+)
+from uavssr.evaluation.baselines.network_fit import cube_loss, fit_network
+from uavssr.model import ResponseFamily
+from uavssr.sensors import WavelengthGrid
+
+Builder = Callable[[ResponseFamily, WavelengthGrid], nn.Module]
+"""Makes a network for the data sheet of a camera (S = 1) and the bands of a cube."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkMethod(Method):
+    """A network that is trained for one camera; with knowledge of the response, it is given R."""
+
+    build: Builder = field(repr=False)
+    is_trained: ClassVar[bool] = True
+
+    def fit(self, data: PatchSampler, settings: FitSettings) -> FittedNetwork:
+        """See `Method`; the loss is the same for all networks (`cube_loss`)."""
+        torch.manual_seed(settings.seed)
+        given = self.knows == "true response"
+
+        def predict(network: nn.Module, batch: Batch) -> Tensor:
+            cube: Tensor = network(batch.msi, batch.rows) if given else network(batch.msi)
+            return cube
+
+        def loss(network: nn.Module, batch: Batch, _step: int) -> Tensor:
+            return cube_loss(predict(network, batch).flatten(2), batch.hsi.flatten(2))
+
+        network, steps, curve = fit_network(
+            self.build(data.family, data.grid), data, settings, loss=loss, predict=predict
+        )
+        return FittedNetwork(network, steps=steps, curve=curve, given=given)
+
+
+class FittedNetwork(FittedMethod):
+    """A trained network of one camera."""
+
+    network: nn.Module
+
+    def __init__(
+        self, network: nn.Module, *, steps: int, curve: tuple[CurvePoint, ...], given: bool
+    ) -> None:
+        self.network, self.steps, self.curve, self._given = network.eval(), steps, curve, given
+
+    @torch.inference_mode()
+    def predict(self, image: CameraImage) -> Prediction:
+        """See `FittedMethod`; a network that is given R needs `image.rows`."""
+        inputs = [torch.from_numpy(np.ascontiguousarray(image.msi))[None]]
+        if self._given:
+            if image.rows is None:
+                raise ValueError("this network is given the camera's response, which is not known")
+            inputs.append(torch.from_numpy(np.ascontiguousarray(image.rows))[None])
+        return Prediction(cube=self.network(*inputs)[0].numpy())
+
+
+def band_counts(family: ResponseFamily, grid: WavelengthGrid) -> tuple[int, int]:
+    """The numbers of bands of a camera and of a cube."""
+    return int(family.centre.shape[1]), len(grid)
