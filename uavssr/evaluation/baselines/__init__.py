@@ -18,6 +18,7 @@ from uavssr.evaluation.baselines.method import (
     Knowledge,
     Method,
     Prediction,
+    UseOfPairs,
 )
 from uavssr.evaluation.baselines.mst import MST_LARGE, MST_PLUS_PLUS, MstLarge, MstPlusPlus
 from uavssr.evaluation.baselines.network_fit import cube_loss, fit_network
@@ -52,6 +53,7 @@ __all__ = [
     "MstPlusPlus",
     "NetworkMethod",
     "Prediction",
+    "UseOfPairs",
     "cube_loss",
     "fit_network",
 ]

@@ -13,12 +13,15 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from uavssr.calibration import Flight
 from uavssr.data import PatchSampler
 from uavssr.model import ResponseFamily
 from uavssr.sensors import Float32Array
 
 Knowledge = Literal["nothing", "data sheet", "true response"]
 """What a method is told of the camera that took an image."""
+UseOfPairs = Literal["none", "possible", "needed"]
+"""Whether a method uses ground of an image whose spectra are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +34,10 @@ class CameraImage:
     """The data sheet (S = 1) and the spread of cameras around it."""
     rows: Float32Array | None = None
     """(c, C) the true response, for methods whose knowledge is "true response"; None: unknown."""
+    known: Flight | None = None
+    """Ground of the same flight whose spectra are known, for methods that use it."""
+    apart: bool = False
+    """Whether each pixel is uniform ground of its own, such as a plot, without neighbours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +48,8 @@ class Prediction:
     """(C, y, x) reflectance, not clamped."""
     rows: Float32Array | None = None
     """(c, C) the STF that the method estimates; None where it estimates none."""
+    sigma: Float32Array | None = None
+    """(C, y, x) standard errors of the cube; None where the method has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +98,19 @@ class Method(ABC):
     name: str
     """Its name on the command line and in tables."""
     knows: Knowledge = "nothing"
+    pairs: UseOfPairs = "none"
     reference: str = field(default="", repr=False)
     """The publication that it follows, and where it differs."""
     is_trained: ClassVar[bool] = False
     """Whether it is trained step by step, and so takes the budget of time."""
+
+    def applies_to(self, image: CameraImage) -> bool:
+        """Whether the method has a result of its own for what is known of an image."""
+        if image.known is None:
+            return self.pairs != "needed" and (
+                self.knows != "true response" or image.rows is not None
+            )
+        return self.pairs != "none"
 
     @abstractmethod
     def fit(self, data: PatchSampler, settings: FitSettings) -> FittedMethod:

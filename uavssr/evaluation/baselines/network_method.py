@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from uavssr.sensors import WavelengthGrid
 
 Builder = Callable[[ResponseFamily, WavelengthGrid], nn.Module]
 """Makes a network for the data sheet of a camera (S = 1) and the bands of a cube."""
+UNIFORM_SIDE: Final = 16
+"""Side in pixels of the uniform ground that stands for a plot."""
+_GROUND_AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +68,23 @@ class FittedNetwork(FittedMethod):
     @torch.inference_mode()
     def predict(self, image: CameraImage) -> Prediction:
         """See `FittedMethod`; a network that is given R needs `image.rows`."""
-        inputs = [torch.from_numpy(np.ascontiguousarray(image.msi))[None]]
+        rows = []
         if self._given:
             if image.rows is None:
                 raise ValueError("this network is given the camera's response, which is not known")
-            inputs.append(torch.from_numpy(np.ascontiguousarray(image.rows))[None])
-        return Prediction(cube=self.network(*inputs)[0].numpy())
+            rows = [torch.from_numpy(np.ascontiguousarray(image.rows))[None]]
+        msi = torch.from_numpy(np.ascontiguousarray(image.msi))
+        if not image.apart:
+            return Prediction(cube=self.network(msi[None], *rows)[0].numpy())
+        # each pixel as the middle of uniform ground
+        ground = msi.flatten(1).T[:, :, None, None].expand(-1, -1, UNIFORM_SIDE, UNIFORM_SIDE)
+        middle = UNIFORM_SIDE // 2
+        spectra = [
+            self.network(part, *(given.expand(len(part), -1, -1) for given in rows))
+            for part in ground.split(_GROUND_AT_ONCE)
+        ]
+        cube = torch.cat([part[:, :, middle, middle] for part in spectra]).T
+        return Prediction(cube=cube.unflatten(1, msi.shape[1:]).numpy())
 
 
 def band_counts(family: ResponseFamily, grid: WavelengthGrid) -> tuple[int, int]:
