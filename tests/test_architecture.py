@@ -37,6 +37,7 @@ BELOW = (
     ("calibration", "analysis", "batch"),
     ("data", "report"),
     ("evaluation",),
+    ("evaluation.baselines",),
     ("training",),
     ("benchmark",),
     ("api",),
