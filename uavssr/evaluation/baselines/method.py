@@ -18,7 +18,7 @@ from uavssr.data import PatchSampler
 from uavssr.model import ResponseFamily
 from uavssr.sensors import Float32Array
 
-Knowledge = Literal["nothing", "data sheet", "true response"]
+CameraKnowledge = Literal["nothing", "data sheet", "true response"]
 """What a method is told of the camera that took an image."""
 UseOfPairs = Literal["none", "possible", "needed"]
 """Whether a method uses ground of an image whose spectra are known."""
@@ -97,7 +97,7 @@ class Method(ABC):
 
     name: str
     """Its name on the command line and in tables."""
-    knows: Knowledge = "nothing"
+    knows: CameraKnowledge = "nothing"
     pairs: UseOfPairs = "none"
     reference: str = field(default="", repr=False)
     """The publication that it follows, and where it differs."""
