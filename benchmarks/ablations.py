@@ -11,7 +11,6 @@ Markdown: RMSE and SAM over those of ridge regression, mean and standard deviati
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,16 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uavssr.data import TrainingData
+from uavssr.data import TrainingData, load_airborne_cube
 from uavssr.evaluation import Ridge, draw_image, fit_ridge, rmse, sam
 from uavssr.model import PGUNet, PGUNetConfig, ResponseFamily, Stf
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid, load_sensor
 from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_library, resample
 from uavssr.training import TrainingConfig, train
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from scripts.spectra_sources.airborne import load_cube
 
 GRID = WavelengthGrid("10 nm", np.linspace(400, 1000, 61), np.full(61, 10.0))
 BASE = PGUNetConfig(bands=61, rank=12, components=24, stages=3, response_stages=2, width=24)
@@ -105,7 +100,8 @@ def main() -> int:
     )
     completion = SubspaceCompletion.fit(library.spectra[library.source != "synthetic"], rank=12)
     cubes = [
-        load_cube(p, GRID, completion=completion)[:, :SIDE, :SIDE].copy() for p in options.cubes
+        load_airborne_cube(p, GRID, completion=completion)[:, :SIDE, :SIDE].copy()
+        for p in options.cubes
     ]
     print(f"{options.steps} steps, {options.seeds} seeds, {len(cubes)} scenes of {SIDE} pixels, ")
     print(f"{options.cameras} cameras each.\n")

@@ -7,7 +7,6 @@ scenes (scripts/build_library.py describes the format) that must not be in the l
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,14 +14,11 @@ from pathlib import Path
 
 import torch
 
+from uavssr.data import load_airborne_cube
 from uavssr.evaluation import Ridge, fit_ridge
 from uavssr.model import Model, ResponseFamily, load_model
 from uavssr.sensors import Float32Array, Sensor, load_sensor
 from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_library
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from scripts.spectra_sources.airborne import load_cube
 
 
 def options_of(doc: str, *, cameras: int) -> argparse.ArgumentParser:
@@ -63,7 +59,8 @@ class HeldOut:
         measured = library.spectra[library.source != "synthetic"]
         completion = SubspaceCompletion.fit(measured, rank=12)
         cubes = {
-            path.stem: load_cube(path, model.grid, completion=completion) for path in options.cubes
+            path.stem: load_airborne_cube(path, model.grid, completion=completion)
+            for path in options.cubes
         }
         return cls(
             model=model,

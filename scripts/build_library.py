@@ -3,7 +3,7 @@
     python scripts/build_library.py DATA_DIR OUT.npz --prosail 6000 --seed 0 --exclude neon_2,...
 
 DATA_DIR holds `speclib/*.npz` and `vnir/*.npz` with `vnir/meta.json`. Cubes for validation are kept
-out by name with --exclude; `spectra_sources.airborne.load_cube` reads them. Bands in which an
+out by name with --exclude; `uavssr.data.load_airborne_cube` reads them. Bands in which an
 atmosphere leaves traces are completed from ground spectra (`spectra_sources.measured`). The
 licences of the sources differ: the library is for training here, not for passing on.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from uavssr.data import DISTRUSTED_NM, read_airborne_cube
 from uavssr.errors import InputRefused
 from uavssr.sensors import HEADWALL_NANO, BoolArray, Float32Array, FloatArray, WavelengthGrid
 from uavssr.spectra import (
@@ -29,7 +30,6 @@ from uavssr.spectra import (
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.spectra_sources.airborne import read_cube
 from scripts.spectra_sources.measured import (
     ATMOSPHERE_NM,
     GROUND_SOURCES,
@@ -44,14 +44,6 @@ from scripts.spectra_sources.vegetation import leaf_spectra, prosail_spectra, so
 GRID = HEADWALL_NANO
 END_NM = 12.0
 """How far past its ends a measured spectrum is trusted to go on; the rest is completed."""
-DISTRUSTED_NM = {
-    "samson": ((0.0, 405.0), (855.0, 2000.0)),
-    "abu_beach_4_pavia": ((0.0, 460.0), (815.0, 2000.0)),
-    "pavia_u_reg": ((0.0, 445.0), (850.0, 2000.0)),
-    "neon_harv": ((890.0, 2000.0),),
-    "hydice_urban_crop": ((0.0, 470.0), (890.0, 2000.0)),
-}
-"""Bands of a cube that are noise and are completed from spectra measured on the ground."""
 
 
 def main() -> int:
@@ -131,7 +123,7 @@ def _cubes(
         raise InputRefused(f"no cubes named {sorted(unknown)}", path=folder)
     parts = []
     for name in sorted(set(meta) - excluded):
-        cube, nm = read_cube(folder / f"{name}.npz")
+        cube, nm = read_airborne_cube(folder / f"{name}.npz")
         flat = cube.reshape(-1, nm.size)
         flat = flat[rng.choice(len(flat), min(pixels, len(flat)), replace=False)]
         distrusted = (*DISTRUSTED_NM.get(name, ()), *ATMOSPHERE_NM)

@@ -4,7 +4,7 @@
 
 DATA_DIR holds `vnir/*.npz` with `vnir/meta.json`. OUT_DIR gets a cube for each scene that is not
 excluded, the library beside it, and pairs.csv, which `uavssr train --pairs` takes. Radiance is
-corrected in-scene, missing bands are completed from the library (`spectra_sources.airborne`). The
+corrected in-scene, missing bands are completed from the library (`uavssr.data`). The
 scenes' places are not known: all lie at the same made-up coordinates, 100 km apart.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from pyproj import CRS
 
+from uavssr.data import DISTRUSTED_NM, load_airborne_cube
 from uavssr.io.writers import CubeTarget, open_writer
 from uavssr.sensors import HEADWALL_NANO
 from uavssr.spectra import SubspaceCompletion, load_library
@@ -26,8 +27,6 @@ from uavssr.tiling import Window
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.build_library import DISTRUSTED_NM
-from scripts.spectra_sources.airborne import load_cube
 from scripts.spectra_sources.measured import ATMOSPHERE_NM
 
 FLIGHTS = {
@@ -61,7 +60,7 @@ def main() -> int:
     weight = options.share / (1 - options.share) / len(names)
     lines = ["hsi,kind,split,group,weight", "library.npz,spectra,,,1"]
     for place, name in enumerate(names):
-        cube = load_cube(
+        cube = load_airborne_cube(
             folder / f"{name}.npz",
             HEADWALL_NANO,
             completion=completion,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.spectra_sources.airborne import load_cube, quac, without_oxygen
+from uavssr.data import load_airborne_cube, quac, without_oxygen
 from uavssr.data.scenes import abundances
 from uavssr.errors import InputRefused
 from uavssr.sensors import WavelengthGrid
@@ -48,9 +48,9 @@ def test_a_cube_that_does_not_reach_the_ends_needs_a_completion(tmp_path: Path) 
     np.savez(tmp_path / "short.npz", cube=cube, wavelength_nm=nm, scale=np.float32(1e-4))
     (tmp_path / "meta.json").write_text(json.dumps({"short": {"kind": "reflectance"}}))
     with pytest.raises(InputRefused, match="holds 450-900 nm"):
-        load_cube(tmp_path / "short.npz", GRID)
+        load_airborne_cube(tmp_path / "short.npz", GRID)
     flat = np.random.default_rng(0).uniform(0.1, 0.5, (50, 1)) * np.ones(len(GRID))
-    filled = load_cube(
+    filled = load_airborne_cube(
         tmp_path / "short.npz", GRID, completion=SubspaceCompletion.fit(flat, rank=2)
     )
     assert filled.shape == (len(GRID), 12, 10)

@@ -3,6 +3,14 @@
 Losses, networks and their training are in `training` and `model`.
 """
 
+from uavssr.data.airborne import (
+    DISTRUSTED_NM,
+    load_airborne_cube,
+    quac,
+    read_airborne_cube,
+    read_scaled_cube,
+    without_oxygen,
+)
 from uavssr.data.batches import (
     BAG_SCENE_SIDE,
     Batch,
@@ -15,13 +23,20 @@ from uavssr.data.manifest import file_sha256, read_manifest
 from uavssr.data.pair_report import PairReport, check_pairs
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
 from uavssr.data.patch_sampler import CameraSource, PatchSampler, ScenePatches
-from uavssr.data.random_cameras import MAX_BAND_SHIFT, RandomCameras, draw_cameras, observe
+from uavssr.data.random_cameras import (
+    MAX_BAND_SHIFT,
+    RandomCameras,
+    draw_cameras,
+    invented_sensor,
+    observe,
+)
 from uavssr.data.scenes import simulate_batch, simulate_scene
 from uavssr.data.simulate import simulate
 from uavssr.data.training_data import SceneSplit, TrainingData, load_data
 
 __all__ = [
     "BAG_SCENE_SIDE",
+    "DISTRUSTED_NM",
     "MAX_BAND_SHIFT",
     "MAX_GAP_NM",
     "Batch",
@@ -39,11 +54,17 @@ __all__ = [
     "draw_cameras",
     "file_sha256",
     "fit_camera_profile",
+    "invented_sensor",
+    "load_airborne_cube",
     "load_data",
     "observe",
     "observe_batch",
+    "quac",
+    "read_airborne_cube",
     "read_manifest",
+    "read_scaled_cube",
     "simulate",
     "simulate_batch",
     "simulate_scene",
+    "without_oxygen",
 ]

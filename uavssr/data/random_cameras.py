@@ -106,13 +106,13 @@ def random_sensors(
     return [
         known[rng.integers(len(known))]
         if known and rng.random() < _KNOWN_CAMERA
-        else _invented_sensor(rng, bands, grid)
+        else invented_sensor(rng, bands, grid)
         for _ in range(count)
     ]
 
 
-def _invented_sensor(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> Sensor:
-    """Draw band centres over most of the grid, widths of 8 to 90 nm, and one filter shape."""
+def invented_sensor(rng: np.random.Generator, count: int, grid: WavelengthGrid) -> Sensor:
+    """A random data sheet: centres over most of the grid, widths of 8 to 90 nm, one shape."""
     first, length = float(grid.centres[0]), float(grid.centres[-1] - grid.centres[0])
     span = first + length * rng.uniform(0.02, 0.14), first + length * rng.uniform(0.63, 0.88)
     edges = np.linspace(*span, count + 1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from uavssr.errors import InputRefused
+from uavssr.io.bounded import (
+    open_regular,
+    opened_arrays,
+    parse_json,
+    read_array,
+    read_bytes,
+    why_unread,
+)
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, WavelengthGrid
 from uavssr.spectra import SubspaceCompletion, resample
 
@@ -25,8 +32,19 @@ _MEAN_ENDMEMBER: Final = np.array(
     ]
 )
 """Mean reflectance (nm, 0..1) of soils, rocks, roofs and pavements, without vegetation."""
+DISTRUSTED_NM: Final[Mapping[str, tuple[tuple[float, float], ...]]] = {
+    "samson": ((0.0, 405.0), (855.0, 2000.0)),
+    "abu_beach_4_pavia": ((0.0, 460.0), (815.0, 2000.0)),
+    "pavia_u_reg": ((0.0, 445.0), (850.0, 2000.0)),
+    "neon_harv": ((890.0, 2000.0),),
+    "hydice_urban_crop": ((0.0, 470.0), (890.0, 2000.0)),
+}
+"""Ranges in nm of public scenes, by name, that hold little but noise."""
 _MAX_BRIGHT: Final = 0.6
 """Largest 99th percentile of reflectance at 780-900 nm that a corrected scene may have."""
+_MAX_CUBE_BYTES: Final = 2**32
+"""Largest cube once unpacked."""
+_MAX_META_BYTES: Final = 2**20
 _CLUSTERS: Final = 16
 _ROUNDS: Final = 15
 _END_NM: Final = 12.0
@@ -116,7 +134,7 @@ def without_oxygen(cube: npt.ArrayLike, nm: npt.ArrayLike) -> Float32Array:
     return values
 
 
-def read_cube(path: str | Path) -> tuple[Float32Array, FloatArray]:
+def read_airborne_cube(path: str | Path) -> tuple[Float32Array, FloatArray]:
     """A .npz cube (y, x, band) as reflectance, and its wavelengths (band,) in nm.
 
     `meta.json` beside it says whether it holds radiance, which `quac` then corrects. A cube
@@ -126,14 +144,8 @@ def read_cube(path: str | Path) -> tuple[Float32Array, FloatArray]:
         InputRefused: no such cube, or `meta.json` does not describe it.
     """
     path = Path(path)
-    try:
-        kind = str(json.loads(path.with_name("meta.json").read_text("utf-8"))[path.stem]["kind"])
-        with np.load(path, allow_pickle=False) as file:
-            cube, nm = file["cube"] * np.float32(file["scale"]), file["wavelength_nm"].astype(float)
-    except (OSError, ValueError, KeyError, EOFError) as err:
-        raise InputRefused(
-            f"no cube with its meta.json ({type(err).__name__}: {err})", path=path
-        ) from err
+    kind = _kind(path)
+    cube, nm = read_scaled_cube(path)
     if not kind.startswith("reflectance"):
         cube = quac(cube, nm)
     elif "normalised" in kind:
@@ -141,7 +153,44 @@ def read_cube(path: str | Path) -> tuple[Float32Array, FloatArray]:
     return without_oxygen(cube, nm), nm
 
 
-def load_cube(
+def read_scaled_cube(path: Path) -> tuple[Float32Array, FloatArray]:
+    """The numbers (y, x, band) of a .npz cube times its scale, and its wavelengths (band,) in nm.
+
+    Raises:
+        InputRefused: no such cube.
+    """
+    try:
+        with open_regular(path) as file, opened_arrays(file, _MAX_CUBE_BYTES) as archive:
+            names = ("cube", "wavelength_nm", "scale")
+            cube, nm, scale = (read_array(archive, name) for name in names)
+        if cube.ndim != 3 or nm.shape != cube.shape[2:] or scale.size != 1:
+            raise ValueError(f"cube {cube.shape}, wavelength_nm {nm.shape}, scale {scale.shape}")
+        if any(array.dtype.kind not in "fiu" for array in (cube, nm, scale)):
+            raise ValueError("its arrays are no numbers")
+    except (OSError, ValueError) as err:
+        raise InputRefused(
+            f"no cube (y, x, band) with wavelength_nm and scale ({why_unread(err, path)})",
+            path=path,
+            remedy="write it with numpy.savez",
+        ) from err
+    return cube * np.float32(scale), nm.astype(float)
+
+
+def _kind(path: Path) -> str:
+    """What `meta.json` says of a cube: reflectance or radiance."""
+    beside = path.with_name("meta.json")
+    try:
+        return str(parse_json(read_bytes(beside, _MAX_META_BYTES))[path.stem]["kind"])
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        why = f"no {err}" if isinstance(err, KeyError | TypeError) else why_unread(err, beside)
+        raise InputRefused(
+            f"does not say whether {path.stem} holds reflectance or radiance ({why})",
+            path=beside,
+            remedy=f'write {{"{path.stem}": {{"kind": "reflectance"}}}} into it',
+        ) from err
+
+
+def load_airborne_cube(
     path: str | Path,
     grid: WavelengthGrid,
     *,
@@ -159,7 +208,7 @@ def load_cube(
     Raises:
         InputRefused: no such cube, or it does not reach over the grid.
     """
-    cube, nm = read_cube(path)
+    cube, nm = read_airborne_cube(path)
     known = (grid.centres > nm[0] - _END_NM) & (grid.centres < nm[-1] + _END_NM)
     if not known.all() and completion is None:
         raise InputRefused(
