@@ -1,9 +1,10 @@
 """The benchmark: protocols, methods side by side, tables and pictures of the results.
 
-The methods are in `evaluation.baselines`.
+A protocol is a function that returns a list of cases. The methods are in `evaluation.baselines`.
 """
 
 from uavssr.benchmark.case import Case, HeldOutImage
+from uavssr.benchmark.cave import CaveSplit, cave_cases
 from uavssr.benchmark.records import (
     FACTS_FILE,
     METRICS,
@@ -16,6 +17,7 @@ from uavssr.benchmark.records import (
     read_results,
     write_record,
 )
+from uavssr.benchmark.vnir import vnir_cases
 
 __all__ = [
     "FACTS_FILE",
@@ -23,11 +25,14 @@ __all__ = [
     "RUNS_FOLDER",
     "BenchmarkResults",
     "Case",
+    "CaveSplit",
     "HeldOutImage",
     "RunRecord",
     "ScoredImage",
+    "cave_cases",
     "pack_results",
     "read_record",
     "read_results",
+    "vnir_cases",
     "write_record",
 ]

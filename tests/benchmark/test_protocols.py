@@ -1,0 +1,143 @@
+"""Cases of the protocols `cave` and `vnir`, on small generated scenes and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uavssr.benchmark import Case, cave_cases, vnir_cases
+from uavssr.benchmark.cave import CAVE_GRID, CAVE_TEST_SCENES, seen_and_unseen
+from uavssr.benchmark.measured_cameras import (
+    CAMERA_TABLE,
+    camera_set,
+    fit_deviations,
+    read_camera_table,
+)
+from uavssr.benchmark.vnir import VNIR_TEST_SCENES
+from uavssr.errors import InputRefused
+
+NAMES = ("Canon A", "Canon B", "Nikon D700", "Nikon E", "Olympus F")
+
+
+def write_table(path: Path) -> None:
+    """Five cameras whose Gaussian curves differ by some nm; red first, as in the real table."""
+    nm = np.arange(400, 721, 10)
+    lines = ["400nm-720nm, step 10nm", "-----", ""]
+    for number, name in enumerate(NAMES):
+        lines.append(name)
+        for centre, width in ((600, 70), (530, 85), (465, 80)):
+            shape = (nm - centre - 2.0 * number) / width
+            lines.append("\t".join(f"{value:.6g}" for value in np.exp2(-4 * shape**2)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines))
+
+
+def write_scene(path: Path, nm: np.ndarray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    base, slope = rng.uniform(500, 2500, (2, 12, 11, 1))
+    cube = (base + slope * np.linspace(0, 1, nm.size)).astype(np.uint16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, cube=cube, wavelength_nm=nm, scale=np.float32(1e-4))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_table(folder / "srf" / CAMERA_TABLE)
+    for number, name in enumerate([*CAVE_TEST_SCENES, "beads", "cloth", "egypt"]):
+        write_scene(folder / "cave" / f"{name}.npz", CAVE_GRID.centres, number)
+    for number, name in enumerate([*VNIR_TEST_SCENES, "field", "samson"]):
+        end = 890.0 if name == "samson" else 1000.0
+        write_scene(folder / "vnir" / f"{name}.npz", np.arange(400.0, end + 1, 10), 20 + number)
+    kinds = {path.stem: {"kind": "reflectance"} for path in (folder / "vnir").glob("*.npz")}
+    (folder / "vnir" / "meta.json").write_text(json.dumps(kinds))
+    return folder
+
+
+Builder = Callable[[Path], list[Case]]
+PROTOCOLS: dict[str, Builder] = {
+    "cave": lambda folder: cave_cases(folder, size=8),
+    "vnir": lambda folder: vnir_cases(folder, sensors=("p4m",), size=8),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_cases_repeat_and_hold_out_their_test_scenes(data: Path, protocol: str) -> None:
+    first, second = PROTOCOLS[protocol](data), PROTOCOLS[protocol](data)
+    for case, again in zip(first, second, strict=True):
+        training = [np.asarray(scene) for scene in case.training.scenes]
+        for name, images in case.tests.items():
+            assert len(images) == 4 * len({image.scene for image in images})
+            for image, copy in zip(images, again.tests[name], strict=True):
+                np.testing.assert_array_equal(image.image.msi, copy.image.msi)
+                assert not any(np.array_equal(image.cube, scene) for scene in training)
+        batches = case.training.draw([0, 0], 3), again.training.draw([0, 0], 3)
+        np.testing.assert_array_equal(batches[0].msi, batches[1].msi)
+        assert batches[0].msi.shape[1] == case.training.family.centre.shape[1]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_image_is_its_cube_seen_by_its_camera(data: Path, protocol: str) -> None:
+    for case in PROTOCOLS[protocol](data):
+        for images in case.tests.values():
+            for image in images:
+                clean = np.einsum("bc,cyx->byx", image.image.rows, image.cube)
+                noise = image.image.msi - clean
+                decibel = 20 * np.log10(np.sqrt((clean**2).mean((1, 2))) / noise.std((1, 2)))
+                assert np.all((decibel > 23) & (decibel < 47))
+
+
+def test_seen_and_unseen_cameras_share_none_and_one_data_sheet(data: Path) -> None:
+    measured = cave_cases(data, size=8)[0]
+    seen, unseen = ({image.camera for image in measured.tests[k]} for k in ("seen", "unseen"))
+    assert seen == {"Canon A", "Nikon D700", "Olympus F"}
+    assert unseen == {"Canon B", "Nikon E"}
+    sheet = measured.training.family.curves
+    assert all(bool((i.image.family.curves == sheet).all()) for i in measured.tests["unseen"])
+
+
+def test_white_balanced_bands_sum_to_one_with_blue_first(data: Path) -> None:
+    cameras = read_camera_table(data / "srf" / CAMERA_TABLE, CAVE_GRID)
+    rows = camera_set(list(cameras.values()), CAVE_GRID).rows
+    np.testing.assert_allclose(rows.sum(2), 1, rtol=1e-5)
+    centres = rows @ CAVE_GRID.centres
+    assert np.all(np.diff(centres, axis=1) > 30)
+    assert tuple(cameras) == NAMES
+
+
+def test_deviations_are_those_that_made_the_responses(data: Path) -> None:
+    cameras = read_camera_table(data / "srf" / CAMERA_TABLE, CAVE_GRID)
+    family = camera_set(seen_and_unseen(cameras)[0], CAVE_GRID).family
+    rng = np.random.default_rng(3)
+    theta = family.spread.new_tensor(rng.normal(size=(6, 3, 3)) * [4, 0.1, 0.1])
+    fitted = fit_deviations(family, family.rows(theta).numpy())
+    np.testing.assert_allclose(fitted, theta, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "missing", "fact"),
+    [
+        ("cave", "cave", "no scene of CAVE here"),
+        ("cave", "cave/paints.npz", "needs paints"),
+        ("cave", f"srf/{CAMERA_TABLE}", "no table of measured cameras"),
+        ("vnir", "vnir", "holds 0 scenes"),
+        ("vnir", f"vnir/{VNIR_TEST_SCENES[0]}.npz", "needed are"),
+        ("vnir", "vnir/meta.json", "reflectance or radiance"),
+    ],
+)
+def test_what_is_missing_is_named(
+    data: Path, tmp_path: Path, protocol: str, missing: str, fact: str
+) -> None:
+    for path in data.rglob("*.*"):
+        place = path.relative_to(data)
+        if path.is_file() and not place.is_relative_to(missing):
+            (tmp_path / place).parent.mkdir(exist_ok=True)
+            (tmp_path / place).hardlink_to(path)
+    with pytest.raises(InputRefused, match=fact) as caught:
+        PROTOCOLS[protocol](tmp_path)
+    assert caught.value.remedy
+    assert str(tmp_path) in str(caught.value.path)

@@ -1,0 +1,56 @@
+"""Held-out images: known cubes seen by cameras, with noise, from fixed seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+
+import numpy as np
+from torch import Tensor
+
+from uavssr.benchmark.case import HeldOutImage
+from uavssr.data import RandomCameras, observe
+from uavssr.evaluation.baselines import CameraImage
+from uavssr.model import ResponseFamily
+from uavssr.sensors import Float32Array
+
+CAMERAS_A_SCENE = 4
+"""Cameras that see each held-out scene."""
+_TEST_STREAM = 17
+"""Start of the seeds of held-out images; no training draws from such a seed."""
+
+NamedCameras = Callable[[np.random.Generator, int], tuple[RandomCameras, list[str]]]
+"""Draws cameras, and their names."""
+
+
+def observed_images(
+    scenes: Mapping[str, Float32Array], cameras: NamedCameras, *, stream: int = 0
+) -> tuple[HeldOutImage, ...]:
+    """Each scene (C, y, x) seen by `CAMERAS_A_SCENE` cameras; `stream` tells sets apart."""
+    images: list[HeldOutImage] = []
+    for number, (scene, cube) in enumerate(scenes.items()):
+        rng = np.random.default_rng([_TEST_STREAM, stream, number])
+        drawn, names = cameras(rng, CAMERAS_A_SCENE)
+        for index, name in enumerate(names):
+            rows = drawn.rows[index]
+            msi = observe(rng, cube[None], rows[None])[0]
+            image = CameraImage(msi=msi, family=drawn.family.of_camera(index), rows=rows)
+            images.append(HeldOutImage(scene=scene, camera=name, image=image, cube=cube))
+    return tuple(images)
+
+
+def unnamed(cameras: Callable[[np.random.Generator, int], RandomCameras]) -> NamedCameras:
+    """Drawn cameras that are named by number."""
+
+    def draw(rng: np.random.Generator, count: int) -> tuple[RandomCameras, list[str]]:
+        return cameras(rng, count), [f"draw {number + 1}" for number in range(count)]
+
+    return draw
+
+
+def repeated(family: ResponseFamily, count: int) -> ResponseFamily:
+    """The family of one camera for `count` cameras."""
+    parts: dict[str, Tensor] = {part.name: getattr(family, part.name) for part in fields(family)}
+    shared = parts.pop("interpolation")
+    copies = {name: part.expand(count, *part.shape[1:]).clone() for name, part in parts.items()}
+    return replace(family, **copies, interpolation=shared)
