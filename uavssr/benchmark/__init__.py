@@ -1,4 +1,4 @@
-"""The benchmark: protocols, methods side by side, tables and pictures of the results.
+"""The benchmark: protocols, runs of methods side by side, tables of their results.
 
 A protocol is a function that returns a list of cases. The methods are in `evaluation.baselines`.
 """

@@ -21,6 +21,8 @@ VALIDATION_SHARE: Final = 0.2
 """Share of the rows of each scene, at its lower side, that is kept for validation."""
 VALIDATION_IMAGES: Final = 8
 _PIXELS_A_PATCH: Final = 64
+_PIXEL_SIDE: Final = 16
+"""Side of the patches from which single pixels are drawn."""
 _VALIDATION_STREAM, _PIXEL_STREAM = 90, 91
 """Ends of the seeds of random streams."""
 
@@ -36,8 +38,11 @@ class PatchSampler(Protocol):
     def family(self) -> ResponseFamily:
         """The data sheet of the cameras (S = 1, c bands) and the spread of cameras around it."""
 
-    def draw(self, seed: Sequence[int], count: int) -> Batch:
-        """`count` patches of training ground, a function of `seed` alone."""
+    def draw(self, seed: Sequence[int], count: int, *, size: int | None = None) -> Batch:
+        """`count` patches of training ground, a function of `seed` alone.
+
+        `size` is their side in pixels, by default the sampler's.
+        """
 
     def validation(self) -> Batch:
         """Patches of other ground of the training scenes, for learning curves."""
@@ -63,20 +68,21 @@ class ScenePatches:
         """c, the bands of the camera."""
         return int(self.family.centre.shape[1])
 
-    def draw(self, seed: Sequence[int], count: int) -> Batch:
+    def draw(self, seed: Sequence[int], count: int, *, size: int | None = None) -> Batch:
         """See `PatchSampler`; every scene is equally likely, in eight orientations."""
-        return self._observe(np.random.default_rng([*seed, 0]), count, training=True)
+        return self._observe(np.random.default_rng([*seed, 0]), count, size or self.size)
 
     def validation(self) -> Batch:
         """See `PatchSampler`; from the lowest `VALIDATION_SHARE` of each scene."""
         rng = np.random.default_rng(_VALIDATION_STREAM)
-        return self._observe(rng, VALIDATION_IMAGES, training=False)
+        return self._observe(rng, VALIDATION_IMAGES, self.size, training=False)
 
     def pixels(self, seed: int, count: int) -> tuple[Float32Array, Float32Array]:
         """See `PatchSampler`; every `_PIXELS_A_PATCH` of them have a camera of their own."""
         rng = np.random.default_rng([seed, _PIXEL_STREAM])
-        batch = self._observe(rng, -(-count // _PIXELS_A_PATCH), training=True)
-        chosen = rng.permutation(self.size**2)[:_PIXELS_A_PATCH]
+        side = min(self.size, _PIXEL_SIDE)
+        batch = self._observe(rng, -(-count // _PIXELS_A_PATCH), side)
+        chosen = rng.permutation(side**2)[:_PIXELS_A_PATCH]
         msi, hsi = (
             values.flatten(2)[..., chosen].transpose(1, 2).flatten(0, 1).numpy()
             for values in (batch.msi, batch.hsi)
@@ -84,8 +90,10 @@ class ScenePatches:
         order = rng.permutation(len(msi))[:count]
         return msi[order], hsi[order]
 
-    def _observe(self, rng: np.random.Generator, count: int, *, training: bool) -> Batch:
-        cubes = np.stack([self._patch(rng, training=training) for _ in range(count)])
+    def _observe(
+        self, rng: np.random.Generator, count: int, size: int, *, training: bool = True
+    ) -> Batch:
+        cubes = np.stack([self._patch(rng, size, training=training) for _ in range(count)])
         cameras = self.cameras(rng, count)
         return Batch(
             msi=torch.from_numpy(observe(rng, cubes, cameras.rows)),
@@ -95,12 +103,12 @@ class ScenePatches:
             rows=torch.from_numpy(cameras.rows),
         )
 
-    def _patch(self, rng: np.random.Generator, *, training: bool) -> Float32Array:
+    def _patch(self, rng: np.random.Generator, size: int, *, training: bool) -> Float32Array:
         scene = self.scenes[int(rng.integers(len(self.scenes)))]
         split = round(scene.shape[1] * (1 - VALIDATION_SHARE))
-        part = _at_least(scene[:, :split] if training else scene[:, split:], self.size)
-        top, left = (int(rng.integers(0, side - self.size + 1)) for side in part.shape[1:])
-        patch = part[:, top : top + self.size, left : left + self.size]
+        part = _at_least(scene[:, :split] if training else scene[:, split:], size)
+        top, left = (int(rng.integers(0, side - size + 1)) for side in part.shape[1:])
+        patch = part[:, top : top + size, left : left + size]
         patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
         mirrored = patch[:, :, ::-1] if rng.integers(2) else patch
         return np.ascontiguousarray(mirrored, np.float32)

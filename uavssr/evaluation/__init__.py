@@ -6,7 +6,7 @@ No weights are trained here.
 from uavssr.evaluation.compare import CubeComparison, compare_cubes, evaluate
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage, fit_sigma_scale
 from uavssr.evaluation.error_table import write_error_table
-from uavssr.evaluation.metrics import rmse, sam
+from uavssr.evaluation.metrics import MRAE_EPSILON, CubeScorer, rmse, sam, stf_error
 from uavssr.evaluation.plots import (
     PlotErrors,
     PlotReport,
@@ -37,9 +37,11 @@ from uavssr.evaluation.validation import (
 
 __all__ = [
     "INTERVAL_90",
+    "MRAE_EPSILON",
     "REFERENCE_PIXELS",
     "CubeComparison",
     "CubeErrors",
+    "CubeScorer",
     "ImageErrors",
     "ImageResult",
     "PlotErrors",
@@ -65,6 +67,7 @@ __all__ = [
     "rmse",
     "run_protocol",
     "sam",
+    "stf_error",
     "validate",
     "validation_images",
     "write_error_table",

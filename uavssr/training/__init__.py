@@ -5,7 +5,8 @@ What is drawn for a step comes from `data`.
 
 from uavssr.training.adapt import adapt_model
 from uavssr.training.config import RunConfig, TrainingConfig
-from uavssr.training.loop import Execution, initial_network, train
+from uavssr.training.loop import Execution, initial_network, perturbed_stf, train
+from uavssr.training.loss import bag_loss, image_loss
 from uavssr.training.run import run_training
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "RunConfig",
     "TrainingConfig",
     "adapt_model",
+    "bag_loss",
+    "image_loss",
     "initial_network",
+    "perturbed_stf",
     "run_training",
     "train",
 ]

@@ -229,7 +229,7 @@ def _backward(
     """Add the gradients of one shard; even steps estimate the STF, odd steps are given it."""
     half, blind, batch = config.precision == "bf16", step % 2 == 0, part.batch
     seed = [config.seed, step, part.shard, 43]
-    start = Stf.from_prior(batch.family) if blind else _perturbed_stf(batch, seed)
+    start = Stf.from_prior(batch.family) if blind else perturbed_stf(batch, seed)
     try:
         result = model(batch.msi, start, estimate_stf=blind, bfloat16=half)
         loss, figures = image_loss(model, batch, result)
@@ -242,7 +242,7 @@ def _backward(
     return {"loss": float(loss.detach()), **figures}
 
 
-def _perturbed_stf(batch: Batch, seed: Sequence[int]) -> Stf:
+def perturbed_stf(batch: Batch, seed: Sequence[int]) -> Stf:
     """The true STF with an error of 0 to half the prior's spread; the prior for a real camera.
 
     theta = theta_true + s e with s = u spread, u uniform in 0..0.5 per camera, e standard normal;

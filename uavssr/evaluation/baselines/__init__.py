@@ -21,7 +21,7 @@ from uavssr.evaluation.baselines.method import (
     UseOfPairs,
 )
 from uavssr.evaluation.baselines.mst import MST_LARGE, MST_PLUS_PLUS, MstLarge, MstPlusPlus
-from uavssr.evaluation.baselines.network_fit import cube_loss, fit_network
+from uavssr.evaluation.baselines.network_fit import BATCH, cube_loss, fit_network
 from uavssr.evaluation.baselines.network_method import NetworkMethod
 
 BASELINES: Final[dict[str, Method]] = {
@@ -39,6 +39,7 @@ BASELINES: Final[dict[str, Method]] = {
 
 __all__ = [
     "BASELINES",
+    "BATCH",
     "Awan",
     "CameraImage",
     "CameraKnowledge",

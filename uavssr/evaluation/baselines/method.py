@@ -86,6 +86,11 @@ class FittedMethod(ABC):
     curve: tuple[CurvePoint, ...] = ()
     """The learning curve; empty for a closed form."""
 
+    @property
+    def variants(self) -> dict[str, FittedMethod]:
+        """Other uses of the same fit, by what is added to the method's name."""
+        return {}
+
     @abstractmethod
     def predict(self, image: CameraImage) -> Prediction:
         """The cube of an image, and the STF where the method estimates one."""

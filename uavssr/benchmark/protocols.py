@@ -1,0 +1,37 @@
+"""The protocols by name, and what a process needs to build one's cases again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from uavssr.benchmark.case import Case
+from uavssr.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """A protocol with its data and options; it is small, so every process builds its cases."""
+
+    name: str
+    data: Path
+    """Folder of the data."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the protocol alone, e.g. `split`."""
+
+    def cases(self) -> list[Case]:
+        """The cases.
+
+        Raises:
+            UsageError: there is no such protocol.
+            InputRefused: its data are not there.
+        """
+        if self.name not in PROTOCOLS:
+            raise UsageError(f"protocol {self.name} is unknown; take one of {', '.join(PROTOCOLS)}")
+        return PROTOCOLS[self.name](self.data, **self.options)
+
+
+PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {}
+"""What builds the cases of a protocol, given the folder of the data and its options."""
