@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from uavssr.benchmark.records import RunRecord, ScoredImage, write_record
 from uavssr.benchmark.score import score
 from uavssr.evaluation.baselines import (
     BATCH,
-    CameraImage,
     FitSettings,
     FittedMethod,
     Method,
@@ -50,66 +49,69 @@ def run_method(
 ) -> None:
     """Fit a method to a case, judge it and its variants, and write their records.
 
-    A training resumes from its checkpoint. The records are written last, so a run without a record
-    is not finished.
+    A training resumes from its checkpoint. The method's own record is written last, so a run
+    without it is not finished.
     """
     torch.set_num_threads(threads)
     checkpoint = place.file(".pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     started = time.process_time()
     fitted = method.fit(case.training, replace(settings, checkpoint=checkpoint))
-    facts = {
-        "case": case.name,
-        "seed": place.seed,
-        "fit_seconds": max(
-            time.process_time() - started, fitted.curve[-1].seconds if fitted.curve else 0.0
-        ),
-        "batch": BATCH if method.is_trained else 0,
-    }
-    uses = {"": fitted, **fitted.variants}
-    for variant, use in reversed(uses.items()):
+    seconds = time.process_time() - started
+    for variant, use in reversed({"": fitted, **fitted.variants}.items()):
         path = place.file(".json", variant=variant)
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = f"{method.name}, {variant}" if variant else method.name
-        knows = "true response" if variant == "true response" else method.knows
-        used = replace(method, name=name, knows=knows)
-        record = RunRecord(**_judge(case, used, use, path), **facts, method=name, knows=knows)
-        write_record(record, path)
+        used = method
+        if variant:
+            knows = "true response" if variant == "true response" else method.knows
+            used = replace(method, name=f"{method.name}, {variant}", knows=knows)
+        write_record(_judge(case, used, use, path, place.seed, seconds), path)
     checkpoint.unlink(missing_ok=True)
 
 
-def _judge(case: Case, method: Method, fitted: FittedMethod, path: Path) -> dict[str, Any]:
-    """Errors, sizes and costs; the first image of each set is kept beside the record.
+def _judge(
+    case: Case, method: Method, fitted: FittedMethod, path: Path, seed: int, fit_seconds: float
+) -> RunRecord:
+    """The record of a fitted method; the first image of each set is kept beside it.
 
     Only methods that are told the true response see it.
     """
-    images, pixels, seconds = [], 0, 0.0
+    images: list[ScoredImage] = []
+    pixels, seconds = 0, 0.0
     examples: dict[str, np.ndarray] = {"wavelength": case.training.grid.centres}
     for name, held_out_images in case.tests.items():
         for held_out in held_out_images:
-            started = time.process_time()
-            if not method.applies_to(held_out.image):
+            image = held_out.image
+            if not method.applies_to(image):
                 continue
-            told = method.knows == "true response"
-            image = held_out.image if told else replace(held_out.image, rows=None)
+            if method.knows != "true response":
+                image = replace(image, rows=None)
+            started = time.process_time()
             prediction = fitted.predict(image)
             seconds += time.process_time() - started
             pixels += prediction.cube[0].size
-            errors = score(held_out, prediction, case.training.grid)
-            labels = {"scene": held_out.scene, "camera": held_out.camera}
-            images.append(ScoredImage(set=name, **labels, **errors))
+            images.append(score(name, held_out, prediction, case.training.grid))
             if f"{name}/cube_true" not in examples:
                 examples |= _example(name, held_out, prediction)
     with replacing(path.with_suffix(".npz"), overwrite=True) as part, part.open("wb") as file:
         np.savez_compressed(file, **examples)  # type: ignore[arg-type]
-    return {
-        "steps": fitted.steps,
-        "curve": fitted.curve,
-        "predict_seconds_per_mpx": seconds / max(pixels, 1) * 1e6,
-        **_costs(case, fitted),
-        "peak_mb": _peak_mb(),
-        "images": tuple(images),
-    }
+    parameters, gmac = _size(case, fitted)
+    trained = fitted.curve[-1].seconds if fitted.curve else 0.0
+    return RunRecord(
+        case=case.name,
+        method=method.name,
+        seed=seed,
+        knows=method.knows,
+        steps=fitted.steps,
+        fit_seconds=max(fit_seconds, trained),  # a resumed training has the longer one
+        predict_seconds_per_mpx=seconds / max(pixels, 1) * 1e6,
+        parameters=parameters,
+        gmac=gmac,
+        peak_mb=_peak_mb(),
+        batch=BATCH if method.is_trained else 0,
+        curve=fitted.curve,
+        images=tuple(images),
+    )
 
 
 def _example(name: str, held_out: HeldOutImage, prediction: Prediction) -> dict[str, np.ndarray]:
@@ -128,21 +130,19 @@ def _example(name: str, held_out: HeldOutImage, prediction: Prediction) -> dict[
     }
 
 
-def _costs(case: Case, fitted: FittedMethod) -> dict[str, float | int | None]:
+def _size(case: Case, fitted: FittedMethod) -> tuple[int | None, float | None]:
     """Parameters, and multiply-adds in G for an image of `COUNTED_SIDE` pixels with its STF."""
     network = fitted.network
     if network is None:
-        return {"parameters": None, "gmac": None}
+        return None, None
     image = next(iter(case.tests.values()))[0].image
     rows, cols = (-(-COUNTED_SIDE // side) for side in image.msi.shape[1:])
     msi = np.tile(image.msi, (1, rows, cols))[:, :COUNTED_SIDE, :COUNTED_SIDE]
-    counted = CameraImage(msi=msi, family=image.family, rows=image.rows)
+    counted = replace(image, msi=msi, known=None, apart=False)
     with FlopCounterMode(display=False) as counter:
         fitted.predict(counted)
-    return {
-        "parameters": sum(weights.numel() for weights in network.parameters()),
-        "gmac": counter.get_total_flops() / 2e9,
-    }
+    parameters = sum(weights.numel() for weights in network.parameters())
+    return parameters, counter.get_total_flops() / 2e9
 
 
 def _peak_mb() -> float | None:
