@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from uavssr.benchmark.case import Case
+from uavssr.benchmark.cave import cave_cases
+from uavssr.benchmark.vnir import vnir_cases
 from uavssr.errors import UsageError
 
 
@@ -33,5 +35,5 @@ class Protocol:
         return PROTOCOLS[self.name](self.data, **self.options)
 
 
-PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {}
+PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {"cave": cave_cases, "vnir": vnir_cases}
 """What builds the cases of a protocol, given the folder of the data and its options."""
