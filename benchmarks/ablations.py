@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from uavssr.data import TrainingData, load_airborne_cube
-from uavssr.evaluation import Ridge, draw_image, fit_ridge, rmse, sam
+from uavssr.evaluation import LinearMap, draw_image, fit_ridge, rmse, sam
 from uavssr.model import PGUNet, PGUNetConfig, ResponseFamily, Stf
 from uavssr.sensors import HEADWALL_NANO, WavelengthGrid, load_sensor
 from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_library, resample
@@ -144,7 +144,7 @@ def _trained(library: SpectralLibrary, network: PGUNetConfig, seed: int, steps: 
 
 @torch.no_grad()
 def _ratios(
-    network: PGUNet, ridge: Ridge, cubes: list[np.ndarray], run: Run, seed: int, cameras: int
+    network: PGUNet, ridge: LinearMap, cubes: list[np.ndarray], run: Run, seed: int, cameras: int
 ) -> list[float]:
     """RMSE and SAM over ridge's, means over scenes and cameras."""
     sensor = load_sensor("p4m")

@@ -21,7 +21,7 @@ from heldout import HeldOut, options_of
 from uavssr.calibration import calibrate
 from uavssr.evaluation import (
     REFERENCE_PIXELS,
-    Ridge,
+    LinearMap,
     cube_coverage,
     draw_image,
     reference_pixels,
@@ -87,7 +87,7 @@ def adapted_networks(network: PGUNet, scene: Scene, other: Scene) -> Iterator[tu
 
 @torch.no_grad()
 def evaluate(
-    networks: dict[str, PGUNet], ridge: Ridge, cube: Float32Array, sensor: Sensor, seed: int
+    networks: dict[str, PGUNet], ridge: LinearMap, cube: Float32Array, sensor: Sensor, seed: int
 ) -> dict[str, Ratios]:
     """Ratios of all networks on one cube (C, y, x) seen by one random camera."""
     plain = networks["no spectra"]

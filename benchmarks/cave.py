@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from uavssr.data import draw_cameras, observe
-from uavssr.evaluation import Ridge, regress, rmse, sam
+from uavssr.evaluation import LinearMap, regress, rmse, sam
 from uavssr.model import ResponseFamily, Stf, load_model
 from uavssr.sensors import FloatArray, WavelengthGrid, load_sensor
 
@@ -72,7 +72,7 @@ def _corner(path: Path) -> np.ndarray:
     return np.ascontiguousarray(cube.transpose(2, 0, 1).astype(np.float32))
 
 
-def _ridge(paths: list[Path], grid: WavelengthGrid, seed: int) -> Ridge:
+def _ridge(paths: list[Path], grid: WavelengthGrid, seed: int) -> LinearMap:
     rng = np.random.default_rng([seed, 77])
     sensor = load_sensor("rgb")
     parts = []
@@ -106,7 +106,7 @@ def _errors(
     start: Stf,
     image: np.ndarray,
     cube: np.ndarray,
-    ridge: Ridge,
+    ridge: LinearMap,
     camera: np.ndarray,
 ) -> list[float]:
     """RMSE of ridge, and over ridge's: RMSE blind, RMSE with the true R, SAM blind."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from uavssr.data import load_airborne_cube
-from uavssr.evaluation import Ridge, fit_ridge
+from uavssr.evaluation import LinearMap, fit_ridge
 from uavssr.model import Model, ResponseFamily, load_model
 from uavssr.sensors import Float32Array, Sensor, load_sensor
 from uavssr.spectra import SpectralLibrary, SubspaceCompletion, load_library
@@ -72,7 +72,7 @@ class HeldOut:
         )
 
     @cached_property
-    def ridge(self) -> Ridge:
+    def ridge(self) -> LinearMap:
         """The baseline."""
         return fit_ridge(self.library, self.sensor, seed=self.seed)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.helpers.models import CONFIG, GRID, P4M, tiny_model
-from uavssr.evaluation.ridge import Ridge
+from uavssr.evaluation.ridge import LinearMap
 
 SIZE = 32
 
@@ -31,7 +31,7 @@ def test_ridge_row_does_what_ridge_does() -> None:
     weights, image = rng.normal(size=(7, 4)), rng.random((2, 3, 4, 5)).astype("f4")
     found = linear(torch.from_numpy(weights).float(), torch.from_numpy(image))
     for one, other in zip(found, image, strict=True):
-        expected = Ridge(weights=weights)(other.reshape(3, -1))
+        expected = LinearMap(weights=weights)(other.reshape(3, -1))
         assert np.allclose(one.flatten(1), expected, atol=1e-5)
 
 

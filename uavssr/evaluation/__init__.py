@@ -26,7 +26,7 @@ from uavssr.evaluation.protocol import (
     reference_pixels,
     run_protocol,
 )
-from uavssr.evaluation.ridge import Ridge, fit_ridge, regress
+from uavssr.evaluation.ridge import LinearMap, fit_ridge, regress
 from uavssr.evaluation.validation import (
     ImageErrors,
     ValidationImage,
@@ -44,9 +44,9 @@ __all__ = [
     "CubeScorer",
     "ImageErrors",
     "ImageResult",
+    "LinearMap",
     "PlotErrors",
     "PlotReport",
-    "Ridge",
     "StfErrors",
     "ValidationImage",
     "blind_plot_stf",

@@ -20,7 +20,7 @@ from uavssr.calibration import calibrate
 from uavssr.data import RandomCameras, draw_cameras, observe
 from uavssr.evaluation.coverage import INTERVAL_90, cube_coverage
 from uavssr.evaluation.metrics import Values, rmse, sam, stf_error
-from uavssr.evaluation.ridge import Ridge, regress
+from uavssr.evaluation.ridge import LinearMap, regress
 from uavssr.model import GAIN, SHIFT, STRETCH, PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import BoolArray, Float32Array, FloatArray, Sensor
 
@@ -94,7 +94,7 @@ def draw_image(
 @torch.no_grad()
 def run_protocol(
     network: PGUNet,
-    ridge: Ridge,
+    ridge: LinearMap,
     cube: Float32Array,
     sensor: Sensor,
     seed: int,

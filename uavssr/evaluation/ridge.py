@@ -16,7 +16,7 @@ PENALTIES: Final = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ridge:
+class LinearMap:
     """The linear map X = W [Y; 1] from camera bands to spectra."""
 
     weights: FloatArray
@@ -29,7 +29,7 @@ class Ridge:
 
 def fit_ridge(
     library: SpectralLibrary, sensor: Sensor, *, seed: int, scenes: int = 300, size: int = 24
-) -> Ridge:
+) -> LinearMap:
     """Ridge on scenes of a library, `size` pixels wide, each seen by a random camera.
 
     The cameras are drawn near the data sheet as in training.
@@ -40,7 +40,7 @@ def fit_ridge(
     return regress(observe(rng, cubes, cameras.rows), cubes)
 
 
-def regress(images: Float32Array, cubes: Float32Array) -> Ridge:
+def regress(images: Float32Array, cubes: Float32Array) -> LinearMap:
     """Ridge on images (n, c, y, x) and their cubes (n, C, y, x).
 
     The penalty is the one of `PENALTIES` with the smallest error on the last fifth of the pixels.
@@ -51,7 +51,7 @@ def regress(images: Float32Array, cubes: Float32Array) -> Ridge:
     split = len(inputs) * 4 // 5
     fits = [_solve(inputs[:split], targets[:split], penalty) for penalty in PENALTIES]
     errors = [np.mean((inputs[split:] @ fit - targets[split:]) ** 2) for fit in fits]
-    return Ridge(weights=_solve(inputs, targets, PENALTIES[int(np.argmin(errors))]).T)
+    return LinearMap(weights=_solve(inputs, targets, PENALTIES[int(np.argmin(errors))]).T)
 
 
 def _solve(inputs: FloatArray, targets: FloatArray, penalty: float) -> FloatArray:

@@ -18,7 +18,7 @@ from torch import Tensor
 from uavssr.data import MAX_BAND_SHIFT, SceneSplit, TrainingData, draw_cameras, observe
 from uavssr.errors import InputRefused
 from uavssr.evaluation.metrics import rmse, sam
-from uavssr.evaluation.ridge import Ridge, regress
+from uavssr.evaluation.ridge import LinearMap, regress
 from uavssr.model import PGUNet, ResponseFamily, Stf, find_materials
 from uavssr.sensors import SENSORS, Float32Array, Sensor, WavelengthGrid
 
@@ -74,7 +74,7 @@ def validation_images(data: TrainingData, *, seed: int, size: int) -> list[Valid
     splits = [split for split in data.splits if split.validate.size]
     if not splits:
         return [] if data.library is None else _simulated_images(data, seed, size)
-    ridges: dict[tuple[str, bool], Ridge] = {}
+    ridges: dict[tuple[str, bool], LinearMap] = {}
     images = []
     for split in splits:
         sensor, real = split.patches.sensor or _first_camera(data.grid), split.patches.has_image
@@ -192,7 +192,7 @@ def _simulated_images(data: TrainingData, seed: int, size: int) -> list[Validati
     return images
 
 
-def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> Ridge:
+def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) -> LinearMap:
     rng = np.random.default_rng([seed, 71])
     pairs = [split for split in data.pairs if split.patches.sensor == sensor]
     if real and pairs:
@@ -206,7 +206,7 @@ def _fit_baseline(data: TrainingData, sensor: Sensor, *, seed: int, real: bool) 
 
 
 def _image(
-    name: str, sensor: Sensor, msi: Float32Array, hsi: Float32Array, ridge: Ridge
+    name: str, sensor: Sensor, msi: Float32Array, hsi: Float32Array, ridge: LinearMap
 ) -> ValidationImage:
     estimate, reference = ridge(_spectra(msi)), _spectra(hsi)
     msi, hsi = np.ascontiguousarray(msi), np.ascontiguousarray(hsi)
