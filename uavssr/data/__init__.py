@@ -25,6 +25,7 @@ from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
 from uavssr.data.patch_sampler import CameraSource, PatchSampler, ScenePatches
 from uavssr.data.random_cameras import (
     MAX_BAND_SHIFT,
+    SNR_RANGE_DB,
     RandomCameras,
     draw_cameras,
     invented_sensor,
@@ -39,6 +40,7 @@ __all__ = [
     "DISTRUSTED_NM",
     "MAX_BAND_SHIFT",
     "MAX_GAP_NM",
+    "SNR_RANGE_DB",
     "Batch",
     "CameraSource",
     "DataConfig",

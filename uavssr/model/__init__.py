@@ -17,7 +17,7 @@ from uavssr.model.correction import CORRECTION_DIRECTIONS, Correction
 from uavssr.model.gain_drift import LEVEL_SPREAD, SceneColours, relative_prior_se
 from uavssr.model.local_prior import LOCAL_PRIOR_WEIGHT, MAX_LOCAL_COMPONENTS, add_local_prior
 from uavssr.model.materials import Materials, find_materials, pool_materials
-from uavssr.model.mixture import fit_mixture
+from uavssr.model.mixture import SpectralMixture, fit_mixture
 from uavssr.model.pgunet import PGUNet
 from uavssr.model.posterior_errors import PixelPosterior, PosteriorErrors, SharedDraws
 from uavssr.model.response import GAIN, PARAMETERS, SHIFT, STRETCH, ResponseFamily
@@ -81,6 +81,7 @@ __all__ = [
     "SceneStatistics",
     "SharedDraws",
     "SpectralBasis",
+    "SpectralMixture",
     "Stf",
     "add_local_prior",
     "chi_square_quantile",

@@ -20,13 +20,19 @@ from uavssr.evaluation.baselines.method import (
     Prediction,
     UseOfPairs,
 )
+from uavssr.evaluation.baselines.mixture import MIXTURE, FittedMixture
 from uavssr.evaluation.baselines.mst import MST_LARGE, MST_PLUS_PLUS, MstLarge, MstPlusPlus
 from uavssr.evaluation.baselines.network_fit import BATCH, cube_loss, fit_network
 from uavssr.evaluation.baselines.network_method import NetworkMethod
+from uavssr.evaluation.baselines.ridge import RIDGE
+from uavssr.evaluation.baselines.wiener import WIENER, wiener_estimate
 
 BASELINES: Final[dict[str, Method]] = {
     method.name: method
     for method in (
+        RIDGE,
+        WIENER,
+        MIXTURE,
         HSCNN_PLUS,
         AWAN,
         MST_LARGE,
@@ -47,6 +53,7 @@ __all__ = [
     "CurvePoint",
     "FitSettings",
     "FittedMethod",
+    "FittedMixture",
     "HscnnPlus",
     "Hsrnet",
     "Method",
@@ -57,4 +64,5 @@ __all__ = [
     "UseOfPairs",
     "cube_loss",
     "fit_network",
+    "wiener_estimate",
 ]
