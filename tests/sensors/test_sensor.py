@@ -23,6 +23,7 @@ from uavssr.sensors import (
     Band,
     Sensor,
     WavelengthGrid,
+    load_candidates,
     load_sensor,
     parse_sensor_json,
     response_moments,
@@ -355,3 +356,27 @@ def test_covered_share_counts_ends_and_gaps() -> None:
 def test_documented_table_of_responses_is_that_of_the_script(repo: Path) -> None:
     text = (repo / "docs" / "tables" / "responses.md").read_text("utf-8")
     assert text.splitlines() == "\n".join(response_lines()).splitlines()
+
+
+@pytest.mark.parametrize("opening", ["centre,fwhm\n650,10\n", "role,centre,fwhm\n,650,10\n"])
+def test_candidates_without_role_are_named_by_centre_and_width(
+    opening: str, tmp_path: Path
+) -> None:
+    (tmp_path / "f.csv").write_text(opening)
+    assert load_candidates(tmp_path / "f.csv") == (Band(role="650/10", centre=650, fwhm=10),)
+    with pytest.raises(InputRefused, match="no 'role'"):
+        load_sensor(tmp_path / "f.csv")
+
+
+def test_candidates_may_be_a_sensor_or_more_bands_than_one_has(tmp_path: Path) -> None:
+    assert load_candidates("P4M") == SENSORS["p4m"].bands
+    rows = [f"{{centre: {nm}, fwhm: 20}}" for nm in range(400, 480)]
+    path = tmp_path / "f.yaml"
+    path.write_text(f"bands: [{', '.join(rows)}]")
+    assert len(load_candidates(path)) == 80
+    path.write_text(f"bands: [{rows[0]}, {rows[0]}]")
+    with pytest.raises(InputRefused, match=r"f.yaml: candidate 400/20 is given twice; leave one"):
+        load_candidates(path)
+    path.write_text(f"bands: [{', '.join(rows * 13)}]")
+    with pytest.raises(InputRefused, match="1040 candidates, more than the 1000 allowed"):
+        load_candidates(path)

@@ -27,6 +27,8 @@ FLIGHT_SPREAD: Final = 0.04
 From three development flights of a RedEdge (`benchmarks/camera_prior.py`).
 """
 
+MAX_SENSOR_BANDS: Final = 64
+"""Most bands of a sensor."""
 COVERED_SHARE: Final = 0.95
 """Least share of a band's response that a cube's wavelengths must cover."""
 
@@ -49,8 +51,10 @@ class Sensor:
     """Name of the sensor from which a profile was fitted; empty for a data sheet itself."""
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.bands) <= 64:
-            raise InputRefused(f"sensor {self.name}: {len(self.bands)} bands, not 1-64")
+        if not 1 <= len(self.bands) <= MAX_SENSOR_BANDS:
+            raise InputRefused(
+                f"sensor {self.name}: {len(self.bands)} bands, not 1-{MAX_SENSOR_BANDS}"
+            )
         if not 0 <= self.common_gain_sd <= 2:
             fact = f"sensor {self.name}: common_gain_sd is {self.common_gain_sd}, not 0 to 2"
             raise InputRefused(fact)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import yaml
@@ -22,6 +22,10 @@ SENSOR_TAG: Final = "sensor_definition"
 """Tag of an image that describes its camera, where that is no built-in one."""
 _REMEDY: Final = "see the section on sensor files in docs/formats.md"
 _TEXTS: Final = ("name", "title", "note", "data_sheet")
+MAX_CANDIDATES: Final = 1000
+"""Most bands of a file of candidates."""
+FromFile = TypeVar("FromFile")
+
 _UNREADABLE: Final = (
     *(OSError, KeyError, TypeError),
     *(ValueError, AttributeError, OverflowError),
@@ -42,11 +46,41 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
         return SENSORS[text.lower()]
     if text.lower() in SATELLITES:
         return load_satellite(text.lower())
-    path = Path(text)
-    readers = {".yaml": _read_yaml, ".yml": _read_yaml, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
+    return _read_file(Path(text), lambda path: _read_content(path).sensor())
+
+
+def load_candidates(name_or_path: str | Path) -> tuple[Band, ...]:
+    """The bands of a sensor or a sensor file, of which there may be `MAX_CANDIDATES` here.
+
+    Bands of a file need no role: one without is named by centre and width, such as `650/10`.
+
+    Raises:
+        UsageError: no such sensor or file.
+        InputRefused: the file does not describe bands, or has too many, or one twice.
+    """
+    text = str(name_or_path)
+    if text.lower() in (*SENSORS, *SATELLITES):
+        return load_sensor(text).bands
+    return _read_file(Path(text), _read_candidates)
+
+
+def _read_candidates(path: Path) -> tuple[Band, ...]:
+    bands = _read_content(path, name_missing=True).bands
+    if len(bands) > MAX_CANDIDATES:
+        fact = f"has {len(bands)} candidates, more than the {MAX_CANDIDATES} allowed"
+        raise InputRefused(fact, remedy="leave out those that are nearly alike")
+    roles = [band.role for band in bands]
+    if twice := sorted({role for role in roles if roles.count(role) > 1}):
+        remedy = "leave one out, or tell them apart in the column role"
+        raise InputRefused(f"candidate {twice[0]} is given twice", remedy=remedy)
+    return bands
+
+
+def _read_file(path: Path, read: Callable[[Path], FromFile]) -> FromFile:
+    """What `read` makes of a file; all errors name the file."""
+    if path.suffix.lower() not in (".yaml", ".yml", ".csv"):
         raise UsageError(
-            f"unknown sensor {text!r}",
+            f"unknown sensor {str(path)!r}",
             remedy=f"use one of {', '.join((*SENSORS, *SATELLITES))}, or a .yaml or .csv file of "
             "your own",
         )
@@ -58,7 +92,7 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
         remedy = "correct the path, or use a name listed by uavssr sensors"
         raise UsageError("no such sensor file", path=path, remedy=remedy)
     try:
-        return readers[path.suffix.lower()](path)
+        return read(path)
     except InputRefused as err:
         raise InputRefused(err.fact, path=path, remedy=err.remedy) from err
     except _UNREADABLE as err:
@@ -66,25 +100,54 @@ def load_sensor(name_or_path: str | Path) -> Sensor:
         raise InputRefused(f"not a sensor file ({fact})", path=path, remedy=_REMEDY) from err
 
 
-def _read_yaml(path: Path) -> Sensor:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """What a sensor file says."""
+
+    texts: dict[str, str]
+    bands: tuple[Band, ...]
+    common: float = COMMON_SPREAD
+
+    def sensor(self) -> Sensor:
+        return Sensor(**self.texts, bands=self.bands, common_gain_sd=self.common)
+
+
+def _read_content(path: Path, *, name_missing: bool = False) -> _Content:
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path, name_missing=name_missing)
     content = parse_yaml(read_bytes(path, MAX_YAML_BYTES).decode("utf-8-sig"))
     if not isinstance(content, dict):
         raise TypeError("a mapping with the key 'bands' is needed")
-    return _sensor_from_mapping({"name": path.stem, **content})
+    return _content_of_mapping({"name": path.stem, **content}, name_missing=name_missing)
 
 
 def _sensor_from_mapping(content: dict[str, object]) -> Sensor:
+    return _content_of_mapping(content).sensor()
+
+
+def _content_of_mapping(content: dict[str, object], *, name_missing: bool = False) -> _Content:
     if unknown := set(content) - {*_TEXTS, "bands", "common_gain_sd"}:
         raise ValueError(f"unknown keys {sorted(unknown)}")
-    texts = {key: str(content[key]) for key in _TEXTS if key in content}
+    texts: dict[str, str] = {key: str(content[key]) for key in _TEXTS if key in content}
     bands, common = content["bands"], float(str(content.get("common_gain_sd", COMMON_SPREAD)))
     if not isinstance(bands, list):
         raise TypeError("bands must be a list")
-    read = tuple(_band_from_mapping(row) for row in bands)
-    return Sensor(**texts, bands=read, common_gain_sd=common)
+    named = [_named(row) for row in bands] if name_missing else bands
+    read = tuple(_band_from_mapping(row) for row in named)
+    return _Content(texts=texts, bands=read, common=common)
+
+
+def _named(row: Mapping[str, object]) -> Mapping[str, object]:
+    """A band's row, with a role of its centre and width where it has none."""
+    if row.get("role") is not None or "response" in row:
+        return row
+    centre, fwhm = (float(str(row[key])) for key in ("centre", "fwhm"))
+    return {**row, "role": f"{centre:g}/{fwhm:g}"}
 
 
 def _band_from_mapping(row: Mapping[str, object]) -> Band:
+    if row.get("role") is None:
+        raise KeyError("role")
     role = str(row["role"]).strip().lower()
     known = {"wavelength_nm", "response"} if "response" in row else {"shape"}
     if known == {"shape"} or "nominal" in row:  # a profile's curve has a centre of its own
@@ -166,7 +229,7 @@ def _mapping_of_band(band: Band) -> dict[str, object]:
     return row | {"wavelength_nm": list(nm), "response": list(response)}
 
 
-def _read_csv(path: Path) -> Sensor:
+def _read_csv(path: Path, *, name_missing: bool = False) -> _Content:
     table = [[cell.strip() for cell in row] for row in read_table(path, MAX_YAML_BYTES)]
     names, *rows = [row for row in table if any(row)] or [[]]
     if not rows:
@@ -181,8 +244,8 @@ def _read_csv(path: Path) -> Sensor:
         bands = [Band.from_curve(role, nm, response) for role, response in roles]
     else:
         named = [dict(zip(header, (cell or None for cell in row), strict=True)) for row in rows]
-        bands = [_band_from_mapping(row) for row in named]
-    return Sensor(name=path.stem, bands=tuple(bands))
+        bands = [_band_from_mapping(_named(row) if name_missing else row) for row in named]
+    return _Content(texts={"name": path.stem}, bands=tuple(bands))
 
 
 _CAMERAS: Final = files("uavssr.sensors").joinpath("cameras.yaml").read_text(encoding="utf-8")
@@ -217,4 +280,4 @@ def load_satellite(name: str) -> Sensor:
     """
     title, note = SATELLITES[name]
     with as_file(files("uavssr.sensors") / "curves" / f"{name}.csv") as path:
-        return replace(_read_csv(path), name=name, title=title, note=note)
+        return replace(_read_csv(path).sensor(), name=name, title=title, note=note)
