@@ -4,6 +4,7 @@ No files but model folders, and nothing about tiles.
 """
 
 from uavssr.model.band_errors import BandErrors, Direction
+from uavssr.model.band_sets import BandSetErrors, ErrorBounds, GaussianErrors
 from uavssr.model.basis import SpectralBasis, choose_rank, projection_error
 from uavssr.model.class_contrasts import (
     FAMILY_WISE_ERROR,
@@ -62,12 +63,15 @@ __all__ = [
     "VARIANCE_MAPS",
     "WEIGHTS_FILE",
     "BandErrors",
+    "BandSetErrors",
     "ClassEvidence",
     "ContrastTest",
     "Correction",
     "CubeUncertainty",
     "DeviationPrior",
     "Direction",
+    "ErrorBounds",
+    "GaussianErrors",
     "Materials",
     "Model",
     "ObservationModel",
