@@ -4,6 +4,15 @@ Formulas are in `indices`; nothing here estimates spectra.
 """
 
 from uavssr.analysis.averaging_grid import AveragingGrid
+from uavssr.analysis.band_choice import (
+    BandChoice,
+    ExpectedError,
+    band_set_errors,
+    choose_bands,
+    covered_candidates,
+    expected_error,
+)
+from uavssr.analysis.band_ranking import BandRanking, RankedBands, SetErrors, rank_bands
 from uavssr.analysis.carried import (
     carried_indices,
     refuse_uncarried,
@@ -68,9 +77,12 @@ from uavssr.analysis.zones import (
 __all__ = [
     "FALSE_DISCOVERIES",
     "AveragingGrid",
+    "BandChoice",
+    "BandRanking",
     "BandValues",
     "ChangeMaps",
     "Conversion",
+    "ExpectedError",
     "ImageConversion",
     "IndexEvaluation",
     "IndexMaps",
@@ -78,7 +90,9 @@ __all__ = [
     "IndexRequest",
     "PassEstimate",
     "PosteriorSampler",
+    "RankedBands",
     "SampleOptions",
+    "SetErrors",
     "SpectralErrors",
     "SpectralSource",
     "SpectralTile",
@@ -87,9 +101,13 @@ __all__ = [
     "ZoneChange",
     "ZoneRow",
     "ZoneSet",
+    "band_set_errors",
     "carried_indices",
+    "choose_bands",
+    "covered_candidates",
     "estimate_pass",
     "estimate_samples",
+    "expected_error",
     "false_discovery_rates",
     "holds_spectra",
     "index_tiles",
@@ -98,6 +116,7 @@ __all__ = [
     "of_image",
     "outside_notice",
     "own_share_of_mean",
+    "rank_bands",
     "read_zone_table",
     "read_zones",
     "refuse_uncarried",
