@@ -101,10 +101,11 @@ def _commands(group: object, words: str) -> Iterator[tuple[str, Command]]:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         if command.hidden:
             continue
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{words}{name} ")
-        else:
+        is_group = hasattr(command, "commands")
+        if not is_group or command.invoke_without_command:
             yield f"{words}{name}", command
+        if is_group:
+            yield from _commands(command, f"{words}{name} ")
 
 
 def command_page(words: str, command: Command) -> str:

@@ -123,6 +123,18 @@ RUN = (
         "(uavssr sensors)",
         "{1}",
     ),
+    Remedy(
+        "`sensors rank`: `--count`",
+        "sensors rank --candidates p4m --compare p4m --count 9 --model in/tiny",
+        r"give 1 to (\d+)",
+        "sensors rank --candidates p4m --compare p4m --count {1} --model in/tiny",
+    ),
+    Remedy(
+        "`sensors rank`: a candidate",
+        "sensors rank --candidates in/beyond.csv --compare p4m --count 1 --model in/tiny",
+        "give other candidates",
+        "sensors rank --candidates p4m --compare p4m --count 1 --model in/tiny",
+    ),
     Remedy("an output whose suffix", "DRY -o out.1", r"use one of (\S+)", "DRY -o out{1}"),
     Remedy("an output whose suffix", "DRY --quicklook q.jpg", r"name it (\S+)", "DRY"),
     Remedy("`--wavelengths`", "DRY --wavelengths none", r"as in (\S+) or", "DRY --wavelengths {1}"),

@@ -77,6 +77,7 @@ def write_inputs(folder: Path) -> None:
     rows = [",".join(f"{value:.3f}" for value in row) for row in spectra]
     header = ",".join(f"{each:g}" for each in GRID.centres)
     (folder / "percent.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "beyond.csv").write_text("centre,fwhm\n1040,20\n")
     panels = ["x,y,reflectance"]
     for row, value in ((3, 10.0), (9, 25.0), (20, 40.0)):
         x, y = TRANSFORM * (row + 0.5, row + 0.5)

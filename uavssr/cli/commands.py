@@ -15,6 +15,7 @@ from uavssr.cli import (
     qgis,
     report,
     sample,
+    sensors,
     train,
 )
 from uavssr.cli.app import app
@@ -35,5 +36,6 @@ __all__ = [
     "reconstruct",
     "report",
     "sample",
+    "sensors",
     "train",
 ]

@@ -35,17 +35,24 @@ def options_of(command: TyperCommand | TyperGroup) -> dict[str, TyperOption]:
     return {key: option for option in options if (key := option_key(option)) not in _NOT_SET}
 
 
-def commands_of(group: TyperGroup) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
-    """All commands of a group with the words that call them: `("camera", "fit")`."""
+def commands_of(
+    group: TyperGroup,
+) -> Iterator[tuple[tuple[str, ...], TyperCommand | TyperGroup]]:
+    """All commands of a group with the words that call them: `("camera", "fit")`.
+
+    A group that does something by itself, as `sensors` lists cameras, is a command, too.
+    """
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
+            if command.invoke_without_command:
+                yield (name,), command
             for words, inner in commands_of(command):
                 yield (name, *words), inner
         elif isinstance(command, TyperCommand):
             yield (name,), command
 
 
-def prepare_options(command: TyperCommand, words: Sequence[str]) -> None:
+def prepare_options(command: TyperCommand | TyperGroup, words: Sequence[str]) -> None:
     """Give each option its group in `--help` and its variables.
 
     These are `UAVSSR_<COMMAND>_<OPTION>`, or else `UAVSSR_<OPTION>`.
@@ -92,20 +99,29 @@ def read_defaults(path: Path, group: TyperGroup) -> dict[str, object]:
     defaults: dict[str, object] = {}
     for words, command in commands:
         options = options_of(command)
-        for depth in range(1, len(words)):
-            beside = {other[depth] for other, _ in commands if other[:depth] == words[:depth]}
-            _section(tree, words[:depth], beside, path)
-        section = _section(tree, words, set(options), path)
-        values = {key: value for key, value in everywhere.items() if key in options} | section
+        values = {key: value for key, value in everywhere.items() if key in options}
+        for depth in range(1, len(words) + 1):
+            keys = _keys_below(commands, words[:depth])
+            section = _section(tree, words[:depth], keys, path)
+        values |= {key: value for key, value in section.items() if key in options}
         place = defaults
-        for word in words[:-1]:
+        for word in words:
             place = place.setdefault(word, {})  # type: ignore[assignment]
-        place[words[-1]] = {
+        place |= {
             str(options[key].name): _plain(options[key], value, path.parent)
             for key, value in values.items()
             if value is not None
         }
     return defaults
+
+
+def _keys_below(
+    commands: Sequence[tuple[tuple[str, ...], TyperCommand | TyperGroup]], words: tuple[str, ...]
+) -> set[str]:
+    """The options of the command of these words, and the commands of the group of these words."""
+    keys = {key for own, command in commands if own == words for key in options_of(command)}
+    depth = len(words)
+    return keys | {own[depth] for own, _ in commands if own[:depth] == words and own != words}
 
 
 def _section(
@@ -148,7 +164,7 @@ def _text(value: object, folder: Path) -> str:
 
 
 def values_of(
-    root: typer.Context, words: Sequence[str], command: TyperCommand
+    root: typer.Context, words: Sequence[str], command: TyperCommand | TyperGroup
 ) -> Iterator[tuple[str, object, str]]:
     """Key, value and origin of each option of a command, were it called now without options."""
     inner = root

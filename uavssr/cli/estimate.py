@@ -1,4 +1,4 @@
-"""The commands that examine an image: inspect, estimate-stf, and the list of cameras."""
+"""The commands that examine an image: inspect and estimate-stf."""
 
 from __future__ import annotations
 
@@ -53,22 +53,6 @@ def inspect(
     console.show(summary.to_dict(), *tables.summary_parts(summary), as_json=as_json)
     if summary.problems:
         raise typer.Exit(max(problem.exit_code for problem in summary.problems))
-
-
-@app.command()
-def sensors(as_json: shared.AsJson = False) -> None:
-    """List the known cameras and satellites with their bands."""
-    from uavssr.sensors import SATELLITES, SENSORS, load_satellite
-
-    sensors = [*SENSORS.values(), *map(load_satellite, SATELLITES)]
-    known = {
-        sensor.name: [
-            {"role": b.role, "centre": round(b.centre, 2), "fwhm": round(b.fwhm, 2)}
-            for b in sensor.bands
-        ]
-        for sensor in sensors
-    }
-    console.show(known, tables.sensor_table(sensors), as_json=as_json)
 
 
 @app.command("estimate-stf")

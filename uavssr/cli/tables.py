@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from uavssr.analysis import ZoneChange, ZoneRow
+    from uavssr.analysis import ExpectedError, SetErrors, ZoneChange, ZoneRow
     from uavssr.indices import TrustTable
     from uavssr.io.msi import InputSummary
     from uavssr.io.stf import StfArrays
@@ -30,6 +30,24 @@ def sensor_table(sensors: Iterable[Sensor]) -> Table:
     for sensor in sensors:
         listed = ", ".join(f"{b.role} {b.centre:.4g}/{b.fwhm:.4g}" for b in sensor.bands)
         add_row(table, sensor.name, sensor.title, listed, sensor.note)
+    return table
+
+
+def step_table(title: str, roles: Sequence[str], errors: Sequence[ExpectedError]) -> Table:
+    """A table of bands in the order of their choice, and the error after each."""
+    table = new_table("step", "added", "error", "at least", "at most", title=title)
+    for number, (role, error) in enumerate(zip(roles, errors, strict=True), start=1):
+        numbers = (f"{value:.4f}" for value in (error.rmse, error.at_least, error.at_most))
+        add_row(table, str(number), role, *numbers)
+    return table
+
+
+def set_table(title: str, rows: Sequence[tuple[str, str, SetErrors]]) -> Table:
+    """A table of sets of bands with their expected errors: name, bands, errors."""
+    table = new_table("set", "response known", "response unknown", "bands", title=title)
+    for name, bands, errors in rows:
+        numbers = (f"{error.rmse:.4f}" for error in (errors.known, errors.unknown))
+        add_row(table, name, *numbers, bands)
     return table
 
 
