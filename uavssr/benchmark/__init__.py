@@ -5,6 +5,7 @@ A protocol is a function that returns a list of cases. The methods are in `evalu
 
 from uavssr.benchmark.case import Case, HeldOutImage
 from uavssr.benchmark.cave import CaveSplit, cave_cases
+from uavssr.benchmark.pictures import Picture, write_pictures
 from uavssr.benchmark.records import (
     FACTS_FILE,
     METRICS,
@@ -17,22 +18,30 @@ from uavssr.benchmark.records import (
     read_results,
     write_record,
 )
+from uavssr.benchmark.report_files import write_benchmark_report, write_tables
+from uavssr.benchmark.tables import NOTES, results_markdown
 from uavssr.benchmark.vnir import vnir_cases
 
 __all__ = [
     "FACTS_FILE",
     "METRICS",
+    "NOTES",
     "RUNS_FOLDER",
     "BenchmarkResults",
     "Case",
     "CaveSplit",
     "HeldOutImage",
+    "Picture",
     "RunRecord",
     "ScoredImage",
     "cave_cases",
     "pack_results",
     "read_record",
     "read_results",
+    "results_markdown",
     "vnir_cases",
+    "write_benchmark_report",
+    "write_pictures",
     "write_record",
+    "write_tables",
 ]

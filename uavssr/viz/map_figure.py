@@ -55,7 +55,7 @@ def draw_maps(
     png_path: PathLike,
     *,
     title: str,
-    metres: float,
+    metres: float | None = None,
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
 ) -> Path:
@@ -65,7 +65,7 @@ def draw_maps(
         panels: the maps, all of one size.
         png_path: the figure.
         title: above all maps.
-        metres: per pixel of the maps.
+        metres: per pixel of the maps, for a scale bar; None: no bar.
         overwrite: replace a figure that exists.
         inputs: files that the figure may not replace.
 
@@ -92,7 +92,8 @@ def draw_maps(
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(visible=False)
-        draw_scale_bar(grid[0, 0], metres, width)
+        if metres is not None:
+            draw_scale_bar(grid[0, 0], metres, width)
         figure.suptitle(title, x=0.008, ha="left", fontsize=11, parse_math=False)
     return Path(png_path)
 

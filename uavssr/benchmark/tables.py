@@ -1,0 +1,223 @@
+"""The tables of a benchmark as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from uavssr.benchmark.pictures import Picture
+from uavssr.benchmark.records import BenchmarkResults
+from uavssr.benchmark.summary import (
+    FLAT_SHARE,
+    JUDGED,
+    OURS,
+    MethodCost,
+    MethodSummary,
+    MetricVerdict,
+    PairedComparison,
+    SeedStatistics,
+    costs,
+    sets_of,
+    summarise,
+    verdicts,
+)
+
+
+class _Column(NamedTuple):
+    title: str
+    digits: int
+    largest_is_best: bool = False
+
+
+_COLUMNS: Final = {
+    "rmse": _Column("RMSE", 4),
+    "sam": _Column("SAM deg", 2),
+    "psnr": _Column("PSNR dB", 2, largest_is_best=True),
+    "ssim": _Column("SSIM", 4, largest_is_best=True),
+    "mrae_no_epsilon": _Column("MRAE", 3),
+    "mrae": _Column("MRAE, denominator >= 0.001", 3),
+    "ergas": _Column("ERGAS", 2),
+    "stf_relative": _Column("STF error", 3),
+    "stf_shape": _Column("STF shape", 3),
+    "stf_centre_nm": _Column("STF centre nm", 2),
+    "coverage": _Column("in 90 % interval", 2, largest_is_best=True),
+}
+_JUDGED_NAMES: Final = {"rmse": "RMSE", "sam": "SAM"}
+_UNCONVERGED: Final = " †"
+_HEADINGS: Final = ("protocol", "data", "machine", "budget", "command", "versions")
+_COST_TITLES: Final = (
+    *("method", "seeds", "parameters", "GMAC, 256 x 256", "steps", "patches a step"),
+    *("training s", "s per Mpx", "peak MB", "RMSE fell in the last quarter by"),
+)
+_WIDE: Final = "mst++"
+"""The baseline to whose multiply-adds ours are compared."""
+NOTES: Final = f"""\
+Mean ± standard deviation over the seeds of the mean over images; without ± there is one seed. The
+best of the methods that are not given the true response is **bold**. *Given*: what a method is told
+of the camera of a test image.
+
+A method marked{_UNCONVERGED} is **unconverged**: over the last quarter of its training the
+validation RMSE still fell by {FLAT_SHARE:.0%} or more. Nothing is claimed of it, good or bad.
+
+MRAE is without a smallest denominator, as in NTIRE 2022. STF error: |R - R_true| / |R_true|; shape:
+the same after the best factor of each band; centre: mean absolute error of the bands' centroids.
+
+Against `{OURS}`: the difference of mean errors (positive where `{OURS}` is better), p of a
+two-sided sign-flip test over the images (errors averaged over seeds), and the images and scenes on
+which `{OURS}` is better. Images of a scene are not independent: p is about cameras and seeds on
+these scenes, not about other scenes. It is not corrected for the number of methods.
+"""
+"""What the columns of the tables mean."""
+
+
+def results_markdown(
+    results: BenchmarkResults, *, pictures: Sequence[Picture] = (), level: int = 1
+) -> str:
+    """All tables of a benchmark, its facts first.
+
+    Args:
+        results: the records.
+        pictures: shown with their cases, those of no case at the end.
+        level: of the first heading.
+    """
+    hashes = "#" * level
+    lines = [f"{hashes} {results.protocol}", "", *_facts(results.facts), ""]
+    for case, title in results.cases.items():
+        lines += [f"{hashes}# {title}", ""]
+        cost = costs(results, case)
+        for group in sets_of(results, case):
+            rows = summarise(results, case, group)
+            lines += [f"{hashes}## {group}", "", *_error_table(rows), ""]
+            lines += [*_verdict_lines(verdicts(rows), rows), "", *_comparison_table(rows), ""]
+        lines += [f"{hashes}## Cost: {title}", "", *_cost_table(cost), "", *_cost_verdict(cost)]
+        lines += [_image(picture) for picture in pictures if picture.case == case]
+    lines += [_image(picture) for picture in pictures if picture.case is None]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _image(picture: Picture) -> str:
+    return f"![{picture.caption}]({picture.name})\n"
+
+
+def _facts(facts: Mapping[str, object]) -> Iterator[str]:
+    for name in _HEADINGS:
+        if value := facts.get(name):
+            text = value
+            if isinstance(value, Mapping):
+                text = ", ".join(f"{key} {item}" for key, item in value.items())
+            yield f"* {name}: `{text}`" if name == "command" else f"* {name}: {text}"
+
+
+def _error_table(rows: Sequence[MethodSummary]) -> Iterator[str]:
+    present = [name for name in _COLUMNS if any(name in row.errors for row in rows)]
+    best = {name: _best(rows, name) for name in present}
+    yield from _head(["method", "given", *(_COLUMNS[name].title for name in present)])
+    for row in rows:
+        cells = [
+            _error_cell(row.errors.get(name), name, is_best=row.method == best[name])
+            for name in present
+        ]
+        yield _line([_name(row.method, converged=row.converged), row.knows, *cells])
+
+
+def _best(rows: Sequence[MethodSummary], metric: str) -> str | None:
+    """The best converged method that is not given the true response."""
+    if metric == "coverage":
+        return None
+    sign = -1 if _COLUMNS[metric].largest_is_best else 1
+    known = [
+        (sign * row.errors[metric].mean, row.method)
+        for row in rows
+        if metric in row.errors and row.converged and row.knows != "true response"
+    ]
+    return min(known)[1] if known else None
+
+
+def _error_cell(error: SeedStatistics | None, metric: str, *, is_best: bool) -> str:
+    if error is None:
+        return ""
+    digits = _COLUMNS[metric].digits
+    text = f"{error.mean:.{digits}f}"
+    text = f"**{text}**" if is_best else text
+    return text if error.deviation is None else f"{text} ± {error.deviation:.{digits}f}"
+
+
+def _comparison_table(rows: Sequence[MethodSummary]) -> Iterator[str]:
+    compared = [row for row in rows if row.against_ours]
+    if not compared:
+        return
+    heads = ("- ours", "p", "images", "scenes")
+    titles = [f"{_JUDGED_NAMES[metric]} {head}" for metric in JUDGED for head in heads]
+    yield from _head([f"against `{OURS}`", *titles])
+    for row in compared:
+        cells = [
+            cell
+            for metric in JUDGED
+            for cell in _comparison_cells(row.against_ours[metric], _COLUMNS[metric].digits)
+        ]
+        yield _line([_name(row.method, converged=row.converged), *cells])
+
+
+def _comparison_cells(paired: PairedComparison, digits: int) -> tuple[str, ...]:
+    return (
+        f"{paired.difference:+.{digits}f}",
+        f"{paired.p:.4f}",
+        f"{paired.better_images}/{paired.images}",
+        f"{paired.better_scenes}/{paired.scenes}",
+    )
+
+
+def _verdict_lines(found: Sequence[MetricVerdict], rows: Sequence[MethodSummary]) -> Iterator[str]:
+    for verdict in found:
+        if verdict.ahead is None:
+            continue
+        name, digits = _JUDGED_NAMES[verdict.metric], _COLUMNS[verdict.metric].digits
+        kind = "given the true response" if verdict.given_response else "without the true response"
+        yield (
+            f"* `{OURS}` ahead in {name} of every converged baseline {kind}, by more than the "
+            f"deviation over seeds: {'**yes**' if verdict.ahead else '**no**'} (closest: "
+            f"{verdict.closest}, {verdict.lead:+.{digits}f} ± {verdict.deviation:.{digits}f})"
+        )
+    if all(verdict.ahead is None for verdict in found):
+        yield f"* No verdict: it needs `{OURS}`, converged and with several seeds, and a baseline."
+    if left_out := [row.method for row in rows if not row.converged]:
+        yield f"* unconverged, nothing claimed: {', '.join(left_out)}"
+
+
+def _cost_table(rows: Sequence[MethodCost]) -> Iterator[str]:
+    yield from _head(_COST_TITLES)
+    for row in rows:
+        yield _line(
+            [
+                _name(row.method, converged=row.converged),
+                str(row.seeds),
+                "" if row.parameters is None else f"{row.parameters:,}",
+                "" if row.gmac is None else f"{row.gmac:.2f}",
+                f"{row.steps:,}" if row.steps else "",
+                str(row.batch or ""),
+                f"{row.fit_seconds:.0f}",
+                f"{row.predict_seconds_per_mpx:.2f}",
+                "" if row.peak_mb is None else f"{row.peak_mb:.0f}",
+                "" if row.late_improvement is None else f"{row.late_improvement:.1%}",
+            ]
+        )
+
+
+def _cost_verdict(rows: Sequence[MethodCost]) -> Iterator[str]:
+    gmac = {row.method: row.gmac for row in rows}
+    ours, wide = gmac.get(OURS), gmac.get(_WIDE)
+    if ours and wide:
+        yield f"`{OURS}` takes {ours / wide:.2f} of the multiply-adds of {_WIDE}.\n"
+
+
+def _name(method: str, *, converged: bool) -> str:
+    return f"{method}{'' if converged else _UNCONVERGED}"
+
+
+def _head(titles: Sequence[str]) -> Iterator[str]:
+    yield _line(titles)
+    yield _line(["---"] * len(titles))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
