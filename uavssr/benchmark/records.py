@@ -126,10 +126,17 @@ class BenchmarkResults:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Methods that have runs: in the order of the facts (`methods`), then of their names."""
-        order = [*self.facts.get("methods", ()), *sorted({run.method for run in self.runs})]
-        present = {run.method for run in self.runs}
-        return tuple(name for name in dict.fromkeys(order) if name in present)
+        """Methods that have runs: in the order of the facts (`methods`), then of their names.
+
+        A variant, "METHOD, VARIANT", comes after its method.
+        """
+        order = list(self.facts.get("methods", ()))
+
+        def place(name: str) -> tuple[int, str]:
+            method = name.partition(", ")[0]
+            return order.index(method) if method in order else len(order), name
+
+        return tuple(sorted({run.method for run in self.runs}, key=place))
 
     def of(self, case: str, method: str | None = None) -> list[RunRecord]:
         """Runs of a case, of one method or all, by method and seed."""
