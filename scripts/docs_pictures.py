@@ -38,18 +38,19 @@ def main(arguments: list[str]) -> None:
             shutil.copytree(ROOT / "examples", Path(folder, "examples"))
             PageRun(folder=Path(folder)).run_page(page)
             for name in dict.fromkeys(names):
-                _reduce(Path(folder, name), page.with_suffix("") / name)
+                reduce_picture(Path(folder, name), page.with_suffix("") / name)
 
 
-def _reduce(source: Path, target: Path) -> None:
-    target.parent.mkdir(exist_ok=True)
+def reduce_picture(source: Path, target: Path) -> None:
+    """Write a picture of at most `WIDTH` pixels and `COLOURS` colours."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as picture:
         colours = picture.convert("RGB")
         if colours.width > WIDTH:
             height = round(colours.height * WIDTH / colours.width)
             colours = colours.resize((WIDTH, height), Image.Resampling.LANCZOS)
         colours.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
-    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
+    print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ class Picture(NamedTuple):
     caption: str
     case: str | None = None
     """The case that it belongs to; None for all."""
+    set: str | None = None
+    """The set of its example image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +81,7 @@ def write_pictures(results: BenchmarkResults, folder: Path) -> list[Picture]:
             if examples := _examples(results, case, group):
                 name, text = f"{case}_{_slug(group)}", f"{title}, {group}"
                 pictures = _draw_examples(examples, folder, name, text, styles)
-                drawn += [picture._replace(case=case) for picture in pictures]
+                drawn += [picture._replace(case=case, set=group) for picture in pictures]
     return drawn
 
 

@@ -71,25 +71,36 @@ these scenes, not about other scenes. It is not corrected for the number of meth
 
 
 def results_markdown(
-    results: BenchmarkResults, *, pictures: Sequence[Picture] = (), level: int = 1
+    results: BenchmarkResults,
+    *,
+    title: str | None = None,
+    pictures: Sequence[Picture] = (),
+    level: int = 1,
 ) -> str:
     """All tables of a benchmark, its facts first.
 
     Args:
         results: the records.
+        title: by default the name of the protocol.
         pictures: shown with their cases, those of no case at the end.
         level: of the first heading.
     """
     hashes = "#" * level
-    lines = [f"{hashes} {results.protocol}", "", *_facts(results.facts), ""]
-    for case, title in results.cases.items():
-        lines += [f"{hashes}# {title}", ""]
+    lines = [f"{hashes} {title or results.protocol}", "", *_facts(results.facts), ""]
+    for case, case_title in results.cases.items():
+        lines += [f"{hashes}# {case_title}", ""]
         cost = costs(results, case)
         for group in sets_of(results, case):
             rows = summarise(results, case, group)
             lines += [f"{hashes}## {group}", "", *_error_table(rows), ""]
             lines += [*_verdict_lines(verdicts(rows), rows), "", *_comparison_table(rows), ""]
-        lines += [f"{hashes}## Cost: {title}", "", *_cost_table(cost), "", *_cost_verdict(cost)]
+        lines += [
+            f"{hashes}## Cost: {case_title}",
+            "",
+            *_cost_table(cost),
+            "",
+            *_cost_verdict(cost),
+        ]
         lines += [_image(picture) for picture in pictures if picture.case == case]
     lines += [_image(picture) for picture in pictures if picture.case is None]
     return "\n".join(lines).rstrip() + "\n"
