@@ -25,7 +25,7 @@ BELOW = (
     ("tiling", "io.bounded"),
     ("sensors",),
     ("io.checks", "io.settings"),
-    ("io.raster", "io.manifests"),
+    ("io.raster", "io.manifests", "io.pictures", "io.matlab"),
     ("io.msi",),
     ("io.hsi",),
     ("io.writers", "io.satellite", "io.zones"),

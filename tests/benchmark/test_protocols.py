@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.pictures import write_png
 from uavssr.benchmark import Case, cave_cases, vnir_cases
-from uavssr.benchmark.cave import CAVE_GRID, CAVE_TEST_SCENES, seen_and_unseen
+from uavssr.benchmark.cave import CAVE_TEST_SCENES, seen_and_unseen
+from uavssr.benchmark.cave_scenes import CAVE_GRID, read_cave
 from uavssr.benchmark.measured_cameras import (
     CAMERA_TABLE,
     camera_set,
@@ -141,3 +143,37 @@ def test_what_is_missing_is_named(
         PROTOCOLS[protocol](tmp_path)
     assert caught.value.remedy
     assert str(tmp_path) in str(caught.value.path)
+
+
+@pytest.mark.parametrize("nested", ["", "cups_ms"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_folders_of_pictures_are_scenes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: str, dtype: str
+) -> None:
+    monkeypatch.setattr("uavssr.benchmark.cave_scenes._HALVED_FROM", 8)
+    top = np.iinfo(dtype).max
+    cube = np.random.default_rng(0).integers(0, top, (31, 8, 10), dtype)
+    folder = tmp_path / "cups_ms" / nested
+    folder.mkdir(parents=True)
+    for number, band in enumerate(cube, 1):
+        colours = np.stack([band, band, band, np.full_like(band, top)])  # grey, and alpha
+        write_png(folder / f"cups_ms_{number:02}.png", colours if dtype == "u1" else band[None])
+    (folder / "cups_RGB.bmp").write_bytes(b"not read")
+    whole, halved = (read_cave(tmp_path, halved=half)["cups"] for half in (False, True))
+    np.testing.assert_allclose(whole, cube / top, rtol=1e-6)
+    np.testing.assert_allclose(halved[:, 1, 2], whole[:, 2:4, 4:6].mean((1, 2)), rtol=1e-5)
+    (folder / "cups_ms_07.png").unlink()
+    with pytest.raises(InputRefused, match="holds 30 of 31 bands"):
+        read_cave(tmp_path, halved=True)
+
+
+def test_dian_trains_on_the_first_twenty_scenes(data: Path, tmp_path: Path) -> None:
+    for number in range(22):
+        write_scene(tmp_path / "cave" / f"scene{number:02}.npz", CAVE_GRID.centres, number)
+    write_table(tmp_path / "srf" / CAMERA_TABLE)
+    for case in cave_cases(tmp_path, split="dian", size=8):
+        assert len(case.training.scenes) == 20
+        for images in case.tests.values():
+            assert {image.scene for image in images} == {"scene20", "scene21"}
+    with pytest.raises(InputRefused, match="holds 9 scenes; the split 'dian' needs more"):
+        cave_cases(data, split="dian")

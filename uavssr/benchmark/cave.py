@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from uavssr.benchmark.case import Case
+from uavssr.benchmark.cave_scenes import CAVE_GRID, read_cave
 from uavssr.benchmark.measured_cameras import (
     CAMERA_TABLE,
     CameraSet,
@@ -17,22 +18,22 @@ from uavssr.benchmark.measured_cameras import (
     with_data_sheet,
 )
 from uavssr.benchmark.observed import observed_images, unnamed
-from uavssr.data import RandomCameras, ScenePatches, draw_cameras, read_scaled_cube
+from uavssr.data import RandomCameras, ScenePatches, draw_cameras
 from uavssr.errors import InputRefused
-from uavssr.io.bounded import is_folder
-from uavssr.sensors import Float32Array, Sensor, WavelengthGrid, load_sensor
+from uavssr.sensors import Float32Array, Sensor, load_sensor
 
 CaveSplit = Literal["ours", "dian"]
 
-CAVE_GRID: Final = WavelengthGrid.regular("cave", 400.0, 700.0, 31)
-"""The bands of the scenes: 31, 10 nm apart."""
 CAVE_TEST_SCENES: Final = (
     *("paints", "face", "real_and_fake_peppers"),
     *("stuffed_toys", "watercolors", "clay"),
 )
 """Held-out scenes of the split "ours"."""
 DIAN_TRAINING_SCENES: Final = 20
-"""Training scenes of the split "dian", the first ones in alphabetical order."""
+"""Training scenes of the split "dian", the first ones in alphabetical order.
+
+The published code of Dian et al. reads 20 files of a folder; which ones is not published.
+"""
 NIKON: Final = "Nikon D700"
 """The only camera of the split "dian" in the literature."""
 
@@ -47,13 +48,16 @@ def cave_cases(data: Path, *, split: CaveSplit = "ours", size: int = 64) -> list
 
     Args:
         data: folder with `cave` (scenes) and `srf` (the table of cameras).
-        split: "ours" holds out `CAVE_TEST_SCENES`; "dian" trains on the first 20 scenes.
+        split: "ours" holds out `CAVE_TEST_SCENES`, and halves scenes of 512 pixels; "dian" trains
+            on the first 20 scenes.
         size: side of training patches in pixels.
 
     Raises:
         InputRefused: a folder, a file or a held-out scene is missing.
     """
-    training, held_out = split_scenes(read_cave(data / "cave"), split, folder=data / "cave")
+    training, held_out = split_scenes(
+        read_cave(data / "cave", halved=split == "ours"), split, folder=data / "cave"
+    )
     scenes = tuple(training.values())
     table = data / "srf" / CAMERA_TABLE
     cameras = read_camera_table(table, CAVE_GRID)
@@ -131,30 +135,3 @@ def split_scenes(
             "Multispectral)",
         )
     return {name: scenes[name] for name in training}, {name: scenes[name] for name in held_out}
-
-
-def read_cave(folder: Path) -> dict[str, Float32Array]:
-    """The scenes (C, y, x) of a folder by name, 0..1.
-
-    Raises:
-        InputRefused: no folder, no scene in it, or a scene that is damaged.
-    """
-    paths = sorted(folder.glob("*.npz")) if is_folder(folder) else []
-    if not paths:
-        raise InputRefused(
-            "no scene of CAVE here (NAME.npz)",
-            path=folder,
-            remedy="put the scenes there, or name the folder above it with --data",
-        )
-    return {path.stem: _read_npz(path) for path in paths}
-
-
-def _read_npz(path: Path) -> Float32Array:
-    cube, nm = read_scaled_cube(path)
-    if nm.shape != CAVE_GRID.centres.shape or np.abs(nm - CAVE_GRID.centres).max() > 1:
-        raise InputRefused(
-            f"{nm.size} bands of {nm.min():g}-{nm.max():g} nm, not 31 of 400-700 nm",
-            path=path,
-            remedy="move it out of the folder",
-        )
-    return np.ascontiguousarray(cube.transpose(2, 0, 1))
