@@ -5,6 +5,7 @@ A protocol is a function that returns a list of cases. The methods are in `evalu
 
 from uavssr.benchmark.case import Case, HeldOutImage
 from uavssr.benchmark.cave import CaveSplit, cave_cases
+from uavssr.benchmark.ntire2022 import ntire2022_cases
 from uavssr.benchmark.pictures import Picture, write_pictures
 from uavssr.benchmark.records import (
     FACTS_FILE,
@@ -35,6 +36,7 @@ __all__ = [
     "RunRecord",
     "ScoredImage",
     "cave_cases",
+    "ntire2022_cases",
     "pack_results",
     "read_record",
     "read_results",

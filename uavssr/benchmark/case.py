@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from uavssr.data import PatchSampler
@@ -32,5 +33,5 @@ class Case:
     title: str
     """What it asks, in words."""
     training: PatchSampler
-    tests: dict[str, tuple[HeldOutImage, ...]]
+    tests: Mapping[str, Sequence[HeldOutImage]]
     """Images by the name of their set, e.g. seen and unseen cameras."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uavssr.benchmark.observed import repeated
 from uavssr.data import RandomCameras
 from uavssr.errors import InputRefused
 from uavssr.io.bounded import read_bytes, why_unread
@@ -58,7 +57,7 @@ class CameraSet:
         return self._chosen(chosen), [self.names[index] for index in chosen]
 
     def _chosen(self, chosen: np.ndarray) -> RandomCameras:
-        family = repeated(self.family, len(chosen))
+        family = self.family.repeated(len(chosen))
         return RandomCameras(family=family, theta=self.theta[chosen], rows=self.rows[chosen])
 
 

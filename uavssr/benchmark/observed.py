@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 
 import numpy as np
-from torch import Tensor
 
 from uavssr.benchmark.case import HeldOutImage
 from uavssr.data import RandomCameras, observe
 from uavssr.evaluation.baselines import CameraImage
-from uavssr.model import ResponseFamily
 from uavssr.sensors import Float32Array
 
 CAMERAS_A_SCENE = 4
@@ -46,11 +43,3 @@ def unnamed(cameras: Callable[[np.random.Generator, int], RandomCameras]) -> Nam
         return cameras(rng, count), [f"draw {number + 1}" for number in range(count)]
 
     return draw
-
-
-def repeated(family: ResponseFamily, count: int) -> ResponseFamily:
-    """The family of one camera for `count` cameras."""
-    parts: dict[str, Tensor] = {part.name: getattr(family, part.name) for part in fields(family)}
-    shared = parts.pop("interpolation")
-    copies = {name: part.expand(count, *part.shape[1:]).clone() for name, part in parts.items()}
-    return replace(family, **copies, interpolation=shared)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from uavssr.benchmark.case import Case
 from uavssr.benchmark.cave import cave_cases
+from uavssr.benchmark.ntire2022 import ntire2022_cases
 from uavssr.benchmark.vnir import vnir_cases
 from uavssr.errors import UsageError
 
@@ -35,5 +36,9 @@ class Protocol:
         return PROTOCOLS[self.name](self.data, **self.options)
 
 
-PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {"cave": cave_cases, "vnir": vnir_cases}
+PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {
+    "cave": cave_cases,
+    "ntire2022": ntire2022_cases,
+    "vnir": vnir_cases,
+}
 """What builds the cases of a protocol, given the folder of the data and its options."""

@@ -19,6 +19,7 @@ from uavssr.data.batches import (
     observe_batch,
 )
 from uavssr.data.flights import fit_camera_profile
+from uavssr.data.image_patches import ImagePatches, PhotographedScene
 from uavssr.data.manifest import file_sha256, read_manifest
 from uavssr.data.pair_report import PairReport, check_pairs
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
@@ -44,8 +45,10 @@ __all__ = [
     "Batch",
     "CameraSource",
     "DataConfig",
+    "ImagePatches",
     "PairReport",
     "PatchSampler",
+    "PhotographedScene",
     "RandomCameras",
     "ScenePatches",
     "SceneSplit",

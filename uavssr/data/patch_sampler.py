@@ -21,9 +21,9 @@ VALIDATION_SHARE: Final = 0.2
 """Share of the rows of each scene, at its lower side, that is kept for validation."""
 VALIDATION_IMAGES: Final = 8
 _PIXELS_A_PATCH: Final = 64
-_PIXEL_SIDE: Final = 16
+PIXEL_SIDE: Final = 16
 """Side of the patches from which single pixels are drawn."""
-_VALIDATION_STREAM, _PIXEL_STREAM = 90, 91
+VALIDATION_STREAM, PIXEL_STREAM = 90, 91
 """Ends of the seeds of random streams."""
 
 
@@ -74,21 +74,14 @@ class ScenePatches:
 
     def validation(self) -> Batch:
         """See `PatchSampler`; from the lowest `VALIDATION_SHARE` of each scene."""
-        rng = np.random.default_rng(_VALIDATION_STREAM)
+        rng = np.random.default_rng(VALIDATION_STREAM)
         return self._observe(rng, VALIDATION_IMAGES, self.size, training=False)
 
     def pixels(self, seed: int, count: int) -> tuple[Float32Array, Float32Array]:
         """See `PatchSampler`; every `_PIXELS_A_PATCH` of them have a camera of their own."""
-        rng = np.random.default_rng([seed, _PIXEL_STREAM])
-        side = min(self.size, _PIXEL_SIDE)
-        batch = self._observe(rng, -(-count // _PIXELS_A_PATCH), side)
-        chosen = rng.permutation(side**2)[:_PIXELS_A_PATCH]
-        msi, hsi = (
-            values.flatten(2)[..., chosen].transpose(1, 2).flatten(0, 1).numpy()
-            for values in (batch.msi, batch.hsi)
-        )
-        order = rng.permutation(len(msi))[:count]
-        return msi[order], hsi[order]
+        rng = np.random.default_rng([seed, PIXEL_STREAM])
+        batch = self._observe(rng, patches_for(count), min(self.size, PIXEL_SIDE))
+        return some_pixels(rng, batch, count)
 
     def _observe(
         self, rng: np.random.Generator, count: int, size: int, *, training: bool = True
@@ -106,15 +99,37 @@ class ScenePatches:
     def _patch(self, rng: np.random.Generator, size: int, *, training: bool) -> Float32Array:
         scene = self.scenes[int(rng.integers(len(self.scenes)))]
         split = round(scene.shape[1] * (1 - VALIDATION_SHARE))
-        part = _at_least(scene[:, :split] if training else scene[:, split:], size)
+        part = at_least(scene[:, :split] if training else scene[:, split:], size)
         top, left = (int(rng.integers(0, side - size + 1)) for side in part.shape[1:])
         patch = part[:, top : top + size, left : left + size]
-        patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
-        mirrored = patch[:, :, ::-1] if rng.integers(2) else patch
-        return np.ascontiguousarray(mirrored, np.float32)
+        return oriented(patch, int(rng.integers(4)), mirrored=bool(rng.integers(2)))
 
 
-def _at_least(cube: Float32Array, side: int) -> Float32Array:
+def patches_for(count: int) -> int:
+    """Patches from which `count` pixels are taken."""
+    return -(-count // _PIXELS_A_PATCH)
+
+
+def some_pixels(
+    rng: np.random.Generator, batch: Batch, count: int
+) -> tuple[Float32Array, Float32Array]:
+    """Camera values (n, c) and spectra (n, C) of `count` pixels of the patches, shuffled."""
+    chosen = rng.permutation(batch.msi[0, 0].numel())[:_PIXELS_A_PATCH]
+    msi, hsi = (
+        values.flatten(2)[..., chosen].transpose(1, 2).flatten(0, 1).numpy()
+        for values in (batch.msi, batch.hsi)
+    )
+    order = rng.permutation(len(msi))[:count]
+    return msi[order], hsi[order]
+
+
+def oriented(patch: Float32Array, turns: int, *, mirrored: bool) -> Float32Array:
+    """A patch (C, y, x), turned by quarters and mirrored."""
+    turned = np.rot90(patch, turns, (1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned, np.float32)
+
+
+def at_least(cube: Float32Array, side: int) -> Float32Array:
     """A cube (C, y, x), reflected at its borders until it is `side` pixels high and wide."""
     missing = [max(0, side - length) for length in cube.shape[1:]]
     if not any(missing):

@@ -112,6 +112,12 @@ class ResponseFamily:
         names = ("curves", "centre", "fwhm", "prior", "spread", "detail", "common")
         return replace(self, **{name: getattr(self, name)[index : index + 1] for name in names})
 
+    def repeated(self, count: int) -> ResponseFamily:
+        """The family of one camera (S = 1) for `count` cameras."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "interpolation"}
+        copies = {name: part.repeat(count, *[1] * (part.ndim - 1)) for name, part in parts.items()}
+        return replace(self, **copies)
+
     def rows(self, theta: Tensor) -> Tensor:
         """R (S, c, C) for parameters theta (S, c, 3); differentiable in theta."""
         # source wavelength m + (l - m - shift) exp(-stretch), where h is interpolated linearly
