@@ -475,8 +475,21 @@ CLUSTER = "needs a cluster; tests/reconstruction/test_cluster.py"
 MANIFEST = "the user corrects the manifest or its files; tests/data/"
 SATELLITE = "refused in tests/cli/test_cli_satellite.py, whose other runs give the option"
 SETTINGS = "the user corrects a settings file or a variable; tests/cli/test_settings.py"
+BENCHMARK = "the user fetches data or corrects a list; tests/benchmark/, tests/io/test_pictures.py"
 BATCH = "the user corrects the manifest or a name; tests/cli/test_cli_batch.py"
 BY_HAND = {
+    "`benchmark`: no scene of CAVE": BENCHMARK,
+    "`benchmark`: a folder of PNG files": BENCHMARK,
+    "`benchmark`: `vnir` lacks": BENCHMARK,
+    "`benchmark`: `meta.json` does not say": BENCHMARK,
+    "`benchmark`: a cube without": BENCHMARK,
+    "`benchmark`: no training scene covers": BENCHMARK,
+    "`benchmark`: no table of measured": BENCHMARK,
+    "`benchmark`: no MATLAB 7.3": BENCHMARK,
+    "`benchmark`: no list of scenes": BENCHMARK,
+    "`benchmark`: no PNG or JPEG": BENCHMARK,
+    "`benchmark`: a scene that is dark": BENCHMARK,
+    "`benchmark`: scenes are in the lists": BENCHMARK,
     "`qgis`: the folder holds no result": OTHER,
     "`convert`: the sums over all cells": "such cells take 2 GB; tests/analysis/test_conversion.py",
     "a file of standard errors in place": OTHER,
