@@ -35,3 +35,5 @@ class Case:
     training: PatchSampler
     tests: Mapping[str, Sequence[HeldOutImage]]
     """Images by the name of their set, e.g. seen and unseen cameras."""
+    table: str = ""
+    """Name of the table that it shares with other cases, such as other flights held out."""

@@ -18,9 +18,17 @@ from uavssr.data.batches import (
     SpectraBags,
     observe_batch,
 )
+from uavssr.data.flight_pairs import PlotPairs, RasterPairs
 from uavssr.data.flights import fit_camera_profile
 from uavssr.data.image_patches import ImagePatches, PhotographedScene
 from uavssr.data.manifest import file_sha256, read_manifest
+from uavssr.data.pair_flights import (
+    PairFlights,
+    PairImage,
+    comparison_grid,
+    flight_pairs,
+    read_pair_flights,
+)
 from uavssr.data.pair_report import PairReport, check_pairs
 from uavssr.data.pair_sources import MAX_GAP_NM, DataConfig
 from uavssr.data.patch_sampler import CameraSource, PatchSampler, ScenePatches
@@ -46,19 +54,25 @@ __all__ = [
     "CameraSource",
     "DataConfig",
     "ImagePatches",
+    "PairFlights",
+    "PairImage",
     "PairReport",
     "PatchSampler",
     "PhotographedScene",
+    "PlotPairs",
     "RandomCameras",
+    "RasterPairs",
     "ScenePatches",
     "SceneSplit",
     "SpectraBagBatch",
     "SpectraBags",
     "TrainingData",
     "check_pairs",
+    "comparison_grid",
     "draw_cameras",
     "file_sha256",
     "fit_camera_profile",
+    "flight_pairs",
     "invented_sensor",
     "load_airborne_cube",
     "load_data",
@@ -67,6 +81,7 @@ __all__ = [
     "quac",
     "read_airborne_cube",
     "read_manifest",
+    "read_pair_flights",
     "read_scaled_cube",
     "simulate",
     "simulate_batch",

@@ -98,11 +98,18 @@ class ScenePatches:
 
     def _patch(self, rng: np.random.Generator, size: int, *, training: bool) -> Float32Array:
         scene = self.scenes[int(rng.integers(len(self.scenes)))]
-        split = round(scene.shape[1] * (1 - VALIDATION_SHARE))
-        part = at_least(scene[:, :split] if training else scene[:, split:], size)
-        top, left = (int(rng.integers(0, side - size + 1)) for side in part.shape[1:])
-        patch = part[:, top : top + size, left : left + size]
-        return oriented(patch, int(rng.integers(4)), mirrored=bool(rng.integers(2)))
+        return draw_patch(rng, scene, size, training=training)
+
+
+def draw_patch(
+    rng: np.random.Generator, scene: Float32Array, size: int, *, training: bool
+) -> Float32Array:
+    """A patch (k, size, size) of the training or the validation rows of a scene (k, y, x)."""
+    split = round(scene.shape[1] * (1 - VALIDATION_SHARE))
+    part = at_least(scene[:, :split] if training else scene[:, split:], size)
+    top, left = (int(rng.integers(0, side - size + 1)) for side in part.shape[1:])
+    patch = part[:, top : top + size, left : left + size]
+    return oriented(patch, int(rng.integers(4)), mirrored=bool(rng.integers(2)))
 
 
 def patches_for(count: int) -> int:

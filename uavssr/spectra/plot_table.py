@@ -29,7 +29,7 @@ from uavssr.spectra.library import StrArray
 
 MAX_CENTRE_DISTANCE_NM: Final = 12.0
 """Largest distance in nm of `ms_centre_nm` from the centre of the sensor's band that it means."""
-_FLIGHT: Final = ("flight", "date")
+_FLIGHT: Final = ("flight", "date", "stage")
 """Columns that name a flight, the first of them that a table has."""
 
 
@@ -194,7 +194,7 @@ def _read_arrays(path: Path, sensor: Sensor, scales: tuple[float, float]) -> Plo
         with open_regular(path) as file, opened_arrays(file, MAX_TABLE_BYTES) as archive:
             held = {name.removesuffix(".npy") for name in archive.namelist()}
             pair = _place_columns(held, path)
-            known = ("ms", "hs", "wavelength_nm", "flight", "date", "plot", "accept", *(pair or ()))
+            known = ("ms", "hs", "wavelength_nm", *_FLIGHT, "plot", "accept", *(pair or ()))
             wanted = {*known[:3], *(held & {*known, "ms_centre_nm"})}
             arrays = {name: read_array(archive, name) for name in sorted(wanted)}
         numbers = {

@@ -10,6 +10,7 @@ from uavssr.evaluation.baselines.awan import AWAN, Awan
 from uavssr.evaluation.baselines.dian import DIAN, CrossFusionNetwork
 from uavssr.evaluation.baselines.hscnn import HSCNN_PLUS, HscnnPlus
 from uavssr.evaluation.baselines.hsrnet import HSRNET, Hsrnet
+from uavssr.evaluation.baselines.martinez import MARTINEZ, MARTINEZ_SCRATCH, PixelNetwork
 from uavssr.evaluation.baselines.method import (
     CameraImage,
     CameraKnowledge,
@@ -39,6 +40,8 @@ BASELINES: Final[dict[str, Method]] = {
         MST_PLUS_PLUS,
         HSRNET,
         DIAN,
+        MARTINEZ,
+        MARTINEZ_SCRATCH,
     )
 }
 """The methods by name, in the order of tables."""
@@ -60,6 +63,7 @@ __all__ = [
     "MstLarge",
     "MstPlusPlus",
     "NetworkMethod",
+    "PixelNetwork",
     "Prediction",
     "UseOfPairs",
     "cube_loss",
