@@ -6,6 +6,7 @@ A protocol is a function that returns a list of cases. The methods are in `evalu
 from uavssr.benchmark.case import Case, HeldOutImage
 from uavssr.benchmark.cave import CaveSplit, cave_cases
 from uavssr.benchmark.ntire2022 import ntire2022_cases
+from uavssr.benchmark.pairs import pairs_cases
 from uavssr.benchmark.pictures import Picture, write_pictures
 from uavssr.benchmark.records import (
     FACTS_FILE,
@@ -38,6 +39,7 @@ __all__ = [
     "cave_cases",
     "ntire2022_cases",
     "pack_results",
+    "pairs_cases",
     "read_record",
     "read_results",
     "results_markdown",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,9 @@ from uavssr.data import (
 )
 from uavssr.errors import UsageError
 from uavssr.evaluation.baselines import CameraImage
+from uavssr.io.bounded import is_folder
 from uavssr.model import ResponseFamily
-from uavssr.sensors import Sensor
+from uavssr.sensors import load_sensor
 
 KNOWN_COUNTS: Final = (1, 3, 10, 30)
 """Numbers of known plots of a flight."""
@@ -35,62 +36,101 @@ MIN_PLOTS_LEFT: Final = 3
 NOTHING_KNOWN: Final = "nothing known"
 """Name of the set without known ground of the flight."""
 _PATCH: Final = 64
+_KNOWN_STREAM: Final = 0
+"""Start of the seeds of known plots, equal for all methods."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairsOptions:
-    """Flights and known ground of the protocol `pairs`."""
-
-    sensor: Sensor | None = None
-    """The camera of a table of plots."""
-    bands: tuple[str, ...] = ()
-    """Roles of its bands that are used; all by default."""
-    flights: tuple[str, ...] = ()
-    """Flights to use; all by default."""
-    test: tuple[str, ...] = ()
-    """Flights that are judged on; the others are known. Empty: each flight from all others."""
-    known: tuple[int, ...] = KNOWN_COUNTS
-    """Numbers of known plots or pixels of the flight that is judged."""
-    seed: int = 0
-    """Of the choice of known ground."""
+BEET_TEST_FLIGHTS: Final = ("20220715", "20220818", "20210802")
+WHEAT_BANDS: Final = ("b2", "g2", "r1", "re2", "nir")
+"""The five of ten bands that the spectra are predicted from."""
 
 
-def pairs_cases(path: Path, options: PairsOptions) -> list[Case]:
-    """The cases of a table of plots, or of a manifest of images with their cubes.
+def pairs_cases(
+    data: Path,
+    *,
+    sensor: str | Path | None = None,
+    bands: Sequence[str] = (),
+    flights: Sequence[str] = (),
+    test: Sequence[str] = (),
+    known: Sequence[int] = KNOWN_COUNTS,
+    draws: int = DRAWS,
+) -> list[Case]:
+    """The cases of real pairs; their sets differ in how many plots of the flight are known.
 
-    There is one case for the test flights together, or else one for each flight. Its sets differ
-    in how many plots (or pixels) of the flight are known.
+    Args:
+        data: a table of plots, or a manifest of images with their cubes; or the folder with the
+            tables of beet (`pairs`) and wheat (`speclib`, `srf`), whose flights are chosen.
+        sensor: the camera of a table, by name or file.
+        bands: roles of its bands that are used, all by default.
+        flights: flights to use, all by default.
+        test: flights to judge on, in one case; the others are known. Without them there is a case
+            for each flight, and all others are known.
+        known: numbers of known plots, or of known pixels of a raster.
+        draws: random choices of known plots; of known pixels there are `RASTER_DRAWS`.
 
     Raises:
         UsageError: no such flight, or none is left to learn from.
         InputRefused, ManifestRefused: a file cannot be used.
     """
-    pairs = read_pair_flights(path, sensor=options.sensor, bands=options.bands)
-    used = options.flights or pairs.flights
-    pairs = replace(pairs, images=pairs.of(used))
-    if options.test:
-        pairs.of(options.test)  # refuses unknown names
-        return [_case(pairs, options.test, options, name=pairs.name)]
+    if is_folder(data):
+        if sensor or bands or flights or test:
+            fact = "a camera, bands and flights go with one file of pairs"
+            raise UsageError(fact, path=data, remedy="give --data the file")
+        return published_pairs(data, known=known, draws=draws)
+    camera = load_sensor(sensor) if sensor is not None else None
+    pairs = read_pair_flights(data, sensor=camera, bands=bands)
+    if flights:
+        pairs = replace(pairs, images=pairs.of(flights))
+    return _cases(pairs, test, known, draws)
+
+
+def published_pairs(
+    data: Path, *, known: Sequence[int] = KNOWN_COUNTS, draws: int = DRAWS
+) -> list[Case]:
+    """Table beet by its test flights, and wheat with one growth stage after the other held out."""
+    beet = read_pair_flights(
+        data / "pairs" / "beet_rededge_headwall.npz", sensor=load_sensor("rededge3")
+    )
+    wheat = read_pair_flights(
+        data / "speclib" / "wheat_uavms_asd_pairs.npz",
+        sensor=load_sensor(data / "srf" / "m2h_uav10band_srf_400-900.csv"),
+        bands=WHEAT_BANDS,
+    )
+    beet, wheat = replace(beet, name="beet"), replace(wheat, name="wheat")
     return [
-        _case(pairs, (flight,), options, name=f"{pairs.name}-{flight}") for flight in pairs.flights
+        *_cases(beet, BEET_TEST_FLIGHTS, known, draws),
+        *_cases(wheat, (), known, draws),
     ]
 
 
-def _case(pairs: PairFlights, test: Sequence[str], options: PairsOptions, *, name: str) -> Case:
+def _cases(pairs: PairFlights, test: Sequence[str], known: Sequence[int], draws: int) -> list[Case]:
+    if test:
+        pairs.of(test)  # refuses unknown names
+        return [_case(pairs, test, (known, draws), pairs.name)]
+    return [
+        _case(pairs, (flight,), (known, draws), f"{pairs.name}-{flight}")
+        for flight in pairs.flights
+    ]
+
+
+def _case(
+    pairs: PairFlights, test: Sequence[str], options: tuple[Sequence[int], int], name: str
+) -> Case:
     known = [flight for flight in pairs.flights if flight not in test]
     if not known:
         fact = f"{pairs.name} has no flight beside {', '.join(test)}"
         raise UsageError(fact, remedy="name fewer flights with --test")
     images, family = pairs.of(test), ResponseFamily.of(pairs.sensor, pairs.grid)
     every = {NOTHING_KNOWN: tuple(_held_out(image, family, pairs.sensor.name) for image in images)}
-    for count in options.known:
-        drawn = tuple(_with_known(images, family, pairs.sensor.name, count, options.seed))
+    counts, draws = options
+    for count in counts:
+        drawn = tuple(_with_known(images, family, pairs.sensor.name, count, draws))
         if drawn:
             unit = "plot" if images[0].apart else "pixel"
             every[f"{count} known {unit}{'s' * (count != 1)}"] = drawn
     return Case(
         name=name,
-        title=f"{', '.join(test)} of {pairs.name} from {', '.join(known)} ({pairs.sensor.name})",
+        title=f"{pairs.name}, {pairs.sensor.name}: {', '.join(test)} from {', '.join(known)}",
         training=_training(pairs, pairs.of(known)),
         tests=every,
         table=pairs.name,
@@ -125,15 +165,15 @@ def _held_out(
 
 
 def _with_known(
-    images: Sequence[PairImage], family: ResponseFamily, camera: str, count: int, seed: int
+    images: Sequence[PairImage], family: ResponseFamily, camera: str, count: int, draws: int
 ) -> Iterator[HeldOutImage]:
     """The images with `count` random pixels known; known plots are left out of what is judged."""
     for image in images:
         pixels = image.msi[0].size
         if pixels < count + MIN_PLOTS_LEFT:
             continue
-        for draw in range(DRAWS if image.apart else RASTER_DRAWS):
-            rng = np.random.default_rng([seed, count, draw])
+        for draw in range(draws if image.apart else RASTER_DRAWS):
+            rng = np.random.default_rng([_KNOWN_STREAM, count, draw])
             chosen = np.zeros(pixels, bool)
             chosen[rng.choice(pixels, count, replace=False)] = True
             msi, spectra = (

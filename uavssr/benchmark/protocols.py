@@ -10,6 +10,7 @@ from typing import Any, Final
 from uavssr.benchmark.case import Case
 from uavssr.benchmark.cave import cave_cases
 from uavssr.benchmark.ntire2022 import ntire2022_cases
+from uavssr.benchmark.pairs import pairs_cases
 from uavssr.benchmark.vnir import vnir_cases
 from uavssr.errors import UsageError
 
@@ -20,7 +21,7 @@ class Protocol:
 
     name: str
     data: Path
-    """Folder of the data."""
+    """Folder of the data, or a file of pairs."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the protocol alone, e.g. `split`."""
 
@@ -40,5 +41,6 @@ PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {
     "cave": cave_cases,
     "ntire2022": ntire2022_cases,
     "vnir": vnir_cases,
+    "pairs": pairs_cases,
 }
 """What builds the cases of a protocol, given the folder of the data and its options."""

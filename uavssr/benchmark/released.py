@@ -19,9 +19,9 @@ from uavssr.data import PatchSampler, PlotPairs
 from uavssr.errors import UsageError
 from uavssr.evaluation.baselines import (
     CameraImage,
+    CameraKnowledge,
     FitSettings,
     FittedMethod,
-    Knowledge,
     Method,
     Prediction,
     UseOfPairs,
@@ -49,7 +49,7 @@ class ReleasedMethod(Method):
     """Whether a profile of the camera is fitted to the known flights."""
     adapt: bool = False
     """Whether the spectra of the known flights join the prior."""
-    knows: Knowledge = "data sheet"
+    knows: CameraKnowledge = "data sheet"
     pairs: UseOfPairs = "possible"
 
     def fit(self, data: PatchSampler, settings: FitSettings) -> FittedReleased:  # noqa: ARG002

@@ -59,7 +59,7 @@ class PlotPairs:
     ) -> Batch:
         drawn = [self._patch(rng, size, training=training) for _ in range(count)]
         msi, hsi = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        return Batch(msi=msi, hsi=hsi, family=self.family, theta=None, rows=None)
+        return Batch(msi=msi, hsi=hsi, family=self.family.repeated(count), theta=None, rows=None)
 
     def _patch(
         self, rng: np.random.Generator, size: int, *, training: bool
