@@ -155,7 +155,7 @@ def released_methods(model: str = DEFAULT_MODEL) -> Sequence[ReleasedMethod]:
     """
     return [
         ReleasedMethod(
-            name="+".join(["released", *(["profile"] * profile), *(["adapt"] * adapt)]),
+            name="+".join(["pgunet-released", *(["profile"] * profile), *(["adapt"] * adapt)]),
             model=model,
             profile=profile,
             adapt=adapt,
