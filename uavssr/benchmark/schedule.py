@@ -13,7 +13,6 @@ from uavssr.benchmark.methods import METHODS
 from uavssr.benchmark.protocols import Protocol
 from uavssr.benchmark.records import read_record
 from uavssr.benchmark.run import RunPlace, run_method
-from uavssr.errors import UsageError
 from uavssr.evaluation.baselines import FitSettings, Method
 
 HEAVY_GMAC: Final = 30.0
@@ -34,20 +33,6 @@ class Budget:
     """Runs at the same time."""
     repeat: Path | None = None
     """An earlier benchmark whose numbers of training steps are taken, so results are equal."""
-
-
-def chosen_methods(names: Sequence[str]) -> list[Method]:
-    """The methods of these names, all by default, in the order of tables.
-
-    Raises:
-        UsageError: a name is unknown.
-    """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise UsageError(
-            f"unknown method {', '.join(unknown)}; the methods are {', '.join(METHODS)}"
-        )
-    return [method for name, method in METHODS.items() if not names or name in names]
 
 
 def run_all(
