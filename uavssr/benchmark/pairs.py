@@ -19,11 +19,11 @@ from uavssr.data import (
     flight_pairs,
     read_pair_flights,
 )
-from uavssr.errors import UsageError
+from uavssr.errors import InputRefused, UsageError
 from uavssr.evaluation.baselines import CameraImage
-from uavssr.io.bounded import is_folder
+from uavssr.io.bounded import is_folder, read_table, why_unread
 from uavssr.model import ResponseFamily
-from uavssr.sensors import load_sensor
+from uavssr.sensors import Band, Sensor, load_sensor
 
 KNOWN_COUNTS: Final = (1, 3, 10, 30)
 """Numbers of known plots of a flight."""
@@ -36,6 +36,7 @@ MIN_PLOTS_LEFT: Final = 3
 NOTHING_KNOWN: Final = "nothing known"
 """Name of the set without known ground of the flight."""
 _PATCH: Final = 64
+_MAX_TABLE_BYTES: Final = 2**20
 _KNOWN_STREAM: Final = 0
 """Start of the seeds of known plots, equal for all methods."""
 
@@ -93,7 +94,7 @@ def published_pairs(
     )
     wheat = read_pair_flights(
         data / "speclib" / "wheat_uavms_asd_pairs.npz",
-        sensor=load_sensor(data / "srf" / "m2h_uav10band_srf_400-900.csv"),
+        sensor=_wheat_camera(data / "srf" / "m2h_uav10band_srf_400-900.csv"),
         bands=WHEAT_BANDS,
     )
     beet, wheat = replace(beet, name="beet"), replace(wheat, name="wheat")
@@ -101,6 +102,20 @@ def published_pairs(
         *_cases(beet, BEET_TEST_FLIGHTS, known, draws),
         *_cases(wheat, (), known, draws),
     ]
+
+
+def _wheat_camera(path: Path) -> Sensor:
+    """The camera of the wheat pairs: its table has wavelengths in nm in the first column."""
+    try:
+        header, *rows = [row for row in read_table(path, _MAX_TABLE_BYTES) if row]
+        nm, *curves = np.array(rows, float).T.tolist()
+        bands = zip(header[1:], curves, strict=True)
+        return Sensor(
+            name="wheat-uav",
+            bands=tuple(Band.from_curve(role.lower(), nm, curve) for role, curve in bands),
+        )
+    except (OSError, ValueError) as err:
+        raise InputRefused(f"no response curves ({why_unread(err, path)})", path=path) from err
 
 
 def _cases(pairs: PairFlights, test: Sequence[str], known: Sequence[int], draws: int) -> list[Case]:

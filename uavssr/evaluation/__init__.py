@@ -26,7 +26,7 @@ from uavssr.evaluation.protocol import (
     reference_pixels,
     run_protocol,
 )
-from uavssr.evaluation.ridge import LinearMap, fit_ridge, regress
+from uavssr.evaluation.ridge import LinearMap, fit_ridge, regress, ridge_maps
 from uavssr.evaluation.validation import (
     ImageErrors,
     ValidationImage,
@@ -64,6 +64,7 @@ __all__ = [
     "plot_errors",
     "reference_pixels",
     "regress",
+    "ridge_maps",
     "rmse",
     "run_protocol",
     "sam",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,19 +46,28 @@ def regress(images: Float32Array, cubes: Float32Array) -> LinearMap:
 
     The penalty is the one of `PENALTIES` with the smallest error on the last fifth of the pixels.
     """
-    inputs = images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1]).astype(float)
-    inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
-    targets = cubes.transpose(0, 2, 3, 1).reshape(len(inputs), -1).astype(float)
-    split = len(inputs) * 4 // 5
-    fits = [_solve(inputs[:split], targets[:split], penalty) for penalty in PENALTIES]
-    errors = [np.mean((inputs[split:] @ fit - targets[split:]) ** 2) for fit in fits]
-    return LinearMap(weights=_solve(inputs, targets, PENALTIES[int(np.argmin(errors))]).T)
+    values, spectra = (
+        np.moveaxis(part, 1, -1).reshape(-1, part.shape[1]) for part in (images, cubes)
+    )
+    split = len(values) * 4 // 5
+    fits = ridge_maps(values[:split], spectra[:split])
+    errors = [np.square(fit(values[split:].T) - spectra[split:].T).mean() for fit in fits]
+    return ridge_maps(values, spectra)[int(np.argmin(errors))]
 
 
-def _solve(inputs: FloatArray, targets: FloatArray, penalty: float) -> FloatArray:
-    """(c+1, C) from inputs (n, c+1), whose last column is one, and targets (n, C)."""
-    gram = inputs.T @ inputs / len(inputs)
-    diagonal = np.full(len(gram), penalty * np.mean(inputs[:, :-1] ** 2))
-    diagonal[-1] = 0  # the constant is not penalised
-    # W^T = (Y^T Y / n + diag(penalty)) ^-1 (Y^T X / n)
-    return np.asarray(np.linalg.solve(gram + np.diag(diagonal), inputs.T @ targets / len(inputs)))
+def ridge_maps(
+    values: Float32Array, spectra: Float32Array, penalties: Sequence[float] = PENALTIES
+) -> list[LinearMap]:
+    """Ridge from camera values (n, c) to spectra (n, C), once for each penalty.
+
+    Penalties are relative to the mean squared value.
+    """
+    inputs = np.column_stack([values.astype(float), np.ones(len(values))])
+    # Y^T Y / n,  Y^T X / n
+    gram, cross = (inputs.T @ part.astype(float) / len(inputs) for part in (inputs, spectra))
+    penalised = np.append(np.full(values.shape[1], np.mean(inputs[:, :-1] ** 2)), 0)
+    # W^T = (Y^T Y / n + penalty diag(1, ..., 1, 0)) ^-1 (Y^T X / n)
+    return [
+        LinearMap(weights=np.linalg.solve(gram + np.diag(penalty * penalised), cross).T)
+        for penalty in penalties
+    ]
