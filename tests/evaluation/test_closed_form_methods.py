@@ -14,6 +14,8 @@ from uavssr.evaluation.baselines import (
     BASELINES,
     CameraImage,
     FitSettings,
+    partial_least_squares,
+    sparse_codes,
     wiener_estimate,
 )
 from uavssr.evaluation.baselines.mixture import MixtureMethod
@@ -24,7 +26,7 @@ from uavssr.sensors import WavelengthGrid
 GRID, FAMILY = tiny_patches().grid, tiny_patches().family
 ROWS = data_sheet_rows(FAMILY)
 CAMERA_BANDS, BANDS = ROWS.shape
-PIXELWISE = ["ridge", "wiener", "mixture"]
+PIXELWISE = ["ridge", "plsr", "wiener", "mixture", "a+"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def predict(name: str, table: PixelTable, values: np.ndarray) -> np.ndarray:
     return method.predict(CameraImage(msi=msi, family=FAMILY)).cube[:, 0].T
 
 
-@pytest.mark.parametrize("name", ["ridge"])
+@pytest.mark.parametrize("name", ["ridge", "plsr"])
 def test_regression_recovers_an_exactly_linear_map(name: str) -> None:
     rng = np.random.default_rng(1)
     weights, constant = rng.normal(size=(BANDS, CAMERA_BANDS)), rng.normal(size=BANDS)
@@ -71,6 +73,65 @@ def test_regression_recovers_an_exactly_linear_map(name: str) -> None:
     spectra = values @ weights.T + constant
     table = PixelTable(values=values[:2000], spectra=spectra[:2000])
     assert predict(name, table, values[2000:]) == pytest.approx(spectra[2000:], abs=1e-4)
+
+
+def test_partial_least_squares_agree_with_scikit_learn() -> None:
+    """For each number of components, against its power iterations."""
+    decomposition = pytest.importorskip("sklearn.cross_decomposition", reason="no scikit-learn")
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4)) + 1
+    spectra = values @ rng.normal(size=(4, 20)) + np.square(values[:, :1]) + rng.normal(size=20)
+    fits = partial_least_squares(values, spectra)
+    assert len(fits) == 4
+    for number, fit in enumerate(fits, start=1):
+        reference = decomposition.PLSRegression(number, scale=False, tol=1e-14, max_iter=10_000)
+        expected = reference.fit(values, spectra).predict(values)
+        assert np.allclose(fit(values.T).T, expected, atol=1e-6)
+
+
+def test_all_components_are_least_squares_and_dependent_bands_add_none() -> None:
+    rng = np.random.default_rng(7)
+    values, spectra = rng.normal(size=(200, 3)), rng.normal(size=(200, 6))
+    fits = partial_least_squares(np.column_stack([values, values @ [1.0, 2.0, -1.0]]), spectra)
+    assert len(fits) == 3
+    extended = np.column_stack([values, np.ones(200)])
+    expected = extended @ np.linalg.lstsq(extended, spectra, rcond=None)[0]
+    found = fits[-1](np.column_stack([values, values @ [1.0, 2.0, -1.0]]).T).T
+    assert found == pytest.approx(expected, abs=1e-8)
+
+
+def test_sparse_codes_find_the_atoms_that_signals_are_made_of() -> None:
+    rng = np.random.default_rng(8)
+    atoms = np.linalg.qr(rng.normal(size=(12, 12)))[0][:8]
+    codes = np.zeros((40, 8))
+    for row in codes:
+        row[rng.permutation(8)[:3]] = rng.choice([-1, 1], 3) * rng.uniform(1, 2, 3)
+    assert sparse_codes(codes @ atoms, atoms, 3) == pytest.approx(codes, abs=1e-6)
+
+
+def test_anchored_regression_beats_ridge_on_piecewise_linear_data() -> None:
+    """A map of its own for pixels that are dark in the first band, another for the others."""
+    rng = np.random.default_rng(9)
+    weights = rng.normal(size=(2, BANDS, CAMERA_BANDS))
+    kinds = rng.integers(0, 2, 4000)
+    values = rng.uniform(0.4, 0.9, (4000, CAMERA_BANDS))
+    values[:, 0] *= np.where(kinds, 0.1, 1)
+    values[:, -1] *= np.where(kinds, 1, 0.1)
+    spectra = np.einsum("nkc,nc->nk", weights[kinds], values)
+    table = PixelTable(values=values[:3000], spectra=spectra[:3000])
+    error = {
+        name: np.abs(predict(name, table, values[3000:]) - spectra[3000:]).mean()
+        for name in ("a+", "ridge")
+    }
+    assert error["a+"] < error["ridge"] / 10
+
+
+def test_anchored_regression_follows_the_brightness() -> None:
+    spectra = gaussian_spectra(np.random.default_rng(10), 1000)
+    table = PixelTable(values=spectra @ ROWS.T, spectra=spectra)
+    assert predict("a+", table, 2 * table.values) == pytest.approx(
+        2 * predict("a+", table, table.values), rel=1e-5
+    )
 
 
 def test_wiener_estimate_is_the_posterior_mean_in_its_precision_form() -> None:

@@ -6,6 +6,7 @@ here is used by a reconstruction.
 
 from typing import Final
 
+from uavssr.evaluation.baselines.a_plus import A_PLUS, sparse_codes
 from uavssr.evaluation.baselines.awan import AWAN, Awan
 from uavssr.evaluation.baselines.dian import DIAN, CrossFusionNetwork
 from uavssr.evaluation.baselines.hscnn import HSCNN_PLUS, HscnnPlus
@@ -25,6 +26,7 @@ from uavssr.evaluation.baselines.mixture import MIXTURE, FittedMixture
 from uavssr.evaluation.baselines.mst import MST_LARGE, MST_PLUS_PLUS, MstLarge, MstPlusPlus
 from uavssr.evaluation.baselines.network_fit import BATCH, cube_loss, fit_network
 from uavssr.evaluation.baselines.network_method import NetworkMethod
+from uavssr.evaluation.baselines.plsr import PLSR, partial_least_squares
 from uavssr.evaluation.baselines.ridge import RIDGE
 from uavssr.evaluation.baselines.wiener import WIENER, wiener_estimate
 
@@ -32,8 +34,10 @@ BASELINES: Final[dict[str, Method]] = {
     method.name: method
     for method in (
         RIDGE,
+        PLSR,
         WIENER,
         MIXTURE,
+        A_PLUS,
         HSCNN_PLUS,
         AWAN,
         MST_LARGE,
@@ -68,5 +72,7 @@ __all__ = [
     "UseOfPairs",
     "cube_loss",
     "fit_network",
+    "partial_least_squares",
+    "sparse_codes",
     "wiener_estimate",
 ]
