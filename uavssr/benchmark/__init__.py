@@ -5,9 +5,11 @@ A protocol is a function that returns a list of cases. The methods are in `evalu
 
 from uavssr.benchmark.case import Case, HeldOutImage
 from uavssr.benchmark.cave import CaveSplit, cave_cases
+from uavssr.benchmark.methods import METHODS
 from uavssr.benchmark.ntire2022 import ntire2022_cases
 from uavssr.benchmark.pairs import pairs_cases
 from uavssr.benchmark.pictures import Picture, write_pictures
+from uavssr.benchmark.protocols import PROTOCOLS, Protocol
 from uavssr.benchmark.records import (
     FACTS_FILE,
     METRICS,
@@ -21,19 +23,24 @@ from uavssr.benchmark.records import (
     write_record,
 )
 from uavssr.benchmark.report_files import write_benchmark_report, write_tables
+from uavssr.benchmark.schedule import Budget, run_benchmark
 from uavssr.benchmark.tables import NOTES, results_markdown
 from uavssr.benchmark.vnir import vnir_cases
 
 __all__ = [
     "FACTS_FILE",
+    "METHODS",
     "METRICS",
     "NOTES",
+    "PROTOCOLS",
     "RUNS_FOLDER",
     "BenchmarkResults",
+    "Budget",
     "Case",
     "CaveSplit",
     "HeldOutImage",
     "Picture",
+    "Protocol",
     "RunRecord",
     "ScoredImage",
     "cave_cases",
@@ -43,6 +50,7 @@ __all__ = [
     "read_record",
     "read_results",
     "results_markdown",
+    "run_benchmark",
     "vnir_cases",
     "write_benchmark_report",
     "write_pictures",

@@ -11,7 +11,7 @@ from uavssr.data import RandomCameras, observe
 from uavssr.evaluation.baselines import CameraImage
 from uavssr.sensors import Float32Array
 
-CAMERAS_A_SCENE = 4
+CAMERAS_A_SCENE = 2
 """Cameras that see each held-out scene."""
 _TEST_STREAM = 17
 """Start of the seeds of held-out images; no training draws from such a seed."""

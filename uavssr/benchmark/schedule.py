@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from uavssr.benchmark.methods import METHODS
+import torch
+
+from uavssr._version import __version__
+from uavssr.benchmark.methods import METHODS, chosen_methods
 from uavssr.benchmark.protocols import Protocol
-from uavssr.benchmark.records import read_record
+from uavssr.benchmark.records import FACTS_FILE, BenchmarkResults, read_record, read_results
+from uavssr.benchmark.report_files import write_benchmark_report
 from uavssr.benchmark.run import RunPlace, run_method
-from uavssr.evaluation.baselines import FitSettings, Method
+from uavssr.evaluation.baselines import FitSettings
+from uavssr.io.writers import replacing
+from uavssr.tiling import Progress
 
 HEAVY_GMAC: Final = 30.0
 """Multiply-adds in G, at 256 x 256 pixels, from which a method gets one seed alone."""
@@ -35,29 +45,124 @@ class Budget:
     """An earlier benchmark whose numbers of training steps are taken, so results are equal."""
 
 
-def run_all(
-    protocol: Protocol, methods: Sequence[Method], budget: Budget, out: Path
-) -> Iterator[tuple[RunPlace, int]]:
-    """Make all runs that have no record yet; yields each with the number still due.
+def run_benchmark(
+    protocol: Protocol,
+    out: Path,
+    *,
+    methods: Sequence[str] = (),
+    cases: Sequence[str] = (),
+    budget: Budget,
+    progress: Progress | None = None,
+) -> BenchmarkResults:
+    """Make all runs that have no record in `out` yet, and write tables and pictures there.
 
-    Seeds run from the first to the last over all methods, so an interrupted benchmark has a
-    complete table of fewer seeds. Heavy methods make no second run, which is known after the first.
+    Seeds run from the first to the last over all methods, so an interrupted benchmark has the
+    complete table of fewer seeds. Which methods are heavy is known after their first run.
+
+    Args:
+        protocol: what is compared on.
+        out: folder of records, tables and pictures.
+        methods: names of methods, all by default.
+        cases: names of the protocol's cases, all by default.
+        budget: how often and how long methods are fitted.
+        progress: called after each run.
+
+    Raises:
+        UsageError: a name is unknown, or `out` holds a benchmark with other settings.
+        InputRefused: data are missing, or a record is damaged.
+        OutputError: a file cannot be written.
     """
-    names = [case.name for case in protocol.cases()]
+    chosen = chosen_methods(methods, protocol.name)
+    titles = _titles(protocol, cases)
+    _write_facts(protocol, titles, budget, out)
     for seed in range(budget.seeds):
         places = [
             RunPlace(folder=out, case=case, method=method.name, seed=seed)
-            for case in names
-            for method in methods
+            for case in titles
+            for method in chosen
         ]
         due = [place for place in places if seed == 0 or _is_repeated(place)]
         waiting = [place for place in due if not place.file(".json").is_file()]
+        with _processes(budget) as pool:
+            runs = {pool.submit(_run, protocol, place, budget): place for place in waiting}
+            for run in as_completed(runs):
+                run.result()
+                if progress is not None:
+                    place = runs[run]
+                    progress(f"{place.case}, {place.method}, seed {seed}", 1, len(waiting))
+    write_benchmark_report(out)
+    return read_results(out)
+
+
+@contextmanager
+def _processes(budget: Budget) -> Iterator[ProcessPoolExecutor]:
+    """Processes of `budget.threads` threads, one for each run; libraries read their environment."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    earlier = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(budget.threads)))
+    try:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(budget.jobs, context, max_tasks_per_child=1) as pool:
-            runs = {pool.submit(_run, protocol, place, budget): place for place in waiting}
-            for count, run in enumerate(as_completed(runs), 1):
-                run.result()
-                yield runs[run], len(waiting) - count
+            yield pool
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _titles(protocol: Protocol, names: Sequence[str]) -> dict[str, str]:
+    """Titles of the chosen cases by name."""
+    titles = {case.name: case.title for case in protocol.cases()}
+    unknown = [name for name in names if name not in titles]
+    if unknown:
+        raise UsageError(
+            f"{protocol.name} has no case {', '.join(unknown)}; its cases are {', '.join(titles)}"
+        )
+    return {name: title for name, title in titles.items() if not names or name in names}
+
+
+def _write_facts(protocol: Protocol, titles: Mapping[str, str], budget: Budget, out: Path) -> None:
+    """Write benchmark.json, or check that the folder's own says the same."""
+    settings = {
+        "protocol": protocol.name,
+        "options": protocol.options,
+        "budget_minutes": budget.minutes,
+        "threads": budget.threads,
+    }
+    path = out / FACTS_FILE
+    if path.is_file():
+        earlier = read_results(out).facts
+        differing = [key for key, value in settings.items() if earlier.get(key) != value]
+        if differing:
+            key = differing[0]
+            raise UsageError(
+                f"{out} holds a benchmark with {key} {earlier.get(key)}, not {settings[key]}",
+                remedy="choose another --out",
+            )
+        titles = {**earlier.get("cases", {}), **titles}
+    facts = {
+        **settings,
+        "data": protocol.data.name,
+        "cases": dict(titles),
+        "methods": list(METHODS),
+        "command": _command(protocol, budget),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "versions": {"uavssr": __version__, "torch": torch.__version__},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(path, overwrite=True) as part:
+        part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _command(protocol: Protocol, budget: Budget) -> str:
+    """The command that makes all of it, with placeholders for folders."""
+    options = "".join(f" --{key} {value}" for key, value in protocol.options.items())
+    return (
+        f"uavssr benchmark {protocol.name} --data DATA{options} --seeds {budget.seeds} "
+        f"--budget {budget.minutes:g} --threads {budget.threads} --out OUT"
+    )
 
 
 def _is_repeated(place: RunPlace) -> bool:

@@ -23,8 +23,12 @@ from uavssr.io.writers import replacing
 
 BATCH: Final = 4
 """Patches of a step."""
-RATE: Final = 4e-4
-"""Largest learning rate, that of MST++ (Cai et al. 2022)."""
+RATE: Final = 1e-3
+"""Largest learning rate.
+
+In one minute MST++ reached an RMSE of 0.036 on validation patches of CAVE with it, and 0.054 with
+the 4e-4 of its authors (Cai et al. 2022), which are for 300,000 steps.
+"""
 CURVE_POINTS: Final = 12
 """Points of a learning curve, and checkpoints of a training."""
 _TIMED_STEPS: Final = 4

@@ -1,0 +1,66 @@
+"""The command that compares methods on known ground: runs, tables and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uavssr.cli import console
+from uavssr.cli import options as shared
+from uavssr.cli.app import app, print_json, say
+from uavssr.cli.stop_signals import STOP
+
+
+@app.command()
+def benchmark(
+    context: typer.Context,
+    protocol: Annotated[
+        str, typer.Argument(help="cave, vnir, ntire2022 or pairs.", metavar="PROTOCOL")
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of the protocol's data.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs, tables and pictures.")],
+    methods: Annotated[
+        str | None, typer.Option(help="Names of methods: ridge,mst++,pgunet; default: all.")
+    ] = None,
+    cases: Annotated[
+        str | None, typer.Option(help="Names of the protocol's cases; default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 3,
+    budget: Annotated[
+        float, typer.Option(min=0.01, help="Processor time of each training, in minutes.")
+    ] = 5.0,
+    split: Annotated[
+        str | None, typer.Option(help="Split of cave: ours, or dian (that of the literature).")
+    ] = None,
+    repeat: Annotated[
+        Path | None,
+        typer.Option(help="An earlier --out whose numbers of training steps are taken again."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    as_json: shared.AsJson = False,
+) -> None:
+    """Compare methods on known ground; the same command again makes what is missing."""
+    from uavssr.benchmark import Budget, Protocol, run_benchmark
+
+    STOP.raise_from_now_on()
+    options = {} if split is None else {"split": split}
+    with console.progress(quiet=context.obj["quiet"], unit="runs") as progress:
+        results = run_benchmark(
+            Protocol(name=protocol, data=data, options=options),
+            out,
+            methods=_names(methods),
+            cases=_names(cases),
+            budget=Budget(seeds=seeds, minutes=budget, threads=threads, jobs=jobs, repeat=repeat),
+            progress=progress,
+        )
+    if as_json:
+        print_json(results)
+    else:
+        say(context, f"wrote {out / 'results.md'}")
+
+
+def _names(words: str | None) -> list[str]:
+    return [] if words is None else [word for word in words.split(",") if word]
