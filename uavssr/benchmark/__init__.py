@@ -22,7 +22,7 @@ from uavssr.benchmark.records import (
     read_results,
     write_record,
 )
-from uavssr.benchmark.report_files import write_benchmark_report, write_tables
+from uavssr.benchmark.report_files import results_as_dict, write_benchmark_report, write_tables
 from uavssr.benchmark.schedule import Budget, run_benchmark
 from uavssr.benchmark.tables import NOTES, results_markdown
 from uavssr.benchmark.vnir import vnir_cases
@@ -49,6 +49,7 @@ __all__ = [
     "pairs_cases",
     "read_record",
     "read_results",
+    "results_as_dict",
     "results_markdown",
     "run_benchmark",
     "vnir_cases",

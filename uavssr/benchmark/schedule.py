@@ -21,6 +21,7 @@ from uavssr.benchmark.protocols import Protocol
 from uavssr.benchmark.records import FACTS_FILE, BenchmarkResults, read_record, read_results
 from uavssr.benchmark.report_files import write_benchmark_report
 from uavssr.benchmark.run import RunPlace, run_method
+from uavssr.errors import UsageError
 from uavssr.evaluation.baselines import FitSettings
 from uavssr.io.writers import replacing
 from uavssr.tiling import Progress
@@ -89,7 +90,7 @@ def run_benchmark(
                 run.result()
                 if progress is not None:
                     place = runs[run]
-                    progress(f"{place.case}, {place.method}, seed {seed}", 1, len(waiting))
+                    progress(f"seed {seed}, {place.case}, {place.method}", 1, len(waiting))
     write_benchmark_report(out)
     return read_results(out)
 

@@ -9,7 +9,7 @@ import typer
 
 from uavssr.cli import console
 from uavssr.cli import options as shared
-from uavssr.cli.app import app, print_json, say
+from uavssr.cli.app import app, say
 from uavssr.cli.stop_signals import STOP
 
 
@@ -43,7 +43,7 @@ def benchmark(
     as_json: shared.AsJson = False,
 ) -> None:
     """Compare methods on known ground; the same command again makes what is missing."""
-    from uavssr.benchmark import Budget, Protocol, run_benchmark
+    from uavssr.benchmark import Budget, Protocol, results_as_dict, run_benchmark
 
     STOP.raise_from_now_on()
     options = {} if split is None else {"split": split}
@@ -57,7 +57,7 @@ def benchmark(
             progress=progress,
         )
     if as_json:
-        print_json(results)
+        console.show(results_as_dict(results), as_json=True)
     else:
         say(context, f"wrote {out / 'results.md'}")
 

@@ -3,6 +3,7 @@
 from uavssr.cli import reconstruct  # isort: skip
 from uavssr.cli import (
     batch,
+    benchmark,
     camera,
     compare,
     config,
@@ -23,6 +24,7 @@ from uavssr.cli.app import app
 __all__ = [
     "app",
     "batch",
+    "benchmark",
     "camera",
     "compare",
     "config",

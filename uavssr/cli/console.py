@@ -29,7 +29,7 @@ def show(data: object, *parts: RenderableType, as_json: bool) -> None:
 
 @contextmanager
 def progress(
-    *, quiet: bool, unit: Literal["pixels", "steps"] = "pixels"
+    *, quiet: bool, unit: Literal["pixels", "steps", "runs"] = "pixels"
 ) -> Iterator[ProgressCallback | None]:
     """A progress bar on stderr with speed and time left; None if quiet.
 

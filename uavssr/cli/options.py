@@ -84,17 +84,17 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 PANELS: Final[Mapping[str, str]] = {
-    "Input": "sensor sensor_b candidates compare bands bidx scale assume_crs max_pixels",
+    "Input": "data split sensor sensor_b candidates compare bands bidx scale assume_crs max_pixels",
     "References and plots": "reference reference_sensor reference_scale reference_offset "
     "reference_bands reference_date reference_error flight_date max_days flight same_camera zones "
     "zone_field spectra plots id buffer true_stf pred_scale ref_scale pairs accept max_shift",
     "Network": "model stf stf_a stf_b stf_only stf_scope tile_stf stages precision init steps rank "
-    "components width seed set",
+    "components width seed set methods cases seeds budget repeat",
     "What is computed": "wavelengths wavelength count formula index as to resolution grid epsilon "
     "data_range per_band snr_db misregistration perfect even_so list",
     "Output": "out out_dir format dtype co uncertainty quality quicklook plot stf_out csv table "
     "figure title status name log overwrite resume strict dry_run json",
-    "Resources": "device workers jobs batch tile overlap mem_limit scheduler cluster",
+    "Resources": "device workers threads jobs batch tile overlap mem_limit scheduler cluster",
 }
 """Groups of `--help`, each with the keys of its options."""
 
