@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +30,16 @@ class Protocol:
         """The cases.
 
         Raises:
-            UsageError: there is no such protocol.
+            UsageError: there is no such protocol, or it has no such option.
             InputRefused: its data are not there.
         """
         if self.name not in PROTOCOLS:
             raise UsageError(f"protocol {self.name} is unknown; take one of {', '.join(PROTOCOLS)}")
-        return PROTOCOLS[self.name](self.data, **self.options)
+        builder = PROTOCOLS[self.name]
+        for key in self.options:
+            if key not in inspect.signature(builder).parameters:
+                raise UsageError(f"the protocol {self.name} has no option --{key}")
+        return builder(self.data, **self.options)
 
 
 PROTOCOLS: Final[dict[str, Callable[..., list[Case]]]] = {

@@ -128,7 +128,7 @@ def _write_facts(protocol: Protocol, titles: Mapping[str, str], budget: Budget, 
     """Write benchmark.json, or check that the folder's own says the same."""
     settings = {
         "protocol": protocol.name,
-        "options": protocol.options,
+        "options": {key: str(value) for key, value in protocol.options.items()},
         "budget_minutes": budget.minutes,
         "threads": budget.threads,
     }

@@ -34,6 +34,12 @@ def benchmark(
     split: Annotated[
         str | None, typer.Option(help="Split of cave: ours, or dian (that of the literature).")
     ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="List of the training scenes of ntire2022, one a line.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="List of the scenes of ntire2022 to judge on.")
+    ] = None,
     repeat: Annotated[
         Path | None,
         typer.Option(help="An earlier --out whose numbers of training steps are taken again."),
@@ -46,7 +52,8 @@ def benchmark(
     from uavssr.benchmark import Budget, Protocol, results_as_dict, run_benchmark
 
     STOP.raise_from_now_on()
-    options = {} if split is None else {"split": split}
+    given = {"split": split, "training": training, "validation": validation}
+    options = {name: value for name, value in given.items() if value is not None}
     with console.progress(quiet=context.obj["quiet"], unit="runs") as progress:
         results = run_benchmark(
             Protocol(name=protocol, data=data, options=options),
