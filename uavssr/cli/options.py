@@ -84,7 +84,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 PANELS: Final[Mapping[str, str]] = {
-    "Input": "data split training validation sensor sensor_b candidates compare bands bidx scale assume_crs max_pixels",
+    "Input": "data split training validation "
+    "sensor sensor_b candidates compare bands bidx scale assume_crs max_pixels",
     "References and plots": "reference reference_sensor reference_scale reference_offset "
     "reference_bands reference_date reference_error flight_date max_days flight same_camera zones "
     "zone_field spectra plots id buffer true_stf pred_scale ref_scale pairs accept max_shift",
