@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from torch import nn
 
 from tests.helpers.models import GRID, P4M, tiny_model, tiny_network
 from tests.helpers.plots import FLIGHTS, seen_plots, write_npz
-from uavssr.benchmark import Case, pairs_cases
+from uavssr.benchmark import FACTS_FILE, Case, pairs_cases, read_results, results_markdown
+from uavssr.benchmark.pair_tables import flight_errors
 from uavssr.benchmark.pairs import NOTHING_KNOWN
 from uavssr.benchmark.released import ReleasedMethod
+from uavssr.benchmark.run import RunPlace, run_method
 from uavssr.data import PlotPairs, comparison_grid
 from uavssr.errors import UsageError
 from uavssr.evaluation import INTERVAL_90, blind_plot_stf, plot_errors
 from uavssr.evaluation.baselines import BASELINES, CameraImage, FitSettings, FittedMethod, Method
-from uavssr.evaluation.baselines.martinez import TransferMethod
+from uavssr.evaluation.baselines.martinez import FineTuning, TransferMethod
 from uavssr.evaluation.baselines.network_method import FittedNetwork
 from uavssr.sensors import HEADWALL_NANO
 from uavssr.spectra import read_plot_table
@@ -191,3 +194,29 @@ def test_fine_tuning_starts_anew_for_each_image(case: Case) -> None:
     before = fitted.predict(first).cube
     fitted.predict(second)
     assert np.array_equal(fitted.predict(first).cube, before)
+
+
+def test_flights_held_out_in_turn_are_one_table(table: Path, tmp_path: Path) -> None:
+    """Errors by flight are means over draws; deviations are those of numpy."""
+    tuning = FineTuning(steps=3, rate=1e-3)
+    short = TransferMethod(name="short", pairs="needed", tuning=tuning)
+    cases = pairs_cases(table, sensor="p4m", known=(3,), draws=2)
+    for case in cases:
+        for method in (BASELINES["ridge"], short):
+            place = RunPlace(folder=tmp_path, case=case.name, method=method.name, seed=0)
+            run_method(case, method, place, FitSettings())
+    facts = {"protocol": "pairs", "cases": {cases[0].table: cases[0].title}}
+    (tmp_path / FACTS_FILE).write_text(json.dumps(facts))
+    results = read_results(tmp_path)
+    assert list(results.cases) == ["plots"]
+    ridge, scratch = flight_errors(results, "plots")
+    assert (ridge.set, ridge.method, ridge.draw_deviation) == (NOTHING_KNOWN, "ridge", None)
+    assert ridge.flights == tuple(sorted(FLIGHTS))
+    (run,) = results.of("plots", "short")
+    errors = np.array([image.rmse for image in run.images]).reshape(3, 2)
+    assert scratch.rmse_by_flight == pytest.approx(errors.mean(1))
+    assert scratch.flight_deviation == pytest.approx(errors.mean(1).std(ddof=1))
+    assert scratch.draw_deviation == pytest.approx(np.sqrt(errors.var(1, ddof=1).mean()))
+    text = results_markdown(results)
+    assert f"{scratch.means['rmse']:.4f}" in text
+    assert "each flight from the 2 others" in text

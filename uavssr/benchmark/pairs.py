@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,15 @@ WHEAT_BANDS: Final = ("b2", "g2", "r1", "re2", "nir")
 """The five of ten bands that the spectra are predicted from."""
 
 
+class KnownDraws(NamedTuple):
+    """The known ground of test flights."""
+
+    counts: tuple[int, ...]
+    """Numbers of known plots or pixels."""
+    draws: int
+    """Random choices of known plots."""
+
+
 def pairs_cases(
     data: Path,
     *,
@@ -73,21 +82,20 @@ def pairs_cases(
         UsageError: no such flight, or none is left to learn from.
         InputRefused, ManifestRefused: a file cannot be used.
     """
+    ground = KnownDraws(tuple(known), draws)
     if is_folder(data):
         if sensor or bands or flights or test:
             fact = "a camera, bands and flights go with one file of pairs"
             raise UsageError(fact, path=data, remedy="give --data the file")
-        return published_pairs(data, known=known, draws=draws)
+        return published_pairs(data, ground)
     camera = load_sensor(sensor) if sensor is not None else None
     pairs = read_pair_flights(data, sensor=camera, bands=bands)
     if flights:
         pairs = replace(pairs, images=pairs.of(flights))
-    return _cases(pairs, test, known, draws)
+    return _cases(pairs, test, ground)
 
 
-def published_pairs(
-    data: Path, *, known: Sequence[int] = KNOWN_COUNTS, draws: int = DRAWS
-) -> list[Case]:
+def published_pairs(data: Path, known: KnownDraws) -> list[Case]:
     """Table beet by its test flights, and wheat with one growth stage after the other held out."""
     beet = read_pair_flights(
         data / "pairs" / "beet_rededge_headwall.npz", sensor=load_sensor("rededge3")
@@ -98,10 +106,7 @@ def published_pairs(
         bands=WHEAT_BANDS,
     )
     beet, wheat = replace(beet, name="beet"), replace(wheat, name="wheat")
-    return [
-        *_cases(beet, BEET_TEST_FLIGHTS, known, draws),
-        *_cases(wheat, (), known, draws),
-    ]
+    return [*_cases(beet, BEET_TEST_FLIGHTS, known), *_cases(wheat, (), known)]
 
 
 def _wheat_camera(path: Path) -> Sensor:
@@ -118,38 +123,36 @@ def _wheat_camera(path: Path) -> Sensor:
         raise InputRefused(f"no response curves ({why_unread(err, path)})", path=path) from err
 
 
-def _cases(pairs: PairFlights, test: Sequence[str], known: Sequence[int], draws: int) -> list[Case]:
+def _cases(pairs: PairFlights, test: Sequence[str], known: KnownDraws) -> list[Case]:
+    start = f"{pairs.name}, {pairs.sensor.name}: "
     if test:
         pairs.of(test)  # refuses unknown names
-        return [_case(pairs, test, (known, draws), pairs.name)]
+        others = [flight for flight in pairs.flights if flight not in test]
+        title = f"{start}{', '.join(test)} from {', '.join(others)}"
+        return [_case(pairs, test, known, name=pairs.name, title=title)]
+    title = f"{start}each flight from the {len(pairs.flights) - 1} others"
     return [
-        _case(pairs, (flight,), (known, draws), f"{pairs.name}-{flight}")
+        _case(pairs, (flight,), known, name=f"{pairs.name}-{flight}", title=title)
         for flight in pairs.flights
     ]
 
 
 def _case(
-    pairs: PairFlights, test: Sequence[str], options: tuple[Sequence[int], int], name: str
+    pairs: PairFlights, test: Sequence[str], known: KnownDraws, *, name: str, title: str
 ) -> Case:
-    known = [flight for flight in pairs.flights if flight not in test]
-    if not known:
+    others = [flight for flight in pairs.flights if flight not in test]
+    if not others:
         fact = f"{pairs.name} has no flight beside {', '.join(test)}"
         raise UsageError(fact, remedy="name fewer flights with --test")
     images, family = pairs.of(test), ResponseFamily.of(pairs.sensor, pairs.grid)
-    every = {NOTHING_KNOWN: tuple(_held_out(image, family, pairs.sensor.name) for image in images)}
-    counts, draws = options
-    for count in counts:
-        drawn = tuple(_with_known(images, family, pairs.sensor.name, count, draws))
-        if drawn:
-            unit = "plot" if images[0].apart else "pixel"
+    camera = pairs.sensor.name
+    every = {NOTHING_KNOWN: tuple(_held_out(image, family, camera) for image in images)}
+    unit = "plot" if images[0].apart else "pixel"
+    for count in known.counts:
+        if drawn := tuple(_with_known(images, family, camera, known._replace(counts=(count,)))):
             every[f"{count} known {unit}{'s' * (count != 1)}"] = drawn
-    return Case(
-        name=name,
-        title=f"{pairs.name}, {pairs.sensor.name}: {', '.join(test)} from {', '.join(known)}",
-        training=_training(pairs, pairs.of(known)),
-        tests=every,
-        table=pairs.name,
-    )
+    training = _training(pairs, pairs.of(others))
+    return Case(name=name, title=title, training=training, tests=every, table=pairs.name)
 
 
 def _training(pairs: PairFlights, images: Sequence[PairImage]) -> PlotPairs:
@@ -180,14 +183,15 @@ def _held_out(
 
 
 def _with_known(
-    images: Sequence[PairImage], family: ResponseFamily, camera: str, count: int, draws: int
+    images: Sequence[PairImage], family: ResponseFamily, camera: str, ground: KnownDraws
 ) -> Iterator[HeldOutImage]:
-    """The images with `count` random pixels known; known plots are left out of what is judged."""
+    """The images with random pixels known; known plots are left out of what is judged."""
+    (count,) = ground.counts
     for image in images:
         pixels = image.msi[0].size
         if pixels < count + MIN_PLOTS_LEFT:
             continue
-        for draw in range(draws if image.apart else RASTER_DRAWS):
+        for draw in range(ground.draws if image.apart else RASTER_DRAWS):
             rng = np.random.default_rng([_KNOWN_STREAM, count, draw])
             chosen = np.zeros(pixels, bool)
             chosen[rng.choice(pixels, count, replace=False)] = True

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from uavssr.errors import InputRefused
 from uavssr.evaluation.baselines import CameraKnowledge, CurvePoint
@@ -180,7 +182,42 @@ def read_results(path: Path) -> BenchmarkResults:
             remedy="name the --out of uavssr benchmark",
         )
     records = [read_record(file) for file in sorted((path / RUNS_FOLDER).glob("*/*/*.json"))]
-    return BenchmarkResults(facts=_read(path / FACTS_FILE), runs=tuple(records), folder=path)
+    runs = _merged_runs(records)
+    return BenchmarkResults(facts=_read(path / FACTS_FILE), runs=tuple(runs), folder=path)
+
+
+def _merged_runs(runs: Iterable[RunRecord]) -> list[RunRecord]:
+    """The runs with those of one method, seed and table as one: images of all, means of the rest.
+
+    These are of cases that share a table, such as one flight after the other held out.
+    """
+    groups: dict[tuple[str, str, int], list[RunRecord]] = {}
+    for run in runs:
+        groups.setdefault((run.case, run.method, run.seed), []).append(run)
+    return [_merged(group) if group[1:] else group[0] for group in groups.values()]
+
+
+def _merged(runs: Sequence[RunRecord]) -> RunRecord:
+    def mean(name: str, parts: Sequence[RunRecord | CurvePoint] = runs) -> float:
+        return float(np.mean([getattr(part, name) for part in parts]))
+
+    points = zip(*(run.curve for run in runs), strict=False)
+    return replace(
+        runs[0],
+        steps=round(mean("steps")),
+        fit_seconds=mean("fit_seconds"),
+        predict_seconds_per_mpx=mean("predict_seconds_per_mpx"),
+        peak_mb=max((run.peak_mb for run in runs if run.peak_mb is not None), default=None),
+        curve=tuple(
+            CurvePoint(
+                step=round(mean("step", same)),
+                seconds=mean("seconds", same),
+                rmse=mean("rmse", same),
+            )
+            for same in points
+        ),
+        images=tuple(image for run in runs for image in run.images),
+    )
 
 
 def pack_results(results: BenchmarkResults, path: Path) -> None:

@@ -91,14 +91,14 @@ def _judge(
             seconds += time.process_time() - started
             pixels += prediction.cube[0].size
             images.append(score(name, held_out, prediction, case.training.grid))
-            if f"{name}/cube_true" not in examples:
+            if f"{name}/cube_true" not in examples and not image.apart:
                 examples |= _example(name, held_out, prediction)
     with replacing(path.with_suffix(".npz"), overwrite=True) as part, part.open("wb") as file:
         np.savez_compressed(file, **examples)  # type: ignore[arg-type]
     parameters, gmac = _size(case, fitted)
     trained = fitted.curve[-1].seconds if fitted.curve else 0.0
     return RunRecord(
-        case=case.name,
+        case=case.table or case.name,
         method=method.name,
         seed=seed,
         knows=method.knows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from uavssr.benchmark.pair_tables import PAIR_NOTES, pair_table
 from uavssr.benchmark.pictures import Picture
 from uavssr.benchmark.records import BenchmarkResults
 from uavssr.benchmark.summary import (
@@ -90,10 +91,10 @@ def results_markdown(
     for case, case_title in results.cases.items():
         lines += [f"{hashes}# {case_title}", ""]
         cost = costs(results, case)
-        for group in sets_of(results, case):
-            rows = summarise(results, case, group)
-            lines += [f"{hashes}## {group}", "", *_error_table(rows), ""]
-            lines += [*_verdict_lines(verdicts(rows), rows), "", *_comparison_table(rows), ""]
+        if results.protocol == "pairs":
+            lines += [*pair_table(results, case), "", PAIR_NOTES]
+        else:
+            lines += _set_tables(results, case, f"{hashes}##")
         lines += [
             f"{hashes}## Cost: {case_title}",
             "",
@@ -104,6 +105,14 @@ def results_markdown(
         lines += [_image(picture) for picture in pictures if picture.case == case]
     lines += [_image(picture) for picture in pictures if picture.case is None]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _set_tables(results: BenchmarkResults, case: str, hashes: str) -> Iterator[str]:
+    """Errors, verdicts and comparisons of each set of images of a case."""
+    for group in sets_of(results, case):
+        rows = summarise(results, case, group)
+        yield from (f"{hashes} {group}", "", *_error_table(rows), "")
+        yield from (*_verdict_lines(verdicts(rows), rows), "", *_comparison_table(rows), "")
 
 
 def _image(picture: Picture) -> str:

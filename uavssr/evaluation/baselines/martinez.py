@@ -45,7 +45,7 @@ class FineTuning:
     """Learning rate, with a cosine down to zero."""
 
 
-TRANSFERRED: Final = FineTuning(steps=100, rate=5e-4)
+TRANSFERRED: Final = FineTuning(steps=200, rate=1e-3)
 """Chosen on the development flights, see docs/benchmarks.md."""
 FROM_SCRATCH: Final = FineTuning(steps=600, rate=2e-3)
 """The same."""
