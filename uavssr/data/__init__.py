@@ -22,6 +22,7 @@ from uavssr.data.flight_pairs import PlotPairs, RasterPairs
 from uavssr.data.flights import fit_camera_profile
 from uavssr.data.image_patches import ImagePatches, PhotographedScene
 from uavssr.data.manifest import file_sha256, read_manifest
+from uavssr.data.manifest_row import ManifestRow
 from uavssr.data.pair_flights import (
     PairFlights,
     PairImage,
@@ -54,6 +55,7 @@ __all__ = [
     "CameraSource",
     "DataConfig",
     "ImagePatches",
+    "ManifestRow",
     "PairFlights",
     "PairImage",
     "PairReport",
