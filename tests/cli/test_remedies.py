@@ -39,6 +39,7 @@ STEPS = (
     "--steps 1 --set training.size=8 --set training.batch=1 --set training.prior_scenes=2 "
     "--set training.bags=0 --set training.validate=0"
 )
+ARCH_STEPS = "--steps 1 --set training.size=8 --set training.batch=1 --sensor p4m"
 SHORT = {
     "DRY": f"reconstruct in/field.tif -o out.tif {FAST} --dry-run",
     "WRITE": f"reconstruct in/field.tif -o out.tif {FAST} -q",
@@ -257,6 +258,18 @@ RUN = (
         f"train --spectra in/lib.npz -q -o run --init in/tiny {STEPS}",
     ),
     Remedy("`train`: a checkpoint", "TRAIN --seed 9", r"another --out", "TRAIN -o b", "TRAIN"),
+    Remedy(
+        "`train`: an unknown `--arch`",
+        f"train --spectra in/lib.npz -q -o run {ARCH_STEPS} --arch mst",
+        r"use one of pgunet, .*(mst\+\+),",
+        f"train --spectra in/lib.npz -q -o run {ARCH_STEPS} --arch '{{1}}'",
+    ),
+    Remedy(
+        "`train --arch`: a device",
+        f"train --spectra in/lib.npz -q -o run {ARCH_STEPS} --arch mst++ --device cuda",
+        "leave out --device",
+        f"train --spectra in/lib.npz -q -o run {ARCH_STEPS} --arch mst++",
+    ),
     # --- 3: input
     Remedy("a directory", "inspect in", "give the path of a local GeoTIFF", "inspect in/field.tif"),
     Remedy(
@@ -627,6 +640,7 @@ BY_HAND = {
     "no zone lies in the image": EDIT,
     "an index's wavelength or band": "Python only; tests/indices/test_terms.py",
     "a trust table": FETCH,
+    "a network of another kind": "run by tests/training/test_baseline_run.py",
     "the SHA-256 differs": FETCH,
     "a key, shape or type": FETCH,
     "a format of another version": "installs a package",

@@ -58,10 +58,12 @@ best of the methods that are not given the true response is **bold**. *Given*: w
 of the camera of a test image.
 
 A method marked{_UNCONVERGED} is **unconverged**: over the last quarter of its training the
-validation RMSE still fell by {FLAT_SHARE:.0%} or more. Nothing is claimed of it, good or bad.
+validation RMSE still fell by {100 * FLAT_SHARE:g} % or more. Nothing is claimed of it, good or bad.
 
 MRAE is without a smallest denominator, as in NTIRE 2022. STF error: |R - R_true| / |R_true|; shape:
 the same after the best factor of each band; centre: mean absolute error of the bands' centroids.
+
+The STF of `wiener` is the data sheet's, so its row says how far cameras are from their data sheet.
 
 Against `{OURS}`: the difference of mean errors (positive where `{OURS}` is better), p of a
 two-sided sign-flip test over the images (errors averaged over seeds), and the images and scenes on

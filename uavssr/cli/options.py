@@ -89,8 +89,8 @@ PANELS: Final[Mapping[str, str]] = {
     "References and plots": "reference reference_sensor reference_scale reference_offset "
     "reference_bands reference_date reference_error flight_date max_days flight same_camera zones "
     "zone_field spectra plots id buffer true_stf pred_scale ref_scale pairs accept max_shift",
-    "Network": "model stf stf_a stf_b stf_only stf_scope tile_stf stages precision init steps rank "
-    "components width seed set methods cases seeds budget repeat",
+    "Network": "model arch stf stf_a stf_b stf_only stf_scope tile_stf stages precision init steps "
+    "rank components width seed set methods cases seeds budget repeat",
     "What is computed": "wavelengths wavelength count formula index as to resolution grid epsilon "
     "data_range per_band snr_db misregistration perfect even_so list",
     "Output": "out out_dir format dtype co uncertainty quality quicklook plot stf_out csv table "

@@ -28,6 +28,14 @@ def train(
         Path | None, typer.Option("--out", "-o", help="Folder of the run and of the model.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Kind of network: pgunet (default), or one it is compared with."),
+    ] = None,
+    sensor: Annotated[
+        str | None,
+        typer.Option(help="With another --arch: its camera, a name or a .yaml or .csv file."),
+    ] = None,
     init: Annotated[
         str | None, typer.Option(help="Start from a model: a released name or a folder.")
     ] = None,
@@ -63,13 +71,15 @@ def train(
 ) -> None:
     """Train a model on pairs, cubes or spectra; give the same command again to resume."""
     from uavssr.io.settings import read_settings
-    from uavssr.training import RunConfig, run_training
+    from uavssr.training import DEFAULT_ARCH, RunConfig, run_training, train_baseline
 
     options = {
         "pairs": pairs,
         "spectra": spectra,
         "out": out,
         "name": name,
+        "arch": arch,
+        "sensor": sensor,
         "init": init,
         "log": log,
         "device": device,
@@ -96,7 +106,10 @@ def train(
                 )
             done = step + 1
 
-        warnings = run_training(run, data_progress=progress, step_progress=stepped)
+        if run.arch == DEFAULT_ARCH:
+            warnings = run_training(run, data_progress=progress, step_progress=stepped)
+        else:
+            warnings = train_baseline(run, data_progress=progress, step_progress=progress)
     if leads:
         for warning in warnings:
             say(context, f"! {warning}")

@@ -44,6 +44,7 @@ from uavssr.data.random_cameras import (
 from uavssr.data.scenes import simulate_batch, simulate_scene
 from uavssr.data.simulate import simulate
 from uavssr.data.training_data import SceneSplit, TrainingData, load_data
+from uavssr.data.training_patches import TrainingPatches
 
 __all__ = [
     "BAG_SCENE_SIDE",
@@ -69,6 +70,7 @@ __all__ = [
     "SpectraBagBatch",
     "SpectraBags",
     "TrainingData",
+    "TrainingPatches",
     "check_pairs",
     "comparison_grid",
     "draw_cameras",

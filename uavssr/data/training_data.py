@@ -97,6 +97,11 @@ class TrainingData:
         return [split for split in self.splits if split.train.size]
 
     @property
+    def scene_weight(self) -> float:
+        """How often scenes are drawn that random cameras observe, relative to pairs' images."""
+        return sum(self._scene_weights())
+
+    @property
     def pairs(self) -> list[SceneSplit]:
         """The pairs with training patches."""
         return [split for split in self.trained if split.patches.has_image]
@@ -119,10 +124,10 @@ class TrainingData:
         if self.trained:
             rng = np.random.default_rng([seed, step, shard, 9])
             pairs = self.pairs
-            weights = [sum(self._scene_weights()), *(pair.row.weight / 2 for pair in pairs)]
+            weights = [self.scene_weight, *(pair.row.weight / 2 for pair in pairs)]
             chosen = _draw_index(rng, weights)
             if chosen > 0:
-                return _real_batch(rng, pairs[chosen - 1], self.grid, count)
+                return draw_real_batch(rng, pairs[chosen - 1], self.grid, count)
         scenes = self.draw_scenes(rng, count, size + 2 * MAX_BAND_SHIFT)
         return observe_batch(rng, scenes, self.grid)
 
@@ -260,7 +265,7 @@ def _reoriented(patch: Float32Array, orientation: tuple[int, bool]) -> Float32Ar
     return turned[:, :, ::-1] if mirrored else turned
 
 
-def _real_batch(
+def draw_real_batch(
     rng: np.random.Generator, pair: SceneSplit, grid: WavelengthGrid, count: int
 ) -> Batch:
     """Draw patches of one pair, all of one camera, whose true response is unknown."""

@@ -39,10 +39,15 @@ from uavssr.model.weights import (
     Model,
     empty_prior,
     find_model,
+    grid_fields,
+    grid_of_fields,
     load_model,
     model_digest,
     model_folders,
+    read_config,
+    read_weights,
     save_model,
+    write_weights,
 )
 
 __all__ = [
@@ -95,12 +100,17 @@ __all__ = [
     "find_materials",
     "find_model",
     "fit_mixture",
+    "grid_fields",
+    "grid_of_fields",
     "load_model",
     "model_digest",
     "model_folders",
     "pool_materials",
     "projection_error",
+    "read_config",
+    "read_weights",
     "relative_prior_se",
     "save_model",
     "stf_covariance",
+    "write_weights",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from uavssr.errors import InputRefused, ModelRefused
 from uavssr.io.bounded import parse_json, read_bytes, why_unread
@@ -91,7 +92,7 @@ def model_digest(folder: Path) -> str:
     Raises:
         ModelRefused: the config is damaged.
     """
-    return str(_read_config(folder / CONFIG_FILE)["sha256"])
+    return str(read_config(folder / CONFIG_FILE, _KEYS)["sha256"])
 
 
 def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
@@ -107,12 +108,12 @@ def load_model(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
         ('p4m-nano', 270)
     """
     folder = find_model(name_or_path)
-    config = _read_config(folder / CONFIG_FILE)
+    config = read_config(folder / CONFIG_FILE, _KEYS)
     sizes, grid = _sizes_and_grid(config, folder / CONFIG_FILE)
     with torch.device("meta"):
         network = PGUNet(sizes, *empty_prior(sizes, grid))
     digest = str(config["sha256"])
-    tensors = _read_weights(folder / WEIGHTS_FILE, digest, network.state_dict())
+    tensors = read_weights(folder / WEIGHTS_FILE, digest, network.state_dict())
     network.load_state_dict(tensors, assign=True)
     return Model(
         name=str(config["name"]),
@@ -134,27 +135,53 @@ def save_model(network: PGUNet, folder: Path, *, name: str, training: dict[str, 
     Returns:
         The SHA-256 of the weights file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    raw, grid = save_tensors(state), network.grid
-    digest = hashlib.sha256(raw).hexdigest()
-    config = {
-        "format": FORMAT,
+    facts = {
         "name": name,
         "network": network.config.to_dict(),
-        "grid": {
-            "name": grid.name,
-            "centres_nm": [round(float(v), 4) for v in grid.centres],
-            "fwhm_nm": [round(float(v), 4) for v in grid.fwhm],
-        },
-        "sha256": digest,
+        "grid": grid_fields(network.grid),
         "training": training,
     }
-    text = json.dumps(config, indent=1) + "\n"
+    return write_weights(network, folder, facts)
+
+
+def write_weights(network: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
+    """Write a network's weights, and config.json with these facts, format and digest.
+
+    Returns:
+        The SHA-256 of the weights file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    raw = save_tensors(state)
+    digest = hashlib.sha256(raw).hexdigest()
+    keys = [key for key in facts if key != "training"]
+    config = {"format": FORMAT, **{key: facts[key] for key in keys}, "sha256": digest}
+    text = json.dumps(config | {"training": facts["training"]}, indent=1) + "\n"
     for file, content in ((WEIGHTS_FILE, raw), (CONFIG_FILE, text.encode())):
         with replacing(folder / file, overwrite=True) as part:
             part.write_bytes(content)
     return digest
+
+
+def grid_fields(grid: WavelengthGrid) -> dict[str, Any]:
+    """The key `grid` of config.json: name, centres and widths in nm."""
+    return {
+        "name": grid.name,
+        "centres_nm": [round(float(v), 4) for v in grid.centres],
+        "fwhm_nm": [round(float(v), 4) for v in grid.fwhm],
+    }
+
+
+def grid_of_fields(fields: dict[str, Any]) -> WavelengthGrid:
+    """The grid that `grid_fields` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError, InputRefused: it is damaged.
+    """
+    centres, fwhm = (np.array(fields[name], float) for name in ("centres_nm", "fwhm_nm"))
+    if not all(((nm > 0) & (nm < _MAX_NM)).all() for nm in (centres, fwhm)):
+        raise ValueError(f"centres and widths must be from 0 to {_MAX_NM:g} nm")
+    return WavelengthGrid(str(fields["name"]), centres, fwhm)
 
 
 def _read(path: Path, largest: int) -> bytes:
@@ -170,7 +197,12 @@ def _read(path: Path, largest: int) -> bytes:
         raise ModelRefused(why_unread(err, path), path=path) from err
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, keys: Collection[str]) -> dict[str, Any]:
+    """A config.json of these keys, `training` among them.
+
+    Raises:
+        ModelRefused: it is damaged, or of another kind or format.
+    """
     try:
         config = parse_json(_read(path, MAX_CONFIG_BYTES))
     except ValueError as err:
@@ -178,9 +210,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelRefused("not a JSON object", path=path)
     config.setdefault("training", {})
-    for word, keys in (("missing", _KEYS - set(config)), ("unknown", set(config) - _KEYS)):
-        if keys:
-            raise ModelRefused(f"{word} keys {sorted(keys)}", path=path)
+    if "arch" in config and "arch" not in keys:
+        raise ModelRefused(
+            f"is a network of the kind {config['arch']}, which gives neither an STF nor standard "
+            "errors",
+            path=path.parent,
+            remedy="load it in Python with uavssr.evaluation.baselines.load_baseline, or choose "
+            "another model",
+        )
+    for word, odd in (("missing", set(keys) - set(config)), ("unknown", set(config) - set(keys))):
+        if odd:
+            raise ModelRefused(f"{word} keys {sorted(odd)}", path=path)
     if not isinstance(config["training"], dict):
         raise ModelRefused("key training is not an object", path=path)
     if config["format"] != FORMAT:
@@ -197,11 +237,7 @@ def _sizes_and_grid(config: dict[str, Any], path: Path) -> tuple[PGUNetConfig, W
     try:
         sizes = PGUNetConfig(**config[key])
         key = "grid"
-        fields = config[key]
-        centres, fwhm = (np.array(fields[name], float) for name in ("centres_nm", "fwhm_nm"))
-        if not all(((nm > 0) & (nm < _MAX_NM)).all() for nm in (centres, fwhm)):
-            raise ValueError(f"centres and widths must be from 0 to {_MAX_NM:g} nm")
-        grid = WavelengthGrid(str(fields["name"]), centres, fwhm)
+        grid = grid_of_fields(config[key])
     except (ModelRefused, InputRefused, KeyError, TypeError, ValueError, OverflowError) as err:
         raise ModelRefused(f"key {key}: {err}", path=path) from err
     if len(grid) != sizes.bands:
@@ -211,8 +247,12 @@ def _sizes_and_grid(config: dict[str, Any], path: Path) -> tuple[PGUNetConfig, W
     return sizes, grid
 
 
-def _read_weights(path: Path, digest: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file with this digest, of the names, types and shapes of `expected`."""
+def read_weights(path: Path, digest: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file with this digest, of the names, types and shapes of `expected`.
+
+    Raises:
+        ModelRefused: something is not as it was saved; the message names it.
+    """
     raw = _read(path, MAX_WEIGHTS_BYTES)
     actual = hashlib.sha256(raw).hexdigest()
     if actual != digest:

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from uavssr.data import DataConfig
 from uavssr.errors import ModelRefused, UsageError
+from uavssr.evaluation.baselines import trained_methods
 from uavssr.io.settings import (
     KNOWN_KEYS_ONLY,
     FilePath,
@@ -30,6 +31,10 @@ CountOrZero = Annotated[WholeNumber, Field(ge=0)]
 
 _TAKEN_NAMES: Final = ("", ".", "..", "patches", "tensorboard")
 
+DEFAULT_ARCH: Final = "pgunet"
+"""The kind of network that is trained by default."""
+_OF_ALL_NETWORKS: Final = ("steps", "batch", "size", "seed")
+"""Settings of the training that all kinds of networks have."""
 COMPONENTS: Final = 48
 """Gaussians of the spectral prior, where the settings give no number."""
 
@@ -127,6 +132,10 @@ class RunConfig(Settings):
     """A spectral library (.npz), instead of a manifest that names it alone."""
     name: Word = "custom"
     """Name of the model and of its folder in `out`."""
+    arch: Word = DEFAULT_ARCH
+    """Kind of network: pgunet, or a network that it is compared with, trained for one camera."""
+    sensor: FolderOrName | None = None
+    """The camera of such a network: a built-in name, or a sensor file."""
     init: FolderOrName | None = None
     """Model to start from, a released name or a folder; its prior gets the training spectra."""
     device: Word = "auto"
@@ -160,10 +169,42 @@ class RunConfig(Settings):
                 remedy="choose another --name",
             )
 
+        self._check_arch()
+
+    def _check_arch(self) -> None:
+        """Refuse an unknown kind of network, and settings that have no effect on it."""
+        if self.arch == DEFAULT_ARCH:
+            if self.sensor is not None:
+                raise UsageError(
+                    "--sensor has no effect: PGU-Net is trained with random cameras",
+                    remedy="leave it out, or choose another --arch",
+                )
+            return
+        if self.arch not in (known := trained_methods()):
+            raise UsageError(
+                f"no network {self.arch!r}", remedy=f"use one of {DEFAULT_ARCH}, {', '.join(known)}"
+            )
+        if self.sensor is None:
+            raise UsageError(
+                f"{self.arch} is tied to the bands of one camera", remedy="name it with --sensor"
+            )
+        defaults, training = asdict(TrainingConfig()), asdict(self.training)
+        own = [f"training.{k}" for k, v in training.items() if v != defaults[k]]
+        own = [key for key in own if key.partition(".")[2] not in _OF_ALL_NETWORKS]
+        own += [f"network.{key}" for key in self.network.given()]
+        own += ["init"] if self.init is not None else []
+        own += ["log"] if self.log != "csv" else []
+        if own:
+            raise UsageError(
+                f"{own[0]} has no effect on {self.arch}, which is as it was published",
+                remedy="leave it out",
+            )
+
     def command(self) -> str:
         """The command line that makes the same run, with every setting that is not the default."""
         words = ["uavssr", "train"]
-        for key in ("pairs", "spectra", "out", "name", "init"):
+        words += [] if self.arch == DEFAULT_ARCH else ["--arch", self.arch]
+        for key in ("pairs", "spectra", "out", "name", "init", "sensor"):
             value = getattr(self, key)
             words += [] if value is None else [f"--{key}", str(value)]
         for section in (self.network, self.training, self.data):

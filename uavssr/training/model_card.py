@@ -15,6 +15,12 @@ _ADAPTED: Final = (
     "adapt`. The trained weights are those of the original model. Use this model for fields with "
     "spectra like those below. Its accuracy has not been measured.\n"
 )
+_BASELINE: Final = (
+    "Weights of {arch}, a network that PGU-Net is compared with, trained by `uavssr train --arch "
+    "{arch}`, which also wrote this card. It takes the bands of one camera and gives neither an "
+    "STF nor standard errors, so `uavssr reconstruct` refuses it. In Python, "
+    "`uavssr.evaluation.baselines.load_baseline` loads it.\n"
+)
 
 
 def model_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
@@ -64,6 +70,34 @@ def adapted_card(name: str, digest: str, network: Facts, facts: Facts) -> str:
         *_summary(digest, network, rows),
         "## Local spectra\n",
         *_table(("file", "spectra", "SHA-256"), files),
+    ]
+    return "\n".join(lines)
+
+
+def baseline_card(name: str, arch: str, digest: str, facts: Facts) -> str:
+    """The card of a trained network of others, as Markdown; see `model_card`."""
+    rows = {
+        "network": f"{arch}, {facts['parameters']:,} parameters",
+        "after": facts["reference"],
+        "camera": f"{facts['sensor']}, see camera.yaml; of the pairs, {facts['real_pairs']} are "
+        "of this camera",
+        "told of the camera of an image": facts["knows"],
+        "SHA-256 of `model.safetensors`": f"`{digest}`",
+        "weights": f"moving average after step {facts['steps']} (the last)",
+        "grid": facts["data"]["grid"],
+        "made with": f"uavssr {facts['uavssr_version']}, torch {facts['torch_version']}",
+        "command": f"`{facts['command']}`",
+    }
+    points = [(p["step"], f"{p['seconds']:.0f}", f"{p['rmse']:.4f}") for p in facts["curve"]]
+    lines = [
+        f"# {name}\n",
+        _BASELINE.format(arch=arch),
+        *_table(("", ""), rows.items()),
+        *_data(facts["data"]),
+        "## Learning curve\n",
+        *_table(("step", "s of processor time", "RMSE of validation patches"), points),
+        "## Settings\n",
+        *_table(("setting", "value"), facts["settings"].items()),
     ]
     return "\n".join(lines)
 

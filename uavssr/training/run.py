@@ -60,8 +60,8 @@ def run_training(
     with join_process_group(device) as processes:
         processes.own_shards(run.training.shards)  # refused before data are read
         init = None if run.init is None else load_model(run.init)
-        with _locked_folder(run.out, run.name) if processes.is_first else nullcontext():
-            data = _load_data(run, init, processes, data_progress)
+        with locked_folder(run.out, run.name) if processes.is_first else nullcontext():
+            data = load_run_data(run, init, processes, data_progress)
             spectra = prior_spectra(data, run.training)
             images = []
             if processes.is_first and run.training.validate > 0:
@@ -86,7 +86,7 @@ def run_training(
 
 
 @contextmanager
-def _locked_folder(out: Path, name: str) -> Iterator[None]:
+def locked_folder(out: Path, name: str) -> Iterator[None]:
     """Create the folder of the run, lock it against other runs, and check the model's name."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -106,8 +106,11 @@ def _locked_folder(out: Path, name: str) -> Iterator[None]:
             out.rmdir()
 
 
-def _load_data(
-    run: RunConfig, init: Model | None, processes: ProcessGroup, progress: Progress | None
+def load_run_data(
+    run: RunConfig,
+    init: Model | None,
+    processes: ProcessGroup,
+    progress: Progress | None,
 ) -> TrainingData:
     """The training data; the first process prepares the patches for the others."""
     if not processes.is_first:

@@ -28,6 +28,12 @@ from uavssr.evaluation.baselines.network_fit import BATCH, cube_loss, fit_networ
 from uavssr.evaluation.baselines.network_method import NetworkMethod
 from uavssr.evaluation.baselines.plsr import PLSR, partial_least_squares
 from uavssr.evaluation.baselines.ridge import RIDGE
+from uavssr.evaluation.baselines.trained_network import (
+    TrainedNetwork,
+    load_baseline,
+    save_baseline,
+    trained_methods,
+)
 from uavssr.evaluation.baselines.wiener import WIENER, wiener_estimate
 
 BASELINES: Final[dict[str, Method]] = {
@@ -69,10 +75,14 @@ __all__ = [
     "NetworkMethod",
     "PixelNetwork",
     "Prediction",
+    "TrainedNetwork",
     "UseOfPairs",
     "cube_loss",
     "fit_network",
+    "load_baseline",
     "partial_least_squares",
+    "save_baseline",
     "sparse_codes",
+    "trained_methods",
     "wiener_estimate",
 ]

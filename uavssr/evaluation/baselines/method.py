@@ -7,6 +7,7 @@ others (`data.PatchSampler`) and, where it is trained step by step, for the same
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -47,7 +48,7 @@ class Prediction:
     cube: Float32Array
     """(C, y, x) reflectance, not clamped."""
     rows: Float32Array | None = None
-    """(c, C) the STF that the method estimates; None where it estimates none."""
+    """(c, C) the STF that the method estimates, or takes for granted; None without one."""
     sigma: Float32Array | None = None
     """(C, y, x) standard errors of the cube; None where the method has none."""
 
@@ -62,7 +63,11 @@ class FitSettings:
     steps: int | None = None
     """The number of steps itself, which repeats an earlier training exactly."""
     checkpoint: Path | None = None
-    """File that a training is resumed from, written every tenth of it."""
+    """File that a training is resumed from, written every twelfth of it."""
+    batch: int | None = None
+    """Patches of a step; None: the method's own number."""
+    progress: Callable[[int, int], None] | None = None
+    """Called after each step with the steps done and those in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from uavssr.data import Batch, PatchSampler
+from uavssr.errors import InputRefused
 from uavssr.evaluation.baselines.method import CurvePoint, FitSettings
 from uavssr.io.writers import replacing
 
@@ -83,11 +84,19 @@ class _State:
         }
 
     def restore(self, path: Path) -> None:
-        content = torch.load(path, weights_only=True)
-        for name in ("model", "average", "optimiser"):
-            getattr(self, name).load_state_dict(content[name])
-        self.steps, self.step, self.seconds = (content[key] for key in ("steps", "step", "seconds"))
-        self.curve = [CurvePoint(**point) for point in content["curve"]]
+        try:
+            content = torch.load(path, weights_only=True)
+            for name in ("model", "average", "optimiser"):
+                getattr(self, name).load_state_dict(content[name])
+            counts = (content[key] for key in ("steps", "step", "seconds"))
+            self.steps, self.step, self.seconds = counts
+            self.curve = [CurvePoint(**point) for point in content["curve"]]
+        except Exception as err:  # torch.load raises many types of errors for a damaged file
+            raise InputRefused(
+                f"the checkpoint is damaged ({type(err).__name__})",
+                path=path,
+                remedy="remove it to start again",
+            ) from err
 
 
 def fit_network(
@@ -104,7 +113,11 @@ def fit_network(
 
     The data of a step follow from (seed, step) alone. Without `settings.steps` the number of steps
     is what fits into `settings.seconds` of processor time, measured on the first steps.
+
+    Raises:
+        InputRefused: the checkpoint is damaged.
     """
+    batch = settings.batch or batch
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     state = _State(network, average, optimiser, steps=settings.steps or 0)
@@ -126,6 +139,8 @@ def fit_network(
         _follow(average, network, min(_AVERAGE, (state.step + 1) / (state.step + 10)))
         state.step += 1
         state.seconds += time.process_time() - started
+        if settings.progress is not None:
+            settings.progress(state.step, state.steps)
         if state.step in marks:
             state.curve.append(_measure(state, checks, predict))
             if settings.checkpoint is not None:

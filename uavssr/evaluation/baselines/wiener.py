@@ -46,7 +46,8 @@ class FittedWiener(FittedMethod):
         rows = data_sheet_rows(image.family)
         noise = expected_noise(self.covariance + np.outer(self.mean, self.mean), rows)
         estimate = wiener_estimate(self.mean, self.covariance, rows, noise)
-        return Prediction(cube=map_pixels(estimate, image.msi))
+        cube = map_pixels(estimate, image.msi)
+        return Prediction(cube=cube, rows=rows.astype(np.float32))
 
 
 def wiener_estimate(
