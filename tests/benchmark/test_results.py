@@ -18,6 +18,7 @@ from uavssr.benchmark import (
     read_results,
     results_markdown,
     write_benchmark_report,
+    write_pictures,
     write_tables,
 )
 from uavssr.benchmark.summary import (
@@ -90,7 +91,9 @@ def test_comparison_is_of_the_same_images() -> None:
 
 def found(results: BenchmarkResults, *, given: bool = False) -> MetricVerdict:
     rows = summarise(results, "rgb", "seen")
-    return next(v for v in verdicts(rows) if v.metric == "rmse" and v.given_response is given)
+    return next(
+        v for v in verdicts(rows, results.ours) if v.metric == "rmse" and v.given_response is given
+    )
 
 
 def test_verdict_is_against_converged_baselines_of_the_same_knowledge() -> None:
@@ -161,3 +164,42 @@ def test_packed_results_give_the_same_tables(tmp_path: Path) -> None:
     results = results_of(3)
     pack_results(results, tmp_path / "cave.json")
     assert results_markdown(read_results(tmp_path / "cave.json")) == results_markdown(results)
+
+
+def test_untrained_methods_have_no_deviation_over_seeds() -> None:
+    """Where nothing of ours is trained, the first variant of it is compared."""
+    results = results_of(1)
+    runs = [replace(run, steps=0, curve=()) for run in results.runs if run.method != "pgunet"]
+    runs = [
+        replace(r, method=r.method.replace("oracle", "released"), knows="nothing") for r in runs
+    ]
+    untrained = replace(results, runs=tuple(runs))
+    assert untrained.ours == "pgunet-released"
+    verdict = found(untrained)
+    assert (verdict.ahead, verdict.deviation) == (True, 0)
+    assert "`pgunet-released` ahead in RMSE" in results_markdown(untrained)
+
+
+def test_plots_in_a_row_have_spectra_and_no_map(tmp_path: Path) -> None:
+    run = run_record("pgunet", 0)
+    write_results(BenchmarkResults(facts={"protocol": "pairs"}, runs=(run,)), tmp_path)
+    path = tmp_path / "runs" / "rgb" / "pgunet" / "0.npz"
+    with np.load(path) as file:
+        arrays = {k: v[:, :12, :1] if "cube" in k else v for k, v in file.items()}
+    np.savez(path, **{k: v for k, v in arrays.items() if not k.endswith("rows_estimate")})
+    names = [picture.name for picture in write_pictures(read_results(tmp_path), tmp_path)]
+    assert names == ["learning_curves.png", "spectra_rgb_unseen.png"]
+
+
+def test_set_of_several_cases_has_a_table_over_them() -> None:
+    results = results_of(1)
+    runs = tuple(
+        scaled(replace(run, case=f"stage-{k}"), k) for run in results.runs for k in (1, 2, 3)
+    )
+    text = results_markdown(replace(results, runs=runs))
+    at = text.index("## All cases: seen, RMSE")
+    row = next(line for line in text[at:].splitlines() if line.startswith("| ridge"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")[1:]]
+    mean = np.mean([image.rmse for image in results.of("rgb", "ridge")[0].images][::2])
+    assert [float(cell) for cell in cells[:3]] == pytest.approx(mean * np.arange(1, 4), abs=1e-4)
+    assert cells[3] == f"{2 * mean:.4f} ± {mean:.4f}"

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from uavssr.benchmark.records import RUNS_FOLDER, BenchmarkResults, RunRecord
-from uavssr.benchmark.summary import OURS, costs, flat_from, sets_of
+from uavssr.benchmark.records import OURS, RUNS_FOLDER, BenchmarkResults, RunRecord
+from uavssr.benchmark.summary import costs, flat_from, sets_of
 from uavssr.errors import InputRefused
 from uavssr.io.bounded import open_regular, opened_arrays, read_array, why_unread
 from uavssr.sensors import Float32Array, FloatArray
@@ -74,7 +74,7 @@ def write_pictures(results: BenchmarkResults, folder: Path) -> list[Picture]:
     Raises:
         InputRefused: an example is damaged.
     """
-    styles = method_styles(results.methods, OURS)
+    styles = method_styles(results.methods, results.ours)
     drawn = [*_learning_curves(results, folder, styles)]
     for case, title in results.cases.items():
         for group in sets_of(results, case):
@@ -158,14 +158,10 @@ def _draw_examples(
     styles: Mapping[str, MethodStyle],
 ) -> Iterator[Picture]:
     shown = {method: example.error for method, example in examples.items()}
-    limits = value_range(np.concatenate([error.ravel() for error in shown.values()]), is_error=True)
-    maps = [
-        MapPanel(f"{method}: {np.sqrt(np.square(error).mean()):.4f}", error, True, limits)
-        for method, error in shown.items()
-    ]
-    path = folder / f"error_maps_{name}.png"
-    draw_maps(maps, path, title=f"RMSE over all bands: {text}", overwrite=True)
-    yield Picture(path.name, f"Errors of the example image: {text}")
+    if min(next(iter(shown.values())).shape) > 1:  # not a row of plots
+        path = folder / f"error_maps_{name}.png"
+        draw_maps(_maps(shown), path, title=f"RMSE over all bands: {text}", overwrite=True)
+        yield Picture(path.name, f"Errors of the example image: {text}")
     nm = next(iter(examples.values())).nm
     panels = _spectra(examples)
     path = folder / f"spectra_{name}.png"
@@ -177,12 +173,22 @@ def _draw_examples(
         yield Picture(path.name, f"STF of the example image against the truth: {text}")
 
 
+def _maps(errors: Mapping[str, Float32Array]) -> list[MapPanel]:
+    """Maps of errors on one scale."""
+    limits = value_range(np.concatenate([e.ravel() for e in errors.values()]), is_error=True)
+    return [
+        MapPanel(f"{method}: {np.sqrt(np.square(error).mean()):.4f}", error, True, limits)
+        for method, error in errors.items()
+    ]
+
+
 def _spectra(examples: Mapping[str, _Example]) -> list[SpectrumPanel]:
     """Four pixels of different spectra, as ours and the best baselines see them."""
     first = next(iter(examples.values()))
     errors = {method: float(np.square(e.error).mean()) for method, e in examples.items()}
-    others = sorted((m for m in errors if not m.startswith(OURS)), key=errors.__getitem__)
-    chosen = [*reversed(others[:_COMPARED]), *([OURS] if OURS in errors else [])]
+    own = sorted((m for m in errors if m.startswith(OURS)), key=lambda m: m != OURS)
+    others = sorted((m for m in errors if m not in own), key=errors.__getitem__)
+    chosen = [*reversed(others[:_COMPARED]), *own[:1]]
     panels = []
     for y, x in _different_pixels(first.truth, _SPECTRA):
         panels.append(
@@ -196,10 +202,8 @@ def _spectra(examples: Mapping[str, _Example]) -> list[SpectrumPanel]:
 
 
 def _different_pixels(cube: Float32Array, count: int) -> list[tuple[int, int]]:
-    """Pixels whose spectra differ most: each the farthest from all before, of 3 x 3 means."""
-    smooth = np.mean([np.roll(cube, (a, b), (1, 2)) for a in (-1, 0, 1) for b in (-1, 0, 1)], 0)
-    inner = smooth[:, 1:-1, 1:-1]
-    spectra = inner.reshape(len(cube), -1)
+    """Pixels whose spectra differ most: each the farthest from all before."""
+    spectra = cube.reshape(len(cube), -1)
     distance = np.linalg.norm(spectra - np.median(spectra, 1, keepdims=True), axis=0)
     chosen = [int(np.argsort(distance)[len(distance) // 2])]
     distance = np.full(distance.shape, np.inf)
@@ -207,8 +211,8 @@ def _different_pixels(cube: Float32Array, count: int) -> list[tuple[int, int]]:
         last = spectra[:, chosen[-1]]
         distance = np.minimum(distance, np.linalg.norm(spectra - last[:, None], axis=0))
         chosen.append(int(distance.argmax()))
-    rows, columns = np.unravel_index(chosen, inner.shape[1:])
-    return [(int(y) + 1, int(x) + 1) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.unravel_index(chosen, cube.shape[1:])
+    return [(int(y), int(x)) for y, x in zip(rows, columns, strict=True)]
 
 
 def _bands(examples: Mapping[str, _Example]) -> list[BandPanel]:

@@ -24,6 +24,8 @@ FACTS_FILE: Final = "benchmark.json"
 RUNS_FOLDER: Final = "runs"
 MAX_RECORD_BYTES: Final = 2**25
 """Largest file of records, in bytes."""
+OURS: Final = "pgunet"
+"""Our method; names that begin with it are of its variants."""
 _DIGITS: Final = 5
 """Significant digits of packed numbers."""
 _LABELS: Final = ("set", "scene", "camera")
@@ -139,6 +141,12 @@ class BenchmarkResults:
             return order.index(method) if method in order else len(order), name
 
         return tuple(sorted({run.method for run in self.runs}, key=place))
+
+    @property
+    def ours(self) -> str:
+        """The method that others are compared with: `OURS`, or else its first variant."""
+        own = [name for name in self.methods if name.startswith(OURS)]
+        return OURS if OURS in own or not own else own[0]
 
     def of(self, case: str, method: str | None = None) -> list[RunRecord]:
         """Runs of a case, of one method or all, by method and seed."""

@@ -62,7 +62,11 @@ def results_as_dict(results: BenchmarkResults) -> dict[str, object]:
             "title": title,
             "sets": {group: [asdict(row) for row in table] for group, table in rows.items()},
             "verdicts": {
-                group: [asdict(verdict) for verdict in verdicts(table) if verdict.ahead is not None]
+                group: [
+                    asdict(verdict)
+                    for verdict in verdicts(table, results.ours)
+                    if verdict.ahead is not None
+                ]
                 for group, table in rows.items()
             },
             "costs": [asdict(row) | {"converged": row.converged} for row in costs(results, case)],

@@ -9,12 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from uavssr.benchmark.records import METRICS, BenchmarkResults, RunRecord, ScoredImage
+from uavssr.benchmark.records import METRICS, OURS, BenchmarkResults, RunRecord, ScoredImage
 from uavssr.evaluation.baselines import CameraKnowledge, CurvePoint
 from uavssr.sensors import FloatArray
 
-OURS: Final = "pgunet"
-"""The method that others are compared with; names that begin with it are its variants."""
 FLAT_SHARE: Final = 0.02
 """Share of its RMSE by which a flat learning curve improves at most over its last quarter."""
 JUDGED: Final = ("rmse", "sam")
@@ -61,6 +59,8 @@ class MethodSummary:
     method: str
     knows: CameraKnowledge
     seeds: int
+    is_trained: bool
+    """Whether it is trained step by step, so that it depends on the seed."""
     converged: bool
     """Whether its learning curve is flat; closed forms always are."""
     errors: Mapping[str, SeedStatistics]
@@ -110,7 +110,7 @@ class MetricVerdict:
     lead: float = math.nan
     """Mean error of that baseline - mean error of ours."""
     deviation: float = math.nan
-    """Standard deviation over seeds of this difference."""
+    """Standard deviation over seeds of this difference; one training's is taken to be ours."""
 
 
 def late_improvement(curve: Sequence[CurvePoint]) -> float:
@@ -167,17 +167,18 @@ def costs(results: BenchmarkResults, case: str) -> list[MethodCost]:
 
 def summarise(results: BenchmarkResults, case: str, group: str) -> list[MethodSummary]:
     """The rows of a case and a set of images, in the order of the methods."""
-    ours, rows = _by_image(results.of(case, OURS), group), []
+    ours, rows = _by_image(results.of(case, results.ours), group), []
     for method in results.methods:
         runs = results.of(case, method)
         if not any(image.set == group for run in runs for image in run.images):
             continue
-        own = method == OURS or not ours
+        own = method == results.ours or not ours
         rows.append(
             MethodSummary(
                 method=method,
                 knows=runs[0].knows,
                 seeds=len(runs),
+                is_trained=runs[0].steps > 0,
                 converged=cost_of(runs).converged,
                 errors=_errors(runs, group),
                 against_ours={} if own else _compare(_by_image(runs, group), ours),
@@ -186,29 +187,29 @@ def summarise(results: BenchmarkResults, case: str, group: str) -> list[MethodSu
     return rows
 
 
-def verdicts(rows: Sequence[MethodSummary]) -> list[MetricVerdict]:
+def verdicts(rows: Sequence[MethodSummary], ours: str) -> list[MetricVerdict]:
     """The verdicts on a set: by metric, without and with the baselines that are given R."""
-    ours = next((row for row in rows if row.method == OURS), None)
+    own = next((row for row in rows if row.method == ours), None)
     baselines = [row for row in rows if not row.is_own and row.converged]
     found = []
     for given in (False, True):
         others = [row for row in baselines if (row.knows == "true response") is given]
-        found += [_verdict(metric, ours, others, given=given) for metric in JUDGED]
+        found += [_verdict(metric, own, others, given=given) for metric in JUDGED]
     return found
 
 
 def _verdict(
     metric: str, ours: MethodSummary | None, others: Sequence[MethodSummary], *, given: bool
 ) -> MetricVerdict:
-    if ours is None or not others or not ours.converged or ours.errors[metric].deviation is None:
+    own = None if ours is None else _deviation(ours, metric)
+    if ours is None or own is None or not others or not ours.converged:
         return MetricVerdict(metric=metric, given_response=given, ahead=None)
-    own = ours.errors[metric]
     candidates = []
     for row in others:
-        error = row.errors[metric]
-        spread = own.deviation if error.deviation is None else error.deviation
-        deviation = math.hypot(own.deviation or 0.0, spread or 0.0)
-        candidates.append((error.mean - own.mean, deviation, row.method))
+        spread = _deviation(row, metric)
+        deviation = math.hypot(own, own if spread is None else spread)
+        difference = row.errors[metric].mean - ours.errors[metric].mean
+        candidates.append((difference, deviation, row.method))
     lead, deviation, closest = min(candidates, key=lambda found: found[0] - found[1])
     return MetricVerdict(
         metric=metric,
@@ -218,6 +219,12 @@ def _verdict(
         lead=lead,
         deviation=deviation,
     )
+
+
+def _deviation(row: MethodSummary, metric: str) -> float | None:
+    """Deviation over seeds: 0 of a method without training, None of one training."""
+    spread = row.errors[metric].deviation
+    return spread if spread is not None or row.is_trained else 0.0
 
 
 def _errors(runs: Iterable[RunRecord], group: str) -> dict[str, SeedStatistics]:

@@ -11,10 +11,8 @@ from uavssr.benchmark.records import BenchmarkResults
 from uavssr.benchmark.summary import (
     FLAT_SHARE,
     JUDGED,
-    OURS,
     MethodCost,
     MethodSummary,
-    MetricVerdict,
     PairedComparison,
     SeedStatistics,
     costs,
@@ -50,12 +48,16 @@ _COST_TITLES: Final = (
     *("method", "seeds", "parameters", "GMAC, 256 x 256", "steps", "patches a step"),
     *("training s", "s per Mpx", "peak MB", "RMSE fell in the last quarter by"),
 )
+_LEAST_CASES: Final = 3
+"""Cases with a set of the same name from which on there is a table over cases."""
 _WIDE: Final = "mst++"
 """The baseline to whose multiply-adds ours are compared."""
 NOTES: Final = f"""\
 Mean ± standard deviation over the seeds of the mean over images; without ± there is one seed. The
 best of the methods that are not given the true response is **bold**. *Given*: what a method is told
 of the camera of a test image.
+
+Ours is `pgunet`, or the released weights where no network is trained.
 
 A method marked{_UNCONVERGED} is **unconverged**: over the last quarter of its training the
 validation RMSE still fell by {100 * FLAT_SHARE:g} % or more. Nothing is claimed of it, good or bad.
@@ -65,9 +67,9 @@ the same after the best factor of each band; centre: mean absolute error of the 
 
 The STF of `wiener` is the data sheet's, so its row says how far cameras are from their data sheet.
 
-Against `{OURS}`: the difference of mean errors (positive where `{OURS}` is better), p of a
+Against ours: the difference of mean errors (positive where ours is better), p of a
 two-sided sign-flip test over the images (errors averaged over seeds), and the images and scenes on
-which `{OURS}` is better. Images of a scene are not independent: p is about cameras and seeds on
+which ours is better. Images of a scene are not independent: p is about cameras and seeds on
 these scenes, not about other scenes. It is not corrected for the number of methods.
 """
 """What the columns of the tables mean."""
@@ -90,31 +92,50 @@ def results_markdown(
     """
     hashes = "#" * level
     lines = [f"{hashes} {title or results.protocol}", "", *_facts(results.facts), ""]
-    for case, case_title in results.cases.items():
-        lines += [f"{hashes}# {case_title}", ""]
-        cost = costs(results, case)
-        if results.protocol == "pairs":
-            lines += [*pair_table(results, case), "", PAIR_NOTES]
-        else:
-            lines += _set_tables(results, case, f"{hashes}##")
-        lines += [
-            f"{hashes}## Cost: {case_title}",
-            "",
-            *_cost_table(cost),
-            "",
-            *_cost_verdict(cost),
-        ]
+    for case in results.cases:
+        lines += _case(results, case, hashes)
         lines += [_image(picture) for picture in pictures if picture.case == case]
+    for group in dict.fromkeys(group for case in results.cases for group in sets_of(results, case)):
+        lines += _overview(results, group, hashes)
     lines += [_image(picture) for picture in pictures if picture.case is None]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _set_tables(results: BenchmarkResults, case: str, hashes: str) -> Iterator[str]:
-    """Errors, verdicts and comparisons of each set of images of a case."""
-    for group in sets_of(results, case):
+def _case(results: BenchmarkResults, case: str, hashes: str) -> Iterator[str]:
+    """A case: errors, verdict and comparison of each set, then the cost."""
+    title, ours, cost = results.cases[case], results.ours, costs(results, case)
+    yield f"{hashes}# {title}\n"
+    by_flight = results.protocol == "pairs"
+    if by_flight:
+        yield from (*pair_table(results, case), "", PAIR_NOTES)
+    for group in () if by_flight else sets_of(results, case):
         rows = summarise(results, case, group)
-        yield from (f"{hashes} {group}", "", *_error_table(rows), "")
-        yield from (*_verdict_lines(verdicts(rows), rows), "", *_comparison_table(rows), "")
+        yield from (f"{hashes}## {group}\n", *_error_table(rows), "")
+        yield from (*_verdict_lines(rows, ours), "", *_comparison_table(rows, ours), "")
+    yield from (f"{hashes}## Cost: {title}\n", *_cost_table(cost), "", *_cost_verdict(cost, ours))
+
+
+def _overview(results: BenchmarkResults, group: str, hashes: str) -> Iterator[str]:
+    """A set that several cases have: the means of each case, and over cases."""
+    cases = [case for case in results.cases if group in sets_of(results, case)]
+    if len(cases) < _LEAST_CASES:
+        return
+    rows = {case: {row.method: row for row in summarise(results, case, group)} for case in cases}
+    for metric in JUDGED:
+        digits = _COLUMNS[metric].digits
+        yield f"{hashes}# All cases: {group}, {_COLUMNS[metric].title}\n"
+        yield from _head(["method", *cases, "mean ± deviation over cases"])
+        for method in results.methods:
+            found = [rows[case].get(method) for case in cases]
+            means = [None if row is None else row.errors[metric].mean for row in found]
+            cells = ["" if mean is None else f"{mean:.{digits}f}" for mean in means]
+            known = [mean for mean in means if mean is not None]
+            mean = SeedStatistics.of(known) if len(known) == len(cases) else None
+            if known:
+                converged = all(row is None or row.converged for row in found)
+                last = _error_cell(mean, metric, is_best=False)
+                yield _line([_name(method, converged=converged), *cells, last])
+        yield ""
 
 
 def _image(picture: Picture) -> str:
@@ -164,13 +185,13 @@ def _error_cell(error: SeedStatistics | None, metric: str, *, is_best: bool) -> 
     return text if error.deviation is None else f"{text} ± {error.deviation:.{digits}f}"
 
 
-def _comparison_table(rows: Sequence[MethodSummary]) -> Iterator[str]:
+def _comparison_table(rows: Sequence[MethodSummary], ours: str) -> Iterator[str]:
     compared = [row for row in rows if row.against_ours]
     if not compared:
         return
     heads = ("- ours", "p", "images", "scenes")
     titles = [f"{_JUDGED_NAMES[metric]} {head}" for metric in JUDGED for head in heads]
-    yield from _head([f"against `{OURS}`", *titles])
+    yield from _head([f"against `{ours}`", *titles])
     for row in compared:
         cells = [
             cell
@@ -189,19 +210,20 @@ def _comparison_cells(paired: PairedComparison, digits: int) -> tuple[str, ...]:
     )
 
 
-def _verdict_lines(found: Sequence[MetricVerdict], rows: Sequence[MethodSummary]) -> Iterator[str]:
+def _verdict_lines(rows: Sequence[MethodSummary], ours: str) -> Iterator[str]:
+    found = verdicts(rows, ours)
     for verdict in found:
         if verdict.ahead is None:
             continue
         name, digits = _JUDGED_NAMES[verdict.metric], _COLUMNS[verdict.metric].digits
         kind = "given the true response" if verdict.given_response else "without the true response"
         yield (
-            f"* `{OURS}` ahead in {name} of every converged baseline {kind}, by more than the "
+            f"* `{ours}` ahead in {name} of every converged baseline {kind}, by more than the "
             f"deviation over seeds: {'**yes**' if verdict.ahead else '**no**'} (closest: "
             f"{verdict.closest}, {verdict.lead:+.{digits}f} ± {verdict.deviation:.{digits}f})"
         )
     if all(verdict.ahead is None for verdict in found):
-        yield f"* No verdict: it needs `{OURS}`, converged and with several seeds, and a baseline."
+        yield f"* No verdict: it needs `{ours}`, converged and with several seeds, and a baseline."
     if left_out := [row.method for row in rows if not row.converged]:
         yield f"* unconverged, nothing claimed: {', '.join(left_out)}"
 
@@ -225,11 +247,11 @@ def _cost_table(rows: Sequence[MethodCost]) -> Iterator[str]:
         )
 
 
-def _cost_verdict(rows: Sequence[MethodCost]) -> Iterator[str]:
+def _cost_verdict(rows: Sequence[MethodCost], ours: str) -> Iterator[str]:
     gmac = {row.method: row.gmac for row in rows}
-    ours, wide = gmac.get(OURS), gmac.get(_WIDE)
-    if ours and wide:
-        yield f"`{OURS}` takes {ours / wide:.2f} of the multiply-adds of {_WIDE}.\n"
+    own, wide = gmac.get(ours), gmac.get(_WIDE)
+    if own and wide:
+        yield f"`{ours}` takes {own / wide:.2f} of the multiply-adds of {_WIDE}.\n"
 
 
 def _name(method: str, *, converged: bool) -> str:
