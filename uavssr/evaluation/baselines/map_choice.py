@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from uavssr.data import PatchSampler, PlotPairs
+from uavssr.evaluation import LinearMap, rmse
 from uavssr.evaluation.baselines.pixelwise import TRAINING_PIXELS
-from uavssr.evaluation.metrics import rmse
-from uavssr.evaluation.ridge import LinearMap
 from uavssr.sensors import Float32Array
 
 Pixels = tuple[Float32Array, Float32Array]

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from uavssr.data import PatchSampler
+from uavssr.evaluation import LinearMap, ridge_maps
 from uavssr.evaluation.baselines.map_choice import best_map
 from uavssr.evaluation.baselines.method import FitSettings, Method
 from uavssr.evaluation.baselines.pixelwise import FittedPixelMap
-from uavssr.evaluation.ridge import LinearMap, ridge_maps
 from uavssr.sensors import Float32Array
 
 RIDGE_PENALTIES: Final = tuple((10.0 ** np.arange(-7, 2)).tolist())
