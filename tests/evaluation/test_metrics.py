@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.models import GRID, P4M, tiny_library
-from uavssr.evaluation import ridge
 from uavssr.evaluation.metrics import rmse, sam, stf_error
-from uavssr.evaluation.ridge import fit_ridge
+from uavssr.evaluation.ridge import fit_ridge, ridge_maps
 
 
 @pytest.fixture
@@ -86,7 +85,8 @@ def test_ridge_equals_augmented_least_squares(rng: np.random.Generator) -> None:
     augmented = np.vstack([inputs / np.sqrt(50), np.sqrt(penalty) * np.eye(6)[:5]])
     right = np.vstack([targets / np.sqrt(50), np.zeros((5, 8))])
     expected = np.linalg.lstsq(augmented, right, rcond=None)[0]
-    np.testing.assert_allclose(ridge._solve(inputs, targets, 0.03), expected, rtol=1e-8)
+    (found,) = ridge_maps(inputs[:, :-1], targets, [0.03])
+    np.testing.assert_allclose(found.weights.T, expected, rtol=1e-8)
 
 
 def test_fitted_ridge_is_better_than_the_mean_spectrum_and_repeatable() -> None:
