@@ -106,9 +106,6 @@ def _choice(ranking: BandRanking, ranked: RankedBands) -> dict[str, Any]:
     steps = zip(choice.greedy, ranked.steps, strict=True)
     return {
         "steps": [{"added": _band(bands[band]), **error._asdict()} for band, error in steps],
-        "exchanges": [
-            {"left_out": bands[old].role, "added": bands[new].role} for old, new in choice.exchanges
-        ],
         "bands": [_band(band) for band in _chosen(ranking, ranked)],
         "errors": _errors(ranked.errors),
     }
