@@ -33,7 +33,7 @@ from uavssr.training import bag_loss, image_loss, perturbed_stf
 
 PRIOR_PIXELS: Final = 20000
 """Spectra to which basis and mixture are fitted."""
-BAGS: Final = 32
+BAGS: Final = 8
 """Bags of spectra per step that train the STF's stages."""
 BAG_SIDE: Final = 16
 """Side in pixels of the patches that are bags of spectra."""
@@ -172,8 +172,8 @@ def _known_stf(image: CameraImage) -> Stf:
 
 PGUNET: Final = PgunetMethod(
     name="pgunet",
-    sizes=PGUNetConfig(rank=24, components=48, stages=2),
-    reference="this package's; rank 24 at most, 48 Gaussians, two stages",
+    sizes=PGUNetConfig(rank=24, components=32, stages=2),
+    reference="this package's; rank 24 at most, 32 Gaussians, two stages",
 )
 PGUNET_FULL_BAND: Final = PgunetMethod(
     name="pgunet-full-band",

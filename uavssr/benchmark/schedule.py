@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from uavssr.benchmark.protocols import Protocol
 from uavssr.benchmark.records import FACTS_FILE, BenchmarkResults, read_record, read_results
 from uavssr.benchmark.report_files import write_benchmark_report
 from uavssr.benchmark.run import RunPlace, run_method
-from uavssr.errors import UsageError
+from uavssr.errors import IncompleteRun, UsageError
 from uavssr.evaluation.baselines import FitSettings
 from uavssr.io.writers import replacing
 from uavssr.tiling import Progress
@@ -72,6 +73,7 @@ def run_benchmark(
         UsageError: a name is unknown, or `out` holds a benchmark with other settings.
         InputRefused: data are missing, or a record is damaged.
         OutputError: a file cannot be written.
+        IncompleteRun: the process of a run was killed.
     """
     chosen = chosen_methods(methods, protocol.name)
     titles = _titles(protocol, cases)
@@ -87,9 +89,9 @@ def run_benchmark(
         with _processes(budget) as pool:
             runs = {pool.submit(_run, protocol, place, budget): place for place in waiting}
             for run in as_completed(runs):
-                run.result()
+                place = runs[run]
+                _check_ended(run, place)
                 if progress is not None:
-                    place = runs[run]
                     progress(f"seed {seed}, {place.case}, {place.method}", 1, len(waiting))
     write_benchmark_report(out)
     return read_results(out)
@@ -164,6 +166,17 @@ def _command(protocol: Protocol, budget: Budget) -> str:
         f"uavssr benchmark {protocol.name} --data DATA{options} --seeds {budget.seeds} "
         f"--budget {budget.minutes:g} --threads {budget.threads} --out OUT"
     )
+
+
+def _check_ended(run: Future[None], place: RunPlace) -> None:
+    try:
+        run.result()
+    except BrokenProcessPool as err:
+        raise IncompleteRun(
+            f"the process of {place.method} ended early, perhaps for lack of memory",
+            path=place.folder,
+            remedy="give the same command again: what is done is kept",
+        ) from err
 
 
 def _is_repeated(place: RunPlace) -> bool:
