@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers.patches import tiny_patches
 from uavssr.benchmark import Case, HeldOutImage, RunRecord, read_record
@@ -22,6 +23,7 @@ from uavssr.evaluation.baselines import (
     FittedMethod,
     Method,
     Prediction,
+    cube_loss,
 )
 from uavssr.model import PGUNetConfig
 
@@ -155,3 +157,18 @@ def test_only_the_inner_part_counts_with_a_crop() -> None:
     cube[:, :2] = cube[:, -2:] = 9
     cube[..., :2] = cube[..., -2:] = 9
     assert score("new", held_out, Prediction(cube=cube), case.training.grid).rmse == 0
+
+
+def test_stages_are_chosen_on_validation_patches() -> None:
+    data = tiny_patches()
+    fitted = SMALL.fit(data, FitSettings(seed=1, steps=STEPS))
+    checks = data.validation()
+    losses = {}
+    for use in (fitted.variants["no stages"], fitted.variants["all stages"], fitted):
+        cubes = [
+            use.predict(CameraImage(msi=msi.numpy(), family=checks.family.of_camera(k))).cube
+            for k, msi in enumerate(checks.msi)
+        ]
+        estimate = torch.from_numpy(np.stack(cubes)).flatten(2)
+        losses[use] = float(cube_loss(estimate, checks.hsi.flatten(2)))
+    assert losses[fitted] == pytest.approx(min(losses.values()), rel=1e-4)

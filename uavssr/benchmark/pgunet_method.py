@@ -18,11 +18,13 @@ from uavssr.evaluation.baselines import (
     FittedMethod,
     Method,
     Prediction,
+    cube_loss,
     fit_network,
 )
 from uavssr.model import (
     PGUNet,
     PGUNetConfig,
+    Reconstruction,
     ResponseFamily,
     SpectralBasis,
     Stf,
@@ -73,7 +75,8 @@ class PgunetMethod(Method):
             predict=_validation_cubes,
             rate=self.rate,
         )
-        return FittedPgunet(network, steps=steps, curve=curve)
+        stages = best_stages(network, data.validation())
+        return FittedPgunet(network, steps=steps, curve=curve, stages=stages)
 
     def initial_network(self, data: PatchSampler, seed: int) -> PGUNet:
         """The network with fitted prior and untrained stages."""
@@ -105,6 +108,28 @@ def _loss(network: nn.Module, data: PatchSampler, batch: Batch, seed: list[int])
     return loss + bag_loss(pgunet, bags)[0]
 
 
+@torch.no_grad()
+def best_stages(network: PGUNet, checks: Batch) -> int:
+    """The number of the cube's stages with the least loss on validation patches.
+
+    Where the ground is dark, short trainings do not reach the mixture that the stages start from.
+    """
+    start = Stf.from_prior(checks.family)
+    result = network(checks.msi, start, estimate_stf=True)
+    losses = [
+        float(cube_loss(_cubes(network, result, count).flatten(2), checks.hsi.flatten(2)))
+        for count in range(len(network.stages) + 1)
+    ]
+    return int(np.argmin(losses))
+
+
+def _cubes(network: PGUNet, result: Reconstruction, stages: int) -> Tensor:
+    """Cubes (B, C, H, W) after some of the stages; the last X-step follows the last of them."""
+    last = stages == len(network.stages)
+    coefficients = result.coefficients if last else result.stage_coefficients[stages]
+    return network.basis.expand(coefficients)
+
+
 def _validation_cubes(network: nn.Module, batch: Batch) -> Tensor:
     pgunet = _pgunet(network)
     result = pgunet(batch.msi, Stf.from_prior(batch.family), estimate_stf=True)
@@ -129,7 +154,7 @@ class FittedPgunet(FittedMethod):
         steps: int = 0,
         curve: tuple[CurvePoint, ...] = (),
         given: bool = False,
-        stages: int | None = None,
+        stages: int,
     ) -> None:
         self.network, self.steps, self.curve = network, steps, curve
         self._given, self._stages = given, stages
@@ -137,12 +162,14 @@ class FittedPgunet(FittedMethod):
     @property
     def variants(self) -> dict[str, FittedMethod]:
         """The same weights with the true response, and without the cube's stages."""
+        every = len(self.network.stages)
         return {
-            "true response": self._used(given=True),
-            "no stages": self._used(stages=0),
+            "true response": self._used(self._stages, given=True),
+            "no stages": self._used(0),
+            "all stages": self._used(every),
         }
 
-    def _used(self, *, given: bool = False, stages: int | None = None) -> FittedPgunet:
+    def _used(self, stages: int, *, given: bool = False) -> FittedPgunet:
         network, steps, curve = self.network, self.steps, self.curve
         return FittedPgunet(network, steps=steps, curve=curve, given=given, stages=stages)
 
@@ -154,10 +181,7 @@ class FittedPgunet(FittedMethod):
         if self._given:
             stf = _known_stf(image)
         result = self.network(msi, stf, estimate_stf=not self._given, stages=self._stages)
-        coefficients = result.coefficients
-        if self._stages == 0:
-            coefficients = result.stage_coefficients[0]
-        cube = self.network.basis.expand(coefficients)[0].numpy()
+        cube = _cubes(self.network, result, self._stages)[0].numpy()
         return Prediction(cube=cube, rows=None if self._given else result.stf.rows[0].numpy())
 
 
