@@ -19,6 +19,7 @@ from uavssr.calibration import CellValues, Flight, calibrate, fit_camera, fit_sa
 from uavssr.data import RandomCameras, observe
 from uavssr.evaluation import draw_image
 from uavssr.model import (
+    SHIFT,
     Correction,
     PGUNet,
     ResponseFamily,
@@ -110,6 +111,12 @@ class SimulatedFlight:
     def shift(self) -> np.ndarray:
         """(c,) true shifts of the centres in nm."""
         return np.asarray(self.drawn[1].theta[0, :, 0])
+
+    def centre_errors(self, estimate: Estimate) -> np.ndarray:
+        """(c,) errors in nm of an estimate's centres, which may be relative to a profile's."""
+        family, shift = estimate.stf.family, estimate.stf.theta[0, :, SHIFT]
+        moved = (family.centre - self.given.family.centre)[0] + shift
+        return np.asarray(moved.numpy() - self.shift)
 
     @property
     def log_gain(self) -> np.ndarray:
