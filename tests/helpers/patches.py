@@ -33,10 +33,10 @@ def cameras_near(sensor: Sensor, grid: WavelengthGrid) -> CameraSource:
 
 
 class FewPixels(ScenePatches):
-    """Patches of which at most 2000 pixels are drawn."""
+    """Patches of which at most 800 pixels are drawn."""
 
     def pixels(self, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return super().pixels(seed, min(count, 2000))
+        return super().pixels(seed, min(count, 800))
 
 
 @cache

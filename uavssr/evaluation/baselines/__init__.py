@@ -35,6 +35,7 @@ from uavssr.evaluation.baselines.trained_network import (
     trained_methods,
 )
 from uavssr.evaluation.baselines.wiener import WIENER, wiener_estimate
+from uavssr.evaluation.baselines.xie import XIE, Moments, match_moments
 
 BASELINES: Final[dict[str, Method]] = {
     method.name: method
@@ -50,6 +51,7 @@ BASELINES: Final[dict[str, Method]] = {
         MST_PLUS_PLUS,
         HSRNET,
         DIAN,
+        XIE,
         MARTINEZ,
         MARTINEZ_SCRATCH,
     )
@@ -70,6 +72,7 @@ __all__ = [
     "HscnnPlus",
     "Hsrnet",
     "Method",
+    "Moments",
     "MstLarge",
     "MstPlusPlus",
     "NetworkMethod",
@@ -80,6 +83,7 @@ __all__ = [
     "cube_loss",
     "fit_network",
     "load_baseline",
+    "match_moments",
     "partial_least_squares",
     "save_baseline",
     "sparse_codes",

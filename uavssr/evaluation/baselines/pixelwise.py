@@ -14,9 +14,9 @@ from uavssr.sensors import Float32Array, FloatArray
 
 TRAINING_PIXELS: Final = 20_000
 """Pixels that a closed form learns from."""
-_PIXELS_AT_ONCE: Final = 2**14
-_SNR_DB: Final = sum(SNR_RANGE_DB) / 2
+EXPECTED_SNR_DB: Final = sum(SNR_RANGE_DB) / 2
 """Signal-to-noise ratio that a closed form expects, in dB."""
+_PIXELS_AT_ONCE: Final = 2**14
 
 PixelMap = Callable[[Float32Array], Float32Array | FloatArray]
 """Makes spectra (C, n) of camera values (c, n), both reflectance."""
@@ -56,4 +56,4 @@ def expected_noise(second_moment: FloatArray, rows: FloatArray) -> FloatArray:
     """
     # sigma^2 = E[(R x)^2] 10^(-SNR / 10)
     power = np.einsum("ck,kl,cl->c", rows, second_moment, rows)
-    return power * 10 ** (-_SNR_DB / 10)
+    return power * 10 ** (-EXPECTED_SNR_DB / 10)
