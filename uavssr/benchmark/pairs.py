@@ -27,7 +27,7 @@ from uavssr.sensors import Band, Sensor, load_sensor
 
 KNOWN_COUNTS: Final = (1, 3, 10, 30)
 """Numbers of known plots of a flight."""
-DRAWS: Final = 10
+DRAWS: Final = 5
 """Random choices of known plots."""
 RASTER_DRAWS: Final = 3
 """The same of known pixels: an image is predicted for each."""

@@ -77,7 +77,8 @@ def run_benchmark(
     """
     chosen = chosen_methods(methods, protocol.name)
     titles = _titles(protocol, cases)
-    _write_facts(protocol, titles, budget, out)
+    tables = {case.table: case.title for case in protocol.cases() if case.table}
+    _write_facts(protocol, titles | tables, budget, out)
     for seed in range(budget.seeds):
         places = [
             RunPlace(folder=out, case=case, method=method.name, seed=seed)

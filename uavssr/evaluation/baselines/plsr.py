@@ -8,22 +8,19 @@ import numpy as np
 
 from uavssr.data import PatchSampler
 from uavssr.evaluation import LinearMap
+from uavssr.evaluation.baselines.map_choice import best_map
 from uavssr.evaluation.baselines.method import FitSettings, Method
-from uavssr.evaluation.baselines.pixelwise import TRAINING_PIXELS, FittedPixelMap
+from uavssr.evaluation.baselines.pixelwise import FittedPixelMap
 from uavssr.sensors import Float32Array, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlsrMethod(Method):
-    """PLS2, its number of components by the error on the last fifth of the pixels."""
+    """PLS2, its number of components by the error on pixels that were left out."""
 
     def fit(self, data: PatchSampler, settings: FitSettings) -> FittedPixelMap:
         """See `Method`."""
-        values, spectra = data.pixels(settings.seed, TRAINING_PIXELS)
-        split = len(values) * 4 // 5
-        fits = partial_least_squares(values[:split], spectra[:split])
-        errors = [np.square(fit(values[split:].T) - spectra[split:].T).mean() for fit in fits]
-        return FittedPixelMap(partial_least_squares(values, spectra)[int(np.argmin(errors))])
+        return FittedPixelMap(best_map(partial_least_squares, data, settings.seed))
 
 
 def partial_least_squares(values: Float32Array, spectra: Float32Array) -> list[LinearMap]:
