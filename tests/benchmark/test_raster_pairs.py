@@ -10,9 +10,15 @@ import rasterio
 
 from tests.helpers.grounds import write_field_cube, write_image
 from tests.helpers.models import P4M, tiny_model
-from uavssr.benchmark import pairs_cases
-from uavssr.benchmark.cover_gains import cover_gains, cover_table
+from uavssr.benchmark import Budget, Protocol, pairs_cases
+from uavssr.benchmark.cover_gains import (
+    cover_gains,
+    cover_table,
+    read_cover_gains,
+    write_cover_gains,
+)
 from uavssr.benchmark.pairs import NOTHING_KNOWN
+from uavssr.benchmark.schedule import _command
 from uavssr.data import RasterPairs
 from uavssr.errors import UsageError
 from uavssr.evaluation.baselines import BASELINES, FitSettings
@@ -77,7 +83,7 @@ def test_regression_learns_from_one_image_for_the_other(folder: Path) -> None:
     assert np.sqrt(np.square(cube - image.cube).mean()) < 0.1
 
 
-def test_planted_gain_of_a_class_is_found_with_the_cube(folder: Path) -> None:
+def test_planted_gain_of_a_class_is_found_with_the_cube(folder: Path, tmp_path: Path) -> None:
     gains = cover_gains(
         folder / "july.csv", zones=str(folder / "classes.tif"), model=str(folder / "tiny")
     )
@@ -87,6 +93,14 @@ def test_planted_gain_of_a_class_is_found_with_the_cube(folder: Path) -> None:
     assert planted.paired_p < 0.05
     assert planted.paired > 4 * planted.paired_se
     assert f"{planted.paired:+.3f}" in list(cover_table(gains))[-1]
+    write_cover_gains(gains, tmp_path)
+    assert read_cover_gains(tmp_path) == gains
+
+
+def test_options_are_written_as_the_command_line_has_them() -> None:
+    options = {"sensor": "p4m", "test": ("june", "july")}
+    command = _command(Protocol(name="pairs", data=Path("x"), options=options), Budget())
+    assert "benchmark pairs --data DATA --sensor p4m --test june,july --seeds 3" in command
 
 
 def test_plots_have_no_classes(tmp_path: Path) -> None:

@@ -491,6 +491,8 @@ SETTINGS = "the user corrects a settings file or a variable; tests/cli/test_sett
 BENCHMARK = "the user fetches data or corrects a list; tests/benchmark/, tests/io/test_pictures.py"
 BATCH = "the user corrects the manifest or a name; tests/cli/test_cli_batch.py"
 BY_HAND = {
+    "`benchmark pairs`": "tests/benchmark/test_pairs.py, tests/benchmark/test_raster_pairs.py",
+    "`benchmark`: methods that need": "tests/benchmark/test_pairs.py",
     "`benchmark`: no scene of CAVE": BENCHMARK,
     "`benchmark`: a folder of PNG files": BENCHMARK,
     "`benchmark`: `vnir` lacks": BENCHMARK,

@@ -5,6 +5,7 @@ A protocol is a function that returns a list of cases. The methods are in `evalu
 
 from uavssr.benchmark.case import Case, HeldOutImage
 from uavssr.benchmark.cave import CaveSplit, cave_cases
+from uavssr.benchmark.cover_gains import CoverGain, cover_gains, write_cover_gains
 from uavssr.benchmark.methods import METHODS
 from uavssr.benchmark.ntire2022 import ntire2022_cases
 from uavssr.benchmark.pairs import pairs_cases
@@ -38,12 +39,14 @@ __all__ = [
     "Budget",
     "Case",
     "CaveSplit",
+    "CoverGain",
     "HeldOutImage",
     "Picture",
     "Protocol",
     "RunRecord",
     "ScoredImage",
     "cave_cases",
+    "cover_gains",
     "ntire2022_cases",
     "pack_results",
     "pairs_cases",
@@ -54,6 +57,7 @@ __all__ = [
     "run_benchmark",
     "vnir_cases",
     "write_benchmark_report",
+    "write_cover_gains",
     "write_pictures",
     "write_record",
     "write_tables",

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from uavssr.benchmark.records import MAX_RECORD_BYTES
 from uavssr.calibration import calibrate_classes, calibrate_scene, open_reference
 from uavssr.data import ManifestRow, read_manifest
-from uavssr.errors import UsageError
+from uavssr.errors import InputRefused, UsageError
+from uavssr.io.bounded import parse_json, read_bytes, why_unread
 from uavssr.io.manifests import ManifestRefused
 from uavssr.io.msi import MsiSource, open_msi
 from uavssr.io.stf import ClassStfs, StfArrays, scene_estimate
@@ -143,6 +145,20 @@ def write_cover_gains(gains: Sequence[CoverGain], folder: Path) -> Path:
     with replacing(path, overwrite=True) as part:
         part.write_text(json.dumps([asdict(gain) for gain in gains], indent=1) + "\n")
     return path
+
+
+def read_cover_gains(folder: Path | None) -> list[CoverGain]:
+    """The gains in the folder of a benchmark; none where it has no such file.
+
+    Raises:
+        InputRefused: the file is damaged.
+    """
+    if folder is None or not (path := folder / COVER_FILE).is_file():
+        return []
+    try:
+        return [CoverGain(**row) for row in parse_json(read_bytes(path, MAX_RECORD_BYTES))]
+    except (OSError, ValueError, TypeError) as err:
+        raise InputRefused(why_unread(err, path), path=path) from err
 
 
 def cover_table(gains: Sequence[CoverGain]) -> Iterator[str]:

@@ -131,7 +131,7 @@ def _write_facts(protocol: Protocol, titles: Mapping[str, str], budget: Budget, 
     """Write benchmark.json, or check that the folder's own says the same."""
     settings = {
         "protocol": protocol.name,
-        "options": {key: str(value) for key, value in protocol.options.items()},
+        "options": {key: _option_text(value) for key, value in protocol.options.items()},
         "budget_minutes": budget.minutes,
         "threads": budget.threads,
     }
@@ -160,9 +160,15 @@ def _write_facts(protocol: Protocol, titles: Mapping[str, str], budget: Budget, 
         part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
+def _option_text(value: object) -> str:
+    """An option as the command line has it."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def _command(protocol: Protocol, budget: Budget) -> str:
     """The command that makes all of it, with placeholders for folders."""
-    options = "".join(f" --{key} {value}" for key, value in protocol.options.items())
+    given = protocol.options.items()
+    options = "".join(f" --{key} {_option_text(value)}" for key, value in given)
     return (
         f"uavssr benchmark {protocol.name} --data DATA{options} --seeds {budget.seeds} "
         f"--budget {budget.minutes:g} --threads {budget.threads} --out OUT"

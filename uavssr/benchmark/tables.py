@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from uavssr.benchmark.cover_gains import cover_table, read_cover_gains
 from uavssr.benchmark.pair_tables import PAIR_NOTES, pair_table
 from uavssr.benchmark.pictures import Picture
 from uavssr.benchmark.records import BenchmarkResults
@@ -98,6 +99,8 @@ def results_markdown(
     for group in dict.fromkeys(group for case in results.cases for group in sets_of(results, case)):
         lines += _overview(results, group, hashes)
     lines += [_image(picture) for picture in pictures if picture.case is None]
+    if gains := read_cover_gains(results.folder):
+        lines += [f"{hashes}# Gains of classes of ground", "", *cover_table(gains), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

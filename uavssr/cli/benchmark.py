@@ -11,6 +11,7 @@ from uavssr.cli import console
 from uavssr.cli import options as shared
 from uavssr.cli.app import app, say
 from uavssr.cli.stop_signals import STOP
+from uavssr.errors import UsageError
 
 
 @app.command()
@@ -19,7 +20,7 @@ def benchmark(
     protocol: Annotated[
         str, typer.Argument(help="cave, vnir, ntire2022 or pairs.", metavar="PROTOCOL")
     ],
-    data: Annotated[Path, typer.Option(help="Folder of the protocol's data.")],
+    data: Annotated[Path, typer.Option(help="Folder of the protocol's data, or a file of pairs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs, tables and pictures.")],
     methods: Annotated[
         str | None, typer.Option(help="Names of methods: ridge,mst++,pgunet; default: all.")
@@ -40,6 +41,23 @@ def benchmark(
     validation: Annotated[
         Path | None, typer.Option(help="List of the scenes of ntire2022 to judge on.")
     ] = None,
+    sensor: Annotated[
+        str | None, typer.Option(help="Camera of a table of pairs: a name or a file.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Its bands to use: b2,g2,r1; default: all.")
+    ] = None,
+    flights: Annotated[
+        str | None, typer.Option(help="Flights of pairs to use; default: all.")
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(help="Flights of pairs to judge on; default: each, from all others."),
+    ] = None,
+    zones: Annotated[
+        str | None,
+        typer.Option(help="Classes of ground of pairs of rasters: a file, or auto; their gains."),
+    ] = None,
     repeat: Annotated[
         Path | None,
         typer.Option(help="An earlier --out whose numbers of training steps are taken again."),
@@ -49,11 +67,24 @@ def benchmark(
     as_json: shared.AsJson = False,
 ) -> None:
     """Compare methods on known ground; the same command again makes what is missing."""
-    from uavssr.benchmark import Budget, Protocol, results_as_dict, run_benchmark
+    from uavssr.benchmark import (
+        Budget,
+        Protocol,
+        cover_gains,
+        results_as_dict,
+        run_benchmark,
+        write_benchmark_report,
+        write_cover_gains,
+    )
 
     STOP.raise_from_now_on()
-    given = {"split": split, "training": training, "validation": validation}
+    if zones is not None and protocol != "pairs":
+        raise UsageError(f"the protocol {protocol} has no option --zones")
+    given = {"split": split, "training": training, "validation": validation, "sensor": sensor}
+    lists = {"bands": bands, "flights": flights, "test": test}
+    given |= {name: tuple(_names(words)) for name, words in lists.items() if words}
     options = {name: value for name, value in given.items() if value is not None}
+    gains = None if zones is None else cover_gains(data, zones=zones)
     with console.progress(quiet=context.obj["quiet"], unit="runs") as progress:
         results = run_benchmark(
             Protocol(name=protocol, data=data, options=options),
@@ -63,6 +94,9 @@ def benchmark(
             budget=Budget(seeds=seeds, minutes=budget, threads=threads, jobs=jobs, repeat=repeat),
             progress=progress,
         )
+    if gains is not None:
+        write_cover_gains(gains, out)
+        write_benchmark_report(out)
     if as_json:
         console.show(results_as_dict(results), as_json=True)
     else:
