@@ -157,7 +157,9 @@ def read_cover_gains(folder: Path | None) -> list[CoverGain]:
         return []
     try:
         return [CoverGain(**row) for row in parse_json(read_bytes(path, MAX_RECORD_BYTES))]
-    except (OSError, ValueError, TypeError) as err:
+    except TypeError as err:
+        raise InputRefused("holds no gains of classes", path=path) from err
+    except (OSError, ValueError) as err:
         raise InputRefused(why_unread(err, path), path=path) from err
 
 

@@ -82,8 +82,10 @@ def benchmark(
         raise UsageError(f"the protocol {protocol} has no option --zones")
     given = {"split": split, "training": training, "validation": validation, "sensor": sensor}
     lists = {"bands": bands, "flights": flights, "test": test}
-    given |= {name: tuple(_names(words)) for name, words in lists.items() if words}
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, object] = {
+        **{name: value for name, value in given.items() if value is not None},
+        **{name: tuple(_names(words)) for name, words in lists.items() if words},
+    }
     gains = None if zones is None else cover_gains(data, zones=zones)
     with console.progress(quiet=context.obj["quiet"], unit="runs") as progress:
         results = run_benchmark(
