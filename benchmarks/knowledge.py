@@ -21,7 +21,7 @@ from flights import Estimate, SimulatedFlight
 from heldout import HeldOut, options_of
 
 from uavssr.evaluation import INTERVAL_90, rmse, sam
-from uavssr.model import GAIN, SHIFT
+from uavssr.model import GAIN
 
 PIXELS = (1, 3, 5, 10, 50)
 """Numbers of known pixels."""
@@ -111,7 +111,7 @@ def errors_of(
         covered=float((np.abs(estimate.cube - truth) < INTERVAL_90 * estimate.sigma).mean()),
         gain=float(np.square(np.expm1(gain)).mean()),
         gain_covered=float((np.abs(gain) <= INTERVAL_90 * gain_se).mean()),
-        centre=float(np.square(theta[:, SHIFT] - flight.shift).mean()),
+        centre=float(np.square(flight.centre_errors(estimate)).mean()),
     )
 
 
