@@ -23,9 +23,10 @@ from uavssr.benchmark import (
 )
 from uavssr.benchmark.summary import (
     MetricVerdict,
+    cost_of,
     costs,
     flat_from,
-    late_improvement,
+    improvement,
     sign_flip_p,
     summarise,
     verdicts,
@@ -59,7 +60,16 @@ def test_one_seed_has_no_deviation() -> None:
 )
 def test_improvement_of_the_last_quarter(rmse: tuple[float, ...], fell: float) -> None:
     """With a point at three quarters of the steps, and between two points."""
-    assert late_improvement(curve(*rmse)) == pytest.approx(fell)
+    assert improvement(curve(*rmse), 0.25) == pytest.approx(fell)
+
+
+def test_rate_that_falls_to_nothing_does_not_make_a_curve_flat() -> None:
+    """A training that was cut short: flat in its last quarter, not in its last half."""
+    run = replace(run_record("mst++", 0), curve=curve(9, 5, 4, 3.6, 3.58))
+    cost = cost_of([run])
+    assert cost.late_improvement < 0.02
+    assert not cost.converged
+    assert cost_of([replace(run, curve=curve(9, 5, 3.62, 3.6, 3.58))]).converged
 
 
 def test_curve_is_flat_from_where_less_than_two_percent_is_gained() -> None:

@@ -45,7 +45,7 @@ def run_record(method: str, seed: int, *, gain: float = 0.001) -> RunRecord:
     rng = np.random.default_rng([seed, list(LEVELS).index(method)])
     trained, has_stf = method != "ridge", method.startswith("pgunet")
     level = 0.02 * LEVELS[method] * (1 + 0.002 * rng.normal())
-    curve = [(0, 0.08), (100, 0.03), (200, 0.022), (300, 0.02), (400, 0.02 * (1 - gain))]
+    curve = [(0, 0.08), (100, 0.03), (200, 0.0205), (300, 0.02), (400, 0.02 * (1 - gain))]
     images = []
     for number, (scene, camera) in enumerate((s, c) for s in "ABC" for c in ("canon", "nikon")):
         for group in ("seen", "unseen"):

@@ -96,7 +96,7 @@ def _learning_curves(
     for case, title in results.cases.items():
         converged = [row.method for row in costs(results, case) if row.converged]
         for run in results.of(case):
-            if run.curve:
+            if run.curve and ", " not in run.method:  # variants share the training
                 curve = _curve(run, is_flat=run.method in converged)
                 panels.setdefault(title, []).append(curve)
     if panels:

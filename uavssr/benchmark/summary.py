@@ -15,6 +15,8 @@ from uavssr.sensors import FloatArray
 
 FLAT_SHARE: Final = 0.02
 """Share of its RMSE by which a flat learning curve improves at most over its last quarter."""
+FLAT_HALF_SHARE: Final = 0.05
+"""The same over its last half: the rate falls to nothing, which flattens any last quarter."""
 JUDGED: Final = ("rmse", "sam")
 """Metrics of the verdict."""
 _SIGN_DRAWS: Final = 9999
@@ -88,12 +90,16 @@ class MethodCost:
     predict_seconds_per_mpx: float
     peak_mb: float | None
     late_improvement: float | None
-    """See `late_improvement`; None for a closed form."""
+    """`improvement` over the last quarter of the steps; None for a closed form."""
+    half_improvement: float | None
+    """The same over the last half."""
 
     @property
     def converged(self) -> bool:
         """Whether the learning curve is flat."""
-        return self.late_improvement is None or self.late_improvement < FLAT_SHARE
+        if self.late_improvement is None or self.half_improvement is None:
+            return True
+        return self.late_improvement < FLAT_SHARE and self.half_improvement < FLAT_HALF_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +119,10 @@ class MetricVerdict:
     """Standard deviation over seeds of this difference; one training's is taken to be ours."""
 
 
-def late_improvement(curve: Sequence[CurvePoint]) -> float:
-    """Share by which the validation RMSE falls over the last quarter of the steps."""
+def improvement(curve: Sequence[CurvePoint], share: float) -> float:
+    """Share by which the validation RMSE falls over the last `share` of the steps."""
     steps, rmse = ([getattr(point, name) for point in curve] for name in ("step", "rmse"))
-    return 1 - rmse[-1] / float(np.interp(0.75 * steps[-1], steps, rmse))
+    return 1 - rmse[-1] / float(np.interp((1 - share) * steps[-1], steps, rmse))
 
 
 def flat_from(curve: Sequence[CurvePoint]) -> CurvePoint:
@@ -144,7 +150,9 @@ def sets_of(results: BenchmarkResults, case: str) -> tuple[str, ...]:
 def cost_of(runs: Sequence[RunRecord]) -> MethodCost:
     """The cost of a method from its runs of a case."""
     first, peaks = runs[0], [run.peak_mb for run in runs if run.peak_mb is not None]
-    improved = [late_improvement(run.curve) for run in runs if run.curve]
+    late, half = (
+        [improvement(run.curve, share) for run in runs if run.curve] for share in (0.25, 0.5)
+    )
     return MethodCost(
         method=first.method,
         seeds=len(runs),
@@ -155,7 +163,8 @@ def cost_of(runs: Sequence[RunRecord]) -> MethodCost:
         fit_seconds=float(np.mean([run.fit_seconds for run in runs])),
         predict_seconds_per_mpx=float(np.mean([run.predict_seconds_per_mpx for run in runs])),
         peak_mb=max(peaks, default=None),
-        late_improvement=float(np.mean(improved)) if improved else None,
+        late_improvement=float(np.mean(late)) if late else None,
+        half_improvement=float(np.mean(half)) if half else None,
     )
 
 

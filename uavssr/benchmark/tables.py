@@ -10,6 +10,7 @@ from uavssr.benchmark.pair_tables import PAIR_NOTES, pair_table
 from uavssr.benchmark.pictures import Picture
 from uavssr.benchmark.records import BenchmarkResults
 from uavssr.benchmark.summary import (
+    FLAT_HALF_SHARE,
     FLAT_SHARE,
     JUDGED,
     MethodCost,
@@ -44,10 +45,13 @@ _COLUMNS: Final = {
 }
 _JUDGED_NAMES: Final = {"rmse": "RMSE", "sam": "SAM"}
 _UNCONVERGED: Final = " †"
-_HEADINGS: Final = ("protocol", "data", "machine", "budget", "command", "versions")
+_HEADINGS: Final = (
+    *("protocol", "options", "data", "machine", "budget", "budget_minutes", "threads"),
+    *("command", "versions"),
+)
 _COST_TITLES: Final = (
     *("method", "seeds", "parameters", "GMAC, 256 x 256", "steps", "patches a step"),
-    *("training s", "s per Mpx", "peak MB", "RMSE fell in the last quarter by"),
+    *("training s", "s per Mpx", "peak MB", "RMSE fell in the last half by", "last quarter"),
 )
 _LEAST_CASES: Final = 3
 """Cases with a set of the same name from which on there is a table over cases."""
@@ -60,8 +64,11 @@ of the camera of a test image.
 
 Ours is `pgunet`, or the released weights where no network is trained.
 
-A method marked{_UNCONVERGED} is **unconverged**: over the last quarter of its training the
-validation RMSE still fell by {100 * FLAT_SHARE:g} % or more. Nothing is claimed of it, good or bad.
+A method marked{_UNCONVERGED} is **unconverged**: its validation RMSE still fell by
+{100 * FLAT_SHARE:g} % or more over the last quarter of its training, or by
+{100 * FLAT_HALF_SHARE:g} % or more over the last half. Nothing is claimed of it, good or bad. The
+last half counts because the learning rate falls to nothing, which flattens the end of any curve.
+Even a flat curve does not show that ten times the training would give nothing.
 
 MRAE is without a smallest denominator, as in NTIRE 2022. STF error: |R - R_true| / |R_true|; shape:
 the same after the best factor of each band; centre: mean absolute error of the bands' centroids.
@@ -113,9 +120,18 @@ def _case(results: BenchmarkResults, case: str, hashes: str) -> Iterator[str]:
         yield from (*pair_table(results, case), "", PAIR_NOTES)
     for group in () if by_flight else sets_of(results, case):
         rows = summarise(results, case, group)
-        yield from (f"{hashes}## {group}\n", *_error_table(rows), "")
+        yield from (f"{hashes}## {group}\n", _images_of(results, case, group), "")
+        yield from (*_error_table(rows), "")
         yield from (*_verdict_lines(rows, ours), "", *_comparison_table(rows, ours), "")
     yield from (f"{hashes}## Cost: {title}\n", *_cost_table(cost), "", *_cost_verdict(cost, ours))
+
+
+def _images_of(results: BenchmarkResults, case: str, group: str) -> str:
+    """What the set consists of."""
+    images = [i for run in results.of(case) for i in run.images if i.set == group]
+    scenes = dict.fromkeys(image.scene for image in images)
+    pairs = {(image.scene, image.camera) for image in images}
+    return f"{len(pairs)} images of {len(scenes)} scenes: {', '.join(scenes)}."
 
 
 def _overview(results: BenchmarkResults, group: str, hashes: str) -> Iterator[str]:
@@ -151,7 +167,8 @@ def _facts(facts: Mapping[str, object]) -> Iterator[str]:
             text = value
             if isinstance(value, Mapping):
                 text = ", ".join(f"{key} {item}" for key, item in value.items())
-            yield f"* {name}: `{text}`" if name == "command" else f"* {name}: {text}"
+            label = name.replace("_", ", ")
+            yield f"* {label}: `{text}`" if name == "command" else f"* {label}: {text}"
 
 
 def _error_table(rows: Sequence[MethodSummary]) -> Iterator[str]:
@@ -245,6 +262,7 @@ def _cost_table(rows: Sequence[MethodCost]) -> Iterator[str]:
                 f"{row.fit_seconds:.0f}",
                 f"{row.predict_seconds_per_mpx:.2f}",
                 "" if row.peak_mb is None else f"{row.peak_mb:.0f}",
+                "" if row.half_improvement is None else f"{row.half_improvement:.1%}",
                 "" if row.late_improvement is None else f"{row.late_improvement:.1%}",
             ]
         )
