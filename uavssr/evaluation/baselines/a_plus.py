@@ -26,9 +26,11 @@ _ROUNDS: Final = 8
 _NEIGHBOURS: Final = 0.2
 """Share of the training pixels that the regression of an anchor is fitted to."""
 _PENALTIES: Final = (1e-6, 1e-5, 1e-4, 1e-3)
-"""Penalties to choose from, per neighbour, on camera values of unit length."""
+"""Penalties to choose from, relative to the mean squared length of an anchor's neighbours."""
 _KEEP: Final = 1e-3
 """Weight of the last dictionary in the next, relative to one spectrum."""
+_DARK: Final = 0.05
+"""Camera values this much smaller than their root mean square are noise, and no direction."""
 _LEAST: Final = 1e-6
 """Least length that is divided by."""
 
@@ -74,27 +76,31 @@ class _Moments:
     anchors: FloatArray
     """(K, c)."""
     gram: FloatArray
-    """E[Y Y^T] (K, c, c) of camera values of unit length."""
+    """E[Y Y^T] / E|Y|^2 (K, c, c) of camera values."""
     cross: FloatArray
-    """E[X Y^T] (K, C, c)."""
+    """E[X Y^T] / E|Y|^2 (K, C, c)."""
 
     @classmethod
     def of(cls, values: Float32Array, spectra: Float32Array, seed: int) -> _Moments:
         """Of camera values (n, c) and spectra (n, C)."""
         length = _length(values.astype(float))
+        bright = length[:, 0] > _DARK * np.sqrt(np.square(length).mean())
+        values, spectra, length = values[bright], spectra[bright], length[bright]
         inputs, targets = values / length, spectra / length
         anchors = _anchors(inputs, targets, seed)
         count = max(1, round(_NEIGHBOURS * len(values)))
         gram, cross = [], []
         for anchor in anchors:
             near = np.argpartition(-np.abs(inputs @ anchor), count - 1)[:count]
-            gram.append(inputs[near].T @ inputs[near] / count)
-            cross.append(targets[near].T @ inputs[near] / count)
+            near_values = values[near].astype(float)
+            power = np.square(near_values).sum(1).mean()
+            gram.append(near_values.T @ near_values / (count * power))
+            cross.append(spectra[near].T @ near_values / (count * power))
         return cls(anchors=anchors, gram=np.stack(gram), cross=np.stack(cross))
 
     def regressions(self, penalty: float) -> AnchoredMap:
         """The regressions with a penalty on their squared weights."""
-        # W = E[X Y^T] (E[Y Y^T] + penalty I)^-1
+        # W = E[X Y^T] (E[Y Y^T] + penalty E|Y|^2 I)^-1
         system = self.gram + penalty * np.eye(self.gram.shape[1])
         weights = np.asarray(np.linalg.solve(system, self.cross.mT).mT, float)
         return AnchoredMap(anchors=self.anchors, weights=weights)
@@ -152,5 +158,5 @@ A_PLUS = AnchoredRegression(
     name="a+",
     reference="Aeschbacher et al., In Defense of Shallow Learned Spectral Reconstruction, ICCV "
     "Workshops 2017; least-squares dictionary in place of K-SVD, camera values of atoms by their "
-    "codes since no response is given, a fifth of the pixels as neighbours",
+    "codes since no response is given, a fifth of the pixels as neighbours, weighed by their brightness",
 )
