@@ -158,5 +158,5 @@ A_PLUS = AnchoredRegression(
     name="a+",
     reference="Aeschbacher et al., In Defense of Shallow Learned Spectral Reconstruction, ICCV "
     "Workshops 2017; least-squares dictionary in place of K-SVD, camera values of atoms by their "
-    "codes since no response is given, a fifth of the pixels as neighbours, weighed by their brightness",
+    "codes since no response is given, a fifth of the pixels as neighbours, weighed by brightness",
 )
