@@ -20,7 +20,7 @@ from uavssr.benchmark.measured_cameras import (
     read_camera_table,
 )
 from uavssr.benchmark.observed import CAMERAS_A_SCENE
-from uavssr.benchmark.vnir import VNIR_TEST_SCENES
+from uavssr.benchmark.vnir import CAMERAS_A_FLIGHT, VNIR_TEST_SCENES
 from uavssr.errors import InputRefused
 
 
@@ -44,7 +44,8 @@ def test_cases_repeat_and_hold_out_their_test_scenes(data: Path, protocol: str) 
     for case, again in zip(first, second, strict=True):
         training = [np.asarray(scene) for scene in case.training.scenes]
         for name, images in case.tests.items():
-            assert len(images) == CAMERAS_A_SCENE * len({image.scene for image in images})
+            cameras = CAMERAS_A_FLIGHT if protocol == "vnir" else CAMERAS_A_SCENE
+            assert len(images) == cameras * len({image.scene for image in images})
             for image, copy in zip(images, again.tests[name], strict=True):
                 np.testing.assert_array_equal(image.image.msi, copy.image.msi)
                 assert not any(np.array_equal(image.cube, scene) for scene in training)

@@ -12,7 +12,7 @@ from uavssr.evaluation.baselines import CameraImage
 from uavssr.sensors import Float32Array
 
 CAMERAS_A_SCENE = 2
-"""Cameras that see each held-out scene."""
+"""Cameras that see each held-out scene, where there are many scenes."""
 _TEST_STREAM = 17
 """Start of the seeds of held-out images; no training draws from such a seed."""
 
@@ -21,13 +21,17 @@ NamedCameras = Callable[[np.random.Generator, int], tuple[RandomCameras, list[st
 
 
 def observed_images(
-    scenes: Mapping[str, Float32Array], cameras: NamedCameras, *, stream: int = 0
+    scenes: Mapping[str, Float32Array],
+    cameras: NamedCameras,
+    *,
+    stream: int = 0,
+    count: int = CAMERAS_A_SCENE,
 ) -> tuple[HeldOutImage, ...]:
-    """Each scene (C, y, x) seen by `CAMERAS_A_SCENE` cameras; `stream` tells sets apart."""
+    """Each scene (C, y, x) seen by `count` cameras; `stream` tells sets apart."""
     images: list[HeldOutImage] = []
     for number, (scene, cube) in enumerate(scenes.items()):
         rng = np.random.default_rng([_TEST_STREAM, stream, number])
-        drawn, names = cameras(rng, CAMERAS_A_SCENE)
+        drawn, names = cameras(rng, count)
         for index, name in enumerate(names):
             rows = drawn.rows[index]
             msi = observe(rng, cube[None], rows[None])[0]

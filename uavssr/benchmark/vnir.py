@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from uavssr.benchmark.case import Case
+from uavssr.benchmark.case import Case, HeldOutImage
 from uavssr.benchmark.observed import observed_images, unnamed
 from uavssr.data import (
     DISTRUSTED_NM,
@@ -32,6 +32,8 @@ VNIR_TEST_SCENES: Final = ("neon_idtrees_mlbs_1", "enmap_potsdam_west")
 """Held-out scenes: other flights, sensors and places than all others."""
 DRONE_CAMERAS: Final = ("p4m", "m3m", "rededge3")
 """Sensors of a case each, by default."""
+CAMERAS_A_FLIGHT: Final = 8
+"""Cameras that see each held-out scene."""
 INVENTED_BANDS: Final = 5
 """Bands of the invented cameras."""
 _END_NM: Final = 12.0
@@ -77,7 +79,7 @@ def vnir_cases(
             cameras=cameras,
             size=size,
         )
-        tests = {"random": observed_images(held_out, unnamed(cameras), stream=100 + number)}
+        tests = _tests(held_out, cameras, 100 + number)
         title = f"{sensor.title or sensor.name}, cameras near its data sheet"
         cases.append(Case(name=sensor.name, title=title, training=patches, tests=tests))
     patches = ScenePatches(
@@ -87,9 +89,17 @@ def vnir_cases(
         cameras=_invented,
         size=size,
     )
-    tests = {"random": observed_images(held_out, unnamed(_invented), stream=199)}
+    tests = _tests(held_out, _invented, 199)
     title = f"Invented cameras of {INVENTED_BANDS} bands, with their data sheets"
     return [*cases, Case(name="random", title=title, training=patches, tests=tests)]
+
+
+def _tests(
+    held_out: Mapping[str, Float32Array], cameras: CameraSource, stream: int
+) -> dict[str, tuple[HeldOutImage, ...]]:
+    """The set of images of a case."""
+    count = CAMERAS_A_FLIGHT
+    return {"random": observed_images(held_out, unnamed(cameras), stream=stream, count=count)}
 
 
 def _near(sensor: Sensor) -> CameraSource:
