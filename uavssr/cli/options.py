@@ -87,7 +87,8 @@ PANELS: Final[Mapping[str, str]] = {
     "Input": "data split training validation "
     "sensor sensor_b candidates compare bands bidx scale assume_crs max_pixels",
     "References and plots": "reference reference_sensor reference_scale reference_offset "
-    "reference_bands reference_date reference_error flight_date max_days flight same_camera zones "
+    "reference_bands reference_date reference_error flight_date max_days flight flights test "
+    "same_camera zones "
     "zone_field spectra plots id buffer true_stf pred_scale ref_scale pairs accept max_shift",
     "Network": "model arch stf stf_a stf_b stf_only stf_scope tile_stf stages precision init steps "
     "rank components width seed set methods cases seeds budget repeat",
