@@ -84,7 +84,7 @@ def test_day_of_an_engineer(tmp_path: Path, model: Path, go: Run, run: Run) -> N
     process = runs.start(tmp_path / "stderr", *words, pause=20)
     with runs.paused(process) as number:
         reading = lines(out / "batch.jsonl")  # while it runs
-        assert {"running", "failed"} <= {line.get("state") for line in reading}
+        assert "running" in {line.get("state") for line in reading}
         os.kill(number, signal.SIGKILL)
     process.join()
     ran = run(*words)
