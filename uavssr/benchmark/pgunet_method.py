@@ -25,7 +25,6 @@ from uavssr.model import (
     PGUNet,
     PGUNetConfig,
     Reconstruction,
-    ResponseFamily,
     SpectralBasis,
     Stf,
     choose_rank,
@@ -189,9 +188,9 @@ def _known_stf(image: CameraImage) -> Stf:
     """The true response without an error."""
     if image.rows is None:
         raise ValueError("the true response of this camera is not known")
-    family: ResponseFamily = image.family
     rows = torch.from_numpy(np.ascontiguousarray(image.rows))[None]
-    return Stf.of(family, family.prior, torch.zeros_like(family.spread), rows=rows)
+    known = torch.zeros_like(image.family.spread)
+    return Stf.of(image.family, image.family.prior, known, rows=rows)
 
 
 PGUNET: Final = PgunetMethod(

@@ -17,6 +17,7 @@ from typing import Final
 import torch
 
 from uavssr._version import __version__
+from uavssr.benchmark.case import Case
 from uavssr.benchmark.methods import METHODS, chosen_methods
 from uavssr.benchmark.protocols import Protocol
 from uavssr.benchmark.records import FACTS_FILE, BenchmarkResults, read_record, read_results
@@ -76,9 +77,12 @@ def run_benchmark(
         IncompleteRun: the process of a run was killed.
     """
     chosen = chosen_methods(methods, protocol.name)
-    titles = _titles(protocol, cases)
-    tables = {case.table: case.title for case in protocol.cases() if case.table}
-    _write_facts(protocol, titles | tables, budget, out)
+    built = protocol.cases()
+    titles = _titles(protocol.name, built, cases)
+    tables = {case.table: case.title for case in built if case.table}
+    del built  # its scenes may be large
+    command = _command(protocol, budget, methods=methods, cases=cases)
+    _write_facts(protocol, titles | tables, budget, out, command)
     for seed in range(budget.seeds):
         places = [
             RunPlace(folder=out, case=case, method=method.name, seed=seed)
@@ -116,19 +120,21 @@ def _processes(budget: Budget) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _titles(protocol: Protocol, names: Sequence[str]) -> dict[str, str]:
+def _titles(protocol: str, built: Sequence[Case], names: Sequence[str]) -> dict[str, str]:
     """Titles of the chosen cases by name."""
-    titles = {case.name: case.title for case in protocol.cases()}
+    titles = {case.name: case.title for case in built}
     unknown = [name for name in names if name not in titles]
     if unknown:
         raise UsageError(
-            f"{protocol.name} has no case {', '.join(unknown)}; its cases are {', '.join(titles)}"
+            f"{protocol} has no case {', '.join(unknown)}; its cases are {', '.join(titles)}"
         )
     return {name: title for name, title in titles.items() if not names or name in names}
 
 
-def _write_facts(protocol: Protocol, titles: Mapping[str, str], budget: Budget, out: Path) -> None:
-    """Write benchmark.json, or check that the folder's own says the same."""
+def _write_facts(
+    protocol: Protocol, titles: Mapping[str, str], budget: Budget, out: Path, command: str
+) -> None:
+    """Write benchmark.json with the last command, or refuse if the folder's has other settings."""
     settings = {
         "protocol": protocol.name,
         "options": {key: _option_text(value) for key, value in protocol.options.items()},
@@ -151,7 +157,7 @@ def _write_facts(protocol: Protocol, titles: Mapping[str, str], budget: Budget, 
         "data": protocol.data.name,
         "cases": dict(titles),
         "methods": list(METHODS),
-        "command": _command(protocol, budget),
+        "command": command,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {"uavssr": __version__, "torch": torch.__version__},
     }
@@ -165,9 +171,12 @@ def _option_text(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _command(protocol: Protocol, budget: Budget) -> str:
-    """The command that makes all of it, with placeholders for folders."""
-    given = protocol.options.items()
+def _command(
+    protocol: Protocol, budget: Budget, *, methods: Sequence[str], cases: Sequence[str]
+) -> str:
+    """The command, with placeholders for folders."""
+    chosen = {"methods": tuple(methods), "cases": tuple(cases)}
+    given = [*protocol.options.items(), *((key, names) for key, names in chosen.items() if names)]
     options = "".join(f" --{key} {_option_text(value)}" for key, value in given)
     return (
         f"uavssr benchmark {protocol.name} --data DATA{options} --seeds {budget.seeds} "
