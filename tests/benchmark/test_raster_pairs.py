@@ -99,8 +99,11 @@ def test_planted_gain_of_a_class_is_found_with_the_cube(folder: Path, tmp_path: 
 
 def test_options_are_written_as_the_command_line_has_them() -> None:
     options = {"sensor": "p4m", "test": ("june", "july")}
-    command = _command(Protocol(name="pairs", data=Path("x"), options=options), Budget())
-    assert "benchmark pairs --data DATA --sensor p4m --test june,july --seeds 3" in command
+    protocol = Protocol(name="pairs", data=Path("x"), options=options)
+    command = _command(protocol, Budget(), methods=["ridge", "a+"], cases=[])
+    assert "benchmark pairs --data DATA --sensor p4m --test june,july" in command
+    assert "--methods ridge,a+ --seeds 3" in command
+    assert "--cases" not in command
 
 
 def test_plots_have_no_classes(tmp_path: Path) -> None:
