@@ -7,9 +7,18 @@ from functools import cache
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from tests.helpers.patches import SIDE, tiny_patches
-from uavssr.evaluation.baselines import BASELINES, CameraImage, FitSettings, FittedMethod
+from uavssr.data import Batch
+from uavssr.errors import IncompleteRun
+from uavssr.evaluation.baselines import (
+    BASELINES,
+    CameraImage,
+    FitSettings,
+    FittedMethod,
+    fit_network,
+)
 
 
 @cache
@@ -78,3 +87,20 @@ def test_data_sheet_of_an_image_changes_the_prediction_only_where_it_is_known(na
 def test_method_says_what_it_follows(name: str) -> None:
     assert BASELINES[name].name == name
     assert BASELINES[name].reference
+
+
+def test_training_ends_at_a_gradient_that_is_not_finite() -> None:
+    """No step is left out without a word."""
+    data = tiny_patches()
+    network = nn.Conv2d(data.bands, len(data.grid), 1)
+
+    def loss(_: nn.Module, batch: Batch, step: int) -> Tensor:
+        value = network(batch.msi).square().mean()
+        return value * float("inf") if step == 1 else value
+
+    def predict(model: nn.Module, batch: Batch) -> Tensor:
+        cube: Tensor = model(batch.msi)
+        return cube
+
+    with pytest.raises(IncompleteRun, match=r"the gradient became (inf|nan) at step 1"):
+        fit_network(network, data, FitSettings(seed=0, steps=3), loss=loss, predict=predict)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from uavssr.data import Batch, SpectraBagBatch
+from uavssr.evaluation.baselines import cube_errors
 from uavssr.model import GAIN, PGUNet, Reconstruction, Stf, find_materials
 
 PIXEL_STEP: Final = 5
@@ -42,23 +43,18 @@ def _cube_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """sum_k w_k (L1_k + RMSE_k + angle_k) / 2 over the stages, and RMSE and angle of the last.
 
-    L1 and RMSE are relative to the mean of each scene; w_k rises from 0.3 / K to 0.3, and is 1 for
+    See `cube_errors` for the three; w_k rises from 0.3 / K to 0.3, and is 1 for
     the result. `truth` (B, C, n) holds every fifth pixel.
     """
-    level = truth.mean((1, 2))
     stages = result.stage_coefficients[1:]
     weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
     loss, parts = torch.zeros(()), {}
     for weight, coefficients in zip([*weights, 1.0], [*stages, result.coefficients], strict=True):
         sample = coefficients.flatten(2)[..., None, ::PIXEL_STEP]
         estimate = network.basis.expand(sample).squeeze(-2)
-        error = estimate - truth
-        absolute = error.abs().mean((1, 2)) / level
-        squared = error.square().mean((1, 2)).sqrt() / level
-        cosine = torch.cosine_similarity(estimate, truth, dim=1).clamp(-1, 1 - 1e-6)
-        angle = torch.acos(cosine).mean(1)
+        absolute, squared, angle = cube_errors(estimate, truth)
         parts = {"rmse": squared.mean(), "sam": angle.mean()}
-        loss = loss + weight * (0.5 * absolute + 0.5 * squared + 0.5 * angle).mean()
+        loss = loss + weight * 0.5 * (absolute + squared + angle).mean()
     return loss, parts
 
 

@@ -24,7 +24,7 @@ from uavssr.evaluation.baselines.method import (
 )
 from uavssr.evaluation.baselines.mixture import MIXTURE, FittedMixture
 from uavssr.evaluation.baselines.mst import MST_LARGE, MST_PLUS_PLUS, MstLarge, MstPlusPlus
-from uavssr.evaluation.baselines.network_fit import BATCH, cube_loss, fit_network
+from uavssr.evaluation.baselines.network_fit import BATCH, cube_errors, cube_loss, fit_network
 from uavssr.evaluation.baselines.network_method import NetworkMethod
 from uavssr.evaluation.baselines.plsr import PLSR, partial_least_squares
 from uavssr.evaluation.baselines.ridge import RIDGE
@@ -80,6 +80,7 @@ __all__ = [
     "Prediction",
     "TrainedNetwork",
     "UseOfPairs",
+    "cube_errors",
     "cube_loss",
     "fit_network",
     "load_baseline",

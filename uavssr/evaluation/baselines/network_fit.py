@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from uavssr.data import Batch, PatchSampler
-from uavssr.errors import InputRefused
+from uavssr.errors import IncompleteRun, InputRefused
 from uavssr.evaluation.baselines.method import CurvePoint, FitSettings
 from uavssr.io.writers import replacing
 
@@ -44,16 +44,22 @@ Predict = Callable[[nn.Module, Batch], Tensor]
 
 
 def cube_loss(estimate: Tensor, truth: Tensor) -> Tensor:
-    """(relative L1 + relative RMSE + mean angle) / 2 of cubes (B, C, n), averaged over B.
+    """(relative L1 + relative RMSE + mean angle) / 2 of cubes (B, C, n), averaged over B."""
+    absolute, squared, angle = cube_errors(estimate, truth)
+    return 0.5 * (absolute + squared + angle).mean()
 
-    L1 and RMSE are relative to the mean of each true cube; the angle is in radians.
+
+def cube_errors(estimate: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Relative L1, relative RMSE and mean angle in radians of cubes (B, C, n), each (B,).
+
+    L1 and RMSE are relative to the mean of each true cube.
     """
     level = truth.mean((1, 2))
     error = estimate - truth
     absolute = error.abs().mean((1, 2)) / level
     squared = error.square().mean((1, 2)).sqrt() / level
     cosine = torch.cosine_similarity(estimate, truth, dim=1).clamp(-1, 1 - 1e-6)
-    return (0.5 * (absolute + squared + torch.acos(cosine).mean(1))).mean()
+    return absolute, squared, torch.acos(cosine).mean(1)
 
 
 @dataclass(slots=True)
@@ -115,6 +121,7 @@ def fit_network(
 
     Raises:
         InputRefused: the checkpoint is damaged.
+        IncompleteRun: a gradient is not finite; the last checkpoint is kept.
     """
     batch = settings.batch or batch
     average = copy.deepcopy(network).requires_grad_(False)
@@ -156,8 +163,12 @@ def _step(
     value = loss(network, batch, step)
     value.backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    if torch.isfinite(norm):
-        optimiser.step()
+    if not torch.isfinite(norm):
+        raise IncompleteRun(
+            f"the gradient became {float(norm)} at step {step}",
+            remedy="train with another seed, or leave this method out",
+        )
+    optimiser.step()
 
 
 def _affordable_steps(
