@@ -30,10 +30,12 @@ from uavssr.model import (
     choose_rank,
     fit_mixture,
 )
+from uavssr.sensors import FloatArray
 from uavssr.training import bag_loss, image_loss, perturbed_stf
 
 PRIOR_PIXELS: Final = 20000
 """Spectra to which basis and mixture are fitted."""
+_BRIGHTNESS_STREAM: Final = 83
 BAGS: Final = 8
 """Bags of spectra per step that train the STF's stages."""
 BAG_SIDE: Final = 16
@@ -53,6 +55,11 @@ class PgunetMethod(Method):
     sizes: PGUNetConfig = field(repr=False)
     """Its bands are those of the data, its rank the largest that is chosen."""
     full_band: bool = False
+    brightness: float = 0.3
+    """Standard deviation of the logarithm of a brightness that spectra of the prior differ by.
+
+    Held-out ground is brighter or darker than that of training (docs/design.md).
+    """
     rate: float = PGUNET_RATE
     is_trained: ClassVar[bool] = True
 
@@ -79,8 +86,7 @@ class PgunetMethod(Method):
 
     def initial_network(self, data: PatchSampler, seed: int) -> PGUNet:
         """The network with fitted prior and untrained stages."""
-        spectra = data.pixels(seed, PRIOR_PIXELS)[1].astype(float)
-        bands = len(data.grid)
+        spectra, bands = self._prior_spectra(data, seed), len(data.grid)
         if self.full_band:
             basis, rank, floor = SpectralBasis.identity(data.grid), bands, FULL_BAND_FLOOR
         else:
@@ -90,6 +96,13 @@ class PgunetMethod(Method):
         count = self.sizes.components
         mixture = fit_mixture(coefficients, components=count, floor=floor, seed=seed)
         return PGUNet(replace(self.sizes, bands=bands, rank=rank), basis, mixture)
+
+    def _prior_spectra(self, data: PatchSampler, seed: int) -> FloatArray:
+        """Training spectra (n, C), each times a brightness of its own."""
+        spectra = data.pixels(seed, PRIOR_PIXELS)[1].astype(float)
+        rng = np.random.default_rng([seed, _BRIGHTNESS_STREAM])
+        spectra *= np.exp(self.brightness * rng.normal(size=(len(spectra), 1)))
+        return spectra
 
 
 def _loss(network: nn.Module, data: PatchSampler, batch: Batch, seed: list[int]) -> Tensor:
