@@ -13,6 +13,7 @@ from uavssr.model.solvers import (
     SceneStatistics,
     participation,
     r_step_free,
+    wiener_by_pixel,
     wiener_gain,
     x_step,
 )
@@ -125,6 +126,44 @@ def test_a_band_in_endless_noise_is_as_good_as_absent(generator: torch.Generator
     with_it = x_step(msi, prior, mixing, offset, noise)
     without = x_step(msi[:, :-1], prior, mixing[:, :-1], offset[:, :-1], noise[:, :-1])
     torch.testing.assert_close(with_it, without, rtol=0, atol=1e-9)
+
+
+def test_wiener_by_pixel_equals_the_normal_equations_of_each_pixel(
+    generator: torch.Generator,
+) -> None:
+    """A = Z + G d solves (B^T S^-1 B + D^-1) (A - Z) = B^T S^-1 d, for two cameras."""
+    mixing, noise = normal(generator, 2, CHANNELS, 6), normal(generator, 2, CHANNELS).exp()
+    misfit = normal(generator, 2, CHANNELS, PIXELS)
+    variance = normal(generator, 2, 6, PIXELS).exp()
+    explained, left = wiener_by_pixel(misfit, variance, mixing, noise)
+    for camera in range(2):
+        B, weight = mixing[camera].numpy(), np.diag(1 / noise[camera].numpy())
+        for pixel in range(PIXELS):
+            d = misfit[camera, :, pixel].numpy()
+            system = B.T @ weight @ B + np.diag(1 / variance[camera, :, pixel].numpy())
+            gain = np.linalg.solve(system, B.T @ weight)
+            assert explained[camera, :, pixel].numpy() == pytest.approx(gain @ d)
+            assert left[camera, :, pixel].numpy() == pytest.approx(gain @ (d - B @ (gain @ d)))
+
+
+def test_wiener_by_pixel_of_unit_variance_is_the_x_step(generator: torch.Generator) -> None:
+    """For more pixels than are solved together, seen by one camera."""
+    mixing, noise = normal(generator, 1, CHANNELS, 6), normal(generator, 1, CHANNELS).exp()
+    msi = normal(generator, 2, CHANNELS, 2**14 + 3)
+    prior, offset = normal(generator, 2, 6, msi.shape[-1]), normal(generator, 1, CHANNELS)
+    misfit = msi - mixing @ prior - offset[..., None]
+    explained, _ = wiener_by_pixel(misfit, torch.ones_like(prior), mixing, noise)
+    assert torch.allclose(prior + explained, x_step(msi, prior, mixing, offset, noise), atol=1e-12)
+
+
+def test_pixel_without_variance_keeps_its_prior(generator: torch.Generator) -> None:
+    mixing, noise = normal(generator, 1, CHANNELS, 6), normal(generator, 1, CHANNELS).exp()
+    misfit = normal(generator, 1, CHANNELS, PIXELS)
+    variance = torch.ones(1, 6, PIXELS).double()
+    variance[..., ::2] = 0
+    explained, _ = wiener_by_pixel(misfit, variance, mixing, noise)
+    assert not explained[..., ::2].any()
+    assert explained[..., 1::2].abs().amin() > 0
 
 
 def test_wiener_gain_equals_its_formula(generator: torch.Generator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from uavssr.data.batches import observe_batch
 from uavssr.data.scenes import simulate_batch
 from uavssr.evaluation.coverage import INTERVAL_90, fit_sigma_scale, standardised_errors
 from uavssr.model import OUTLIER_QUANTILE, PGUNet, chi_square_quantile, uncertainty
+from uavssr.model.stages import VARIANCE_FACTOR
 from uavssr.model.state import Stf
 
 ONE = replace(CONFIG, components=1)
@@ -37,7 +39,10 @@ def exact(stf: Stf, network: PGUNet) -> tuple[np.ndarray, np.ndarray]:
     B, noise = (part[0].double().numpy() for part in (seen.mixing, sensor.component_noise[:, 0]))
     assumed, final = (part[0].double().numpy() for part in (seen.component_noise[:, 0], seen.final))
     K = C @ B.T @ np.linalg.inv(B @ C @ B.T + np.diag(assumed))
-    G = B.T @ np.linalg.inv(B @ B.T + np.diag(final))
+    D = np.eye(len(C))
+    if network.config.prior_variance == "pixel":
+        D = VARIANCE_FACTOR * np.diag(np.diag(C - K @ B @ C))
+    G = D @ B.T @ np.linalg.inv(B @ D @ B.T + np.diag(final))
     # A_hat - A for A = mu + a, Y = B A + b + n: first Z = mu + K (B a + n), then the last X-step
     of_prior, of_noise = K @ B - np.eye(len(C)), K
     of_prior, of_noise = of_prior - G @ B @ of_prior, of_noise + G - G @ B @ of_noise
@@ -45,8 +50,10 @@ def exact(stf: Stf, network: PGUNet) -> tuple[np.ndarray, np.ndarray]:
     return E @ covariance @ E.T + np.diag(basis.residual.double().numpy() ** 2), E @ of_noise
 
 
-def test_sigma_is_the_error_of_both_linear_steps() -> None:
-    network, image = tiny_network(ONE).requires_grad_(False), tiny_msi()
+@pytest.mark.parametrize("variance", ["unit", "pixel"])
+def test_sigma_is_the_error_of_both_linear_steps(variance: Literal["unit", "pixel"]) -> None:
+    config = replace(ONE, prior_variance=variance)
+    network, image = tiny_network(config).requires_grad_(False), tiny_msi()
     stf = replace(expected_stf(), theta_se=torch.zeros(1, 5, 3), common_se=torch.zeros(1))
     errors = network.cube_uncertainty(stf)
     result = network(image, stf, estimate_stf=False)

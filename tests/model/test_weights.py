@@ -426,7 +426,9 @@ NUMBERS = [0, -1, 10**9, 10**400, 2.0, 1e400, True, None, "4", [4], {}]
 
 
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("key", [key for key in CONFIG.to_dict() if key != "stf"])
+@pytest.mark.parametrize(
+    "key", [key for key, size in CONFIG.to_dict().items() if type(size) is int]
+)
 def test_sizes_that_are_no_sizes_are_refused_by_name(key: str, value: object, folder: Path) -> None:
     if (key, value) == ("local_components", 0):
         value = -7  # a model without local spectra is one
@@ -441,6 +443,10 @@ CONFIGS: dict[str, tuple[Change, str]] = {
         "config stf must be parametric or free, got 'exact'",
     ),
     "STF a list": (lambda c: c["network"].update(stf=["free"]), "config stf must be"),
+    "variance of another sort": (
+        lambda c: c["network"].update(prior_variance="none"),
+        "config prior_variance must be unit or pixel, got 'none'",
+    ),
     "network a list": (lambda c: c.update(network=[40, 6]), "network"),
     "network none": (lambda c: c.update(network=None), "network"),
     "rank over bands": (lambda c: c["network"].update(rank=41), "rank 41 exceeds bands 40"),

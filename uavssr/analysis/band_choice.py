@@ -7,8 +7,8 @@ a camera or filters by the error of reconstruction. Here that error follows from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Final, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -144,9 +144,9 @@ def band_set_errors(
     for sensor in _sensors(bands):
         stf = Stf.from_prior(ResponseFamily.of(sensor, network.grid))
         parts.append(network.observation_model(stf, stf_uncertainty=not known))
-    seen = ObservationModel(
-        **{field.name: _joined(parts, field.name) for field in fields(parts[0])}
-    )
+    names = [field.name for field in fields(ObservationModel) if field.name != "final_factor"]
+    joined: dict[str, Any] = {name: _joined(parts, name) for name in names}
+    seen = replace(parts[0], **joined)
     return BandSetErrors.of(seen, network.basis, network.mixture, wavelengths)
 
 

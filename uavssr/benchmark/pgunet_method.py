@@ -208,8 +208,8 @@ def _known_stf(image: CameraImage) -> Stf:
 
 PGUNET: Final = PgunetMethod(
     name="pgunet",
-    sizes=PGUNetConfig(rank=24, components=32, stages=2),
-    reference="this package's; rank 24 at most, 32 Gaussians, two stages",
+    sizes=PGUNetConfig(rank=24, components=32, stages=2, prior_variance="pixel"),
+    reference="this package's; rank 24 at most, 32 Gaussians, two stages, variances by pixel",
 )
 PGUNET_FULL_BAND: Final = PgunetMethod(
     name="pgunet-full-band",

@@ -37,6 +37,11 @@ class PGUNetConfig:
     """Gaussians of the spectral prior that are of local spectra, see `add_local_prior`."""
     stf: Literal["parametric", "free"] = "parametric"
     """Form of an STF: its nominal curve shifted, stretched and scaled, or any curve."""
+    prior_variance: Literal["unit", "pixel"] = "unit"
+    """Variance of coefficients that an X-step expects: one, or a multiple of each pixel's own.
+
+    A pixel's own is of the mixture's posterior: small on dark ground, where noise tells little.
+    """
 
     def __post_init__(self) -> None:
         limits = {
@@ -62,6 +67,9 @@ class PGUNetConfig:
                 )
         if self.stf not in ("parametric", "free"):
             raise ModelRefused(f"config stf must be parametric or free, got {self.stf!r}")
+        if self.prior_variance not in ("unit", "pixel"):
+            fact = "config prior_variance must be unit or pixel"
+            raise ModelRefused(f"{fact}, got {self.prior_variance!r}")
         if self.width % 8 or self.stf_width % 8:
             raise ModelRefused("config width and stf_width must be multiples of 8")
         if self.rank > self.bands:

@@ -38,12 +38,12 @@ class ErrorPropagation:
     ) -> ErrorPropagation:
         """The steps under an observation model; symbols as above."""
         covariance, mixing = mixture.covariance, seen.mixing[0]
-        # K_k = C_k B^T (B C_k B^T + diag(noise_k))^-1,  G of the last X-step
+        # K_k = C_k B^T (B C_k B^T + diag(noise_k))^-1
         carried = covariance @ mixing.mT  # (K, r, c)
         system = mixing @ carried + torch.diag_embed(seen.component_noise[0])
         gain = torch.linalg.solve(system, carried.mT).mT
-        last = wiener_gain(seen.mixing, seen.final)[0]
         identity = torch.eye(mixing.shape[1], dtype=mixing.dtype, device=mixing.device)
+        last = _last_gain(seen, (identity - gain @ mixing) @ covariance)
         rest = identity - last @ mixing
         predicted = mixture.mean @ mixing.mT + seen.offset[0]
         return cls(
@@ -52,3 +52,18 @@ class ErrorPropagation:
             missed=basis.components @ rest @ (identity - gain @ mixing),
             passed=basis.components @ (rest @ gain + last),
         )
+
+
+def _last_gain(seen: ObservationModel, posterior: Tensor) -> Tensor:
+    """G (r, c) of the last X-step, or (K, r, c) of pixels that belong to one component each.
+
+    Args:
+        seen: the observation model.
+        posterior: C_k - K_k B C_k (K, r, r), the covariance of a component's posterior.
+    """
+    if seen.final_factor is None:
+        return wiener_gain(seen.mixing, seen.final)[0]
+    # G = D B^T (B D B^T + S)^-1,  D = factor diag(C_k - K_k B C_k)
+    deviation = (seen.final_factor * posterior.diagonal(dim1=-2, dim2=-1).clamp_min(0)).sqrt()
+    gain = wiener_gain(seen.mixing * deviation[:, None], seen.final)
+    return deviation[..., None] * gain

@@ -22,8 +22,13 @@ from uavssr.model.freeform import FreeStage
 from uavssr.model.materials import Materials, find_materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import ZNet
-from uavssr.model.solvers import x_step
-from uavssr.model.stages import ResponseStage, Stage, estimate_common_factor
+from uavssr.model.solvers import wiener_by_pixel, x_step
+from uavssr.model.stages import (
+    VARIANCE_FACTOR,
+    ResponseStage,
+    Stage,
+    estimate_common_factor,
+)
 from uavssr.model.state import ObservationModel, Reconstruction, Stf
 from uavssr.model.uncertainty import CubeUncertainty
 
@@ -153,6 +158,7 @@ class PGUNet(nn.Module):
             noise=average(known + stf_variance),
             component_noise=known + stf_variance,
             final=final,
+            final_factor=VARIANCE_FACTOR if self.config.prior_variance == "pixel" else None,
         )
 
     def estimate_stf(self, materials: Materials, stf: Stf) -> tuple[Stf, ...]:
@@ -295,7 +301,7 @@ class PGUNet(nn.Module):
             hsi = stage(known, hsi, seen, bfloat16=bfloat16)
             results.append(hsi)
         return Reconstruction(
-            coefficients=self._last_step(msi, hsi, seen, estimates[-1], correction),
+            coefficients=self._last_step(known, hsi, seen, estimates[-1], correction),
             stf=estimates[-1],
             stage_coefficients=tuple(results),
             stage_stf=estimates,
@@ -303,7 +309,7 @@ class PGUNet(nn.Module):
 
     def _last_step(
         self,
-        msi: Tensor,
+        known: Tensor,
         hsi: Tensor,
         seen: ObservationModel,
         stf: Stf,
@@ -312,16 +318,22 @@ class PGUNet(nn.Module):
         """A (B, r + q, H, W): the correction's change, then an X-step of the first r coefficients.
 
         The X-step explains Y - R E_q A_q, the image without the correction's q further directions.
+        `known` is that of the stages.
         """
-        image, flat, beyond = msi.flatten(2), hsi.flatten(2), None
+        rank, shape, flat, beyond = self.config.rank, hsi.shape[-2:], hsi.flatten(2), None
+        image, deviation, _ = known.split([seen.mixing.shape[1], rank, 1], 1)
         if correction is not None:
-            rank = self.config.rank
-            change = correction(msi).flatten(2)
+            change = correction(image.unflatten(-1, shape)).flatten(2)
             flat, beyond = flat + change[:, :rank], change[:, rank:]
             image = image - stf.rows @ correction.basis.components[:, rank:] @ beyond
-        final = x_step(image, flat, seen.mixing, seen.offset, seen.final)
+        if seen.final_factor is None:
+            final = x_step(image, flat, seen.mixing, seen.offset, seen.final)
+        else:
+            misfit = image - seen.mixing @ flat - seen.offset[..., None]
+            variance = seen.final_factor * deviation.square()
+            final = flat + wiener_by_pixel(misfit, variance, seen.mixing, seen.final)[0]
         final = final if beyond is None else torch.cat([final, beyond], 1)
-        return final.unflatten(-1, msi.shape[-2:])
+        return final.unflatten(-1, shape)
 
     @torch.no_grad()
     def _initial_estimate(self, msi: Tensor, seen: ObservationModel) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """The closed forms of the unrolled stages and the statistics they need.
 
-    X-step:  argmin_A (Y - R X)^T S^-1 (Y - R X) + |A - Z|^2    with X = mean + E A
+    X-step:  argmin_A (Y - R X)^T S^-1 (Y - R X) + (A - Z)^T D^-1 (A - Z)  with X = mean + E A
     R-step:  argmin_R |Y - R X|^2 / N + beta |R - P|^2
 
 Images are (B, c, N), cameras (S, ...) with S = B or S = 1: one camera shared by all windows.
@@ -10,15 +10,19 @@ float32 or float64 follows the input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
+
+_PIXELS_AT_ONCE: Final = 2**14
+"""Pixels whose c x c systems are solved together: more would not fit a CPU's cache."""
 
 
 def x_step(msi: Tensor, prior: Tensor, mixing: Tensor, offset: Tensor, noise: Tensor) -> Tensor:
     """Coefficients A (B, r, N) that explain the image and stay near `prior`.
 
-        A = Z + B^T (B B^T + S)^-1 (Y - B Z - b)
+        A = Z + B^T (B B^T + S)^-1 (Y - B Z - b), which has D = I
 
     The data step of half-quadratic splitting, by the Woodbury identity (1950): a c x c system
     whatever the number of cube bands.
@@ -44,6 +48,68 @@ def wiener_gain(mixing: Tensor, noise: Tensor) -> Tensor:
     # G^T = (B B^T + S)^-1 B
     system = mixing @ mixing.mT + torch.diag_embed(noise)
     return torch.linalg.solve(system, mixing).mT
+
+
+def wiener_by_pixel(
+    misfit: Tensor, variance: Tensor, mixing: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """G d and G (d - B G d), both (B, r, N), with a gain G of each pixel's own.
+
+        G = D B^T (B D B^T + S)^-1,   D = diag(variance) of the pixel
+
+    So an X-step is A = Z + G d for d = Y - B Z - b, and the second is what it leaves to explain.
+
+    Args:
+        misfit: d (B, c, N).
+        variance: (B, r, N) prior variance of A - Z, zero or more.
+        mixing: B = R E (S, c, r).
+        noise: (S, c) diagonal of S, in the units of d squared.
+    """
+    bands = mixing.shape[1]
+    # B D B^T is linear in D: its entry ij is the product of D with (B_i B_j)
+    products = (mixing[:, :, None] * mixing[:, None]).flatten(1, 2)  # (S, c c, r)
+    diagonal = noise.diag_embed()[..., None]
+    parts = []
+    for values, spread in zip(
+        misfit.split(_PIXELS_AT_ONCE, -1), variance.split(_PIXELS_AT_ONCE, -1), strict=True
+    ):
+        columns = _cholesky((products @ spread).unflatten(1, (bands, bands)) + diagonal)
+        # w = V^-1 d,  d - B D B^T w = S w
+        first = _cholesky_solve(columns, values)
+        second = _cholesky_solve(columns, noise[..., None] * first)
+        parts.append(torch.stack([spread * (mixing.mT @ each) for each in (first, second)]))
+    explained, left = torch.cat(parts, -1)
+    return explained, left
+
+
+def _cholesky(system: Tensor) -> list[Tensor]:
+    """Columns of L with V = L L^T of N matrices V (B, c, c, N), each from its diagonal down.
+
+    On maps of pixels: a library's solver of many small matrices takes far longer.
+    """
+    columns = []
+    for _ in range(system.shape[1]):
+        column = system[:, :, 0] * system[:, :1, 0].rsqrt()
+        below = column[:, 1:]
+        system = system[:, 1:, 1:] - below[:, :, None] * below[:, None]
+        columns.append(column)
+    return columns
+
+
+def _cholesky_solve(columns: list[Tensor], right: Tensor) -> Tensor:
+    """V^-1 d (B, c, N) for d (B, c, N) and the columns of `_cholesky`."""
+    # L y = d, downwards
+    partial = []
+    for column in columns:
+        value = right[:, :1] / column[:, :1]
+        right = right[:, 1:] - column[:, 1:] * value
+        partial.append(value)
+    # L^T x = y, upwards
+    solution = partial[-1] / columns[-1]
+    for column, value in zip(columns[-2::-1], partial[-2::-1], strict=True):
+        above = (column[:, 1:] * solution).sum(1, keepdim=True)
+        solution = torch.cat([(value - above) / column[:, :1], solution], 1)
+    return solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

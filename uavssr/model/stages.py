@@ -20,7 +20,7 @@ from uavssr.model.materials import Materials
 from uavssr.model.mixture import SpectralMixture
 from uavssr.model.proximal import PNet, ZNet
 from uavssr.model.response import GAIN, PARAMETERS
-from uavssr.model.solvers import participation, wiener_gain
+from uavssr.model.solvers import participation, wiener_by_pixel, wiener_gain
 from uavssr.model.state import ObservationModel, Stf
 
 EFFECTIVE_SAMPLES: Final = 3.0
@@ -29,6 +29,12 @@ from the prior (docs/design.md)."""
 
 HALF_DIVERSITY_EXCESS: Final = 0.05
 """Participation ratio of the materials, minus one, at which a scene counts half."""
+
+VARIANCE_FACTOR: Final = 4.0
+"""Factor on a pixel's posterior variance in an X-step, before training and in the last step.
+
+Greater than one, because new ground differs from the prior by more than its posterior says.
+"""
 
 _COMMON_STEPS: Final = 4
 """Gauss-Newton steps for the common factor; the last changes it by less than 1 %."""
@@ -42,6 +48,9 @@ class Stage(nn.Module):
     def __init__(self, config: PGUNetConfig) -> None:
         super().__init__()
         self.log_alpha = nn.Parameter(torch.tensor(0.0))
+        self.log_factor: nn.Parameter | None = None
+        if config.prior_variance == "pixel":
+            self.log_factor = nn.Parameter(torch.tensor(VARIANCE_FACTOR).log())
         self.znet = ZNet(config.rank, config.width)
 
     def forward(
@@ -56,16 +65,31 @@ class Stage(nn.Module):
             seen: the observation model.
             bfloat16: whether Z-Net does.
         """
-        shape, prior = hsi.shape[-2:], hsi.flatten(2).mT
+        shape, prior = hsi.shape[-2:], hsi.flatten(2)
         # A = x_step(Y, Z),  stem of [A; G (Y - B A - b); deviation]
-        flat, stem = (
-            (known.mT @ of_known.mT).baddbmm_(prior, of_prior.mT.expand(len(hsi), -1, -1))
-            for of_known, of_prior in self._products(seen)
-        )
+        if self.log_factor is None:
+            flat, stem = (
+                (known.mT @ of_known.mT).baddbmm_(prior.mT, of_prior.mT.expand(len(hsi), -1, -1))
+                for of_known, of_prior in self._products(seen)
+            )
+        else:
+            flat, stem = self._by_pixel(known, prior, seen, self.log_factor.exp())
         maps = (part.unflatten(1, shape) for part in (flat, stem))
         with torch.autocast(known.device.type, torch.bfloat16, enabled=bfloat16):
             proximal: Tensor = self.znet(*maps)
         return proximal.permute(0, 3, 1, 2)
+
+    def _by_pixel(
+        self, known: Tensor, prior: Tensor, seen: ObservationModel, factor: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A (B, N, r) and Z-Net's stem (B, N, w), with each pixel's variance in the X-step."""
+        bands, rank = seen.mixing.shape[1:]
+        msi, deviation, _ = known.split([bands, rank, 1], 1)
+        misfit = msi - seen.mixing @ prior - seen.offset[..., None]
+        noise = seen.noise * self.log_alpha.exp()
+        explained, left = wiener_by_pixel(misfit, factor * deviation.square(), seen.mixing, noise)
+        flat = prior + explained
+        return flat.mT, self.znet.stem(torch.cat([flat, left, deviation], 1).mT)
 
     def _products(self, seen: ObservationModel) -> tuple[tuple[Tensor, Tensor], ...]:
         """Matrices (S, ., c+r+1) and (S, ., r), first of A and then of Z-Net's stem."""

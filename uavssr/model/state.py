@@ -98,6 +98,8 @@ class ObservationModel:
     """(S, K, c) the same under each component of the prior."""
     final: Tensor
     """(S, c) variance of the misfit that the last X-step leaves."""
+    final_factor: float | None = None
+    """What the last X-step multiplies a pixel's posterior variance by; None: it expects one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,8 @@ class NetworkSettings(Settings):
     """Channels inside P-Net."""
     stf: Literal["parametric", "free"] | None = None
     """Form of the STF: its nominal curve shifted, stretched and scaled, or any curve."""
+    prior_variance: Literal["unit", "pixel"] | None = None
+    """Variance of coefficients that an X-step expects: one, or a multiple of each pixel's own."""
 
     def given(self) -> dict[str, int | str]:
         """The sizes that are set, by name."""
