@@ -20,7 +20,7 @@ from tests.helpers.models import (
     tiny_network,
 )
 from uavssr.model.pgunet import PGUNet
-from uavssr.model.solvers import x_step
+from uavssr.model.solvers import wiener_by_pixel, x_step
 from uavssr.model.state import ObservationModel, Stf
 
 CPU = torch.device("cpu")
@@ -69,6 +69,18 @@ def test_x_step(device: torch.device) -> None:
     inputs = (msi, prior, seen.mixing, seen.offset, seen.noise)
     exact = x_step(*(tensor.double() for tensor in inputs))
     close(x_step(*(tensor.to(device) for tensor in inputs)), exact, 1e-4)
+
+
+def test_wiener_by_pixel(device: torch.device) -> None:
+    msi, seen = tiny_msi().flatten(2), observation()
+    generator = torch.manual_seed(0)
+    variance = torch.rand(1, seen.mixing.shape[-1], msi.shape[-1], generator=generator)
+    inputs = (msi, variance, seen.mixing, seen.noise)
+    exact = wiener_by_pixel(*(tensor.double() for tensor in inputs))
+    for part, exact_part in zip(
+        wiener_by_pixel(*(tensor.to(device) for tensor in inputs)), exact, strict=True
+    ):
+        close(part, exact_part, 1e-3)
 
 
 def test_stf_of_given_materials(device: torch.device) -> None:

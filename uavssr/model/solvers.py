@@ -69,10 +69,9 @@ def wiener_by_pixel(
     # B D B^T is linear in D: its entry ij is the product of D with (B_i B_j)
     products = (mixing[:, :, None] * mixing[:, None]).flatten(1, 2)  # (S, c c, r)
     diagonal = noise.diag_embed()[..., None]
+    count = _PIXELS_AT_ONCE if misfit.device.type == "cpu" else misfit.shape[-1]
     parts = []
-    for values, spread in zip(
-        misfit.split(_PIXELS_AT_ONCE, -1), variance.split(_PIXELS_AT_ONCE, -1), strict=True
-    ):
+    for values, spread in zip(misfit.split(count, -1), variance.split(count, -1), strict=True):
         columns = _cholesky((products @ spread).unflatten(1, (bands, bands)) + diagonal)
         # w = V^-1 d,  d - B D B^T w = S w
         first = _cholesky_solve(columns, values)
