@@ -39,10 +39,10 @@ Methods side by side: fitted to the same patches, cameras and seeds, each traine
 processor time, judged on scenes and cameras that were held out. No weights are the best of several.
 
 Settings were chosen on training and development scenes. Six of them were looked for because of
-earlier test results, so these results are not a blind test of them: that `pgunet` chooses its number
-of stages, its number of Gaussians and of bags, the variance by pixel in its X-steps, the brightness
-of the spectra of its prior, the weights of neighbours in `a+`, and that eight cameras see each
-airborne scene instead of two.
+earlier test results, so these results are not a blind test of them: that `pgunet` chooses its
+number of stages, its number of Gaussians and of bags, the variance by pixel in its X-steps, the
+brightness of the spectra of its prior, the weights of neighbours in `a+`, and that eight cameras
+see each airborne scene instead of two.
 
 `python scripts/benchmarks_page.py` makes this page from the records in `benchmarks/results/`; the
 commands below make the records. [Claims](claims.md) says what follows from them.
