@@ -69,7 +69,8 @@ class CubeBasis:
         """
         chosen = slice(None) if bands is None else list(bands)
         # x = mean + E a, for all pixels at once
-        cube = self.components[chosen] @ coefficients.reshape(self.rank, -1)
+        with np.errstate(invalid="ignore"):  # BLAS may report its padding of small matrices
+            cube = self.components[chosen] @ coefficients.reshape(self.rank, -1)
         cube += self.mean[chosen, None]
         return cube.reshape(-1, *coefficients.shape[1:])
 
