@@ -29,7 +29,7 @@ FOLDS = (
     ("neon_harv", "aviris_vi_demo", "abu_beach_1"),
     ("abu_urban_1", "abu_urban_2", "abu_beach_3"),
 )
-"""Development scenes that are left out together; scenes of one flight are."""
+"""Development scenes that are left out together; those of one site, the first three, are."""
 REFERENCES = ("ridge", "a+")
 """Methods that are fitted to the same scenes, for comparison."""
 CAMERAS = 3

@@ -43,8 +43,8 @@ def _cube_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """sum_k w_k (L1_k + RMSE_k + angle_k) / 2 over the stages, and RMSE and angle of the last.
 
-    See `cube_errors` for the three; w_k rises from 0.3 / K to 0.3, and is 1 for
-    the result. `truth` (B, C, n) holds every fifth pixel.
+    See `cube_errors` for the three; w_k rises from 0.3 / K to 0.3, and is 1 for the result.
+    `truth` (B, C, n) holds every fifth pixel.
     """
     stages = result.stage_coefficients[1:]
     weights = [0.3 * (k + 1) / len(stages) for k in range(len(stages))]
